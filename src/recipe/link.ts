@@ -1,0 +1,53 @@
+/** The protocols a link can carry. */
+export type Protocol = 'tcp' | 'udp';
+
+/**
+ * The network namespace an end lives in.
+ *
+ * - `host`: the namespace of the machine itself.
+ * - `netns`: a namespace that `ip netns add NAME` made, at `/run/netns/NAME` (ip-netns(8)).
+ * - `container`: the namespace of the container with that name.
+ * - `run`: the namespace of a container that the link itself starts; `args` is what stood after `docker-run`.
+ */
+export type Place =
+  | { kind: 'host' }
+  | { kind: 'netns'; name: string }
+  | { kind: 'container'; name: string }
+  | { kind: 'run'; args: string };
+
+/**
+ * One end of a link: where it listens (head) or connects to (tail).
+ *
+ * `host` is an IPv4 or IPv6 address without brackets. Only the head of a far child may lack it: the far machine
+ * then takes its address that faces us. A missing `port` is chosen when the link is created.
+ */
+export interface End {
+  protocol: Protocol;
+  place: Place;
+  host?: string;
+  port?: number;
+}
+
+/** How a second link hangs on the first: see the recipe language. The last three are created on another machine. */
+export type Kinship = 'child' | 'chain' | 'remote' | 'tunnel' | 'udptunnel';
+
+/** A second link that is created from inside the first. `peer` is the machine of a far one, absent for a local one. */
+export interface Child {
+  kinship: Kinship;
+  peer?: string;
+  link: Link;
+}
+
+/**
+ * One wormhole, as the recipe describes it.
+ *
+ * `tail` is absent exactly when the tail is the head of the child (every kinship but `child`).
+ * `trigger` says that the tail's part of the recipe is carried out when the first client connects.
+ */
+export interface Link {
+  id?: string;
+  head: End;
+  tail?: End;
+  trigger: boolean;
+  child?: Child;
+}
