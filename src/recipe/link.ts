@@ -8,6 +8,8 @@ export type Protocol = 'tcp' | 'udp';
  * - `netns`: a namespace that `ip netns add NAME` made, at `/run/netns/NAME` (ip-netns(8)).
  * - `container`: the namespace of the container with that name.
  * - `run`: the namespace of a container that the link itself starts; `args` is what stood after `docker-run`.
+ *   Each is a container of its own, but for the head of a local child with the place of its parent's tail: that is the
+ *   parent's container.
  */
 export type Place =
   | { kind: 'host' }
@@ -18,8 +20,9 @@ export type Place =
 /**
  * One end of a link: where it listens (head) or connects to (tail).
  *
- * `host` is an IPv4 or IPv6 address without brackets. Only the head of a far child may lack it: the far machine
- * then takes its address that faces us. A missing `port` is chosen when the link is created.
+ * `host` is an IPv4 or IPv6 address in canonical text, without brackets. Only the head of a far child may lack it: the
+ * far machine then takes its address that faces us. A head's missing `port` is chosen when the link is created; a tail's
+ * is then the one that its head's was chosen to be, or for a far child that of the link which asks for it.
  */
 export interface End {
   protocol: Protocol;
@@ -50,4 +53,15 @@ export interface Link {
   tail?: End;
   trigger: boolean;
   child?: Child;
+}
+
+/**
+ * Where a link connects to: its own tail, or the head of the child that stands in for it.
+ *
+ * Throws an Error for a link with neither, which no recipe describes.
+ */
+export function tailOf(link: Link): End {
+  const tail = link.tail ?? link.child?.link.head;
+  if (tail === undefined) throw new Error('a link has neither a tail nor a child');
+  return tail;
 }

@@ -1,0 +1,32 @@
+import { quote, split } from 'shlex';
+import { RecipeError } from './error.js';
+import { formatRecipe } from './format.js';
+import type { Link } from './link.js';
+import { parseRecipe } from './parse.js';
+
+/** A recipe as one line of text in its canonical form, quoted so that a shell would read the same words. */
+export function recipeText(link: Link): string {
+  return formatRecipe(link).map(quoteWord).join(' ');
+}
+
+/**
+ * Reads a line that `recipeText` wrote, or one that somebody typed with a shell's quotes.
+ *
+ * Throws a RecipeError when a quote is left open, and whatever `parseRecipe` throws for the words.
+ */
+export function recipeFromText(text: string): Link {
+  return parseRecipe(wordsOf(text));
+}
+
+function wordsOf(text: string): string[] {
+  try {
+    return split(text);
+  } catch {
+    throw new RecipeError('the recipe ends inside a quote or after a backslash');
+  }
+}
+
+function quoteWord(word: string): string {
+  // shlex's own quote puts a ' in double quotes, and its split then loses backslashes from the text before.
+  return word.includes("'") ? `'${word.replaceAll("'", "'\\''")}'` : quote(word);
+}

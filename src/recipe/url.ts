@@ -1,0 +1,91 @@
+import { isIPv6 } from 'node:net';
+import { canonicalAddress, isSix } from './address.js';
+import { quoted, type Word, wrongWord } from './error.js';
+import type { Protocol } from './link.js';
+
+/** What one `url` argument says; what it leaves open is absent. */
+export interface Url {
+  protocol?: Protocol;
+  netns?: string;
+  host?: string;
+  port?: number;
+}
+
+/** The form of the argument of `url`, for messages. */
+export const URL_FORM = '{proto://}{netns@}{host}{:port}, such as :3306';
+
+/**
+ * Reads the argument of `url`: `{proto://}{netns@}{host}{:port}`. The host comes back in canonical form, `localhost`
+ * as 127.0.0.1.
+ *
+ * Throws a RecipeError about `word` when it says nothing at all, for a protocol other than tcp and udp, a name that
+ * `ip netns` cannot have made, a host that is not an IP address, an IPv6 address without brackets, and a port that
+ * is not a plain number from 1 to 65535.
+ */
+export function parseUrl(word: Word): Url {
+  if (word.text === '') throw wrongWord(word, `expected ${URL_FORM}`);
+  const url: Url = {};
+  let rest = word.text;
+
+  const slashes = rest.indexOf('://');
+  if (slashes >= 0) {
+    url.protocol = protocolOf(rest.slice(0, slashes), word);
+    rest = rest.slice(slashes + 3);
+  }
+
+  // The last @: a namespace may have one in its name, an address cannot.
+  const at = rest.lastIndexOf('@');
+  if (at >= 0) {
+    url.netns = netnsOf(rest.slice(0, at), word);
+    rest = rest.slice(at + 1);
+  }
+
+  const { host, port } = splitHost(rest, word);
+  if (host !== '') url.host = hostOf(host, word);
+  if (port !== undefined) url.port = portOf(port, word);
+  return url;
+}
+
+function protocolOf(text: string, word: Word): Protocol {
+  if (text === 'tcp' || text === 'udp') return text;
+  throw wrongWord(word, `protocol ${quoted(text)} is neither tcp nor udp`);
+}
+
+function netnsOf(text: string, word: Word): string {
+  // The name becomes the name of a file in /run/netns.
+  const fits = text !== '' && text !== '.' && text !== '..' && !text.includes('/');
+  if (fits && Buffer.byteLength(text) <= 255) return text;
+  throw wrongWord(word, `${quoted(text)} cannot be the name of a network namespace`);
+}
+
+/** Splits `host:port` in two texts. A bracketed host keeps its brackets; no colon, no port. */
+function splitHost(text: string, word: Word): { host: string; port?: string } {
+  if (isIPv6(text) || isIPv6(text.slice(0, text.lastIndexOf(':')))) {
+    throw wrongWord(word, 'an IPv6 address goes in brackets, such as [::1]:3306');
+  }
+  const end = text.startsWith('[') ? text.indexOf(']') + 1 : 0;
+  const colon = text.indexOf(':', end);
+  if (colon < 0) return { host: text };
+  return { host: text.slice(0, colon), port: text.slice(colon + 1) };
+}
+
+function hostOf(text: string, word: Word): string {
+  if (text === 'localhost') return '127.0.0.1';
+  const bracketed = /^\[(.*)\]$/.exec(text)?.[1];
+  const address = canonicalAddress(bracketed ?? text);
+  if (address !== undefined && isSix(address) === (bracketed !== undefined)) return address;
+  if (/^[0-9]+$/.test(text)) {
+    throw wrongWord(word, `host ${quoted(text)} is not an IP address; did you mean ${quoted(`:${text}`)}?`);
+  }
+  if (bracketed !== undefined) throw wrongWord(word, `${quoted(bracketed)} is not an IPv6 address`);
+  throw wrongWord(
+    word,
+    `host ${quoted(text)} is not an IP address, and names are not looked up; use an address`,
+  );
+}
+
+function portOf(text: string, word: Word): number {
+  // No leading zero: some programs would read 010 as 8.
+  if (/^[1-9][0-9]{0,4}$/.test(text) && Number(text) <= 65535) return Number(text);
+  throw wrongWord(word, `port ${quoted(text)} is not a number from 1 to 65535`);
+}
