@@ -60,11 +60,11 @@ function netnsOf(text: string, word: Word): string {
 
 /** Splits `host:port` in two texts. A bracketed host keeps its brackets; no colon, no port. */
 function splitHost(text: string, word: Word): { host: string; port?: string } {
-  if (isIPv6(text) || isIPv6(text.slice(0, text.lastIndexOf(':')))) {
+  const open = text.startsWith('[') && !text.includes(']');
+  if (open || isIPv6(text) || isIPv6(text.slice(0, text.lastIndexOf(':')))) {
     throw wrongWord(word, 'an IPv6 address goes in brackets, such as [::1]:3306');
   }
-  const end = text.startsWith('[') ? text.indexOf(']') + 1 : 0;
-  const colon = text.indexOf(':', end);
+  const colon = text.indexOf(':', text.startsWith('[') ? text.indexOf(']') : 0);
   if (colon < 0) return { host: text };
   return { host: text.slice(0, colon), port: text.slice(colon + 1) };
 }

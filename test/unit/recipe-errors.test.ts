@@ -1,0 +1,265 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { RecipeError } from '../../src/recipe/error.ts';
+import { parseRecipe } from '../../src/recipe/parse.ts';
+import { recipeFromText } from '../../src/recipe/text.ts';
+
+/** Runs `parse`, which must throw a RecipeError, and gives it back. */
+function errorOf(parse: () => unknown): RecipeError {
+  try {
+    parse();
+  } catch (error) {
+    assert.instance(error, RecipeError);
+    return error as RecipeError;
+  }
+  return assert.unreachable('no error') as never;
+}
+
+/** A message about a word begins with its place, and the error carries both. */
+function checkMessage(words: string[], message: string): void {
+  const error = errorOf(() => parseRecipe(words));
+  assert.is(error.message, message);
+  const position = Number(/^word (\d+),|\(word (\d+)\):/.exec(message)?.slice(1).join(''));
+  assert.is(error.position, position);
+  assert.is(error.word, words[position - 1]);
+}
+
+const NO_TAIL = 'the link has no tail; say where it connects to, with tail, trigger, chain, remote…';
+const NAME = 'and names are not looked up; use an address';
+const CONTROL = 'control characters, line breaks and broken Unicode cannot stand in a recipe';
+const PORT = 'is not a number from 1 to 65535';
+const URL_FORM = 'expected {proto://}{netns@}{host}{:port}, such as :3306';
+const ID = 'an id is 1 to 100 letters, digits, "_", "." and "-", and begins with a letter or digit';
+const MACHINE = 'expected the name or address of a machine';
+const BRACKETS = 'an IPv6 address goes in brackets, such as [::1]:3306';
+
+/** Recipes without spaces in their words, and what is wrong with them. */
+const errors: Record<string, string> = {
+  // Words
+  'url :3306 dokcer-ns': 'word 3, "dokcer-ns": not a word of the recipe; did you mean "docker-ns"?',
+  'url :80 URL': 'word 3, "URL": not a word of the recipe; did you mean "url"?',
+  'url :80 dock x': 'word 3, "dock": not a word of the recipe; did you mean "docker-ns"?',
+  'url :80 tun x': 'word 3, "tun": not a word of the recipe; did you mean "tunnel"?',
+  'url :80 tail mysql': 'word 4, "mysql": not a word of the recipe',
+  'url :80 x': 'word 3, "x": not a word of the recipe',
+  ':80 tail': 'word 1, ":80": not a word of the recipe; did you mean "url :80"?',
+  'tail docker-ns a b': 'word 4, "b": not a word of the recipe',
+  'tail docker-run -e A=b nginx':
+    'word 4, "A=b": not a word of the recipe; the arguments of docker-run go in one word, in quotes',
+  'url :80 tail url :81 --dry-run': 'word 6, "--dry-run": options go before the recipe',
+  'url :80 docker-ns -n': 'word 4, "-n": options go before the recipe',
+  'url -n': 'word 2, "-n": options go before the recipe',
+  'tail remote -K': 'word 3, "-K": options go before the recipe',
+
+  // What is missing
+  url: `after "url" (word 1): ${URL_FORM}`,
+  'url tail': `after "url" (word 1): ${URL_FORM}`,
+  'url :80 remote': `after "remote" (word 3): ${MACHINE}`,
+  'url :80 tunnel tail': `after "tunnel" (word 3): ${MACHINE}`,
+  'url :80 udptunnel': `after "udptunnel" (word 3): ${MACHINE}`,
+  'url :80 id': 'after "id" (word 3): expected a name for the link, such as web',
+  'id tail': 'after "id" (word 1): expected a name for the link, such as web',
+  'tail docker-run':
+    'after "docker-run" (word 2): expected the arguments of docker run in one word, such as nginx',
+  'tail docker-run child':
+    'after "docker-run" (word 2): expected the arguments of docker run in one word, such as nginx',
+  'url :3306': `after ":3306" (word 2): ${NO_TAIL}`,
+  'url :80 docker-ns': `after "docker-ns" (word 3): ${NO_TAIL}`,
+  'id web': `after "web" (word 2): ${NO_TAIL}`,
+  'url :80 remote m': `after "m" (word 4): ${NO_TAIL}`,
+  'url :80 tail docker-ns app child url :81': `after ":81" (word 8): ${NO_TAIL}`,
+  'url :80 child url :81 tail':
+    'word 3, "child": the link has no tail yet; say tail or trigger first, or chain for the child to be it',
+
+  // What is said twice
+  'url :3306 docker-ns url :80': 'word 4, "url": the port is already 3306; an end has one port',
+  'url :80 url :80': 'word 3, "url": the port is already 80; an end has one port',
+  'url tcp:// url udp://': 'word 3, "url": the protocol is already tcp; an end has one protocol',
+  'url 10.0.0.1 url [::1]': 'word 3, "url": the host is already 10.0.0.1; an end has one host',
+  'docker-ns a docker-ns b':
+    'word 3, "docker-ns": the end already lives in container a; an end lives in one place',
+  'docker-ns docker-ns':
+    'word 2, "docker-ns": the end already lives in this host\'s netns; an end lives in one place',
+  'url blue@ docker-ns':
+    'word 3, "docker-ns": the end already lives in netns blue; an end lives in one place',
+  'docker-ns app url blue@':
+    'word 3, "url": the end already lives in container app; an end lives in one place',
+  'docker-run nginx docker-ns app':
+    'word 3, "docker-ns": the end already lives in a container run from nginx; an end lives in one place',
+  'url :80 tail docker-ns a tail': 'word 6, "tail": the tail already began with "tail", word 3',
+  'url :80 trigger docker-ns a tail': 'word 6, "tail": the tail already began with "trigger", word 3',
+  'url :80 tail trigger': 'word 4, "trigger": the tail already began with "tail", word 3',
+  'id a id b': 'word 3, "id": the id is already a; a link has one id',
+  'url :80 tail url :81 remote m tail':
+    'word 6, "remote": the head on m is the tail of this link; describe it after remote m',
+
+  // Urls
+  'url http://:80': 'word 2, "http://:80": protocol "http" is neither tcp nor udp',
+  'url ://:80': 'word 2, "://:80": protocol "" is neither tcp nor udp',
+  'url @:80': 'word 2, "@:80": "" cannot be the name of a network namespace',
+  'url ..@:80': 'word 2, "..@:80": ".." cannot be the name of a network namespace',
+  'url .@': 'word 2, ".@": "." cannot be the name of a network namespace',
+  'url a/b@:80': 'word 2, "a/b@:80": "a/b" cannot be the name of a network namespace',
+  'url :0': `word 2, ":0": port "0" ${PORT}`,
+  'url :65536': `word 2, ":65536": port "65536" ${PORT}`,
+  'url :abc': `word 2, ":abc": port "abc" ${PORT}`,
+  'url :': `word 2, ":": port "" ${PORT}`,
+  'url :+80': `word 2, ":+80": port "+80" ${PORT}`,
+  'url :08': `word 2, ":08": port "08" ${PORT}`,
+  'url :0x50': `word 2, ":0x50": port "0x50" ${PORT}`,
+  'url :1e3': `word 2, ":1e3": port "1e3" ${PORT}`,
+  'url :٨٠': `word 2, ":٨٠": port "٨٠" ${PORT}`,
+  'url 127.0.0.1:80:81': `word 2, "127.0.0.1:80:81": port "80:81" ${PORT}`,
+  'url [::1]:': `word 2, "[::1]:": port "" ${PORT}`,
+  'url tcp://127.0.0.1:80/': `word 2, "tcp://127.0.0.1:80/": port "80/" ${PORT}`,
+  'url ::1': `word 2, "::1": ${BRACKETS}`,
+  'url ::1:3306': `word 2, "::1:3306": ${BRACKETS}`,
+  'url 1:2:3:4:5:6:7:8:3306': `word 2, "1:2:3:4:5:6:7:8:3306": ${BRACKETS}`,
+  'url [::1': `word 2, "[::1": ${BRACKETS}`,
+  'url [127.0.0.1]:80': 'word 2, "[127.0.0.1]:80": "127.0.0.1" is not an IPv6 address',
+  'url [fe80::1%eth0]:80': 'word 2, "[fe80::1%eth0]:80": "fe80::1%eth0" is not an IPv6 address',
+  'url []:80': 'word 2, "[]:80": "" is not an IPv6 address',
+  'url db.example.com:80': `word 2, "db.example.com:80": host "db.example.com" is not an IP address, ${NAME}`,
+  'url 127.0.0.256': `word 2, "127.0.0.256": host "127.0.0.256" is not an IP address, ${NAME}`,
+  'url 127.0.0.01': `word 2, "127.0.0.01": host "127.0.0.01" is not an IP address, ${NAME}`,
+  'url [::1]80': `word 2, "[::1]80": host "[::1]80" is not an IP address, ${NAME}`,
+  'url 3306': 'word 2, "3306": host "3306" is not an IP address; did you mean ":3306"?',
+
+  // Names
+  'docker-ns $mysql': 'word 2, "$mysql": "$mysql" cannot be the name or id of a container',
+  'docker-ns //a': 'word 2, "//a": "//a" cannot be the name or id of a container',
+  'docker-ns _a': 'word 2, "_a": "_a" cannot be the name or id of a container',
+  'id web.socket': 'word 2, "web.socket": an id cannot end in ".socket"',
+  'id web.service': 'word 2, "web.service": an id cannot end in ".service"',
+  'id web-run': 'word 2, "web-run": an id cannot end in "-run"',
+  'id sync': 'word 2, "sync": this id is reserved',
+  'id .web': `word 2, ".web": ${ID}`,
+  'id a/b': `word 2, "a/b": ${ID}`,
+  'id wéb': `word 2, "wéb": ${ID}`,
+  'remote my_server': 'word 2, "my_server": "my_server" is neither a host name nor an IP address',
+  'remote a..b': 'word 2, "a..b": "a..b" is neither a host name nor an IP address',
+  'remote 10.1': 'word 2, "10.1": "10.1" is neither a host name nor an IP address',
+  'remote [10.0.0.1]': 'word 2, "[10.0.0.1]": "[10.0.0.1]" is neither a host name nor an IP address',
+  'remote host:9999': 'word 2, "host:9999": "host:9999" is neither a host name nor an IP address',
+  'remote fe80::1%eth0': 'word 2, "fe80::1%eth0": "fe80::1%eth0" is neither a host name nor an IP address',
+
+  // Links that cannot be
+  tail: 'word 1, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1 of this host',
+  'url :80 tail':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of this host',
+  'url :80 trigger url localhost:80':
+    'word 3, "trigger": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of this host',
+  'url :80 docker-ns a tail docker-ns a':
+    'word 5, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of container a',
+  'url a@:80 tail url a@':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of netns a',
+  'url [::1]:80 tail url [0:0::1]:80':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at [::1]:80 of this host',
+  'url 0.0.0.0:80 tail':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of this host',
+  'url 0.0.0.0:80 tail url 127.1.2.3:80':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at 127.1.2.3:80 of this host',
+  'url [::]:80 tail':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of this host',
+  'url [::]:80 tail url [::1]':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at [::1]:80 of this host',
+  'url 0.0.0.0:80 tail url 0.0.0.0':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at 0.0.0.0:80 of this host',
+  'url [::]:80 tail url [::]':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at [::]:80 of this host',
+  'url :80 tail url [::ffff:127.0.0.1]':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at [::ffff:127.0.0.1]:80 of this host',
+  'url :9000 chain tail url :9001':
+    'word 3, "chain": cannot proxy to self: the recipe itself listens at 127.0.0.1:9000 of this host',
+  'url :9000 chain url :9001 tail':
+    'word 6, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:9001 of this host',
+  'url :9000 chain url :9001 tail url :9000':
+    'word 6, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:9000 of this host',
+  'url :9000 tail url :9001 child tail url :9000':
+    'word 7, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:9000 of this host',
+  'url :9000 remote m chain url :9001 tail url :9001':
+    'word 8, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:9001 of this host',
+  'url :53 tail url udp://:54': 'word 3, "tail": the head is tcp and the tail udp; a link has one protocol',
+  'url :53 chain url udp://:54 tail docker-ns dns':
+    'word 3, "chain": the head is tcp and the tail udp; a link has one protocol',
+  'url :53 remote m url udp:// tail':
+    'word 3, "remote": the head is tcp and the tail udp; a link has one protocol',
+};
+
+for (const [text, message] of Object.entries(errors)) {
+  test(text, () => checkMessage(text.split(' '), message));
+}
+
+/** Recipes with spaces or stranger things in their words. */
+const oddErrors: [words: string[], message: string][] = [
+  [['url', ''], `word 2, "": ${URL_FORM}`],
+  [['url', ' :80'], `word 2, " :80": host " " is not an IP address, ${NAME}`],
+  [['url', ': 80'], `word 2, ": 80": port " 80" ${PORT}`],
+  [['url', ':80 '], `word 2, ":80 ": port "80 " ${PORT}`],
+  [['docker-ns', ''], 'word 2, "": "" cannot be the name or id of a container'],
+  [['docker-ns', 'a b'], 'word 2, "a b": "a b" cannot be the name or id of a container'],
+  [['docker-run', ''], 'word 2, "": docker-run needs an image, such as docker-run nginx'],
+  [['docker-run', '  '], 'word 2, "  ": docker-run needs an image, such as docker-run nginx'],
+  [['docker-run', "''"], `word 2, "''": docker-run needs an image, such as docker-run nginx`],
+  [
+    ['docker-run', 'sh -c "exit'],
+    'word 2, "sh -c \\"exit": the arguments of docker-run end inside a quote or after a backslash',
+  ],
+  [
+    ['docker-run', 'nginx \\'],
+    'word 2, "nginx \\\\": the arguments of docker-run end inside a quote or after a backslash',
+  ],
+  [['id', ''], `word 2, "": ${ID}`],
+  [['id', 'a'.repeat(101)], `word 2, "${'a'.repeat(101)}": ${ID}`],
+  [['remote', ''], 'word 2, "": "" is neither a host name nor an IP address'],
+  [['url', ':80', ''], 'word 3, "": not a word of the recipe'],
+  [['tail', 'docker-run', 'nginx\nExecStart=/bin/sh'], `word 3, "nginx\\nExecStart=/bin/sh": ${CONTROL}`],
+  [['tail', 'docker-ns', 'a\r'], `word 3, "a\\r": ${CONTROL}`],
+  [['url', ':80\0'], `word 2, ":80\\u0000": ${CONTROL}`],
+  [['url', ':80', '\x7f'], `word 3, "\\u007f": ${CONTROL}`],
+  [['url', ':80', '\x85'], `word 3, "\\u0085": ${CONTROL}`],
+  [['url', ':80', '\ud800'], `word 3, "\\ud800": ${CONTROL}`],
+  [
+    ['url', ':80', 'tail\u2028\u202e'],
+    'word 3, "tail\\u2028\\u202e": not a word of the recipe; did you mean "tail"?',
+  ],
+];
+
+for (const [words, message] of oddErrors) {
+  test(JSON.stringify(words), () => checkMessage(words, message));
+}
+
+test('the name of a network namespace has at most 255 bytes', () => {
+  assert.not.throws(() => parseRecipe(['url', `${'é'.repeat(127)}a@:80`, 'tail']));
+  const error = errorOf(() => parseRecipe(['url', `${'é'.repeat(128)}@:80`, 'tail']));
+  assert.match(error.message, /cannot be the name of a network namespace$/);
+});
+
+test('host names have limits', () => {
+  const label = 'a'.repeat(63);
+  assert.not.throws(() =>
+    parseRecipe(['url', ':80', 'remote', `${label}.${label}.${label}.${'a'.repeat(61)}`, 'tail']),
+  );
+  for (const name of [`a${label}`, `${label}.${label}.${label}.${'a'.repeat(62)}`, 'b.-a', 'a-', 'a.']) {
+    const error = errorOf(() => parseRecipe(['url', ':80', 'remote', name, 'tail']));
+    assert.match(error.message, /is neither a host name nor an IP address$/);
+  }
+});
+
+test('an empty recipe has no word to point at', () => {
+  const error = errorOf(() => parseRecipe([]));
+  assert.is(error.message, 'the recipe is empty; it says where to listen and where to connect to');
+  assert.is(error.position, 0);
+  assert.is(error.word, '');
+  assert.is(errorOf(() => recipeFromText('  ')).message, error.message);
+});
+
+test('a text with an open quote is no recipe', () => {
+  for (const text of ["url :80 docker-run 'nginx", 'tail "', 'tail \\']) {
+    const error = errorOf(() => recipeFromText(text));
+    assert.is(error.message, 'the recipe ends inside a quote or after a backslash');
+    assert.is(error.position, 0);
+  }
+});
+
+test.run();

@@ -1,0 +1,231 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { End, Link, Place, Protocol } from '../../src/recipe/link.ts';
+import { parseRecipe } from '../../src/recipe/parse.ts';
+import { recipeFromText } from '../../src/recipe/text.ts';
+
+const HOST: Place = { kind: 'host' };
+const container = (name: string): Place => ({ kind: 'container', name });
+const run = (args: string): Place => ({ kind: 'run', args });
+const netns = (name: string): Place => ({ kind: 'netns', name });
+
+/** An end on 127.0.0.1. */
+function at(port?: number, place: Place = HOST, protocol: Protocol = 'tcp'): End {
+  return { protocol, place, host: '127.0.0.1', ...(port === undefined ? {} : { port }) };
+}
+
+function link(head: End, tail: End, rest: Partial<Link> = {}): Link {
+  return { head, trigger: false, tail, ...rest };
+}
+
+function leading(head: End, child: Link['child'] & object, rest: Partial<Link> = {}): Link {
+  return { head, trigger: false, child, ...rest };
+}
+
+/** A far head of which nothing is said. */
+const FAR: End = { protocol: 'tcp', place: HOST };
+
+const recipes: Record<string, Link> = {
+  // The command lines that have to work to the letter.
+  'url :3306 docker-ns tail docker-ns mysql': link(at(3306), at(3306, container('mysql'))),
+  'url :3306 docker-ns app tail docker-ns mysql': link(
+    at(3306, container('app')),
+    at(3306, container('mysql')),
+  ),
+  'url :80 trigger docker-run wormhole/wordpress child url :3306 trigger docker-run wormhole/mysql': link(
+    at(80),
+    at(80, run('wormhole/wordpress')),
+    {
+      trigger: true,
+      child: {
+        kinship: 'child',
+        link: link(at(3306, run('wormhole/wordpress')), at(3306, run('wormhole/mysql')), { trigger: true }),
+      },
+    },
+  ),
+  'url :3306 remote myserver tail docker-ns mysql': leading(at(3306), {
+    kinship: 'remote',
+    peer: 'myserver',
+    link: link(FAR, at(3306, container('mysql'))),
+  }),
+  'url :3306 remote myserver tail url :3306 docker-ns mysql': leading(at(3306), {
+    kinship: 'remote',
+    peer: 'myserver',
+    link: link(FAR, at(3306, container('mysql'))),
+  }),
+  'url :3306 tunnel myserver trigger url :3306 docker-ns mysql': leading(at(3306), {
+    kinship: 'tunnel',
+    peer: 'myserver',
+    link: link(FAR, at(3306, container('mysql')), { trigger: true }),
+  }),
+  'url :3306 trigger tunnel myserver trigger url :3306 docker-run wormhole/mysql': leading(
+    at(3306),
+    {
+      kinship: 'tunnel',
+      peer: 'myserver',
+      link: link(FAR, at(3306, run('wormhole/mysql')), { trigger: true }),
+    },
+    { trigger: true },
+  ),
+  'url :80 trigger docker-run wormhole/wordpress child url :3306 tunnel myserver trigger url :3306 docker-run wormhole/mysql':
+    link(at(80), at(80, run('wormhole/wordpress')), {
+      trigger: true,
+      child: {
+        kinship: 'child',
+        link: leading(at(3306, run('wormhole/wordpress')), {
+          kinship: 'tunnel',
+          peer: 'myserver',
+          link: link(FAR, at(3306, run('wormhole/mysql')), { trigger: true }),
+        }),
+      },
+    }),
+  'url :9000 chain url :9001 tail url :9002': leading(at(9000), {
+    kinship: 'chain',
+    link: link(at(9001), at(9002)),
+  }),
+
+  // Ends: what is said, and what is filled in.
+  'tail docker-ns mysql': link(at(), at(undefined, container('mysql'))),
+  'url 10.0.0.1 tail url :80': link({ ...at(), host: '10.0.0.1' }, at(80)),
+  'docker-ns app url :80 tail': link(at(80, container('app')), at(80)),
+  'docker-ns app url :80 tail docker-ns': link(at(80, container('app')), at(80)),
+  'url :80 docker-ns /app tail docker-ns /tail': link(at(80, container('app')), at(80, container('tail'))),
+  'url udp://:53 tail docker-ns dns': link(at(53, HOST, 'udp'), at(53, container('dns'), 'udp')),
+  'url tcp://blue@10.0.0.1:80 tail url red@': link(
+    { ...at(80, netns('blue')), host: '10.0.0.1' },
+    at(80, netns('red')),
+  ),
+  'url a@b@:80 tail': link(at(80, netns('a@b')), at(80)),
+  'url udp:// url blue@ url [::1] url :53 tail': link(
+    { protocol: 'udp', place: netns('blue'), host: '::1', port: 53 },
+    at(53, HOST, 'udp'),
+  ),
+  'url localhost:80 tail url :81': link(at(80), at(81)),
+  'url [2001:DB8:0:0::0:0001]:1 tail url [::FFFF:192.0.2.1]:65535': link(
+    { ...at(1), host: '2001:db8::1' },
+    { ...at(65535), host: '::ffff:192.0.2.1' },
+  ),
+  'url :80 docker-run "-e A=\'b c\' nginx" tail docker-run nginx': link(
+    at(80, run("-e A='b c' nginx")),
+    at(80, run('nginx')),
+  ),
+
+  // The id may stand anywhere among the words of its link.
+  'id web url :80 tail url :81': link(at(80), at(81), { id: 'web' }),
+  'url :80 id web tail url :81': link(at(80), at(81), { id: 'web' }),
+  'url :80 tail url :81 id 80-web_1.x': link(at(80), at(81), { id: '80-web_1.x' }),
+  'url :80 id a remote m id b tail': leading(
+    at(80),
+    { kinship: 'remote', peer: 'm', link: link(FAR, at(80), { id: 'b' }) },
+    { id: 'a' },
+  ),
+
+  // A local child starts as the current tail, and keeps what it does not say anew.
+  'url :80 tail docker-ns app child url :81 tail docker-ns db': link(at(80), at(80, container('app')), {
+    child: { kinship: 'child', link: link(at(81, container('app')), at(81, container('db'))) },
+  }),
+  'url :80 tail docker-ns app child url :81 docker-ns tail docker-ns db': link(
+    at(80),
+    at(80, container('app')),
+    {
+      child: { kinship: 'child', link: link(at(81), at(81, container('db'))) },
+    },
+  ),
+  'url :80 trigger docker-ns app url :81 chain tail docker-ns db': leading(
+    at(80),
+    { kinship: 'chain', link: link(at(81, container('app')), at(81, container('db'))) },
+    { trigger: true },
+  ),
+  'url :80 docker-ns app chain tail docker-ns db': leading(at(80, container('app')), {
+    kinship: 'chain',
+    link: link(at(80), at(80, container('db'))),
+  }),
+  'url :80 tail docker-ns app child url udp://:53 tail': link(at(80), at(80, container('app')), {
+    child: { kinship: 'child', link: link(at(53, container('app'), 'udp'), at(53, HOST, 'udp')) },
+  }),
+
+  // A far tail's port is that of the nearest head on the way to it, its own link's head not counted.
+  'url :80 tail remote m tail': leading(at(80), { kinship: 'remote', peer: 'm', link: link(FAR, at(80)) }),
+  'url :3306 remote m url :13306 tail docker-ns db': leading(at(3306), {
+    kinship: 'remote',
+    peer: 'm',
+    link: link({ ...FAR, port: 13306 }, at(3306, container('db'))),
+  }),
+  'url :3306 udptunnel [2001:DB8::1] url 10.0.0.2 docker-ns app tail': leading(at(3306), {
+    kinship: 'udptunnel',
+    peer: '2001:db8::1',
+    link: link({ ...FAR, host: '10.0.0.2', place: container('app') }, at(3306)),
+  }),
+  'url udp://:53 remote m tail': leading(at(53, HOST, 'udp'), {
+    kinship: 'remote',
+    peer: 'm',
+    link: link({ ...FAR, protocol: 'udp' }, at(53, HOST, 'udp')),
+  }),
+  'docker-ns app remote m url :13306 tail': leading(at(undefined, container('app')), {
+    kinship: 'remote',
+    peer: 'm',
+    link: link({ ...FAR, port: 13306 }, at()),
+  }),
+  'url :3306 remote a remote b tail': leading(at(3306), {
+    kinship: 'remote',
+    peer: 'a',
+    link: leading(FAR, { kinship: 'remote', peer: 'b', link: link(FAR, at(3306)) }),
+  }),
+  'url :3306 remote a url :4000 remote b url :5000 tail': leading(at(3306), {
+    kinship: 'remote',
+    peer: 'a',
+    link: leading(
+      { ...FAR, port: 4000 },
+      {
+        kinship: 'remote',
+        peer: 'b',
+        link: link({ ...FAR, port: 5000 }, at(4000)),
+      },
+    ),
+  }),
+  'url :80 remote a chain docker-ns app tail docker-ns db': leading(at(80), {
+    kinship: 'remote',
+    peer: 'a',
+    link: leading(FAR, { kinship: 'chain', link: link(at(80, container('app')), at(80, container('db'))) }),
+  }),
+  'url :80 remote a url :81 chain url :82 remote b tail': leading(at(80), {
+    kinship: 'remote',
+    peer: 'a',
+    link: leading(
+      { ...FAR, port: 81 },
+      {
+        kinship: 'chain',
+        link: leading(at(82), { kinship: 'remote', peer: 'b', link: link(FAR, at(82)) }),
+      },
+    ),
+  }),
+
+  // No way back to the head: these only look like it.
+  'url :80 tail url 10.0.0.1:80': link(at(80), { ...at(80), host: '10.0.0.1' }),
+  'url 0.0.0.0:80 tail url 10.0.0.1:80': link(
+    { ...at(80), host: '0.0.0.0' },
+    { ...at(80), host: '10.0.0.1' },
+  ),
+  'url 0.0.0.0:80 tail url [::1]:80': link({ ...at(80), host: '0.0.0.0' }, { ...at(80), host: '::1' }),
+  'url :80 docker-run nginx tail docker-run nginx': link(at(80, run('nginx')), at(80, run('nginx'))),
+  'url :80 remote m url :80 tail': leading(at(80), {
+    kinship: 'remote',
+    peer: 'm',
+    link: link({ ...FAR, port: 80 }, at(80)),
+  }),
+  'url :80 tail url :81 child url :82 tail url :80': link(at(80), at(81), {
+    child: { kinship: 'child', link: link(at(82), at(80)) },
+  }),
+};
+
+for (const [text, expected] of Object.entries(recipes)) {
+  test(text, () => assert.equal(recipeFromText(text), expected));
+}
+
+test('defaults of two ends are not shared', () => {
+  const { tail, child } = parseRecipe(['tail', 'docker-ns', 'a', 'child', 'url', ':80', 'tail']);
+  assert.is.not(child?.link.head, tail);
+  assert.is.not(child?.link.head.place, tail?.place);
+});
+
+test.run();

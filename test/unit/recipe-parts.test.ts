@@ -1,0 +1,138 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { canonicalAddress } from '../../src/recipe/address.ts';
+import { address, describePlace, endUrl } from '../../src/recipe/describe.ts';
+import { formatRecipe } from '../../src/recipe/format.ts';
+import { laterFeature } from '../../src/recipe/later.ts';
+import { type End, type Place, tailOf } from '../../src/recipe/link.ts';
+import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
+
+test('addresses in the text of RFC 5952', () => {
+  const canonical: Record<string, string | undefined> = {
+    '127.0.0.1': '127.0.0.1',
+    '2001:0DB8:0000:0000:0000:0000:0000:0001': '2001:db8::1',
+    '2001:db8:0:1:1:1:1:1': '2001:db8:0:1:1:1:1:1',
+    '2001:db8:0:0:1:0:0:1': '2001:db8::1:0:0:1',
+    '2001:0:0:1:0:0:0:1': '2001:0:0:1::1',
+    '0:0:0:0:0:0:0:0': '::',
+    '::2': '::2',
+    '::ffff:c000:0201': '::ffff:192.0.2.1',
+    '64:ff9b::192.0.2.1': '64:ff9b::c000:201',
+    'fe80::1%eth0': undefined,
+    '[::1]': undefined,
+    '127.1': undefined,
+    localhost: undefined,
+    '': undefined,
+  };
+  for (const [text, expected] of Object.entries(canonical)) assert.is(canonicalAddress(text), expected, text);
+});
+
+test('an end as text', () => {
+  const ends: [end: End, url: string, text: string][] = [
+    [
+      { protocol: 'tcp', place: { kind: 'host' }, host: '127.0.0.1', port: 3306 },
+      'tcp://127.0.0.1:3306',
+      '127.0.0.1:3306',
+    ],
+    [{ protocol: 'udp', place: { kind: 'host' }, host: '::1', port: 80 }, 'udp://[::1]:80', '[::1]:80'],
+    [
+      { protocol: 'tcp', place: { kind: 'netns', name: 'blue' }, host: '127.0.0.1', port: 80 },
+      'tcp://blue@127.0.0.1:80',
+      '127.0.0.1:80',
+    ],
+    [{ protocol: 'tcp', place: { kind: 'container', name: 'app' }, host: '::' }, 'tcp://[::]', '[::]'],
+    [
+      { protocol: 'tcp', place: { kind: 'run', args: 'nginx' }, host: '10.0.0.1' },
+      'tcp://10.0.0.1',
+      '10.0.0.1',
+    ],
+    [{ protocol: 'tcp', place: { kind: 'host' }, port: 13306 }, 'tcp://:13306', ':13306'],
+    [{ protocol: 'tcp', place: { kind: 'host' } }, 'tcp://', ''],
+  ];
+  for (const [end, url, text] of ends) {
+    assert.is(endUrl(end), url);
+    assert.is(address(end), text);
+  }
+});
+
+test('a place for people', () => {
+  const places: [place: Place, text: string][] = [
+    [{ kind: 'host' }, 'this host'],
+    [{ kind: 'netns', name: 'blue' }, 'netns blue'],
+    [{ kind: 'container', name: 'mysql' }, 'container mysql'],
+    [{ kind: 'run', args: '-e A=b nginx' }, 'a container run from -e A=b nginx'],
+  ];
+  for (const [place, text] of places) assert.is(describePlace(place), text);
+});
+
+test('the canonical words of a recipe', () => {
+  const recipes: Record<string, string> = {
+    'url :3306 docker-ns app tail docker-ns mysql id db':
+      'id db url tcp://127.0.0.1:3306 docker-ns app tail url tcp://127.0.0.1:3306 docker-ns mysql',
+    'url red@ tail url blue@': 'url tcp://red@127.0.0.1 tail url tcp://blue@127.0.0.1',
+    'url :80 trigger remote m tail': 'url tcp://127.0.0.1:80 trigger remote m tail url tcp://127.0.0.1:80',
+    'url :80 tail remote m url 10.0.0.1 id far tail':
+      'url tcp://127.0.0.1:80 remote m id far url tcp://10.0.0.1 tail url tcp://127.0.0.1:80',
+    'url :80 remote m url blue@ tail':
+      'url tcp://127.0.0.1:80 remote m url tcp://blue@ tail url tcp://127.0.0.1:80',
+    'url :80 tail docker-ns app child url :81 docker-ns tail docker-ns db':
+      'url tcp://127.0.0.1:80 tail url tcp://127.0.0.1:80 docker-ns app child url tcp://127.0.0.1:81 docker-ns tail url tcp://127.0.0.1:81 docker-ns db',
+    'url :80 trigger docker-run "a b" child url :81 tail docker-ns db':
+      "url tcp://127.0.0.1:80 trigger url tcp://127.0.0.1:80 docker-run 'a b' child url tcp://127.0.0.1:81 tail url tcp://127.0.0.1:81 docker-ns db",
+    'url :80 trigger docker-run a chain url :81 tail docker-ns /tail':
+      'url tcp://127.0.0.1:80 trigger chain url tcp://127.0.0.1:81 docker-run a tail url tcp://127.0.0.1:81 docker-ns /tail',
+  };
+  for (const [text, canonical] of Object.entries(recipes)) {
+    assert.is(recipeText(recipeFromText(text)), canonical);
+  }
+});
+
+test('a line of text keeps every backslash and quote of its words', () => {
+  for (const args of [
+    '\\\\',
+    "a 'b' \\\\ c",
+    `sh -c "echo \\"it's\\" $HOME"`,
+    "'a'",
+    "\\'b",
+    "a\\\"'c'",
+    '#a',
+  ]) {
+    const link = recipeFromText('url :80 tail docker-ns a');
+    link.head.place = { kind: 'run', args };
+    assert.equal(recipeFromText(recipeText(link)), link, args);
+  }
+});
+
+test('the tail of a link is its own or the head of its child', () => {
+  assert.is(tailOf(recipeFromText('url :80 tail url :81')).port, 81);
+  assert.is(tailOf(recipeFromText('url :80 tail url :81 child url :82 tail docker-ns a')).port, 81);
+  assert.is(tailOf(recipeFromText('url :80 chain url :81 tail docker-ns a')).port, 81);
+  assert.is(tailOf(recipeFromText('url :80 remote m url :81 tail docker-ns a')).port, 81);
+  const headOnly = { head: recipeFromText('tail docker-ns a').head, trigger: false };
+  assert.throws(() => tailOf(headOnly), /neither a tail nor a child/);
+});
+
+test('the first word that this version cannot create', () => {
+  const words: Record<string, string | undefined> = {
+    'url :80 docker-ns a tail url blue@ id x': undefined,
+    'url udp://:53 trigger docker-ns a': 'udp',
+    'url :80 docker-run nginx trigger': 'docker-run',
+    'url :80 trigger docker-run nginx': 'trigger',
+    'url :80 tail docker-run nginx child url :81 tail url :82': 'docker-run',
+    'url :80 tail url :81 child url :82 tail url :83': 'child',
+    'url :80 chain url :81 tail url :82': 'chain',
+    'url :80 remote m trigger docker-ns a': 'remote',
+    'url :80 tunnel m tail docker-ns a': 'tunnel',
+    'url :80 udptunnel m tail docker-ns a': 'udptunnel',
+  };
+  for (const [text, word] of Object.entries(words)) assert.is(laterFeature(recipeFromText(text)), word, text);
+});
+
+test('a link is written without being changed', () => {
+  const link = recipeFromText('url :80 docker-ns a tail docker-ns b child url :81 tail');
+  const copy = structuredClone(link);
+  formatRecipe(link);
+  assert.equal(link, copy);
+});
+
+test.run();
