@@ -1,0 +1,184 @@
+#!/bin/sh
+# Installs Wormhole: the program, its man page, its static units and a key. Safe to run again, also over an older version:
+# links go on listening meanwhile.
+set -eu
+
+usage() {
+	cat <<'EOF'
+usage: ./install.sh [--prefix DIR] [--uninstall [--purge]]
+
+  --prefix DIR   install below DIR instead of /usr/local
+  --uninstall    remove what was installed; links, their units and the key stay
+  --purge        with --uninstall: delete all links and the key too
+
+With DESTDIR set, the files go below it, for a package, and nothing is started.
+EOF
+}
+
+die() {
+	echo "install.sh: $1" >&2
+	exit "${2:-1}"
+}
+
+say() { echo "install.sh: $1"; }
+
+prefix=/usr/local
+uninstall=
+purge=
+while [ $# -gt 0 ]; do
+	case $1 in
+	--prefix)
+		[ $# -ge 2 ] || die "--prefix needs a directory, such as --prefix /opt/wormhole" 2
+		prefix=$2
+		shift
+		;;
+	--prefix=*) prefix=${1#--prefix=} ;;
+	--uninstall) uninstall=yes ;;
+	--purge) purge=yes ;;
+	-h | --help)
+		usage
+		exit 0
+		;;
+	*) die "unknown argument \"$1\"; see ./install.sh --help" 2 ;;
+	esac
+	shift
+done
+case $prefix in
+/*) prefix=${prefix%/} ;;
+*) die "--prefix \"$prefix\" must be an absolute path" 2 ;;
+esac
+[ -z "$purge" ] || [ -n "$uninstall" ] || die "--purge goes with --uninstall" 2
+
+destdir=${DESTDIR-}
+source=$(cd "$(dirname "$0")" && pwd)
+lib=$prefix/lib/wormhole
+units=/etc/systemd/system
+etc=/etc/wormhole
+live= # files of this running machine, not of a package
+if [ -z "$destdir" ]; then live=yes; fi
+
+[ "$(id -u)" = 0 ] || [ -n "$destdir" ] || die "this needs root: sudo ./install.sh"
+
+own_units() { (cd "$source/units" && ls); }
+
+booted() { [ -n "$live" ] && [ -d /run/systemd/system ]; }
+
+links() {
+	for file in "$units"/wormhole-*.socket; do
+		[ -e "$file" ] && grep -q '^\[X-Wormhole\]' "$file" || continue
+		grep -q '^Parent=' "$file" && continue
+		id=${file##*/wormhole-}
+		echo "${id%.socket}"
+	done
+}
+
+if [ -n "$uninstall" ]; then
+	if [ -n "$purge" ]; then
+		for id in $(links); do
+			"$prefix/bin/wormhole" delete "$id" && say "deleted link $id"
+		done
+	elif [ -n "$(links)" ]; then
+		say "links stay, and do not work without the program: $(links | tr '\n' ' ')(--purge deletes them)"
+	fi
+	if booted; then
+		systemctl disable --now wormhole-sync.path >/dev/null 2>&1 || true
+		systemctl stop wormhole-sync.service 2>/dev/null || true
+	fi
+	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
+	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/share/man/man1/wormhole.1"
+	[ -z "$purge" ] || rm -rf "${destdir:?}$etc" 2>/dev/null || rm -rf "$etc"
+	if booted; then
+		systemctl daemon-reload
+		[ -z "$purge" ] || rm -rf /run/wormhole
+	fi
+	say "uninstalled from $prefix"
+	exit 0
+fi
+
+# What it needs.
+missing=
+node=$(command -v node || true)
+if [ -z "$node" ]; then
+	missing="$missing; node (20 or newer, https://nodejs.org)"
+elif [ "$(node -p 'Number(process.versions.node.split(".")[0])')" -lt 20 ]; then
+	missing="$missing; node 20 or newer (found $(node --version))"
+else
+	node=$(node -p process.execPath)
+	case $node in
+	/home/* | /root/*) missing="$missing; node outside home directories (found $node, which sandboxed services cannot see)" ;;
+	esac
+fi
+if ! command -v systemctl >/dev/null; then
+	missing="$missing; systemd (249 or newer)"
+else
+	systemd=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+	[ "$systemd" -ge 249 ] || missing="$missing; systemd 249 or newer (found $systemd)"
+fi
+for tool in mount umount unshare nsenter; do
+	command -v $tool >/dev/null || missing="$missing; $tool (Debian package util-linux or mount)"
+done
+[ -z "$missing" ] || die "missing: ${missing#; }"
+
+# Builds what is not built. A tree that has its packages and is up to date needs no network.
+cd "$source"
+if [ ! -d node_modules ]; then
+	say "fetching packages (npm ci, no install scripts)"
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+fi
+if [ ! -e dist/cli/main.js ] || [ -n "$(find src -newer dist/cli/main.js -name '*.ts' | head -n 1)" ]; then
+	say "compiling"
+	npm run --silent build
+fi
+
+# The new version is laid beside the old one and takes its place by renaming.
+new=$destdir$lib.new
+old=$destdir$lib.old
+rm -rf "$new" "$old"
+mkdir -p "$new" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$units"
+cp -R dist templates package.json LICENSE "$new/"
+npm ls --omit=dev --all --parseable 2>/dev/null | sed -n "s#^$source/##p" | sort | while read -r package; do
+	mkdir -p "$new/$(dirname "$package")"
+	cp -R "$package" "$new/$(dirname "$package")/"
+done
+[ -d "$new/node_modules/koffi" ] || die "npm ls did not name the packages the program needs; remove node_modules and run again"
+ln -s "$node" "$new/node"
+chmod -R u=rwX,go=rX "$new"
+[ ! -e "$destdir$lib" ] || mv "$destdir$lib" "$old"
+mv "$new" "$destdir$lib"
+rm -rf "$old"
+
+cat >"$destdir$prefix/bin/wormhole.new" <<EOF
+#!/bin/sh
+exec $lib/node $lib/dist/cli/main.js "\$@"
+EOF
+chmod 755 "$destdir$prefix/bin/wormhole.new"
+mv "$destdir$prefix/bin/wormhole.new" "$destdir$prefix/bin/wormhole"
+install -m 644 man/wormhole.1 "$destdir$prefix/share/man/man1/wormhole.1"
+
+changed=
+for unit in $(own_units); do
+	sed "s#@BIN@#$prefix/bin#g" "units/$unit" >"$destdir$units/.$unit.new"
+	if cmp -s "$destdir$units/.$unit.new" "$destdir$units/$unit"; then
+		rm -f "$destdir$units/.$unit.new"
+	else
+		mv "$destdir$units/.$unit.new" "$destdir$units/$unit"
+		changed=yes
+	fi
+done
+
+# The key that machines prove themselves with to each other.
+if [ -n "$live" ] && [ ! -e $etc/key.secret ]; then
+	install -d -m 755 $etc
+	(umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >$etc/key.secret.new)
+	mv $etc/key.secret.new $etc/key.secret
+	say "made a key in $etc/key.secret; machines that are to reach each other need the same one"
+fi
+
+if booted; then
+	[ -z "$changed" ] || systemctl daemon-reload
+	systemctl enable --now --quiet wormhole-sync.path
+elif [ -n "$live" ]; then
+	systemctl enable --quiet wormhole-sync.path 2>/dev/null || true
+	say "systemd is not running here: the units start at the next boot"
+fi
+say "installed wormhole $("$node" -p 'require("./package.json").version') in $prefix"

@@ -1,0 +1,25 @@
+import { RecipeError } from '../recipe/error.js';
+
+/** The exit statuses beside 0, wormhole(1). */
+export const exitStatus = { failure: 1, usage: 2 } as const;
+
+/** The command line is well formed, and asks for what makes no sense or cannot be had. */
+export class UsageError extends Error {}
+
+/** Prints one line for an error on stderr and sets the exit status: 2 for a fault of the command line, 1 for others. */
+export function fail(error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`wormhole: ${message.replace(/\s*\n\s*/g, ' / ')}\n`);
+  const usage = error instanceof RecipeError || error instanceof UsageError;
+  process.exitCode = usage ? exitStatus.usage : exitStatus.failure;
+}
+
+/**
+ * Makes sure that the command runs as root, which writing units and joining namespaces needs.
+ *
+ * @param command how to call it, for the message
+ * @throws Error when it does not
+ */
+export function requireRoot(command: string): void {
+  if (process.geteuid?.() !== 0) throw new Error(`this needs root: sudo wormhole ${command}`);
+}

@@ -1,0 +1,46 @@
+import type { Command } from 'commander';
+import type { ListedEnd, ListedLink } from '../control/list.js';
+
+/** Adds `wormhole list`. */
+export function addList(program: Command): void {
+  program
+    .command('list')
+    .description('list the links of this machine')
+    .option('--json', 'print them as JSON')
+    .action(async ({ json }: { json?: boolean }) => {
+      const { listLinks } = await import('../control/list.js');
+      const { links, unreadable } = await listLinks();
+      process.stdout.write(json ? `${JSON.stringify(links, null, 2)}\n` : await table(links));
+      for (const { id, reason } of unreadable) {
+        process.stderr.write(
+          `wormhole: link "${id}" cannot be read: ${reason}; wormhole delete ${id} removes it\n`,
+        );
+        process.exitCode = 1;
+      }
+    });
+}
+
+async function table(links: ListedLink[]): Promise<string> {
+  const { default: Table } = await import('cli-table3');
+  const { default: colours } = await import('picocolors');
+  const paint = { connected: colours.green, waiting: colours.yellow, failed: colours.red };
+  const none = Object.fromEntries(
+    ['top', 'bottom', 'left', 'right', 'mid'].flatMap((side) =>
+      ['', '-mid', '-left', '-right'].map((part) => [`${side}${part}`, '']),
+    ),
+  );
+  const rows = new Table({
+    head: ['ID', 'HEAD', 'TAIL', 'STATE'],
+    chars: { ...none, middle: '  ' },
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0, compact: true },
+  });
+  for (const { id, head, tail, state, detail } of links) {
+    const colour = paint[state as keyof typeof paint] ?? String;
+    rows.push([id, describe(head), describe(tail), colour(detail === '' ? state : `${state} ${detail}`)]);
+  }
+  return `${rows.toString().replace(/ +$/gm, '')}\n`;
+}
+
+function describe({ url, place }: ListedEnd): string {
+  return place === 'this host' || place.startsWith('netns ') ? url : `${url} in ${place}`;
+}

@@ -1,0 +1,28 @@
+/** The recipe language, for `wormhole help create`. man/wormhole.1 says the same at greater length. */
+export const recipeHelp = `The recipe describes a link from its head, where it listens, to its tail, where it connects to:
+
+  url {proto://}{netns@}{host}{:port}  protocol, named netns, host and port of the current end
+  docker-ns [CONTAINER]                the current end lives in that container; with no name, on this host
+  tail                                 from here on the words describe the tail
+  chain                                the rest describes a second link, whose head becomes our tail
+  id NAME                              the link's id
+
+What is not said: the protocol is tcp, the host 127.0.0.1, the place this host; a tail has its head's protocol and
+port; a head without a port gets a free one, and keeps it. The id is the head's port, with -CONTAINER behind it when
+the head is in one. create prints the id and the url of the head.
+
+These parse and are checked, but this version cannot create them yet: docker-run ARGS, trigger, child, remote HOST,
+tunnel HOST, udptunnel HOST, and udp:// urls.
+
+Examples:
+  this host's port 3306 leads to the one in container db
+    wormhole create url :3306 tail docker-ns db
+  what listens on 3306 in container db is to be had at 127.0.0.1:3306 in container app
+    wormhole create url :3306 docker-ns app tail docker-ns db
+  another port, another name, IPv6, and a namespace made by ip netns add blue
+    wormhole create id web url [::1]:8080 tail url blue@:80
+  two links, one after the other
+    wormhole create url :9000 chain url :9001 tail url :9002
+  what would be written
+    wormhole create --dry-run url :3306 tail docker-ns db
+`;

@@ -1,0 +1,14 @@
+import type { Command } from 'commander';
+import { requireRoot } from './fail.js';
+
+/** Adds `wormhole sync`, which wormhole-sync.service runs. */
+export function addSync(program: Command): void {
+  program
+    .command('sync')
+    .description('follow containers that have changed (systemd runs this by itself)')
+    .action(async () => {
+      requireRoot('sync');
+      const { followNamespaces } = await import('../control/sync.js');
+      await followNamespaces((line) => process.stdout.write(`${line}\n`));
+    });
+}

@@ -1,0 +1,81 @@
+import { address, describePlace } from '../recipe/describe.js';
+import type { End, Link, Place } from '../recipe/link.js';
+import type { Links } from './links.js';
+
+/** A link that cannot be made beside those there are: its id or its head is taken. */
+export class Taken extends Error {}
+
+/** The port to use for an end that names none. */
+export type ChoosePort = (place: Place, taken: ReadonlySet<number>) => Promise<number>;
+
+/**
+ * Gives a link and its local children what the recipe left open, in the light of the links there are: head ports,
+ * tail ports that follow them, and ids.
+ *
+ * An id is the head's port, with the container or named netns of the head behind it, and with `-2`, `-3`, … behind
+ * that while it is taken; a child's begins with its parent's.
+ *
+ * @returns a new link; the given one stays as it is
+ * @throws Taken when an id or a head belongs to another link; what `choosePort` throws
+ */
+export async function completeLink(link: Link, existing: Links, choosePort: ChoosePort): Promise<Link> {
+  const ids = new Set([...existing.links, ...existing.unreadable].map(({ id }) => id));
+  const heads = existing.links.map(({ id, link: { head } }) => ({ id, head }));
+  return complete(link, undefined, undefined);
+
+  async function complete(
+    open: Link,
+    parent: string | undefined,
+    inherited: number | undefined,
+  ): Promise<Link> {
+    const head = { ...open.head };
+    head.port ??= await choosePort(head.place, new Set(heads.flatMap((other) => other.head.port ?? [])));
+    const id = nameLink(open.id, head, parent);
+    const rival = heads.find((other) => overlap(other.head, head));
+    if (rival) {
+      const where = head.place.kind === 'host' ? '' : ` in ${describePlace(head.place)}`;
+      throw new Taken(
+        `link "${rival.id}" listens on ${address(rival.head)}${where} already: wormhole delete ${rival.id}, or take another port`,
+      );
+    }
+    ids.add(id);
+    heads.push({ id, head });
+
+    const done: Link = { ...open, id, head };
+    if (open.tail) done.tail = { ...open.tail, port: open.tail.port ?? inherited ?? head.port };
+    if (open.child && open.child.peer === undefined) {
+      done.child = { ...open.child, link: await complete(open.child.link, id, head.port) };
+    }
+    return done;
+  }
+
+  function nameLink(wanted: string | undefined, head: End, parent: string | undefined): string {
+    if (wanted !== undefined) {
+      if (ids.has(wanted))
+        throw new Taken(`id "${wanted}" is taken: wormhole delete ${wanted}, or take another id`);
+      return wanted;
+    }
+    const place =
+      head.place.kind === 'container' || head.place.kind === 'netns' ? `-${wordOf(head.place.name)}` : '';
+    const base = `${parent === undefined ? '' : `${parent}-`}${head.port}${place}`;
+    for (let n = 1; ; n++) {
+      const id = n === 1 ? base : `${base}-${n}`;
+      if (!ids.has(id)) return id;
+    }
+  }
+}
+
+/** A named netns may hold what an id may not. */
+function wordOf(name: string): string {
+  return name.replace(/[^A-Za-z0-9_.-]/g, '_').slice(0, 60);
+}
+
+/** Two heads that cannot both listen. */
+function overlap(one: End, other: End): boolean {
+  if (one.protocol !== other.protocol || one.port !== other.port) return false;
+  if (JSON.stringify(one.place) !== JSON.stringify(other.place)) return false;
+  if (one.host?.includes(':') !== other.host?.includes(':')) return false;
+  return (
+    one.host === other.host || [one.host, other.host].some((host) => host === '0.0.0.0' || host === '::')
+  );
+}

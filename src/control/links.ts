@@ -1,0 +1,32 @@
+import { readUnitFile, unitFileNames } from '../systemd/unit-files.js';
+import { idOfUnit, socketUnit } from '../units/names.js';
+import { readLink, UnreadableLink } from '../units/read.js';
+import type { NamedLink } from '../units/render.js';
+
+/** The links of this machine, in the order of their ids, and those whose units somebody has edited beyond reading. */
+export interface Links {
+  links: NamedLink[];
+  unreadable: { id: string; reason: string }[];
+}
+
+/** Reads all links from their units. */
+export function readLinks(): Links {
+  const found: Links = { links: [], unreadable: [] };
+  for (const name of unitFileNames('wormhole-')) {
+    const id = idOfUnit(name);
+    if (id === undefined || name !== socketUnit(id)) continue;
+    try {
+      const link = readLink(readUnitFile(name) ?? '');
+      if (link) found.links.push(link);
+    } catch (error) {
+      if (!(error instanceof UnreadableLink)) throw error;
+      found.unreadable.push({ id, reason: error.message });
+    }
+  }
+  return found;
+}
+
+/** The ids of a link and of all that hang on it, the deepest first: the order in which to take them away. */
+export function family(id: string, links: NamedLink[]): string[] {
+  return [...links.filter((link) => link.parent === id).flatMap((child) => family(child.id, links)), id];
+}

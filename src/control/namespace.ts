@@ -1,0 +1,58 @@
+import { existsSync, statSync } from 'node:fs';
+import { findContainer } from '../docker/engine.js';
+import { describePlace } from '../recipe/describe.js';
+import type { Place } from '../recipe/link.js';
+import { requireEngine } from './engine.js';
+
+/** A network namespace: a file that leads to it, and the inode that tells it from all others. */
+export interface Namespace {
+  path: string;
+  inode: number;
+}
+
+/** A place that is not there now: its container does not run, its namespace does not exist, its engine is down. */
+export class PlaceAbsent extends Error {}
+
+/** Where `ip netns` keeps its namespaces, ip-netns(8). */
+export const NAMED_DIR = '/run/netns';
+
+/**
+ * Finds the network namespace that a place is in at this moment.
+ *
+ * A container's is read from its process, which is right for every kind of networking: its own, the host's
+ * (`--network host`) and another container's (`--network container:OTHER`).
+ *
+ * @throws PlaceAbsent when there is none now; other errors when that cannot be told
+ */
+export async function findNamespace(place: Place): Promise<Namespace> {
+  if (place.kind === 'host') return identify('/proc/self/ns/net');
+  if (place.kind === 'netns') {
+    const path = `${NAMED_DIR}/${place.name}`;
+    // `ip netns add` makes the file first and mounts the namespace on it later.
+    if (!isNamespace(path))
+      throw new PlaceAbsent(`there is no network namespace "${place.name}": see ip netns list`);
+    return identify(path);
+  }
+  if (place.kind === 'run') throw new PlaceAbsent(`${describePlace(place)} does not run yet`);
+  await requireEngine();
+  const { running, pid, name } = await findContainer(place.name);
+  if (!running)
+    throw new PlaceAbsent(`container "${name}" is not running: start it with docker start ${name}`);
+  const path = `/proc/${pid}/ns/net`;
+  const found = existsSync(path) ? identify(path) : undefined;
+  // Asked again: had the container ended before the look, the number might by then have been another process's.
+  if (found === undefined || (await findContainer(place.name)).pid !== pid) {
+    throw new PlaceAbsent(`container "${name}" has just ended`);
+  }
+  return found;
+}
+
+/** Says whether a path is a network namespace: a file of nsfs, as our own namespace is. */
+export function isNamespace(path: string): boolean {
+  return existsSync(path) && statSync(path).dev === statSync('/proc/self/ns/net').dev;
+}
+
+/** The namespace behind a path. @throws the error of stat(2) */
+export function identify(path: string): Namespace {
+  return { path, inode: statSync(path).ino };
+}

@@ -1,0 +1,91 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { EngineDown, NoSuchContainer } from '../docker/engine.js';
+import { describePlace } from '../recipe/describe.js';
+import { NETNS_DIR, placeOfInstance } from '../units/names.js';
+import { RUN_DIR } from './lock.js';
+import { findNamespace, identify, isNamespace, type Namespace, PlaceAbsent } from './namespace.js';
+
+const run = promisify(execFile);
+
+/** Holds an empty file for each instance whose mount is a void: see {@link mountNamespace}. */
+const VOID_DIR = `${RUN_DIR}/void`;
+
+/** A container may end, and another begin, while its namespace is being mounted. */
+const ATTEMPTS = 5;
+
+/**
+ * Mounts the namespace of an instance's place at its file below {@link NETNS_DIR}: what wormhole-netns@.service does.
+ *
+ * A place that is absent gets an empty namespace of its own, a void. So links to it stay up: a client is told, after
+ * the usual patience, that nothing answers, instead of systemd giving up on the units; and nothing is left to do
+ * when the place comes back but to mount it.
+ *
+ * @returns one line for the journal
+ * @throws Error when mounting fails, or the place changes faster than it can be mounted
+ */
+export async function mountNamespace(instance: string): Promise<string> {
+  const file = `${NETNS_DIR}/${instance}`;
+  const place = placeOfInstance(instance);
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    await unmountNamespace(instance);
+    mkdirSync(NETNS_DIR, { recursive: true, mode: 0o755 });
+    writeFileSync(file, '');
+    const found = await present(instance);
+    if (found instanceof Error) {
+      await run('unshare', [`--net=${file}`, 'true']);
+      mkdirSync(VOID_DIR, { recursive: true, mode: 0o755 });
+      writeFileSync(`${VOID_DIR}/${instance}`, '');
+      return `${found.message}. Links to and from it wait, and are joined to it as soon as it is there.`;
+    }
+    if (!(await bind(found, file))) continue;
+    return `${describePlace(place)}: joined its network namespace, net:[${found.inode}]`;
+  }
+  throw new Error(
+    `${describePlace(place)} changes too fast: tried ${ATTEMPTS} times to join its network namespace`,
+  );
+}
+
+/** Takes away what {@link mountNamespace} made. A process that is still inside keeps the namespace, not the file. */
+export async function unmountNamespace(instance: string): Promise<void> {
+  const file = `${NETNS_DIR}/${instance}`;
+  while (isNamespace(file)) await run('umount', ['--lazy', file]);
+  rmSync(file, { force: true });
+  rmSync(`${VOID_DIR}/${instance}`, { force: true });
+}
+
+/** Says whether an instance's place was absent when it was mounted. */
+export function isVoid(instance: string): boolean {
+  return existsSync(`${VOID_DIR}/${instance}`);
+}
+
+/** Says whether what is mounted for an instance is still the truth. */
+export async function isCurrent(instance: string): Promise<boolean> {
+  const file = `${NETNS_DIR}/${instance}`;
+  const found = await present(instance);
+  if (found instanceof Error) return isVoid(instance);
+  return !isVoid(instance) && isNamespace(file) && identify(file).inode === found.inode;
+}
+
+/** The instance's namespace, or why there is none now. @throws what does not mean that it is absent */
+async function present(instance: string): Promise<Namespace | Error> {
+  try {
+    return await findNamespace(placeOfInstance(instance));
+  } catch (error) {
+    if (error instanceof PlaceAbsent || error instanceof NoSuchContainer || error instanceof EngineDown)
+      return error;
+    throw error;
+  }
+}
+
+/** Bind-mounts a namespace; false when it ended meanwhile, or its process id has become another's. */
+async function bind(namespace: Namespace, file: string): Promise<boolean> {
+  try {
+    await run('mount', ['--bind', namespace.path, file]);
+    return identify(file).inode === namespace.inode;
+  } catch (error) {
+    if (!existsSync(namespace.path)) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,33 @@
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import type { Systemd } from '../systemd/systemd.js';
+import { removeTemporaryFiles } from '../systemd/unit-files.js';
+import { RUN_DIR } from './lock.js';
+import { takeAway } from './take-away.js';
+
+/** One empty file for each id that is being made or taken away: what a killed command leaves for the next one. */
+const UNFINISHED_DIR = `${RUN_DIR}/unfinished`;
+
+/**
+ * Runs `work`, which makes or takes away the links of those ids. Is it killed halfway, the next command that calls
+ * {@link takeBackUnfinished} takes away what there is of them.
+ */
+export async function unfinishedDuring<T>(ids: string[], work: () => Promise<T>): Promise<T> {
+  mkdirSync(UNFINISHED_DIR, { recursive: true, mode: 0o755 });
+  for (const id of ids) writeFileSync(`${UNFINISHED_DIR}/${id}`, '');
+  const result = await work();
+  for (const id of ids) rmSync(`${UNFINISHED_DIR}/${id}`, { force: true });
+  return result;
+}
+
+/**
+ * Takes away the links that killed commands left half made, or half taken away. Only to be called with the lock held:
+ * then whoever began is gone.
+ */
+export async function takeBackUnfinished(systemd: Systemd): Promise<void> {
+  removeTemporaryFiles();
+  mkdirSync(UNFINISHED_DIR, { recursive: true, mode: 0o755 });
+  const ids = readdirSync(UNFINISHED_DIR);
+  if (ids.length === 0) return;
+  await takeAway(ids, systemd);
+  for (const id of ids) rmSync(`${UNFINISHED_DIR}/${id}`, { force: true });
+}

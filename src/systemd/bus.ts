@@ -1,0 +1,75 @@
+import type { EventEmitter } from 'node:events';
+import dbus from 'dbus-next';
+
+const { Message } = dbus;
+
+/** A D-Bus error reply: `type` is its name, such as `org.freedesktop.systemd1.NoSuchUnit`. */
+export interface BusError extends Error {
+  type: string;
+}
+
+/** One method call. `signature` and `body` as in the D-Bus specification; both absent for a call without arguments. */
+export interface Call {
+  destination: string;
+  path: string;
+  interface: string;
+  member: string;
+  signature?: string;
+  body?: unknown[];
+}
+
+/** A signal as it arrived. */
+export interface Signal {
+  path: string;
+  interface: string;
+  member: string;
+  body: unknown[];
+}
+
+/** A connection to the system bus. It keeps the process alive until `close` is called. */
+export interface Bus {
+  /** Calls a method; resolves to the reply's body, rejects with a {@link BusError}. */
+  call(call: Call): Promise<unknown[]>;
+  /** Calls `listener` for each signal that a match rule of this connection lets through. */
+  onSignal(listener: (signal: Signal) => void): void;
+  close(): void;
+}
+
+/**
+ * Connects to the system bus (dbus-next's low-level messages only: no introspection, no match rules of its own).
+ *
+ * @throws Error when there is no bus, or it closes the connection while a call waits for its reply.
+ */
+export async function connectBus(): Promise<Bus> {
+  const bus = dbus.systemBus();
+  let broken: (error: Error) => void = () => {};
+  const failure = new Promise<never>((_, reject) => {
+    broken = (error) => reject(new Error(`the system bus is not to be reached: ${error.message}`));
+  });
+  failure.catch(() => {});
+  bus.on('error', broken);
+  // dbus-next does not tell of a bus that goes away, and would leave every call waiting.
+  const { _connection: connection } = bus as unknown as { _connection: EventEmitter };
+  connection.on('end', () => broken(new Error('it closed the connection')));
+  await Promise.race([new Promise((resolve) => bus.once('connect', resolve)), failure]);
+
+  return {
+    async call(call) {
+      const reply = await Promise.race([bus.call(new Message(call)), failure]);
+      return reply?.body ?? [];
+    },
+    onSignal(listener) {
+      bus.on('message', (message) => {
+        if (message.type === dbus.MessageType.SIGNAL) listener(message);
+      });
+    },
+    close() {
+      bus.disconnect();
+    },
+  };
+}
+
+/** Says whether `error` is the D-Bus error reply with that name. */
+export function isBusError(error: unknown, type: string): error is BusError {
+  return error instanceof Error && 'type' in error && error.type === type;
+}

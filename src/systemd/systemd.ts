@@ -1,0 +1,193 @@
+import { existsSync } from 'node:fs';
+import { type Bus, connectBus, isBusError } from './bus.js';
+
+const DESTINATION = 'org.freedesktop.systemd1';
+const MANAGER_PATH = '/org/freedesktop/systemd1';
+const MANAGER = 'org.freedesktop.systemd1.Manager';
+const UNIT = 'org.freedesktop.systemd1.Unit';
+const SERVICE = 'org.freedesktop.systemd1.Service';
+const PROPERTIES = 'org.freedesktop.DBus.Properties';
+
+/** systemd gives up a job by its own timeouts (90 s by default); this is for a manager that says nothing any more. */
+const JOB_TIMEOUT_MS = 180_000;
+
+/** What systemd knows of one unit, org.freedesktop.systemd1(5). */
+export interface UnitState {
+  /** `loaded`, `not-found`, `bad-setting`, … */
+  load: string;
+  /** `active`, `inactive`, `activating`, `deactivating`, `failed`, `reloading` */
+  active: string;
+  /** The state in the unit type's own words, such as `listening`. */
+  sub: string;
+  /** The files have changed since systemd read them. */
+  needReload: boolean;
+}
+
+/** A job of systemd's that ended in something else than `done`: `failed`, `dependency`, `timeout`, `canceled`, … */
+export class JobError extends Error {
+  constructor(
+    readonly unit: string,
+    readonly result: string,
+  ) {
+    super(`${unit}: systemd says "${result}"`);
+  }
+}
+
+/** systemd's manager over D-Bus. Jobs are waited for; unit names are full names such as `wormhole-80.socket`. */
+export interface Systemd {
+  /** Starts a unit. @throws JobError when its job does not end in `done`. */
+  start(unit: string): Promise<void>;
+  /** Stops a unit; one that is not loaded is stopped already. @throws JobError */
+  stop(unit: string): Promise<void>;
+  /** Restarts a unit that is active and leaves any other alone. @throws JobError */
+  tryRestart(unit: string): Promise<void>;
+  /** Makes the symlinks of the unit's [Install] section. */
+  enable(unit: string): Promise<void>;
+  /** Removes every symlink to the units, also when their files are gone. */
+  disable(units: string[]): Promise<void>;
+  /** Reads all unit files anew (systemctl daemon-reload). */
+  reload(): Promise<void>;
+  /** The state of a unit, which is loaded for it. */
+  state(unit: string): Promise<UnitState>;
+  /** What a service has last said of itself (STATUS= of sd_notify(3)), '' when nothing. */
+  statusText(service: string): Promise<string>;
+  /** The names of the units in memory whose names match one of the shell patterns. */
+  loaded(patterns: string[]): Promise<string[]>;
+  /** Forgets that a unit failed, so that it leaves the memory. */
+  resetFailed(unit: string): Promise<void>;
+  close(): void;
+}
+
+/** Says whether systemd is this machine's init, as sd_booted(3) does. */
+export function booted(): boolean {
+  return existsSync('/run/systemd/system');
+}
+
+/**
+ * Connects to systemd's manager on the system bus.
+ *
+ * @throws Error when systemd is not this machine's init, or the bus is not to be reached.
+ */
+export async function connectSystemd(): Promise<Systemd> {
+  if (!booted()) {
+    throw new Error(
+      'this machine was not started by systemd (no /run/systemd/system); wormhole needs it as init',
+    );
+  }
+  const bus = await connectBus();
+  const manager = (member: string, signature?: string, body?: unknown[]) =>
+    bus.call({
+      destination: DESTINATION,
+      path: MANAGER_PATH,
+      interface: MANAGER,
+      member,
+      ...(signature === undefined ? {} : { signature, body: body ?? [] }),
+    });
+
+  const properties = async (unit: string, of: string) => {
+    const [path] = (await manager('LoadUnit', 's', [unit])) as [string];
+    const [all] = (await bus.call({
+      destination: DESTINATION,
+      path,
+      interface: PROPERTIES,
+      member: 'GetAll',
+      signature: 's',
+      body: [of],
+    })) as [Record<string, { value: unknown }>];
+    return all;
+  };
+
+  const runJob = await watchJobs(bus, manager);
+
+  return {
+    start: (unit) => runJob('StartUnit', unit),
+    async stop(unit) {
+      try {
+        await runJob('StopUnit', unit);
+      } catch (error) {
+        if (!isBusError(error, 'org.freedesktop.systemd1.NoSuchUnit')) throw error;
+      }
+    },
+    tryRestart: (unit) => runJob('TryRestartUnit', unit),
+    async enable(unit) {
+      await manager('EnableUnitFiles', 'asbb', [[unit], false, false]);
+    },
+    async disable(units) {
+      await manager('DisableUnitFiles', 'asb', [units, false]);
+    },
+    async reload() {
+      await manager('Reload');
+    },
+    async statusText(service) {
+      return String((await properties(service, SERVICE)).StatusText?.value ?? '');
+    },
+    async state(unit) {
+      const all = await properties(unit, UNIT);
+      return {
+        load: String(all.LoadState?.value),
+        active: String(all.ActiveState?.value),
+        sub: String(all.SubState?.value),
+        needReload: all.NeedDaemonReload?.value === true,
+      };
+    },
+    async loaded(patterns) {
+      const [units] = (await manager('ListUnitsByPatterns', 'asas', [[], patterns])) as [string[][]];
+      return units.map((unit) => unit[0] as string);
+    },
+    async resetFailed(unit) {
+      try {
+        await manager('ResetFailedUnit', 's', [unit]);
+      } catch (error) {
+        if (!isBusError(error, 'org.freedesktop.systemd1.NoSuchUnit')) throw error;
+      }
+    },
+    close: () => bus.close(),
+  };
+}
+
+/**
+ * Subscribes to JobRemoved before any job exists, so that no job can end unseen, and returns a function that
+ * queues one job and waits for its end.
+ */
+async function watchJobs(
+  bus: Bus,
+  manager: (member: string, signature?: string, body?: unknown[]) => Promise<unknown[]>,
+): Promise<(member: string, unit: string) => Promise<void>> {
+  const ended = new Map<string, string>();
+  const waiting = new Map<string, (result: string) => void>();
+  bus.onSignal(({ interface: from, member, body }) => {
+    if (from !== MANAGER || member !== 'JobRemoved') return;
+    const [, job, , result] = body as [number, string, string, string];
+    const waiter = waiting.get(job);
+    if (waiter) waiter(result);
+    else ended.set(job, result);
+  });
+  await bus.call({
+    destination: 'org.freedesktop.DBus',
+    path: '/org/freedesktop/DBus',
+    interface: 'org.freedesktop.DBus',
+    member: 'AddMatch',
+    signature: 's',
+    body: [`type='signal',sender='${DESTINATION}',interface='${MANAGER}',member='JobRemoved'`],
+  });
+  await manager('Subscribe');
+
+  return async (member, unit) => {
+    const [job] = (await manager(member, 'ss', [unit, 'replace'])) as [string];
+    const result = ended.get(job) ?? (await jobEnd(job));
+    ended.delete(job);
+    if (result !== 'done' && result !== 'skipped') throw new JobError(unit, result);
+  };
+
+  function jobEnd(job: string): Promise<string> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => settle('no answer'), JOB_TIMEOUT_MS);
+      const settle = (result: string) => {
+        clearTimeout(timer);
+        waiting.delete(job);
+        resolve(result);
+      };
+      waiting.set(job, settle);
+    });
+  }
+}

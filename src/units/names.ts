@@ -1,0 +1,49 @@
+import type { Place } from '../recipe/link.js';
+import { escapeUnitName, unescapeUnitName } from './escape.js';
+
+/** Where wormhole-netns@.service keeps its mounts: one file per namespace, named after the unit's instance. */
+export const NETNS_DIR = '/run/wormhole/netns';
+
+/** The prefix that tells a namespace of `ip netns` from a container's: no container name has a colon. */
+const NAMED = 'netns:';
+
+/** The socket unit of the link with that id: its head. */
+export function socketUnit(id: string): string {
+  return `wormhole-${id}.socket`;
+}
+
+/** The service unit of the link with that id: its forwarder. */
+export function serviceUnit(id: string): string {
+  return `wormhole-${id}.service`;
+}
+
+/** The link's id in the name of its socket or service unit; undefined for every other unit, static ones included. */
+export function idOfUnit(name: string): string | undefined {
+  const id = /^wormhole-([^@]+)\.(?:socket|service)$/.exec(name)?.[1];
+  return id === 'sync' ? undefined : id;
+}
+
+/** The instance of wormhole-netns@.service that stands for a place; undefined for the host's own namespace. */
+export function netnsInstance(place: Place): string | undefined {
+  if (place.kind === 'container') return place.name;
+  if (place.kind === 'netns') return `${NAMED}${escapeUnitName(place.name)}`;
+  return undefined;
+}
+
+/** The place that an instance of wormhole-netns@.service stands for. */
+export function placeOfInstance(instance: string): Place {
+  if (!instance.startsWith(NAMED)) return { kind: 'container', name: instance };
+  return { kind: 'netns', name: unescapeUnitName(instance.slice(NAMED.length)) };
+}
+
+/** The unit that keeps a place's namespace at {@link netnsPath}; undefined for the host's own. */
+export function netnsUnit(place: Place): string | undefined {
+  const instance = netnsInstance(place);
+  return instance === undefined ? undefined : `wormhole-netns@${instance}.service`;
+}
+
+/** The file that a place's namespace is mounted on while its {@link netnsUnit} is active; undefined for the host's own. */
+export function netnsPath(place: Place): string | undefined {
+  const instance = netnsInstance(place);
+  return instance === undefined ? undefined : `${NETNS_DIR}/${instance}`;
+}
