@@ -40,6 +40,7 @@ const errors: Record<string, string> = {
   'url :80 URL': 'word 3, "URL": not a word of the recipe; did you mean "url"?',
   'url :80 dock x': 'word 3, "dock": not a word of the recipe; did you mean "docker-ns"?',
   'url :80 tun x': 'word 3, "tun": not a word of the recipe; did you mean "tunnel"?',
+  'url :80 urlxyz': 'word 3, "urlxyz": not a word of the recipe',
   'url :80 tail mysql': 'word 4, "mysql": not a word of the recipe',
   'url :80 x': 'word 3, "x": not a word of the recipe',
   ':80 tail': 'word 1, ":80": not a word of the recipe; did you mean "url :80"?',
@@ -149,6 +150,8 @@ const errors: Record<string, string> = {
     'word 3, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of this host',
   'url :80 trigger url localhost:80':
     'word 3, "trigger": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of this host',
+  'url :80 tail child url :81 tail docker-ns a':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of this host',
   'url :80 docker-ns a tail docker-ns a':
     'word 5, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of container a',
   'url a@:80 tail url a@':

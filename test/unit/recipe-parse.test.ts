@@ -213,6 +213,9 @@ const recipes: Record<string, Link> = {
     peer: 'm',
     link: link({ ...FAR, port: 80 }, at(80)),
   }),
+  'url :80 tail url :81 child url udp:// tail url :80': link(at(80), at(81), {
+    child: { kinship: 'child', link: link(at(81, HOST, 'udp'), at(80, HOST, 'udp')) },
+  }),
   'url :80 tail url :81 child url :82 tail url :80': link(at(80), at(81), {
     child: { kinship: 'child', link: link(at(82), at(80)) },
   }),
