@@ -1,0 +1,117 @@
+import type { Address } from './address.js';
+import type { Log } from './log.js';
+import { closeLater, type Loop, type Watch } from './loop.js';
+import { discard, giveBack, type Pipe, type Pool } from './pipes.js';
+import { pinned, SO_LINGER, SOL_SOCKET, setsockopt } from './syscalls.js';
+import { stop, type Timer } from './timers.js';
+
+/** What all connections of the link share. */
+export interface Relay {
+  readonly loop: Loop;
+  readonly pool: Pool;
+  readonly log: Log;
+  /** The target. */
+  readonly to: Address;
+  /** The target in words: "127.0.0.1:3306 in container mysql". */
+  readonly target: string;
+  /** How long the target may refuse before a client is sent away, ms. */
+  readonly dialTimeout: number;
+  /** Connections now. */
+  open: number;
+  /** Connections ever. */
+  served: number;
+  /** Bytes ever read from either side. */
+  bytes: number;
+  /** Called when a connection begins and when it is closed. */
+  onOpen: () => void;
+  onClose: () => void;
+  /** Flows that got no pipe, and what wakes them when nobody gives one back. */
+  readonly starved: Flow[];
+  readonly starvedTimer: Timer;
+}
+
+/** One of the two sockets of a connection. */
+export interface End extends Watch {
+  readonly connection: Connection;
+  /** The direction that reads from this socket. */
+  readonly reads: Flow;
+  /** The direction that writes to it. */
+  readonly writes: Flow;
+  /** Whether the peer reset the connection, or the kernel gave it up: nothing can be written any more. */
+  reset: boolean;
+}
+
+/** One of the two directions of a connection. It reads from `from` while it holds no bytes. */
+export interface Flow {
+  readonly from: End;
+  readonly to: End;
+  /** Borrowed while bytes are in flight. */
+  pipe: Pipe | undefined;
+  /** Bytes in the pipe. */
+  held: number;
+  /** Whether `from` has said its last byte: its FIN was read, or its reset after the last byte before it. */
+  ended: boolean;
+  /** Whether nothing is left to do: the end was passed on, or there is nobody to pass anything to. */
+  done: boolean;
+  /** Whether it stands in the list of flows that wait for a pipe. */
+  starved: boolean;
+}
+
+/** A client and the target's side of it. Idle, it is two descriptors and this. */
+export interface Connection {
+  readonly relay: Relay;
+  readonly client: End;
+  readonly target: End;
+  /** From the client to the target. */
+  readonly up: Flow;
+  /** From the target to the client. */
+  readonly down: Flow;
+  /** Whether the target is known to have accepted. Until then `target.fd` may be -1. */
+  connected: boolean;
+  /** Dials that failed. */
+  refusals: number;
+  /** errno of the last of them. */
+  failure: number;
+  /** When dialling is given up, ms, on the clock of the loop. */
+  deadline: number;
+  /** While dialling, when to go on or give up; while a reset waits for the bytes before it, when to look again. */
+  readonly timer: Timer;
+  /** How long that wait was last time, ms. */
+  wait: number;
+  closed: boolean;
+}
+
+/** struct linger {1, 0}: close(2) sends RST (socket(7)). */
+const lingerZero = pinned(8);
+lingerZero.words[0] = 1;
+
+/** Closes both sockets and gives back what the connection has borrowed. */
+export function close(connection: Connection): void {
+  if (connection.closed) return;
+  const { relay, client, target, up, down } = connection;
+  connection.closed = true;
+  up.done = true;
+  down.done = true;
+  stop(relay.loop.timers, connection.timer);
+  closeLater(relay.loop, client);
+  closeLater(relay.loop, target);
+  empty(relay, up);
+  empty(relay, down);
+  relay.open -= 1;
+  relay.onClose();
+}
+
+/** Closes both sockets; whoever still listens at `end` sees a reset. */
+export function closeWithReset(connection: Connection, end: End): void {
+  if (end.fd >= 0) setsockopt(end.fd, SOL_SOCKET, SO_LINGER, lingerZero.address, 8);
+  close(connection);
+}
+
+/** Takes the pipe from a flow, and with it the bytes that nobody will get. */
+export function empty(relay: Relay, flow: Flow): void {
+  if (flow.pipe === undefined) return;
+  if (flow.held === 0) giveBack(relay.pool, flow.pipe);
+  else discard(relay.pool, flow.pipe);
+  flow.pipe = undefined;
+  flow.held = 0;
+}

@@ -1,0 +1,169 @@
+import { readFileSync } from 'node:fs';
+import { localPortOf, peerOf } from './address.js';
+import { type Connection, close, closeWithReset } from './connection.js';
+import { add, closeLater } from './loop.js';
+import {
+  connect,
+  E,
+  EPOLLERR,
+  EPOLLHUP,
+  errno,
+  errorWords,
+  getsockopt,
+  IPPROTO_TCP,
+  pinned,
+  SO_ERROR,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  setsockopt,
+  socket,
+  TCP_NODELAY,
+} from './syscalls.js';
+import { start, stop } from './timers.js';
+
+/** Between two dials of one connection: at first and at most, ms. */
+const FIRST_PAUSE_MS = 50;
+const LAST_PAUSE_MS = 250;
+
+/** Errors that no waiting heals: policy, or a machine without this address family. */
+const HOPELESS = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT]);
+
+const on = pinned(4);
+on.words[0] = 1;
+const value = pinned(4);
+const valueSize = pinned(4);
+
+/**
+ * Begins to connect to the target, without waiting for it. The socket is watched like a connected one: to write to
+ * it gives EAGAIN until the handshake is over, and a refusal shows as EPOLLERR. So a connection that succeeds, as
+ * nearly all do, costs no event of its own.
+ */
+export function dial(connection: Connection): void {
+  const { relay, target } = connection;
+  const { to, loop } = relay;
+  const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    dialFailed(connection, errno());
+    return;
+  }
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, on.address, 4);
+  const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
+  target.fd = fd;
+  add(loop, target);
+  if (failure !== 0 && failure !== E.EINPROGRESS) {
+    dialFailed(connection, failure);
+    return;
+  }
+  if (isEphemeral(to.port) && localPortOf(fd) === to.port) {
+    dialFailed(connection, E.ECONNREFUSED);
+    return;
+  }
+  start(loop.timers, connection.timer, connection.deadline);
+}
+
+/**
+ * Takes the first event of the target's socket. True if it has accepted (it may have reset the connection since),
+ * false if it has not and the failure is dealt with.
+ */
+export function answered(connection: Connection, events: number): boolean {
+  if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
+    const failure = errorOf(connection.target.fd);
+    // A reset in the middle of the handshake is ECONNREFUSED, a later one is not: tcp_reset() in the kernel.
+    if (failure !== E.ECONNRESET && failure !== E.EPIPE) {
+      dialFailed(connection, failure);
+      return false;
+    }
+  }
+  connected(connection);
+  return true;
+}
+
+/** The target has accepted. */
+export function connected(connection: Connection): void {
+  connection.connected = true;
+  stop(connection.relay.loop.timers, connection.timer);
+}
+
+/** A dial failed with this errno: dials again soon, or gives up. */
+export function dialFailed(connection: Connection, failure: number): void {
+  const { relay, up, target } = connection;
+  const { loop } = relay;
+  connection.refusals += 1;
+  closeLater(loop, target);
+  if (up.ended && up.held === 0) {
+    close(connection);
+    return;
+  }
+  if (HOPELESS.has(failure) || loop.now >= connection.deadline) {
+    giveUp(connection, failure);
+    return;
+  }
+  connection.failure = failure;
+  connection.wait = Math.min(LAST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, 2 * connection.wait));
+  start(loop.timers, connection.timer, Math.min(connection.deadline, loop.now + connection.wait));
+}
+
+/** Called when the timer of a connection that is not known to be connected fires: time to dial again, or to give up. */
+export function dialTimer(connection: Connection): void {
+  const { target, relay, deadline } = connection;
+  if (target.fd < 0) {
+    if (relay.loop.now < deadline) dial(connection);
+    else giveUp(connection, connection.failure);
+  } else if (peerOf(target.fd) !== undefined) {
+    // It accepted long ago, and nobody has said anything yet.
+    connected(connection);
+  } else {
+    giveUp(connection, E.ETIMEDOUT);
+  }
+}
+
+/**
+ * Sends the client away with a reset: a plain end could be taken for an empty answer, and a program that is told of
+ * an error tries again.
+ */
+function giveUp(connection: Connection, failure: number): void {
+  const { relay, client } = connection;
+  const words = errorWords(failure);
+  const seconds = HOPELESS.has(failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
+  const story = `${relay.target} ${verb(failure)}${seconds} (${words})`;
+  relay.log.failure(
+    `dial ${failure}`,
+    `${story}; closed the client ${peerOf(client.fd) ?? '(gone)'}; the next connection tries again`,
+    (count) => `${story}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
+  );
+  closeWithReset(connection, client);
+}
+
+function verb(failure: number): string {
+  if (failure === E.ECONNREFUSED) return 'refused';
+  if (failure === E.ETIMEDOUT) return 'did not answer';
+  return 'could not be reached';
+}
+
+function errorOf(fd: number): number {
+  valueSize.words[0] = 4;
+  getsockopt(fd, SOL_SOCKET, SO_ERROR, value.address, valueSize.address);
+  return value.words[0] as number;
+}
+
+/*
+ * A socket that connects to a port of its own machine from which the kernel also takes source ports may be given
+ * that very port, and is then connected to itself (TCP simultaneous open, RFC 9293 3.5): the client would hear its
+ * own words, and the real service could no longer bind its port.
+ */
+function isEphemeral(port: number): boolean {
+  return port >= ephemeral.first && port <= ephemeral.last;
+}
+
+const ephemeral = ephemeralPorts();
+
+function ephemeralPorts(): { first: number; last: number } {
+  try {
+    const [first, last] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split('\t');
+    return { first: Number(first), last: Number(last) };
+  } catch {
+    return { first: 1024, last: 65535 };
+  }
+}

@@ -1,0 +1,150 @@
+import type { Relay } from './connection.js';
+import { add, park, type Watch, want } from './loop.js';
+import {
+  AF_INET,
+  AF_INET6,
+  accept4,
+  E,
+  EPOLLIN,
+  errno,
+  errorWords,
+  F_GETFL,
+  F_SETFL,
+  fcntl,
+  getsockopt,
+  IPPROTO_TCP,
+  O_NONBLOCK,
+  pinned,
+  SO_ACCEPTCONN,
+  SO_DOMAIN,
+  SO_TYPE,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  setsockopt,
+  TCP_NODELAY,
+} from './syscalls.js';
+import { serve } from './tcp.js';
+import { start, timer } from './timers.js';
+
+/** First descriptor that a service manager passes: SD_LISTEN_FDS_START of sd_listen_fds(3). */
+const FIRST_FD = 3;
+
+/** Clients accepted by one listener before others have their turn. */
+const ACCEPTS_A_ROUND = 16;
+
+/** How long no client is accepted after the kernel has no more descriptors or memory, ms. */
+const PAUSE_MS = 1000;
+
+const value = pinned(4);
+const valueSize = pinned(4);
+
+/**
+ * The listening sockets that a service manager has passed to the process `pid`, sd_listen_fds(3). Throws an Error
+ * that says what to do when there are none, or one is not a listening TCP socket.
+ */
+export function listenFds(env: NodeJS.ProcessEnv, pid: number): number[] {
+  const count = Number(env.LISTEN_FDS);
+  if (!(count >= 1)) {
+    throw new Error('no listening socket was passed (LISTEN_FDS is not set): start the .socket unit instead');
+  }
+  if (Number(env.LISTEN_PID) !== pid) {
+    throw new Error(
+      `the listening sockets are for process ${env.LISTEN_PID} (LISTEN_PID), this one is ${pid}`,
+    );
+  }
+  const fds = Array.from({ length: count }, (_, i) => FIRST_FD + i);
+  for (const fd of fds) {
+    const tcp = option(fd, SO_DOMAIN) === AF_INET || option(fd, SO_DOMAIN) === AF_INET6;
+    if (!tcp || option(fd, SO_TYPE) !== SOCK_STREAM || option(fd, SO_ACCEPTCONN) !== 1) {
+      throw new Error(`file descriptor ${fd} is not a listening TCP socket`);
+    }
+  }
+  return fds;
+}
+
+/** Where clients come in. */
+export interface Door {
+  /** Accepts those who wait now. */
+  knock(): void;
+  /** Goes on after a pause, since a connection has been closed. */
+  resume(): void;
+}
+
+/** Accepts clients on `fds`, at most `maxOpen` at a time; the others wait in the kernel's backlog. */
+export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
+  const { loop, log } = relay;
+  let paused = false;
+  const listeners = fds.map((fd): Watch => {
+    // Accepted sockets inherit it.
+    value.words[0] = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, value.address, 4);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
+    return { fd, wanted: EPOLLIN, mask: -1, changed: false, ready: () => accept(fd) };
+  });
+  for (const listener of listeners) add(loop, listener);
+
+  const resume = (): void => {
+    if (!paused || relay.open >= maxOpen) return;
+    paused = false;
+    for (const listener of listeners) want(loop, listener, EPOLLIN);
+  };
+  const again = timer(resume);
+  const pause = (): void => {
+    paused = true;
+    for (const listener of listeners) park(loop, listener);
+  };
+
+  const accept = (fd: number): void => {
+    for (let i = 0; i < ACCEPTS_A_ROUND && !paused; i++) {
+      if (relay.open >= maxOpen) {
+        pause();
+        const story = `${relay.open} clients are connected, which is as many as the file descriptors suffice for (LimitNOFILE=)`;
+        log.failure(
+          'full',
+          `${story}; more of them wait until one leaves`,
+          (count) => `${story}; that happened ${count} more times in the last 10 s`,
+        );
+        return;
+      }
+      const client = accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (client >= 0) {
+        serve(relay, client);
+        continue;
+      }
+      const failure = errno();
+      if (failure === E.EAGAIN) return;
+      if (PASSING.has(failure)) continue;
+      pause();
+      start(loop.timers, again, loop.now + PAUSE_MS);
+      const story = `no client could be accepted (${errorWords(failure)})`;
+      log.failure(
+        `accept ${failure}`,
+        `${story} with ${relay.open} connected; new ones wait until one leaves, or 1 s`,
+        (count) => `${story}, ${count} more times in the last 10 s`,
+      );
+    }
+  };
+  return { knock: () => fds.forEach(accept), resume };
+}
+
+/** Errors of one client, not of the listener: accept(2) says to try again. */
+const PASSING = new Set([
+  E.EINTR,
+  E.ECONNABORTED,
+  E.EPERM,
+  E.EPROTO,
+  E.ENETDOWN,
+  E.ENOPROTOOPT,
+  E.EHOSTUNREACH,
+  E.ENETUNREACH,
+  E.EOPNOTSUPP,
+]);
+
+function option(fd: number, name: number): number {
+  valueSize.words[0] = 4;
+  return getsockopt(fd, SOL_SOCKET, name, value.address, valueSize.address) < 0
+    ? -1
+    : (value.words[0] as number);
+}

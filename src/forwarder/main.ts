@@ -1,0 +1,106 @@
+import type { Relay } from './connection.js';
+import { feedStarved } from './flow.js';
+import { exitWhenIdle } from './idle.js';
+import { listen, listenFds } from './listen.js';
+import { createLog, write } from './log.js';
+import { createLoop, run } from './loop.js';
+import { createNotify, watchdogInterval } from './notify.js';
+import { type Options, parseOptions, USAGE } from './options.js';
+import { createPool } from './pipes.js';
+import { keepStatus } from './status.js';
+import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
+import { start, timer } from './timers.js';
+
+/*
+ * The forwarder: accepts clients on the listening sockets that systemd passes and relays each to the target. The
+ * listening sockets are those of the head's network namespace, the process itself runs in the tail's.
+ */
+
+/** Exit status of a call that cannot work, however often it is repeated. */
+const BAD_CALL = 2;
+
+/** Descriptors a connection may need: two sockets, and two pipes of two when both directions are held up. */
+const FDS_A_CONNECTION = 6;
+
+/** Descriptors for everything else: Node's own, epoll, the listeners, the pool's spare pipes. */
+const FDS_APART = 40;
+
+main();
+
+function main(): void {
+  let options: Options;
+  let listeners: number[];
+  try {
+    options = parseOptions(process.argv.slice(2));
+    listeners = listenFds(process.env, process.pid);
+  } catch (error) {
+    write(3, `wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
+    process.exit(BAD_CALL);
+  }
+  forward(options, listeners);
+}
+
+function forward(options: Options, listeners: number[]): void {
+  const loop = createLoop();
+  const log = createLog(options.link, loop.timers);
+  const notify = createNotify(process.env.NOTIFY_SOCKET);
+  const relay: Relay = {
+    loop,
+    pool: createPool(),
+    log,
+    to: options.to,
+    target: options.place === undefined ? options.to.text : `${options.to.text} in ${options.place}`,
+    dialTimeout: options.dialTimeout,
+    open: 0,
+    served: 0,
+    bytes: 0,
+    starved: [],
+    starvedTimer: timer(() => feedStarved(relay)),
+    onOpen: () => status.touch(),
+    onClose: () => {
+      door.resume();
+      if (relay.open === 0) quiet();
+      status.touch();
+    },
+  };
+  const exit = (why: string): void => {
+    log.flush();
+    notify(`STOPPING=1\nSTATUS=${why}`, true);
+    process.exit(0);
+  };
+  const status = keepStatus(relay, notify);
+  const door = listen(relay, listeners, options.maxOpen ?? connectionsFor(descriptorLimit()));
+  const quiet =
+    options.idle === 0
+      ? () => {}
+      : exitWhenIdle(relay, door, options.idle, () => exit(`idle for ${options.idle / 1000} s`));
+  loop.atRoundEnd = (freedDescriptors) => {
+    if (relay.starved.length > 0 && (freedDescriptors || relay.pool.spare.length > 0)) feedStarved(relay);
+  };
+
+  const every = watchdogInterval(process.env, process.pid);
+  if (every !== undefined) {
+    const alive = timer(() => {
+      notify('WATCHDOG=1');
+      start(loop.timers, alive, loop.now + every);
+    });
+    start(loop.timers, alive, loop.now);
+  }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => exit(signal));
+  run(loop, () => notify('READY=1', true));
+}
+
+/** Soft limit of file descriptors. Node has raised it to the hard limit, LimitNOFILE= of the unit, by now. */
+function descriptorLimit(): number {
+  const limit = pinned(16);
+  getrlimit(RLIMIT_NOFILE, limit.address);
+  return Number(limit.bytes.readBigUInt64LE(0));
+}
+
+/**
+ * How many connections can all go on at once, whatever their peers do: with fewer descriptors than pipes, two
+ * connections could wait for each other's.
+ */
+function connectionsFor(limit: number): number {
+  return Math.max(1, Math.floor((limit - FDS_APART) / FDS_A_CONNECTION));
+}

@@ -1,0 +1,52 @@
+import { parseArgs } from 'node:util';
+import { type Address, parseAddress } from './address.js';
+
+/** What the command line says. */
+export interface Options {
+  /** The link's id, for people. */
+  readonly link: string;
+  readonly to: Address;
+  /** Where the target is, in words: "container mysql". */
+  readonly place: string | undefined;
+  /** Exit after so long without a connection, ms; 0 is never. Default 60 s. */
+  readonly idle: number;
+  /** How long a target may refuse, ms. Default 5 s. */
+  readonly dialTimeout: number;
+  /** Most connections at a time. Default: what the limit of file descriptors allows. */
+  readonly maxOpen: number | undefined;
+}
+
+/** One line that tells how to call the program. */
+export const USAGE =
+  'usage: --link ID --to ADDRESS:PORT [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--max-open N]';
+
+/** Reads the command line (without node and the script). Throws an Error that quotes what is wrong. */
+export function parseOptions(args: string[]): Options {
+  const { values } = parseArgs({
+    args,
+    options: {
+      link: { type: 'string' },
+      to: { type: 'string' },
+      place: { type: 'string' },
+      idle: { type: 'string', default: '60' },
+      'dial-timeout': { type: 'string', default: '5' },
+      'max-open': { type: 'string' },
+    },
+  });
+  if (values.link === undefined || values.link === '') throw new Error('--link is missing');
+  if (values.to === undefined) throw new Error('--to is missing');
+  const maxOpen = values['max-open'];
+  return {
+    link: values.link,
+    to: parseAddress(values.to),
+    place: values.place,
+    idle: 1000 * number('--idle', values.idle),
+    dialTimeout: 1000 * number('--dial-timeout', values['dial-timeout']),
+    maxOpen: maxOpen === undefined ? undefined : Math.max(1, Math.trunc(number('--max-open', maxOpen))),
+  };
+}
+
+function number(option: string, text: string): number {
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new Error(`${option} "${text}" is not a number`);
+  return Number(text);
+}

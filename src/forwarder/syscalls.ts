@@ -1,0 +1,147 @@
+import { constants } from 'node:os';
+import { getSystemErrorMap } from 'node:util';
+import koffi from 'koffi';
+
+/*
+ * The system calls of the forwarder, straight from the C library that Node itself runs on.
+ *
+ * Every function returns what the C function returns: -1 means "see errno()". Addresses and lengths are declared
+ * int64_t and passed as plain numbers, and file descriptors as int: of koffi's calling forms this one allocates
+ * nothing and costs least (about 0.1 µs over the bare system call; a Buffer or a null pointer costs half as much
+ * again). ssize_t results are declared int: no call here moves 2 GiB.
+ */
+const libc = koffi.load(null);
+
+type Call = (...args: number[]) => number;
+
+/** epoll_create1(2). */
+export const epollCreate: Call = libc.func('int epoll_create1(int flags)');
+/** epoll_ctl(2); `event` is an address. */
+export const epollCtl: Call = libc.func('int epoll_ctl(int epoll, int op, int fd, int64_t event)');
+/** epoll_wait(2); `events` is an address, `timeout` in ms, -1 for ever. */
+export const epollWait: Call = libc.func('int epoll_wait(int epoll, int64_t events, int max, int timeout)');
+/** accept4(2); pass 0 for the address and its length. */
+export const accept4: Call = libc.func('int accept4(int fd, int64_t addr, int64_t len, int flags)');
+/** socket(2). */
+export const socket: Call = libc.func('int socket(int family, int type, int protocol)');
+/** connect(2); `addr` is the address of a sockaddr. */
+export const connect: Call = libc.func('int connect(int fd, int64_t addr, uint len)');
+/** splice(2); offsets are always 0 (NULL): neither a pipe nor a socket has one. */
+export const splice: Call = libc.func(
+  'int splice(int from, int64_t offIn, int to, int64_t offOut, int64_t len, uint flags)',
+);
+/** pipe2(2); `fds` is the address of two ints. */
+export const pipe2: Call = libc.func('int pipe2(int64_t fds, int flags)');
+/** close(2). Linux frees the number whatever it returns, so nobody looks. */
+export const close: Call = libc.func('int close(int fd)');
+/** shutdown(2). */
+export const shutdown: Call = libc.func('int shutdown(int fd, int how)');
+/** setsockopt(2); `value` is an address. */
+export const setsockopt: Call = libc.func(
+  'int setsockopt(int fd, int level, int name, int64_t value, uint len)',
+);
+/** getsockopt(2); `value` and `len` are addresses. */
+export const getsockopt: Call = libc.func(
+  'int getsockopt(int fd, int level, int name, int64_t value, int64_t len)',
+);
+/** getpeername(2); `addr` and `len` are addresses. */
+export const getpeername: Call = libc.func('int getpeername(int fd, int64_t addr, int64_t len)');
+/** getsockname(2); `addr` and `len` are addresses. */
+export const getsockname: Call = libc.func('int getsockname(int fd, int64_t addr, int64_t len)');
+/** getrlimit(2); `limit` is the address of two 64-bit words. */
+export const getrlimit: Call = libc.func('int getrlimit(int resource, int64_t limit)');
+/** inet_pton(3); `to` is an address with room for 16 bytes. */
+export const inetPton: (family: number, text: string, to: number) => number = libc.func(
+  'int inet_pton(int family, str text, int64_t to)',
+);
+/** sendto(2) from a Buffer: for the few messages to systemd, not for relayed bytes. */
+export const sendto: (
+  fd: number,
+  bytes: Buffer,
+  len: number,
+  flags: number,
+  addr: Buffer,
+  addrLen: number,
+) => number = libc.func('int sendto(int fd, void *bytes, int64_t len, int flags, void *addr, uint addrLen)');
+
+const fcntlCall = libc.func('int fcntl(int fd, int cmd, ...)');
+const ioctlCall = libc.func('int ioctl(int fd, ulong request, ...)');
+
+/** fcntl(2) with an int argument. */
+export const fcntl: Call = (fd, cmd, arg) => fcntlCall(fd, cmd, 'int', arg);
+/** ioctl(2) with an address as argument. */
+export const ioctl: Call = (fd, request, address) => ioctlCall(fd, request, 'int64_t', address);
+
+/** The epoll descriptor of Node's own event loop (uv_backend_fd, exported by every node binary). */
+export function nodeBackendFd(): number {
+  const defaultLoop = libc.func('void *uv_default_loop()');
+  const backendFd = libc.func('int uv_backend_fd(void *loop)');
+  return backendFd(defaultLoop());
+}
+
+/** errno of the last call above that returned -1. */
+export const errno: () => number = koffi.errno;
+
+/** Numbers of the errors by name (EAGAIN, …), right for this architecture. */
+export const E = constants.errno;
+
+/** "ECONNREFUSED: connection refused" for ECONNREFUSED's number; "error 4711" for one nobody knows. */
+export function errorWords(code: number): string {
+  const known = getSystemErrorMap().get(-code);
+  return known === undefined ? `error ${code}` : `${known[0]}: ${known[1]}`;
+}
+
+/** Memory outside the JavaScript heap: it never moves, so its address may be kept and given to the kernel. */
+export interface Pinned {
+  readonly address: number;
+  readonly bytes: Buffer;
+  readonly words: Int32Array;
+}
+
+/** Allocates `size` zeroed bytes (a multiple of 4) that live as long as the process. */
+export function pinned(size: number): Pinned {
+  const pointer = koffi.alloc('uint8_t', size);
+  const memory = koffi.view(pointer, size);
+  const bytes = Buffer.from(memory);
+  bytes.fill(0);
+  return { address: Number(pointer), bytes, words: new Int32Array(memory) };
+}
+
+/*
+ * Constants of the kernel's user interface (include/uapi/linux and asm-generic), the same on x86-64 and arm64.
+ */
+export const EPOLL_CLOEXEC = 0x80000;
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLL_CTL_MOD = 3;
+export const EPOLLIN = 0x1;
+export const EPOLLOUT = 0x4;
+export const EPOLLERR = 0x8;
+export const EPOLLHUP = 0x10;
+export const EPOLLRDHUP = 0x2000;
+export const AF_UNIX = 1;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_NONBLOCK = 0x800;
+export const SOCK_CLOEXEC = 0x80000;
+export const SOL_SOCKET = 1;
+export const SO_TYPE = 3;
+export const SO_ERROR = 4;
+export const SO_LINGER = 13;
+export const SO_ACCEPTCONN = 30;
+export const SO_DOMAIN = 39;
+export const IPPROTO_TCP = 6;
+export const TCP_NODELAY = 1;
+export const SHUT_WR = 1;
+export const SPLICE_F_NONBLOCK = 2;
+export const F_SETFL = 4;
+export const F_GETFL = 3;
+export const F_SETPIPE_SZ = 1031;
+export const O_NONBLOCK = 0x800;
+export const O_CLOEXEC = 0x80000;
+export const SIOCOUTQ = 0x5411;
+export const RLIMIT_NOFILE = 7;
+export const MSG_DONTWAIT = 0x40;
+export const MSG_NOSIGNAL = 0x4000;
