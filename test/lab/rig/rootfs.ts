@@ -1,0 +1,47 @@
+import { type Artefact, cached } from './cache.ts';
+import { makeTree, type Tree, treeRecipe } from './debian.ts';
+
+/** What Debian itself starts at boot or by a timer that has no business in a test. */
+const unwanted = [
+  'apt-daily-upgrade.timer',
+  'apt-daily.timer',
+  'console-getty.service',
+  'dpkg-db-backup.timer',
+  'e2scrub_all.timer',
+  'e2scrub_reap.service',
+  'fstrim.timer',
+  'getty@tty1.service',
+  'man-db.timer',
+  'systemd-pstore.service',
+];
+
+const tree: Tree = {
+  variant: 'minbase',
+  packages: [
+    ...['systemd', 'systemd-sysv', 'dbus', 'udev', 'docker.io', 'iptables', 'nftables', 'libstdc++6'],
+    ...['iproute2', 'iputils-ping', 'curl', 'netcat-openbsd', 'socat', 'mariadb-client-core'],
+    ...['procps', 'psmisc', 'man-db', 'less', 'strace'],
+  ],
+  // An empty machine-id, unlike "uninitialized", is not a first boot that would reset which units are enabled.
+  customize: `
+    for unit in ${unwanted.join(' ')}; do ln -sf /dev/null "/etc/systemd/system/$unit"; done
+    : > /etc/machine-id
+    mkdir -p /src/wormhole /var/log/journal /usr/local/lib/node_modules/npm /etc/docker
+    touch /usr/local/bin/node
+    ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm
+    ln -s ../lib/node_modules/npm/bin/npx-cli.js /usr/local/bin/npx
+    rm -f /etc/resolv.conf /etc/hostname
+    passwd -d root >/dev/null
+  `,
+};
+
+const artefact: Artefact = {
+  name: 'rootfs',
+  recipe: treeRecipe(tree),
+  make: (path) => makeTree(tree, path, 'directory'),
+};
+
+/** Returns the directory that is the root file system of every host before its first boot; nobody may write to it. */
+export function rootfs(): Promise<string> {
+  return cached(artefact);
+}
