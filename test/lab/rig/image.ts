@@ -105,7 +105,7 @@ const tools: Image = {
       alias busybox=/bin/busybox
       busybox mkdir -p /proc /sys /root /run
       # busybox's own sh would prefer its applets to the real ip and nc.
-      busybox ln -s dash /bin/sh
+      busybox ln -sf dash /bin/sh
       busybox ln -s nc.openbsd /bin/nc
       for applet in $(busybox --list); do
         [ -e "/bin/$applet" ] || [ -e "/usr/bin/$applet" ] || [ -e "/sbin/$applet" ] || busybox ln -s busybox "/bin/$applet"
