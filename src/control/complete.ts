@@ -74,8 +74,11 @@ function wordOf(name: string): string {
 function overlap(one: End, other: End): boolean {
   if (one.protocol !== other.protocol || one.port !== other.port) return false;
   if (JSON.stringify(one.place) !== JSON.stringify(other.place)) return false;
-  if (one.host?.includes(':') !== other.host?.includes(':')) return false;
+  const hosts = [one.host, other.host];
+  // A socket on :: takes IPv4 as well (ipv6(7), IPV6_V6ONLY), one on 0.0.0.0 only that.
   return (
-    one.host === other.host || [one.host, other.host].some((host) => host === '0.0.0.0' || host === '::')
+    one.host === other.host ||
+    hosts.includes('::') ||
+    (hosts.includes('0.0.0.0') && !hosts.some((host) => host?.includes(':')))
   );
 }

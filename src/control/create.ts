@@ -40,7 +40,7 @@ export async function createLink(recipe: Link): Promise<Created> {
         try {
           await install(parts, systemd);
         } catch (error) {
-          await takeAway(ids.toReversed(), systemd);
+          await takeBack(ids, error as Error, systemd);
           return error;
         }
       });
@@ -61,6 +61,17 @@ export async function planLink(recipe: Link): Promise<UnitFile[]> {
   const link = await completeLink(await resolveLink(recipe), readLinks(), freePort);
   const [where, using] = [installation(), templates()];
   return flatten(link).flatMap((part) => renderLink(part, where, using));
+}
+
+async function takeBack(ids: string[], reason: Error, systemd: Systemd): Promise<void> {
+  try {
+    await takeAway(ids.toReversed(), systemd);
+  } catch (error) {
+    const too = (error as Error).message;
+    throw new Error(
+      `${reason.message}; taking it back failed too (${too}), the next create or delete tries again`,
+    );
+  }
 }
 
 /** Children first: a link is not to listen before what it leads to does. */

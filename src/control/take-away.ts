@@ -1,5 +1,5 @@
 import type { Systemd } from '../systemd/systemd.js';
-import { removeUnitFiles } from '../systemd/unit-files.js';
+import { readUnitFile, removeUnitFiles } from '../systemd/unit-files.js';
 import { serviceUnit, socketUnit } from '../units/names.js';
 
 /**
@@ -12,7 +12,8 @@ import { serviceUnit, socketUnit } from '../units/names.js';
 export async function takeAway(ids: string[], systemd: Systemd): Promise<void> {
   const units = ids.flatMap((id) => [socketUnit(id), serviceUnit(id)]);
   for (const unit of units) await systemd.stop(unit);
-  await systemd.disable(units);
+  // A unit without a file has no symlinks either: they are made after it and removed before it.
+  await systemd.disable(units.filter((unit) => readUnitFile(unit) !== undefined));
   // The socket's file holds the recipe: it goes last, so that a link is known for as long as anything of it is there.
   removeUnitFiles(units.toReversed());
   for (const unit of units) await systemd.resetFailed(unit);

@@ -1,4 +1,4 @@
-import type { Link } from './link.js';
+import type { End, Link } from './link.js';
 
 /**
  * The first word of a recipe that this version can read but not create, such as `docker-run`; `udp` for the
@@ -6,9 +6,13 @@ import type { Link } from './link.js';
  */
 export function laterFeature(link: Link): string | undefined {
   const { head, tail, trigger, child } = link;
-  if (head.protocol === 'udp') return 'udp';
-  if (head.place.kind === 'run') return 'docker-run';
+  if (laterEnd(head)) return laterEnd(head);
   if (trigger) return 'trigger';
-  if (tail?.place.kind === 'run') return 'docker-run';
-  return child?.kinship;
+  if (tail && laterEnd(tail)) return laterEnd(tail);
+  return child?.kinship === 'chain' ? laterFeature(child.link) : child?.kinship;
+}
+
+function laterEnd(end: End): string | undefined {
+  if (end.protocol === 'udp') return 'udp';
+  return end.place.kind === 'run' ? 'docker-run' : undefined;
 }

@@ -3,6 +3,9 @@ import dbus from 'dbus-next';
 
 const { Message } = dbus;
 
+/** The bus refuses more than 128 unanswered calls of one connection (max_replies_per_connection, dbus-daemon(1)). */
+const MAX_UNANSWERED = 64;
+
 /** A D-Bus error reply: `type` is its name, such as `org.freedesktop.systemd1.NoSuchUnit`. */
 export interface BusError extends Error {
   type: string;
@@ -53,10 +56,20 @@ export async function connectBus(): Promise<Bus> {
   connection.on('end', () => broken(new Error('it closed the connection')));
   await Promise.race([new Promise((resolve) => bus.once('connect', resolve)), failure]);
 
+  let unanswered = 0;
+  const queue: (() => void)[] = [];
+
   return {
     async call(call) {
-      const reply = await Promise.race([bus.call(new Message(call)), failure]);
-      return reply?.body ?? [];
+      if (unanswered >= MAX_UNANSWERED) await new Promise<void>((resolve) => queue.push(resolve));
+      unanswered++;
+      try {
+        const reply = await Promise.race([bus.call(new Message(call)), failure]);
+        return reply?.body ?? [];
+      } finally {
+        unanswered--;
+        queue.shift()?.();
+      }
     },
     onSignal(listener) {
       bus.on('message', (message) => {

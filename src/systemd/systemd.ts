@@ -43,7 +43,7 @@ export interface Systemd {
   tryRestart(unit: string): Promise<void>;
   /** Makes the symlinks of the unit's [Install] section. */
   enable(unit: string): Promise<void>;
-  /** Removes every symlink to the units, also when their files are gone. */
+  /** Removes every symlink to the units, whose files must be there. */
   disable(units: string[]): Promise<void>;
   /** Reads all unit files anew (systemctl daemon-reload). */
   reload(): Promise<void>;

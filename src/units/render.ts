@@ -88,7 +88,6 @@ export function renderLink(
     tailNetnsPath: netnsPath(tail.place),
     socket: socketUnit(id),
     childSocket: chained === undefined ? undefined : socketUnit(chained),
-    ipv6: head.host?.includes(':') ?? false,
     freeBind: !isAlwaysThere(head.host ?? ''),
     wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
     ...installation,
@@ -100,5 +99,5 @@ export function renderLink(
 }
 
 function isAlwaysThere(host: string): boolean {
-  return /^127\.|^::1?$|^0\.0\.0\.0$/.test(host);
+  return /^127\.|^0\.0\.0\.0$|^::1?$/.test(host);
 }
