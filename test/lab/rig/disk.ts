@@ -22,6 +22,7 @@ const dockerFiles = [
   'usr/sbin/dockerd',
   'usr/bin/containerd',
   'usr/sbin/runc',
+  'etc/init.d/docker',
   'usr/lib/systemd/system/docker.service',
   'usr/lib/systemd/system/docker.socket',
   'usr/lib/systemd/system/containerd.service',

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { type Container, container } from './container.ts';
 import { makeDisk } from './disk.ts';
@@ -53,6 +53,8 @@ export interface Host {
   crash(): Promise<void>;
   /** Boots it after `shutDown` or `crash`. */
   start(options?: StartOptions): Promise<void>;
+  /** Appends lines to its /etc/hosts, whether it is on or off. */
+  addToHosts(text: string): Promise<void>;
   /** Pulls its network cable out, or puts it back. */
   setCable(state: 'up' | 'down'): Promise<void>;
   /** Ends it for good, at once and with all that it wrote. Does nothing the second time. */
@@ -109,7 +111,7 @@ export async function boot(options: HostOptions): Promise<Host> {
     name,
     address: plug.address,
     address6: plug.address6,
-    run: (command, runOptions) => run(enter(command), runOptions, show(command)),
+    run: async (command, runOptions) => run(enter(command), runOptions, show(command)),
     spawn: (command) => start(enter(command)),
     container: (containerName) => container(host.run, containerName),
     waitFor,
@@ -161,6 +163,10 @@ export async function boot(options: HostOptions): Promise<Host> {
     async crash() {
       await machine?.kill();
     },
+    async addToHosts(text) {
+      if (isOff()) appendFileSync(join(directory, 'upper/etc/hosts'), text);
+      else await host.run(['tee', '-a', '/etc/hosts'], { input: text });
+    },
     setCable: (state) => setCable(sessionName, plug, state),
     async powerOff() {
       if (hosts.get(name) !== host) return;
@@ -172,6 +178,6 @@ export async function boot(options: HostOptions): Promise<Host> {
   };
   hosts.set(name, host);
   await host.start();
-  for (const other of others) await other.run(['tee', '-a', '/etc/hosts'], { input: line });
+  for (const other of others) await other.addToHosts(line);
   return host;
 }
