@@ -62,7 +62,10 @@ labSuite(
       assert.equal(result, { stdout: 'in', stderr: 'warning\n', status: 3 });
       await rejects(host.run('exit 3'), 'exit status 3: box# exit 3');
       await rejects(host.run('sleep 1234', { timeout: 0.5 }), 'no end after 0.5 s: box# sleep 1234');
-      assert.is((await host.run('pgrep -x sleep', { check: false })).stdout, '');
+      await host.waitFor(() => host.run('! pgrep -x sleep'), {
+        timeout: 5,
+        what: 'sleep to have been killed',
+      });
     });
 
     test('a command beside the test is fed, read and stopped', async () => {
