@@ -86,7 +86,11 @@ if [ -n "$uninstall" ]; then
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/share/man/man1/wormhole.1"
-	[ -z "$purge" ] || rm -rf "${destdir:?}$etc" 2>/dev/null || rm -rf "$etc"
+	[ -z "$purge" ] || rm -rf "$destdir$etc"
+	case $prefix in
+	/usr | /usr/local) ;;
+	*) (cd "$destdir$prefix" && rmdir lib bin share/man/man1 share/man share . 2>/dev/null; rmdir "$destdir$prefix" 2>/dev/null) || true ;;
+	esac
 	if booted; then
 		systemctl daemon-reload
 		[ -z "$purge" ] || rm -rf /run/wormhole

@@ -1,10 +1,10 @@
-import { address, describePlace, endUrl } from '../recipe/describe.js';
+import { endUrl } from '../recipe/describe.js';
 import type { Link } from '../recipe/link.js';
 import { lastLines } from '../systemd/journal.js';
 import { connectSystemd, JobError, type Systemd } from '../systemd/systemd.js';
 import { writeUnitFile } from '../systemd/unit-files.js';
 import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
-import { flatten, type NamedLink, renderLink, type UnitFile } from '../units/render.js';
+import { describeEnd, flatten, type NamedLink, renderLink, type UnitFile } from '../units/render.js';
 import { completeLink } from './complete.js';
 import { installation, templates } from './installation.js';
 import { readLinks } from './links.js';
@@ -105,9 +105,7 @@ async function refresh(units: string[], systemd: Systemd): Promise<void> {
 async function explain(error: JobError, { id, link: { head } }: NamedLink, since: number): Promise<Error> {
   const lines = await lastLines(error.unit, since);
   if (lines.some((line) => /Address already in use/.test(line))) {
-    return new Error(
-      `${address(head)} in ${describePlace(head.place)} is in use already: stop what listens there, or take another port`,
-    );
+    return new Error(`${describeEnd(head)} is in use already: stop what listens there, or take another port`);
   }
   const needed = netnsUnit(head.place);
   if (needed && error.result === 'dependency') lines.push(...(await lastLines(needed, since)));

@@ -196,7 +196,8 @@ function lost(end: End): void {
   const { loop } = connection.relay;
   end.reset = true;
   if (!connection.connected) {
-    close(connection);
+    // The client, for a target that fails is dialled anew. It may have accepted and said nothing yet.
+    closeWithReset(connection, connection.target);
     return;
   }
   writes.done = true;

@@ -9,12 +9,23 @@ import { promisify } from 'node:util';
  * @returns the bare messages; a journal that cannot be read is told as the one line
  */
 export async function lastLines(unit: string, since: number, count = 5): Promise<string[]> {
-  const args = ['-u', unit, '-b', '-o', 'cat', '-n', String(count), '--no-pager', '-q'];
+  const run = promisify(execFile);
+  // Unlike -u UNIT, this also finds what systemd's short-lived children say of the unit, such as why a socket cannot
+  // be bound in another namespace: they are gone before the journal can tell whose they were.
+  const about = [`UNIT=${unit}`, '_UID=0', '+', `_SYSTEMD_UNIT=${unit}`];
+  const args = [
+    '-b',
+    '-o',
+    'cat',
+    '-n',
+    String(count),
+    '--no-pager',
+    '-q',
+    `--since=@${Math.floor(since / 1000)}`,
+  ];
   try {
-    const { stdout } = await promisify(execFile)('journalctl', [
-      ...args,
-      `--since=@${Math.floor(since / 1000)}`,
-    ]);
+    await run('journalctl', ['--sync']);
+    const { stdout } = await run('journalctl', [...args, ...about]);
     return stdout.split('\n').filter((line) => line !== '');
   } catch (error) {
     return [`(the journal could not be read: ${(error as Error).message.split('\n')[0]})`];

@@ -1,0 +1,223 @@
+import * as assert from 'uvu/assert';
+import { fails, installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
+import type { Host } from './rig/host.ts';
+import { labSuite } from './suite.ts';
+
+labSuite(
+  'errors',
+  () => installedHost({ name: 'errors' }),
+  (test, at) => {
+    const faults: [string, RegExp][] = [
+      ['', /Usage: wormhole/],
+      ['frobnicate', /unknown command 'frobnicate'/],
+      ['create', /missing required argument 'recipe'/],
+      ['delete', /missing required argument 'id'/],
+      ['delete a b', /too many arguments/],
+      ['list extra', /too many arguments/],
+      ['list --jsom', /unknown option '--jsom'.*--json/],
+      ['help frobnicate', /no command "frobnicate"/],
+      ['create url :3306 tial url :1', /word 3, "tial".*did you mean "tail"/],
+      ['create url :3306', /no tail/],
+      ['create url', /after "url"/],
+      ['create url :3306 tail docker-ns a b', /word 6, "b"/],
+      ['create url :0 tail url :1', /"?:?0"?/],
+      ['create url :65536 tail url :1', /65536/],
+      ['create url :abc tail url :1', /abc/],
+      ['create id ../x url :1 tail url :2', /"\.\.\/x"/],
+      ['create id sync url :1 tail url :2', /"sync"/],
+      ['create url :3306 tail url :3306', /cannot proxy to self/],
+      ['create url :1 tail url :2 --dry-run', /--dry-run.*options go before the recipe/],
+      ['create url db.example:1 tail url :2', /db\.example/],
+      ['create url udp://:53 tail url :54', /this version cannot create "udp" yet/],
+      ['create url :80 trigger docker-run wormhole/wordpress', /this version cannot create/],
+      ['create url :3306 remote myserver tail docker-ns mysql', /this version cannot create "remote" yet/],
+      ['create url :1 chain url :2 tail docker-run x', /this version cannot create "docker-run" yet/],
+    ];
+    for (const [args, expected] of faults) {
+      test(`usage: wormhole ${args}`, async () => {
+        if (args !== '') return fails(at(), args, expected, 2);
+        const { stderr, status } = await wormhole(at(), args);
+        assert.match(stderr, expected);
+        assert.is(status, 2);
+      });
+    }
+
+    test('a port that is taken', async () => {
+      const host = at();
+      await host.run('systemd-run --unit taker socat TCP-LISTEN:6000,bind=127.0.0.1,fork EXEC:cat');
+      await host.waitFor(
+        async () => (await host.run('echo up | nc -N 127.0.0.1 6000', { check: false })).stdout === 'up\n',
+        {
+          what: 'the rival to listen',
+        },
+      );
+      await fails(
+        host,
+        'create url :6000 tail url :6001',
+        /127\.0\.0\.1:6000 on this host is in use already/,
+      );
+      await fails(
+        host,
+        'create url :6100 chain url :6000 tail url :6001',
+        /127\.0\.0\.1:6000 on this host is in use already/,
+      );
+      await leavesNothing(host);
+    });
+
+    test('a port that is taken in a container', async () => {
+      const host = at();
+      await host.run(
+        'docker run -d --network none --name busy wormhole/tools socat TCP-LISTEN:6000,fork,reuseaddr EXEC:cat',
+      );
+      await host.waitFor(
+        async () =>
+          (await host.container('busy').runInNetwork('echo up | nc -N 127.0.0.1 6000', { check: false }))
+            .stdout === 'up\n',
+        { what: 'the rival to listen' },
+      );
+      await fails(
+        host,
+        'create url :6000 docker-ns busy tail url :6001',
+        /127\.0\.0\.1:6000 in container busy is in use already/,
+      );
+      await leavesNothing(host);
+    });
+
+    test('containers that are not there, do not run, or are ambiguous', async () => {
+      const host = at();
+      await fails(host, 'create url :1 tail docker-ns nosuch', /no container "nosuch"/);
+      await fails(host, 'create url :1 docker-ns nosuch tail url :2', /no container "nosuch"/);
+      await host.run('docker create --name idle wormhole/tools true');
+      await fails(
+        host,
+        'create url :1 tail docker-ns idle',
+        /container "idle" is not running: .*docker start idle/,
+      );
+      const prefix = await ambiguousPrefix(host);
+      await fails(
+        host,
+        `create url :1 tail docker-ns ${prefix}`,
+        new RegExp(`container "${prefix}" is ambiguous`),
+      );
+      await leavesNothing(host);
+    });
+
+    test('a netns or an address that is not there', async () => {
+      const host = at();
+      await fails(host, 'create url :1 tail url nosuch@:2', /no network namespace "nosuch"/);
+      await fails(host, 'create url 192.0.2.7:1 tail url :2', /"192\.0\.2\.7" is no address of this host/);
+      await leavesNothing(host);
+    });
+
+    test('an id or a head that is taken, and a part of another link', async () => {
+      const host = at();
+      await succeeds(host, 'create id mine url :6200 chain url :6201 tail url :6202');
+      await fails(host, 'create id mine url :6300 tail url :6301', /id "mine" is taken/);
+      await fails(
+        host,
+        'create url :6201 tail url :6301',
+        /link "mine-6201" listens on 127\.0\.0\.1:6201 already/,
+      );
+      await fails(host, 'delete mine-6201', /a part of link "mine"/);
+      await succeeds(host, 'delete mine');
+      await fails(host, 'delete mine', /no link "mine"/);
+      await leavesNothing(host);
+    });
+
+    test('two names for one namespace are still one', async () => {
+      const host = at();
+      await host.run('docker run -d --network host --name shares wormhole/tools sleep infinity');
+      await fails(host, 'create url :6000 tail docker-ns shares', /cannot proxy to self/);
+      await host.run('docker run -d --network container:busy --name joined wormhole/tools sleep infinity');
+      await fails(host, 'create url :6400 docker-ns busy tail docker-ns joined', /cannot proxy to self/);
+      await leavesNothing(host);
+    });
+
+    test('not root', async () => {
+      const host = at();
+      const result = await host.run(
+        'setpriv --reuid nobody --regid nogroup --clear-groups wormhole create url :1 tail url :2',
+        {
+          check: false,
+        },
+      );
+      assert.match(result.stderr, /^wormhole: this needs root: sudo wormhole create …\n$/);
+      assert.is(result.status, 1);
+      const list = await host.run('setpriv --reuid nobody --regid nogroup --clear-groups wormhole list');
+      assert.match(list.stdout, /^ID/);
+    });
+
+    test('no systemd', async () => {
+      const host = at();
+      const result = await host.run(
+        `unshare --mount sh -c 'mount -t tmpfs none /run/systemd && wormhole create url :1 tail url :2'`,
+        { check: false },
+      );
+      assert.match(result.stderr, /^wormhole: this machine was not started by systemd[^\n]*\n$/);
+      assert.is(result.status, 1);
+      await leavesNothing(host);
+    });
+
+    test('units that somebody has edited beyond reading', async () => {
+      const host = at();
+      await succeeds(host, 'create id broken url :6500 tail url :6501');
+      await host.run(`sed -i 's/^Recipe=.*/Recipe=nonsense/' /etc/systemd/system/wormhole-broken.socket`);
+      const { stderr, status } = await wormhole(host, 'list');
+      assert.match(stderr, /^wormhole: link "broken" cannot be read: .*wormhole delete broken removes it\n$/);
+      assert.is(status, 1);
+      await fails(host, 'create id broken url :6502 tail url :6501', /id "broken" is taken/);
+      await succeeds(host, 'delete broken');
+      await leavesNothing(host);
+    });
+
+    test('a disk that is full, or read-only', async () => {
+      const host = at();
+      await host.run('mkdir -p /root/units && mount -t tmpfs -o ro none /root/units');
+      const result = await host.run(
+        `unshare --mount sh -c 'mount --bind /root/units /etc/systemd/system && wormhole create url :1 tail url :2'`,
+        { check: false },
+      );
+      assert.match(result.stderr, /^wormhole: [^\n]*(EROFS|read-only)[^\n]*\n$/);
+      assert.is(result.status, 1);
+      await host.run('umount /root/units');
+      await leavesNothing(host);
+    });
+
+    test('Docker not running', async () => {
+      const host = at();
+      await host.run('systemctl stop docker docker.socket', { timeout: 60 });
+      await fails(
+        host,
+        'create url :1 tail docker-ns busy',
+        /Docker is not running \(docker\.service is inactive\): systemctl start docker/,
+      );
+      await leavesNothing(host);
+    });
+  },
+);
+
+labSuite(
+  'errors without Docker',
+  () => installedHost({ name: 'bare', docker: false }),
+  (test, at) => {
+    test('no Docker', async () => {
+      const host = at();
+      await fails(host, 'create url :1 tail docker-ns app', /the Docker engine is not to be reached/);
+      await leavesNothing(host);
+      await succeeds(host, 'create url :1 tail url :2');
+      await succeeds(host, 'delete 1');
+    });
+  },
+);
+
+/** Makes containers until two ids begin with the same digit. */
+async function ambiguousPrefix(host: Host): Promise<string> {
+  const seen = new Set<string>();
+  for (let i = 0; i < 17; i++) {
+    const id = (await host.run('docker create wormhole/tools true')).stdout;
+    const first = id.slice(0, 1);
+    if (seen.has(first)) return first;
+    seen.add(first);
+  }
+  throw new Error('17 ids with 16 different first digits');
+}

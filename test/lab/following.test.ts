@@ -1,0 +1,129 @@
+import * as assert from 'uvu/assert';
+import { installedHost, leavesNothing, succeeds } from './installed.ts';
+import type { Host } from './rig/host.ts';
+import { labSuite } from './suite.ts';
+
+/** What a link may take to follow its container, seconds. */
+const PROMISE = 2;
+
+/** A server in one container, a client in another, and a link between. Both images are wormhole/tools. */
+const SERVER =
+  'docker run -d --restart always --network none --name server wormhole/tools socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:"uname -n"';
+const CLIENT = 'docker run -d --restart always --network none --name client wormhole/tools sleep infinity';
+
+labSuite(
+  'links follow their containers',
+  () => installedHost({ name: 'follow' }),
+  (test, at) => {
+    test('a link between two containers, and one from the host', async () => {
+      const host = at();
+      await host.run(`${SERVER} && ${CLIENT}`);
+      await succeeds(host, 'create url :7000 docker-ns client tail docker-ns server');
+      await succeeds(host, 'create url :7000 tail docker-ns server');
+      await answers(host);
+    });
+
+    const changes: [string, string][] = [
+      ['docker restart of the tail', 'docker restart -t 0 server'],
+      ['docker restart of the head', 'docker restart -t 0 client'],
+      ['stop and start of the tail', 'docker stop -t 0 server; sleep 3; docker start server'],
+      ['stop and start of the head', 'docker stop -t 0 client; sleep 3; docker start client'],
+      ['a tail that is removed and made anew', `docker rm -f server; ${SERVER}`],
+      ['a head that is removed and made anew', `docker rm -f client; ${CLIENT}`],
+      ['both at once', 'docker restart -t 0 server client'],
+      ['a restart of dockerd', 'systemctl restart docker'],
+      ['a dockerd that was killed', 'systemctl kill -s KILL docker; sleep 4; systemctl start docker'],
+    ];
+    for (const [what, command] of changes) {
+      test(`${what} is followed within ${PROMISE} s`, async () => {
+        const host = at();
+        await host.run(command, { timeout: 120 });
+        await answers(host);
+      });
+    }
+
+    test('a namespace that is made anew is followed', async () => {
+      const host = at();
+      const make =
+        'ip netns add green && ip -n green link set lo up && systemd-run --collect --unit green -p NetworkNamespacePath=/run/netns/green socat TCP-LISTEN:1,fork,reuseaddr EXEC:"echo green"';
+      await host.run(make);
+      await succeeds(host, 'create url :7001 tail url green@:1');
+      const ask = async () => (await host.run('nc -N 127.0.0.1 7001 </dev/null')).stdout;
+      assert.is(await ask(), 'green\n');
+      await host.run('systemctl stop green; ip netns del green; sleep 1');
+      await host.run(make);
+      await host.waitFor(async () => (await ask()) === 'green\n', {
+        timeout: 5,
+        what: 'the link to follow netns green',
+      });
+    });
+
+    test('a container that is gone is waited for, and the link says so', async () => {
+      const host = at();
+      await host.run('docker rm -f client');
+      await host.waitFor(
+        async () => (await succeeds(host, 'list')).includes('waiting for container client'),
+        {
+          timeout: PROMISE,
+          what: 'list to say so',
+        },
+      );
+      await host.run(CLIENT);
+      await answers(host);
+    });
+
+    test('a Docker that is stopped is not started by a link', async () => {
+      const host = at();
+      await host.run('systemctl stop docker; sleep 3; nc -N 127.0.0.1 7000 </dev/null', {
+        check: false,
+        timeout: 60,
+      });
+      assert.is((await host.run('systemctl is-active docker', { check: false })).stdout, 'inactive\n');
+      await host.run('systemctl start docker', { timeout: 120 });
+      await answers(host);
+    });
+
+    test('nothing of ours stays resident for it', async () => {
+      const host = at();
+      await host.waitFor(async () => (await host.run(`pgrep -f '[d]ist/cli' || true`)).stdout === '', {
+        timeout: 20,
+        what: 'wormhole-sync.service to end',
+      });
+      assert.is(
+        (await host.run('systemctl is-failed wormhole-sync.service', { check: false })).stdout,
+        'inactive\n',
+      );
+    });
+
+    test('what a link has joined is in its journal, in plain words', async () => {
+      const host = at();
+      const journal = await host.journal('-b', '-o', 'cat', '-u', 'wormhole-netns@client.service');
+      assert.match(journal, /container client: joined its network namespace/);
+      assert.match(journal, /no container "client".* Links to and from it wait/);
+    });
+
+    test('deleting the links leaves nothing', async () => {
+      const host = at();
+      for (const { id } of JSON.parse(await succeeds(host, 'list --json')))
+        await succeeds(host, `delete ${id}`);
+      await leavesNothing(host);
+    });
+  },
+);
+
+/** Both links answer within the promise, counted from when both containers run. */
+async function answers(host: Host): Promise<void> {
+  const name = await host.container('server').inspect('{{.Config.Hostname}}');
+  for (const [where, ask] of [
+    ['the host', () => host.run('nc -N 127.0.0.1 7000 </dev/null', { check: false })],
+    [
+      'container client',
+      () => host.container('client').runInNetwork('nc -N 127.0.0.1 7000 </dev/null', { check: false }),
+    ],
+  ] as const) {
+    await host.waitFor(async () => (await ask()).stdout === `${name}\n`, {
+      timeout: PROMISE,
+      what: `the link from ${where} to reach ${name}`,
+    });
+  }
+}

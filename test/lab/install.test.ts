@@ -1,0 +1,141 @@
+import * as assert from 'uvu/assert';
+import { leavesNothing, succeeds } from './installed.ts';
+import { boot, type Host } from './rig/host.ts';
+import { labSuite } from './suite.ts';
+
+const INSTALL = '/src/wormhole/install.sh';
+
+labSuite(
+  'install.sh',
+  () => boot({ name: 'fresh', images: false }),
+  (test, at) => {
+    test('installs, makes a key that only root can read, and enables the watch', async () => {
+      const host = at();
+      await host.run(INSTALL, { timeout: 120 });
+      assert.is((await host.run('stat -c "%a %U" /etc/wormhole/key.secret')).stdout, '600 root\n');
+      assert.ok((await host.run('cat /etc/wormhole/key.secret')).stdout.length >= 32);
+      assert.is((await host.run('systemctl is-enabled wormhole-sync.path')).stdout, 'enabled\n');
+      assert.is((await host.run('systemctl is-active wormhole-sync.path')).stdout, 'active\n');
+      assert.match(await succeeds(host, '--version'), /^\d+\.\d+\.\d+$/);
+    });
+
+    test('again changes nothing', async () => {
+      const host = at();
+      const before = await fingerprint(host);
+      await host.run(INSTALL, { timeout: 120 });
+      assert.is(await fingerprint(host), before);
+    });
+
+    test('an upgrade leaves sockets listening and sessions open', async () => {
+      const host = at();
+      await host.run('systemd-run --unit echo socat TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
+      await succeeds(host, 'create url :9000 tail url :9002');
+      const session = host.spawn('nc -N 127.0.0.1 9000');
+      session.write('before\n');
+      await host.waitFor(() => session.stdout() === 'before\n', { what: 'the session' });
+      const inode = 'ss -Hltne sport = :9000 | grep -o "ino:[0-9]*"';
+      const listener = (await host.run(inode)).stdout;
+      // A changed unit file makes it an upgrade that has to reload systemd.
+      await host.run(
+        'echo "# older" >> /etc/systemd/system/wormhole-netns@.service && systemctl daemon-reload',
+      );
+      await host.run(INSTALL, { timeout: 120 });
+      assert.is((await host.run(inode)).stdout, listener, 'the listening socket is the same one');
+      session.write('after\n');
+      await host.waitFor(() => session.stdout() === 'before\nafter\n', { what: 'the session to go on' });
+      session.end();
+      assert.is((await session.exited).status, 0);
+      assert.is(
+        (await host.run('systemctl show -P NeedDaemonReload wormhole-netns@x.service')).stdout,
+        'no\n',
+      );
+    });
+
+    test('says what is missing', async () => {
+      const host = at();
+      const old =
+        'mkdir -p /root/old && printf "#!/bin/sh\\n[ \\$1 = --version ] && echo v18.20.0 || echo 18\\n" > /root/old/node && chmod +x /root/old/node';
+      const result = await host.run(`${old}; PATH=/root/old:$PATH ${INSTALL}`, { check: false });
+      assert.is(result.stderr, 'install.sh: missing: node 20 or newer (found v18.20.0)\n');
+      assert.is(result.status, 1);
+      const bare = await host.run(
+        `mkdir -p /root/bin; ln -sf $(command -v dirname id sed) /root/bin/; PATH=/root/bin /bin/sh ${INSTALL}`,
+        { check: false },
+      );
+      assert.match(bare.stderr, /^install.sh: missing: node .*; systemd .*; mount .*\n$/);
+      assert.is(bare.status, 1);
+    });
+
+    test('refuses what it does not know, and what makes no sense', async () => {
+      const host = at();
+      for (const [args, expected] of [
+        ['--frob', /unknown argument "--frob"/],
+        ['--prefix', /--prefix needs a directory/],
+        ['--prefix relative', /"relative" must be an absolute path/],
+        ['--purge', /--purge goes with --uninstall/],
+      ] as const) {
+        const { stderr, status } = await host.run(`${INSTALL} ${args}`, { check: false });
+        assert.match(stderr, expected);
+        assert.is(status, 2);
+      }
+      const nobody = await host.run(`setpriv --reuid nobody --regid nogroup --clear-groups ${INSTALL}`, {
+        check: false,
+      });
+      assert.match(nobody.stderr, /needs root/);
+      assert.is(nobody.status, 1);
+    });
+
+    test('--uninstall removes all but links, the key and what is not ours', async () => {
+      const host = at();
+      const { stdout } = await host.run(`${INSTALL} --uninstall`);
+      assert.match(stdout, /links stay.*9000/);
+      assert.is(
+        (
+          await host.run('ls /usr/local/lib/wormhole /usr/local/bin/wormhole 2>&1 | grep -vc "No such"', {
+            check: false,
+          })
+        ).stdout,
+        '0\n',
+      );
+      assert.is(
+        (await host.run('ls /etc/systemd/system | grep wormhole')).stdout,
+        'wormhole-9000.service\nwormhole-9000.socket\n',
+      );
+      await host.run('test -s /etc/wormhole/key.secret');
+    });
+
+    test('--prefix and DESTDIR', async () => {
+      const host = at();
+      await host.run(`DESTDIR=/root/package ${INSTALL} --prefix /opt/wormhole`, { timeout: 120 });
+      await host.run('test -x /root/package/opt/wormhole/bin/wormhole && test ! -e /opt/wormhole');
+      await host.run(`${INSTALL} --prefix /opt/wormhole`, { timeout: 120 });
+      assert.match((await host.run('/opt/wormhole/bin/wormhole list')).stdout, /^9000 /m);
+      assert.match(
+        (await host.run('systemctl cat wormhole-sync.service')).stdout,
+        /ExecStart=\/opt\/wormhole\/bin\/wormhole sync/,
+      );
+    });
+
+    test('--uninstall --purge removes links and key too', async () => {
+      const host = at();
+      await host.run(`${INSTALL} --prefix /opt/wormhole --uninstall --purge`);
+      await leavesNothing(host);
+      assert.is(
+        (
+          await host.run(
+            'find / -xdev -name "*wormhole*" -not -path "/src/*" -not -path "/root/*" -not -path "/proc/*" -not -path "/sys/*" -not -path "/var/log/*"',
+          )
+        ).stdout,
+        '',
+      );
+    });
+  },
+);
+
+/** Every file that install.sh writes, with what is in it. */
+async function fingerprint(host: Host): Promise<string> {
+  const { stdout } = await host.run(
+    'find /usr/local/lib/wormhole /usr/local/bin/wormhole /etc/wormhole /etc/systemd/system /usr/local/share/man -type f -o -type l | sort | while read f; do [ -L "$f" ] && readlink "$f" || md5sum "$f"; done',
+  );
+  return stdout;
+}

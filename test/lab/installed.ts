@@ -1,0 +1,51 @@
+import * as assert from 'uvu/assert';
+import { boot, type Host, type HostOptions } from './rig/host.ts';
+import type { Result } from './rig/shell.ts';
+
+/** Boots a host and installs Wormhole on it, as the README says. */
+export async function installedHost(options: HostOptions): Promise<Host> {
+  const host = await boot(options);
+  await host.run('/src/wormhole/install.sh', { timeout: 120 });
+  return host;
+}
+
+/** Runs `wormhole ARGS` on a host, whatever comes of it. */
+export function wormhole(host: Host, args: string, timeout = 120): Promise<Result> {
+  return host.run(`wormhole ${args}`, { check: false, timeout });
+}
+
+/** Runs `wormhole ARGS`, which has to succeed and to say nothing on stderr. Returns what it printed, trimmed. */
+export async function succeeds(host: Host, args: string): Promise<string> {
+  const { stdout, stderr, status } = await wormhole(host, args);
+  assert.is(stderr, '', `wormhole ${args}`);
+  assert.is(status, 0, `wormhole ${args}`);
+  return stdout.trim();
+}
+
+/** Runs `wormhole ARGS`, which has to fail with that status and one line on stderr that matches. */
+export async function fails(host: Host, args: string, expected: RegExp, status = 1): Promise<void> {
+  const result = await wormhole(host, args);
+  assert.match(result.stderr, expected, `wormhole ${args}`);
+  assert.match(result.stderr, /^wormhole: [^\n]+\n$/, `one line of wormhole ${args}`);
+  assert.is(result.stdout, '', `stdout of wormhole ${args}`);
+  assert.is(result.status, status, `exit status of wormhole ${args}`);
+}
+
+/** Everything of links that a host has: files, symlinks, units in memory, mounts, processes. */
+export async function traces(host: Host): Promise<string> {
+  const { stdout } = await host.run(`
+    find /etc/systemd/system -name '*wormhole-*' ! -name 'wormhole-netns@.service' ! -name 'wormhole-sync.*'
+    systemctl list-units --all --plain --no-legend 'wormhole-*' | grep -v 'wormhole-sync\\.\\|system-wormhole'
+    grep /run/wormhole /proc/self/mountinfo
+    find /run/wormhole ! -name lock ! -type d 2>/dev/null
+    pgrep -af '[f]orwarder/main.js'
+    true`);
+  return stdout.trim();
+}
+
+/** Waits until nothing of any link is left; systemd stops what is not needed any more a moment after the command. */
+export async function leavesNothing(host: Host): Promise<void> {
+  await host
+    .waitFor(async () => (await traces(host)) === '', { timeout: 10, what: 'all traces of links to go' })
+    .catch(async () => assert.is(await traces(host), ''));
+}

@@ -1,0 +1,55 @@
+import { suite, type Test } from 'uvu';
+import { bootedHosts, type Host } from './rig/host.ts';
+
+/**
+ * A uvu suite on hosts of its own: boots them before the first test, and takes them away after the last. When a test
+ * fails, the end of the hosts' journals is printed behind it.
+ *
+ * @param start boots the hosts and returns what the tests need
+ * @param tests adds the tests; `at()` is what `start` returned
+ */
+export function labSuite<T = Host>(
+  name: string,
+  start: () => Promise<T>,
+  tests: (test: (what: string, body: () => Promise<void>) => void, at: () => T) => void,
+): void {
+  const test: Test = suite(name);
+  let started: { hosts: T } | { failure: unknown } = { failure: new Error('not started') };
+  // uvu says nothing of a hook that throws, and counts its tests neither as passed nor as failed.
+  test.before(async () => {
+    started = await start().then(
+      (hosts) => ({ hosts }),
+      (failure) => ({ failure }),
+    );
+  });
+  test.after(async () => {
+    for (const host of bootedHosts()) await host.powerOff();
+  });
+  tests(
+    (what, body) => {
+      test(what, async () => {
+        const began = new Date();
+        try {
+          await body();
+        } catch (error) {
+          await printJournals(what, began);
+          throw error;
+        }
+      });
+    },
+    () => {
+      if ('failure' in started) throw started.failure;
+      return started.hosts;
+    },
+  );
+  test.run();
+}
+
+async function printJournals(what: string, since: Date): Promise<void> {
+  for (const host of bootedHosts()) {
+    const lines = await host
+      .journal(`--since=@${Math.floor(since.getTime() / 1000)}`, '-n', '60')
+      .catch(String);
+    process.stdout.write(`\n--- journal of ${host.name} during "${what}"\n${lines}\n---\n`);
+  }
+}
