@@ -37,7 +37,7 @@ const environment = [
   'TERM=dumb',
 ];
 
-// Mounts are made in a mount namespace of nspawn's own: they go when it goes, however it goes.
+// nspawn has a mount and a process namespace of its own: all that is made in them goes when it goes, however it goes.
 const startScript = `
   set -eu
   group=$1 disk=$2 lower=$3; shift 3
@@ -47,7 +47,7 @@ const startScript = `
   for controller in $(cat "$parent/cgroup.controllers"); do
     echo "+$controller" > "$parent/cgroup.subtree_control" || :
   done
-  echo $$ > "/sys/fs/cgroup/$group/cgroup.procs"
+  echo 0 > "/sys/fs/cgroup/$group/cgroup.procs"
   # nspawn keeps a directory for each machine name here, and names are only unique in a session.
   mkdir -p /run/systemd/nspawn
   mount -t tmpfs tmpfs /run/systemd/nspawn
@@ -91,7 +91,8 @@ export async function powerOn(group: string, namespace: string, disk: Disk): Pro
   const child = spawn(
     'setpriv',
     [
-      ...['--pdeathsig=KILL', 'unshare', '--mount', '--propagation=private', 'sh', '-c', startScript, 'sh'],
+      ...['--pdeathsig=KILL', 'unshare', '--mount', '--propagation=private', '--pid', '--mount-proc'],
+      ...['--fork', '--kill-child', 'sh', '-c', startScript, 'sh'],
       ...[group, disk.directory, disk.lower, ...nspawnArguments(name, namespace, disk)],
     ],
     {
@@ -136,11 +137,17 @@ export async function powerOn(group: string, namespace: string, disk: Disk): Pro
   };
 }
 
-/** Returns the child of nspawn that is PID 1 in a namespace of its own, or undefined while there is none. */
-function leaderOf(nspawn: number): number | undefined {
-  const children = readFileSync(`/proc/${nspawn}/task/${nspawn}/children`, 'utf8').trim();
-  const pid = Number(children);
+/** Returns the child of the child of `unshare` that is PID 1 of a machine, or undefined while there is none. */
+function leaderOf(unshare: number): number | undefined {
+  const pid = childOf(childOf(unshare));
   if (!pid) return undefined;
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return /^Name:\tsystemd$/m.test(status) && /^NSpid:\t\d+\t1$/m.test(status) ? pid : undefined;
+  return /^Name:\tsystemd$/m.test(status) && /^NSpid:.*\t1$/m.test(status) ? pid : undefined;
+}
+
+/** Returns the only child of `pid`, or NaN when there are more or none. */
+function childOf(pid: number): number {
+  return pid
+    ? Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim() || Number.NaN)
+    : Number.NaN;
 }
