@@ -125,9 +125,8 @@ export function dialTimer(connection: Connection): void {
  */
 function giveUp(connection: Connection, failure: number): void {
   const { relay, client } = connection;
-  const words = errorWords(failure);
   const seconds = HOPELESS.has(failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
-  const story = `${relay.target} ${verb(failure)}${seconds} (${words})`;
+  const story = `${whatFailed(relay.target, failure)}${seconds} (${errorWords(failure)})`;
   relay.log.failure(
     `dial ${failure}`,
     `${story}; closed the client ${peerOf(client.fd) ?? '(gone)'}; the next connection tries again`,
@@ -136,10 +135,11 @@ function giveUp(connection: Connection, failure: number): void {
   closeWithReset(connection, client);
 }
 
-function verb(failure: number): string {
-  if (failure === E.ECONNREFUSED) return 'refused';
-  if (failure === E.ETIMEDOUT) return 'did not answer';
-  return 'could not be reached';
+function whatFailed(target: string, failure: number): string {
+  if (failure === E.ECONNREFUSED) return `${target} refused`;
+  if (failure === E.ETIMEDOUT) return `${target} did not answer`;
+  if (failure === E.EMFILE || failure === E.ENFILE) return `no socket to ${target} could be made`;
+  return `${target} could not be reached`;
 }
 
 function errorOf(fd: number): number {

@@ -100,7 +100,7 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
     for (let i = 0; i < ACCEPTS_A_ROUND && !paused; i++) {
       if (relay.open >= maxOpen) {
         pause();
-        const story = `${relay.open} clients are connected, which is as many as the file descriptors suffice for (LimitNOFILE=)`;
+        const story = `${relay.open} clients are connected, which is as many as --max-open and LimitNOFILE= allow`;
         log.failure(
           'full',
           `${story}; more of them wait until one leaves`,

@@ -22,7 +22,7 @@ const BAD_CALL = 2;
 /** Descriptors a connection may need: two sockets, and two pipes of two when both directions are held up. */
 const FDS_A_CONNECTION = 6;
 
-/** Descriptors for everything else: Node's own, epoll, the listeners, the pool's spare pipes. */
+/** Descriptors for everything else: Node's own (about 20), epoll, the listeners. */
 const FDS_APART = 40;
 
 main();
@@ -69,7 +69,7 @@ function forward(options: Options, listeners: number[]): void {
     process.exit(0);
   };
   const status = keepStatus(relay, notify);
-  const door = listen(relay, listeners, options.maxOpen ?? connectionsFor(descriptorLimit()));
+  const door = listen(relay, listeners, Math.min(options.maxOpen, connectionsFor(descriptorLimit())));
   const quiet =
     options.idle === 0
       ? () => {}

@@ -12,8 +12,8 @@ export interface Options {
   readonly idle: number;
   /** How long a target may refuse, ms. Default 5 s. */
   readonly dialTimeout: number;
-  /** Most connections at a time. Default: what the limit of file descriptors allows. */
-  readonly maxOpen: number | undefined;
+  /** Most connections at a time. Default: as many as the file descriptors suffice for, which is never exceeded. */
+  readonly maxOpen: number;
 }
 
 /** One line that tells how to call the program. */
@@ -42,7 +42,10 @@ export function parseOptions(args: string[]): Options {
     place: values.place,
     idle: 1000 * number('--idle', values.idle),
     dialTimeout: 1000 * number('--dial-timeout', values['dial-timeout']),
-    maxOpen: maxOpen === undefined ? undefined : Math.max(1, Math.trunc(number('--max-open', maxOpen))),
+    maxOpen:
+      maxOpen === undefined
+        ? Number.POSITIVE_INFINITY
+        : Math.max(1, Math.trunc(number('--max-open', maxOpen))),
   };
 }
 

@@ -27,9 +27,15 @@ const LARGE_BYTES = 1 << 18;
 
 const fds = pinned(8);
 
-/** A pool that holds no pipe yet and keeps at most `keep` spare ones. */
+/**
+ * A pool that keeps at most `keep` spare pipes. One is made at once: should the kernel make no other, it serves all
+ * whose bytes go on at once, and sees the ends of connections, which frees descriptors.
+ */
 export function createPool(keep = 64): Pool {
-  return { spare: [], keep, made: 0 };
+  const pool: Pool = { spare: [], keep, made: 0 };
+  const first = make(pool);
+  if (first !== undefined) giveBack(pool, first);
+  return pool;
 }
 
 /** An empty pipe, or undefined when the kernel makes no more (EMFILE, ENFILE: pipe2(2)). */

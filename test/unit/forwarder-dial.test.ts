@@ -1,0 +1,124 @@
+import koffi from 'koffi';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  closeAll,
+  collect,
+  connect,
+  freePort,
+  launch,
+  load,
+  serve,
+  sleep,
+  until,
+  wasReset,
+} from './forwarder-launch.ts';
+
+test.after.each(closeAll);
+
+test('a target that listens within the time serves the first client, with all it has said', async () => {
+  const port = await freePort();
+  const forwarder = await launch({ to: port });
+  const client = await connect(forwarder.port);
+  client.end('early');
+  await sleep(700);
+  await serve((socket) => socket.pipe(socket), port);
+  const { bytes, how } = await collect(client);
+  assert.is(String(bytes), 'early');
+  assert.is(how, 'end');
+  assert.is(forwarder.log(), '');
+});
+
+test('a target that never listens: the client is reset and one line says why', async () => {
+  const port = await freePort();
+  const forwarder = await launch({ to: port, args: ['--dial-timeout', '0.5', '--place', 'container mysql'] });
+  const client = await connect(forwarder.port);
+  const { localPort } = client;
+  client.write('hello?');
+  const start = performance.now();
+  const { how } = await collect(client);
+  assert.ok(performance.now() - start > 400);
+  assert.ok(await wasReset(client, how));
+  await until(() => forwarder.log() !== '');
+  assert.is(
+    forwarder.log(),
+    `<4>link test: 127.0.0.1:${port} in container mysql refused for 0.5 s (ECONNREFUSED: connection refused); ` +
+      `closed the client 127.0.0.1:${localPort}; the next connection tries again\n`,
+  );
+  await serve((socket) => socket.end('now'), port);
+  assert.is(String((await collect(await connect(forwarder.port))).bytes), 'now');
+});
+
+test('many clients refused at once are one line, and a count when the link stops', async () => {
+  const forwarder = await launch({ to: await freePort(), args: ['--dial-timeout', '0.2'] });
+  const clients = await Promise.all(Array.from({ length: 50 }, () => connect(forwarder.port)));
+  await Promise.all(clients.map((client) => collect(client)));
+  await until(() => forwarder.descriptors('socket') === 1);
+  assert.is(forwarder.log().match(/\n/g)?.length, 1);
+  forwarder.kill('SIGTERM');
+  assert.is(await forwarder.exited, 0);
+  assert.match(forwarder.log(), /closed 49 more clients in the last 10 s\n$/);
+});
+
+test('to dial costs little processor time', async () => {
+  const forwarder = await launch({ to: await freePort() });
+  for (let i = 0; i < 20; i++) (await connect(forwarder.port)).write('x');
+  assert.ok((await load(forwarder)) < 0.3);
+});
+
+test('a client that resets or leaves without a word while the target refuses is forgotten', async () => {
+  const forwarder = await launch({ to: await freePort() });
+  const [silent, hasty] = [await connect(forwarder.port), await connect(forwarder.port)];
+  hasty.write('something');
+  await until(() => forwarder.descriptors('pipe') > 0);
+  silent.end();
+  hasty.resetAndDestroy();
+  await until(() => forwarder.descriptors('socket') === 1, 1000);
+  assert.is(forwarder.log(), '');
+});
+
+test('a target that drops the handshake is given up after the same time', async () => {
+  const { port } = await deafTarget();
+  const forwarder = await launch({ to: port, args: ['--dial-timeout', '0.6'] });
+  const client = await connect(forwarder.port);
+  client.end('hello?');
+  assert.ok((await load(forwarder)) < 0.3);
+  await until(() => forwarder.log() !== '');
+  assert.match(forwarder.log(), /did not answer for 0.6 s \(ETIMEDOUT: connection timed out\)/);
+  await until(() => forwarder.descriptors('socket') === 1);
+});
+
+test('a connection on which nobody speaks outlives the time to dial', async () => {
+  const target = await serve((socket) => socket.pipe(socket));
+  const forwarder = await launch({ to: target.port, args: ['--dial-timeout', '0.2'] });
+  const client = await connect(forwarder.port);
+  await sleep(500);
+  client.end('at last');
+  assert.is(String((await collect(client)).bytes), 'at last');
+});
+
+test('no route to the target is told in its own words', async () => {
+  const forwarder = await launch({ to: '[100::1]:80', args: ['--dial-timeout', '0.2'] });
+  await collect(await connect(forwarder.port));
+  await until(() => forwarder.log() !== '');
+  assert.match(forwarder.log(), /\[100::1\]:80 (could not be reached|did not answer) for 0.2 s \(E[A-Z]+: /);
+});
+
+/** A listening socket that nobody accepts from and whose backlog is full, so that Linux drops further SYNs. */
+async function deafTarget(): Promise<{ port: number }> {
+  const libc = koffi.load(null);
+  const socket = libc.func('int socket(int, int, int)');
+  const listen = libc.func('int listen(int, int)');
+  const getsockname = libc.func('int getsockname(int, void *, void *)');
+  const [AF_INET, SOCK_STREAM_CLOEXEC] = [2, 1 | 0x80000];
+  const fd = socket(AF_INET, SOCK_STREAM_CLOEXEC, 0);
+  // Without bind(2) it listens on all addresses, at a port the kernel chooses.
+  listen(fd, 0);
+  const address = Buffer.alloc(16);
+  getsockname(fd, address, Buffer.from([16, 0, 0, 0]));
+  const port = address.readUInt16BE(2);
+  await connect(port);
+  return { port };
+}
+
+test.run();

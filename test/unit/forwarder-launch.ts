@@ -1,0 +1,229 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import net from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/*
+ * Runs the compiled forwarder as systemd would: with its listening socket as descriptor 3. Whatever is opened
+ * through this module is closed by closeAll(), and processes also when the test program dies.
+ */
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const program = join(root, 'dist/forwarder/main.js');
+
+const children = new Set<ChildProcess>();
+const sockets = new Set<net.Socket>();
+const servers = new Set<net.Server>();
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+export interface Forwarder {
+  readonly pid: number;
+  /** Where it listens. */
+  readonly port: number;
+  /** What it has logged so far. */
+  log(): string;
+  /** Its exit status, or the signal that ended it. */
+  readonly exited: Promise<number | string>;
+  kill(signal: NodeJS.Signals): void;
+  /** CPU seconds it has used. */
+  cpu(): number;
+  /** Its open descriptors of a kind: "socket" (the listener is one), "pipe". Standard error is not counted. */
+  descriptors(kind: string): number;
+  /** Resident memory, bytes. */
+  memory(): number;
+}
+
+export interface LaunchOptions {
+  to?: string | number;
+  host?: string;
+  /** Arguments besides --link and --to. */
+  args?: string[];
+  env?: Record<string, string>;
+  /** Shell commands before the program starts: "ulimit -n 64". */
+  before?: string;
+}
+
+/** Starts the forwarder on a free port of `host` (127.0.0.1). `to` may be a port of 127.0.0.1. */
+export async function launch(options: LaunchOptions): Promise<Forwarder> {
+  compile();
+  const to = typeof options.to === 'number' ? `127.0.0.1:${options.to}` : options.to;
+  const listener = net.createServer().listen(0, options.host ?? '127.0.0.1', 4096);
+  await once(listener, 'listening');
+  const { port } = listener.address() as net.AddressInfo;
+  const { fd } = (listener as unknown as { _handle: { fd: number } })._handle;
+  const child = run(
+    ['--link', 'test', ...(to === undefined ? [] : ['--to', to]), ...(options.args ?? [])],
+    `export LISTEN_FDS=1 LISTEN_PID=$$; ${options.before ?? ':'};`,
+    options.env ?? {},
+    fd,
+  );
+  listener.close();
+  return { ...child, port };
+}
+
+/** Starts the program with these arguments, without a listening socket unless `fd` is one. */
+export function run(
+  args: string[],
+  before = '',
+  env: Record<string, string> = {},
+  fd?: number,
+): Omit<Forwarder, 'port'> {
+  compile();
+  const child = spawn('sh', ['-c', `${before} exec "$@"`, 'sh', process.execPath, program, ...args], {
+    stdio: ['ignore', 'ignore', 'pipe', ...(fd === undefined ? [] : [fd])],
+    env: { PATH: process.env.PATH, ...env },
+  });
+  children.add(child);
+  let log = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    log += text;
+  });
+  const exited = once(child, 'close').then(([code, signal]) => {
+    children.delete(child);
+    return code ?? signal;
+  });
+  const pid = child.pid as number;
+  return {
+    pid,
+    log: () => log,
+    exited,
+    kill: (signal) => child.kill(signal),
+    cpu: () => {
+      // proc_pid_stat(5): utime and stime are fields 14 and 15, in ticks of 10 ms.
+      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+      return (Number(fields[11]) + Number(fields[12])) / 100;
+    },
+    descriptors: (kind) => {
+      const kindOf = (fd: string): string => {
+        try {
+          return readlinkSync(`/proc/${pid}/fd/${fd}`);
+        } catch {
+          return '';
+        }
+      };
+      const fds = readdirSync(`/proc/${pid}/fd`).filter((fd) => Number(fd) > 2);
+      return fds.filter((fd) => kindOf(fd).startsWith(`${kind}:`)).length;
+    },
+    memory: () => 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]),
+  };
+}
+
+/** A server that hands its connections to `serve`; half-open ones stay so. Its port is `port`. */
+export async function serve(
+  serveOne: (socket: net.Socket) => void,
+  port = 0,
+  host = '127.0.0.1',
+): Promise<{ port: number; server: net.Server }> {
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    keep(socket);
+    serveOne(socket);
+  });
+  servers.add(server);
+  server.listen(port, host, 4096);
+  await once(server, 'listening');
+  return { port: (server.address() as net.AddressInfo).port, server };
+}
+
+/** A port of 127.0.0.1 where nothing listens. */
+export async function freePort(): Promise<number> {
+  const { port, server } = await serve(() => {});
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Connects to 127.0.0.1 or `host`; the socket does not close by itself when the other side ends. */
+export async function connect(port: number, host = '127.0.0.1'): Promise<net.Socket> {
+  const socket = keep(net.connect({ port, host, allowHalfOpen: true }));
+  await once(socket, 'connect');
+  return socket;
+}
+
+function keep(socket: net.Socket): net.Socket {
+  sockets.add(socket);
+  socket.on('error', () => {});
+  socket.on('close', () => sockets.delete(socket));
+  return socket;
+}
+
+/** Every byte a socket receives, and how it ended: "end", "ECONNRESET", or "close" if this side closed it. */
+export async function collect(socket: net.Socket): Promise<{ bytes: Buffer; how: string }> {
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk) => chunks.push(chunk));
+  const ended = new Promise<string>((resolve) => {
+    socket.on('end', () => resolve('end'));
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+    socket.on('close', () => resolve('close'));
+  });
+  socket.resume();
+  const how = await within(20_000, ended);
+  return { bytes: Buffer.concat(chunks), how };
+}
+
+/**
+ * Whether a socket that collect() has seen to its end was reset. libuv reports a reset right behind bytes as an
+ * end; but a write after a reset fails, and after a FIN it does not.
+ */
+export async function wasReset(socket: net.Socket, how: string): Promise<boolean> {
+  if (how !== 'end') return how === 'ECONNRESET';
+  return within(5000, new Promise((resolve) => socket.write('?', (error) => resolve(error != null))));
+}
+
+/** The promise's value, or an Error if it takes longer than `ms`. */
+export async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let clock: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    clock = setTimeout(() => reject(new Error(`nothing happened within ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(clock);
+  }
+}
+
+/** Waits until `condition` holds, at most `ms`. */
+export async function until(condition: () => boolean, ms = 10_000): Promise<void> {
+  for (const end = Date.now() + ms; !condition(); await sleep(5)) {
+    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${condition}`);
+  }
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** The share of one processor the forwarder uses during the next second. A loop that spins uses all of it. */
+export async function load(forwarder: Forwarder): Promise<number> {
+  const [before, start] = [forwarder.cpu(), performance.now()];
+  await sleep(1000);
+  return ((forwarder.cpu() - before) * 1000) / (performance.now() - start);
+}
+
+/** Ends everything this module has begun. */
+export async function closeAll(): Promise<void> {
+  for (const socket of sockets) socket.destroy();
+  for (const server of servers) server.close();
+  servers.clear();
+  const ends = [...children].map((child) => once(child, 'close'));
+  for (const child of children) child.kill('SIGKILL');
+  await Promise.all(ends);
+}
+
+let compiled = false;
+
+function compile(): void {
+  if (compiled) return;
+  compiled = true;
+  const sources = join(root, 'src/forwarder');
+  const newest = Math.max(...readdirSync(sources).map((name) => statSync(join(sources, name)).mtimeMs));
+  const built = statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  if (built > newest) return;
+  execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', root], {
+    stdio: 'inherit',
+  });
+}

@@ -1,0 +1,156 @@
+import { once } from 'node:events';
+import type net from 'node:net';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  closeAll,
+  collect,
+  connect,
+  launch,
+  load,
+  serve,
+  sleep,
+  until,
+  wasReset,
+  within,
+} from './forwarder-launch.ts';
+
+test.after.each(closeAll);
+
+/** A forwarder, a client and the target's socket of the same connection. */
+async function pair(): Promise<{
+  forwarder: Awaited<ReturnType<typeof launch>>;
+  client: net.Socket;
+  target: net.Socket;
+}> {
+  let accepted: (socket: net.Socket) => void;
+  const first = new Promise<net.Socket>((resolve) => {
+    accepted = resolve;
+  });
+  const { port } = await serve((socket) => accepted(socket));
+  const forwarder = await launch({ to: port });
+  const client = await connect(forwarder.port);
+  return { forwarder, client, target: await within(5000, first) };
+}
+
+/** `size` bytes of which no two neighbouring pages are alike. */
+function pattern(size: number): Buffer {
+  const bytes = Buffer.alloc(size);
+  for (let at = 0; at + 4 <= size; at += 4) bytes.writeUInt32LE(at, at);
+  return bytes;
+}
+
+test("the target's reset reaches the client", async () => {
+  const { forwarder, client, target } = await pair();
+  target.resetAndDestroy();
+  assert.ok(await wasReset(client, (await collect(client)).how));
+  await until(() => forwarder.descriptors('socket') === 1);
+});
+
+test("the client's reset reaches the target", async () => {
+  const { forwarder, client, target } = await pair();
+  client.resetAndDestroy();
+  assert.ok(await wasReset(target, (await collect(target)).how));
+  await until(() => forwarder.descriptors('socket') === 1);
+});
+
+test('a reset after a FIN reaches the other side', async () => {
+  const { forwarder, client, target } = await pair();
+  client.end('last words');
+  assert.is(String((await collect(target)).bytes), 'last words');
+  client.resetAndDestroy();
+  await until(() => forwarder.descriptors('socket') === 1);
+  assert.ok(await wasReset(target, 'end'));
+});
+
+test('an answer before a reset arrives in full, every time', async () => {
+  const answer = pattern(20_000);
+  const { port } = await serve((socket) => {
+    socket.once('data', () => {
+      socket.write(answer);
+      socket.resetAndDestroy();
+    });
+  });
+  const forwarder = await launch({ to: port });
+  for (let i = 0; i < 100; i++) {
+    const client = await connect(forwarder.port);
+    client.write(pattern(i % 2 === 0 ? 10 : 100_000));
+    const { bytes, how } = await collect(client);
+    assert.ok(bytes.equals(answer), `${bytes.length} bytes of ${answer.length} in round ${i}`);
+    assert.ok(await wasReset(client, how));
+  }
+});
+
+test('an answer before a close with unread bytes arrives in full, every time', async () => {
+  const answer = pattern(20_000);
+  const { port } = await serve((socket) => {
+    // Never reads: close(2) sends RST then (RFC 2525, 2.17).
+    socket.pause();
+    setTimeout(() => socket.write(answer, () => socket.destroy()), 2);
+  });
+  const forwarder = await launch({ to: port });
+  for (let i = 0; i < 50; i++) {
+    const client = await connect(forwarder.port);
+    client.write(pattern(300_000));
+    const { bytes } = await collect(client);
+    assert.ok(bytes.equals(answer), `${bytes.length} bytes of ${answer.length} in round ${i}`);
+  }
+});
+
+test('a reset waits until a slow reader has every byte before it, without a spin', async () => {
+  const { forwarder, client, target } = await pair();
+  client.pause();
+  const sent = pattern(1 << 20);
+  // Small enough for the buffers on the way to the client, too large for the client's own.
+  let at = 0;
+  for (; at < sent.length; at += 64_000) {
+    if (!target.write(sent.subarray(at, at + 64_000))) await once(target, 'drain');
+  }
+  await sleep(200);
+  target.resetAndDestroy();
+  await sleep(100);
+  assert.ok((await load(forwarder)) < 0.3);
+  const { bytes, how } = await collect(client);
+  assert.is(bytes.length, sent.length);
+  assert.ok(bytes.equals(sent));
+  assert.ok(await wasReset(client, how));
+  await until(() => forwarder.descriptors('socket') === 1);
+});
+
+test('a reset behind much that is held up: no spin, and what had come arrives in order', async () => {
+  const { forwarder, client, target } = await pair();
+  client.pause();
+  const sent = pattern(32 << 20);
+  target.write(sent);
+  await sleep(300);
+  target.resetAndDestroy();
+  await sleep(100);
+  assert.ok((await load(forwarder)) < 0.3);
+  const { bytes, how } = await collect(client);
+  assert.ok(bytes.length > 100_000);
+  assert.ok(bytes.equals(sent.subarray(0, bytes.length)));
+  assert.ok(await wasReset(client, how));
+  await until(() => forwarder.descriptors('socket') === 1);
+});
+
+test('a client that resets while the target is held up is forgotten, its bytes with it', async () => {
+  const { forwarder, client, target } = await pair();
+  target.pause();
+  client.write(pattern(32 << 20));
+  await sleep(300);
+  client.resetAndDestroy();
+  await sleep(100);
+  assert.ok((await load(forwarder)) < 0.3);
+  assert.ok(await wasReset(target, (await collect(target)).how));
+  await until(() => forwarder.descriptors('socket') === 1);
+});
+
+test('both sides reset at once', async () => {
+  const { forwarder, client, target } = await pair();
+  client.resetAndDestroy();
+  target.resetAndDestroy();
+  await until(() => forwarder.descriptors('socket') === 1);
+  assert.is(forwarder.log(), '');
+});
+
+test.run();

@@ -1,0 +1,255 @@
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import type net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import koffi from 'koffi';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  closeAll,
+  collect,
+  connect,
+  freePort,
+  launch,
+  load,
+  run,
+  serve,
+  sleep,
+  until,
+  within,
+} from './forwarder-launch.ts';
+
+test.after.each(closeAll);
+
+async function echo(): Promise<number> {
+  return (await serve((socket) => socket.pipe(socket))).port;
+}
+
+async function answers(client: net.Socket): Promise<void> {
+  client.write('ping');
+  assert.is(String((await within(5000, once(client, 'data')))[0]), 'ping');
+}
+
+test('wrong calls say what is wrong and exit 2', async () => {
+  for (const [args, complaint] of [
+    [[], /--link is missing/],
+    [['--link', 'x'], /--to is missing/],
+    [['--link', 'x', '--to', 'nonsense'], /"nonsense" is not an address like/],
+    [['--link', 'x', '--to', '127.0.0.1:0'], /"127.0.0.1:0" is not an address/],
+    [['--link', 'x', '--to', '[127.0.0.1]:80'], /is not an address/],
+    [['--link', 'x', '--to', '127.0.0.1:80', '--idle', 'soon'], /--idle "soon" is not a number/],
+    [['--link', 'x', '--to', '127.0.0.1:80', '--wrong'], /--wrong/],
+    [['--link', 'x', '--to', '127.0.0.1:80'], /no listening socket was passed \(LISTEN_FDS/],
+  ] as [string[], RegExp][]) {
+    const forwarder = run(args);
+    assert.is(await forwarder.exited, 2);
+    assert.match(forwarder.log(), complaint);
+    assert.is(forwarder.log().match(/\n/g)?.length, 1);
+  }
+});
+
+test('sockets that were passed to another process are left alone', async () => {
+  const forwarder = await launch({ to: 1, before: 'export LISTEN_PID=1' });
+  assert.is(await forwarder.exited, 2);
+  assert.match(forwarder.log(), /LISTEN_PID/);
+});
+
+test('a descriptor that is no listening socket is refused', async () => {
+  const forwarder = run(
+    ['--link', 'x', '--to', '127.0.0.1:80'],
+    'export LISTEN_FDS=1 LISTEN_PID=$$; exec 3</dev/null;',
+  );
+  assert.is(await forwarder.exited, 2);
+  assert.match(forwarder.log(), /file descriptor 3 is not a listening TCP socket/);
+});
+
+test('SIGTERM and SIGINT end it at once, with status 0, idle or busy', async () => {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    for (const busy of [false, true]) {
+      const forwarder = await launch({ to: await echo(), args: ['--idle', '0'] });
+      const client = await connect(forwarder.port);
+      await answers(client);
+      if (!busy) client.destroy();
+      const start = performance.now();
+      forwarder.kill(signal);
+      assert.is(await within(5000, forwarder.exited), 0);
+      assert.ok(performance.now() - start < 2000);
+      assert.is(forwarder.log(), '');
+    }
+  }
+});
+
+test('SIGTERM is taken whichever thread the kernel chooses', async () => {
+  for (let i = 0; i < 10; i++) {
+    const forwarder = await launch({ to: await echo() });
+    await answers(await connect(forwarder.port));
+    forwarder.kill('SIGTERM');
+    assert.is(await within(5000, forwarder.exited), 0);
+  }
+});
+
+test('it exits when it was idle long enough, and not while a client is connected', async () => {
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0.5'] });
+  const client = await connect(forwarder.port);
+  await answers(client);
+  await sleep(800);
+  await answers(client);
+  const start = performance.now();
+  client.destroy();
+  assert.is(await within(5000, forwarder.exited), 0);
+  assert.ok(performance.now() - start > 450);
+  assert.is(forwarder.log(), '');
+});
+
+test('clients that come and go keep it from being idle', async () => {
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0.6'] });
+  for (let i = 0; i < 4; i++) {
+    const client = await connect(forwarder.port);
+    await answers(client);
+    client.destroy();
+    await sleep(350);
+  }
+  assert.is(await within(5000, forwarder.exited), 0);
+});
+
+/** Lets `forwarder` open no descriptor of this number or above. */
+function limitDescriptors(forwarder: { pid: number }, limit: number): void {
+  execFileSync('prlimit', ['--pid', `${forwarder.pid}`, `--nofile=${limit}:`]);
+}
+
+test('without descriptors left it waits without a spin, says so once, and goes on', async () => {
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0'] });
+  const first = await connect(forwarder.port);
+  await answers(first);
+  limitDescriptors(forwarder, 8);
+  const second = await connect(forwarder.port);
+  await until(() => forwarder.log() !== '');
+  assert.is(
+    forwarder.log(),
+    '<4>link test: no client could be accepted (EMFILE: too many open files) with 1 connected; new ones wait ' +
+      'until one leaves, or 1 s\n',
+  );
+  assert.ok((await load(forwarder)) < 0.3);
+  await answers(first);
+  limitDescriptors(forwarder, 1000);
+  await answers(second);
+  assert.is(forwarder.log().match(/\n/g)?.length, 1);
+});
+
+test('with no new pipe to be had, bytes wait in their sockets and no direction is forgotten', async () => {
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0'] });
+  const clients = await Promise.all(Array.from({ length: 10 }, () => connect(forwarder.port)));
+  await until(() => forwarder.descriptors('socket') === 21);
+  const pipes = forwarder.descriptors('pipe');
+  limitDescriptors(forwarder, 8);
+  const sent = Buffer.alloc(8_000_000, 'abcdefg');
+  for (const client of clients) client.pause().end(sent);
+  await sleep(500);
+  assert.ok((await load(forwarder)) < 0.3);
+  assert.is(forwarder.descriptors('pipe'), pipes);
+  limitDescriptors(forwarder, 1000);
+  for (const client of clients) assert.ok((await collect(client)).bytes.equals(sent));
+});
+
+test('it takes no more clients than its descriptors serve for certain; the others wait their turn', async () => {
+  const forwarder = await launch({ to: await echo(), before: 'ulimit -n 64', args: ['--idle', '0'] });
+  const clients = await Promise.all(Array.from({ length: 8 }, () => connect(forwarder.port)));
+  await until(() => forwarder.log() !== '');
+  assert.match(
+    forwarder.log(),
+    /^<4>link test: 4 clients are connected, which is as many as --max-open and LimitNOFILE= allow; more/,
+  );
+  assert.ok((await load(forwarder)) < 0.3);
+  for (const client of clients) {
+    await answers(client);
+    client.end();
+    await collect(client);
+  }
+  assert.is(forwarder.log().match(/\n/g)?.length, 1);
+});
+
+test('systemd hears READY, STATUS, WATCHDOG and STOPPING', async () => {
+  const bus = notifySocket();
+  const forwarder = await launch({
+    to: await echo(),
+    args: ['--idle', '1.5'],
+    env: { NOTIFY_SOCKET: bus.path, WATCHDOG_USEC: '400000' },
+  });
+  try {
+    await until(() => bus.heard().includes('READY=1'));
+    const client = await connect(forwarder.port);
+    await answers(client);
+    await until(() => bus.heard().includes('STATUS=1 open, 1 served, 8 B'), 3000);
+    client.destroy();
+    await until(() => bus.heard().includes('STATUS=0 open, 1 served, 8 B'), 3000);
+    assert.is(await within(5000, forwarder.exited), 0);
+    const heard = bus.heard();
+    assert.ok(heard.filter((state) => state === 'WATCHDOG=1').length >= 5);
+    assert.ok(heard.filter((state) => state.startsWith('STATUS=')).length <= 4);
+    assert.is(heard.at(-1), 'STOPPING=1\nSTATUS=idle for 1.5 s');
+  } finally {
+    bus.close();
+  }
+});
+
+test('another process watchdog is not fed, and an abstract notify socket works', async () => {
+  const bus = notifySocket(`@wormhole-test-${process.pid}`);
+  const forwarder = await launch({
+    to: await freePort(),
+    env: { NOTIFY_SOCKET: bus.path, WATCHDOG_USEC: '100000', WATCHDOG_PID: '1' },
+  });
+  try {
+    await until(() => bus.heard().includes('READY=1'));
+    await sleep(300);
+    assert.not(bus.heard().includes('WATCHDOG=1'));
+    forwarder.kill('SIGTERM');
+    await forwarder.exited;
+    assert.is(bus.heard().at(-1), 'STOPPING=1\nSTATUS=SIGTERM');
+  } finally {
+    bus.close();
+  }
+});
+
+test('a dead reader of standard error does not end the relay', async () => {
+  const forwarder = await launch({
+    to: await freePort(),
+    before: 'exec 2>&-; exec 2>/dev/full',
+    args: ['--dial-timeout', '0.1'],
+  });
+  await collect(await connect(forwarder.port));
+  await collect(await connect(forwarder.port));
+  forwarder.kill('SIGTERM');
+  assert.is(await forwarder.exited, 0);
+});
+
+/** A datagram socket as a service manager has one; Node has no unix datagrams. */
+function notifySocket(name?: string): { path: string; heard: () => string[]; close: () => void } {
+  const libc = koffi.load(null);
+  const [AF_UNIX, SOCK_DGRAM_NONBLOCK] = [1, 2 | 0x80800];
+  const directory = mkdtempSync(join(tmpdir(), 'wormhole-'));
+  const path = name ?? join(directory, 'notify');
+  const bytes = Buffer.from(path.startsWith('@') ? `\0${path.slice(1)}` : `${path}\0`);
+  const address = Buffer.concat([Buffer.from([AF_UNIX, 0]), bytes]);
+  const fd = libc.func('int socket(int, int, int)')(AF_UNIX, SOCK_DGRAM_NONBLOCK, 0);
+  assert.is(libc.func('int bind(int, void *, uint)')(fd, address, address.length), 0);
+  const recv = libc.func('int recv(int, void *, size_t, int)');
+  const states: string[] = [];
+  const room = Buffer.alloc(4096);
+  return {
+    path,
+    heard: () => {
+      for (let n = recv(fd, room, 4096, 0); n > 0; n = recv(fd, room, 4096, 0)) {
+        states.push(room.toString('utf8', 0, n));
+      }
+      return states;
+    },
+    close: () => {
+      libc.func('int close(int)')(fd);
+      rmSync(directory, { recursive: true });
+    },
+  };
+}
+
+test.run();
