@@ -73,7 +73,7 @@ install_libraries() {
     return 0
   fi
   echo 'setup: npm ci'
-  npm ci --no-audit --no-fund --loglevel=error 9<&- || fail 'npm ci failed: see above'
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error 9<&- || fail 'npm ci failed: see above'
   touch "$stamp"
 }
 
