@@ -1,0 +1,114 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** What one load measures: numbers by the column they stand in. */
+export type Result = Record<string, number>;
+
+/** A load that is put on a relay for `seconds`, against an iperf3 or an HTTP server behind it. */
+export interface Load {
+  readonly target: 'iperf3' | 'http';
+  readonly columns: readonly Column[];
+  run(port: number, seconds: number): Promise<Result & { requests?: number }>;
+}
+
+/** A column of the table. */
+export interface Column {
+  readonly title: string;
+  readonly better: 'more' | 'less';
+  readonly digits: number;
+}
+
+const oneStream: Column = { title: '1 stream GB/s', better: 'more', digits: 2 };
+const eightStreams: Column = { title: '8 streams GB/s', better: 'more', digits: 2 };
+const reverse: Column = { title: 'reverse GB/s', better: 'more', digits: 2 };
+const median: Column = { title: 'keep-alive p50 µs', better: 'less', digits: 0 };
+const rate: Column = { title: '64 clients req/s', better: 'more', digits: 0 };
+const late: Column = { title: 'p99 ms', better: 'less', digits: 1 };
+const connects: Column = { title: 'connect+close /s', better: 'more', digits: 0 };
+
+/** CPU time of the relay a request with 64 clients, which the caller measures. */
+export const cpu: Column = { title: 'CPU µs/req', better: 'less', digits: 1 };
+
+/** All loads, in the order of the table's columns. */
+export const loads: readonly Load[] = [
+  stream(oneStream, []),
+  stream(eightStreams, ['-P', '8']),
+  stream(reverse, ['-R']),
+  {
+    target: 'http',
+    columns: [median],
+    run: async (port, seconds) => ({ [median.title]: (await wrk(port, seconds, ['-t1', '-c1'])).p50 * 1e6 }),
+  },
+  {
+    target: 'http',
+    columns: [rate, late, cpu],
+    run: async (port, seconds) => {
+      const { requests, perSecond, p99 } = await wrk(port, seconds, ['-t1', '-c64']);
+      return { [rate.title]: perSecond, [late.title]: p99 * 1000, requests };
+    },
+  },
+  {
+    target: 'http',
+    columns: [connects],
+    run: async (port, seconds) => ({
+      [connects.title]: (await wrk(port, seconds, ['-t1', '-c16', '-H', 'Connection: close'])).perSecond,
+    }),
+  },
+];
+
+function stream(column: Column, args: string[]): Load {
+  return {
+    target: 'iperf3',
+    columns: [column],
+    run: async (port, seconds) => {
+      const report = await iperf3(['-c', '127.0.0.1', '-p', `${port}`, '-t', `${seconds}`, ...args]);
+      return { [column.title]: report / 8e9 };
+    },
+  };
+}
+
+/** Bits per second as the receiver counts them. The server serves one test at a time and says when it is busy. */
+async function iperf3(args: string[]): Promise<number> {
+  for (let attempt = 1; ; attempt++) {
+    const { stdout } = await run('iperf3', [...args, '-J']).catch((error) => error);
+    const { end, error } = JSON.parse(stdout);
+    if (error === undefined && end.sum_received !== undefined) return end.sum_received.bits_per_second;
+    if (attempt === 10) throw new Error(`iperf3 ${args.join(' ')}: ${error}`);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+
+interface WrkResult {
+  requests: number;
+  perSecond: number;
+  /** Seconds. */
+  p50: number;
+  p99: number;
+}
+
+async function wrk(port: number, seconds: number, args: string[]): Promise<WrkResult> {
+  const { stdout } = await run('wrk', [
+    ...args,
+    '--latency',
+    '-d',
+    `${seconds}s`,
+    `http://127.0.0.1:${port}/`,
+  ]);
+  const find = (pattern: RegExp): RegExpExecArray => {
+    const found = pattern.exec(stdout);
+    if (found === null) throw new Error(`wrk said:\n${stdout}`);
+    return found;
+  };
+  const time = (percent: number): number => {
+    const [, amount, unit] = find(new RegExp(`${percent}%\\s+([\\d.]+)(us|ms|s)`));
+    return Number(amount) * (unit === 'us' ? 1e-6 : unit === 'ms' ? 1e-3 : 1);
+  };
+  return {
+    requests: Number(find(/(\d+) requests in/)[1]),
+    perSecond: Number(find(/Requests\/sec:\s+([\d.]+)/)[1]),
+    p50: time(50),
+    p99: time(99),
+  };
+}

@@ -1,0 +1,152 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** A relay of the comparison. */
+export interface Relay {
+  readonly name: string;
+  /** What must exist to run it, and the Debian package that brings it. */
+  readonly needs: readonly [path: string, debianPackage: string][];
+  /** Starts it from `port` to `target`, both on 127.0.0.1; its configuration may be written to `directory`. */
+  start(port: number, target: number, directory: string): Promise<ChildProcess>;
+}
+
+const started = new Set<ChildProcess>();
+process.on('exit', stopAll);
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
+
+/** Ends all that start() has started. */
+export function stopAll(): void {
+  for (const child of started) child.kill('SIGTERM');
+  started.clear();
+}
+
+/** Starts a program that is ended with the benchmark. */
+export function start(command: string, args: string[], options: { listener?: number } = {}): ChildProcess {
+  const { listener } = options;
+  // SIGPIPE is ignored in services (IgnoreSIGPIPE= of systemd.exec(5)); systemd-socket-proxyd relies on it.
+  const script = 'trap "" PIPE; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"';
+  const child = spawn('sh', ['-c', script, 'sh', command, ...args], {
+    stdio: ['ignore', 'ignore', 'ignore', ...(listener === undefined ? [] : [listener])],
+  });
+  started.add(child);
+  return child;
+}
+
+/** CPU seconds used so far by a process, its children, and those of them that are gone. */
+export function cpuSeconds(pid: number): number {
+  // proc_pid_stat(5): fields 14 to 17 are utime, stime, cutime and cstime, in ticks of 10 ms.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  const own = fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100;
+  const children = readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+    readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean),
+  );
+  return children.reduce((sum, child) => {
+    try {
+      return sum + cpuSeconds(Number(child));
+    } catch {
+      return sum;
+    }
+  }, own);
+}
+
+const forwarder = fileURLToPath(new URL('../../dist/forwarder/main.js', import.meta.url));
+const proxyd = '/lib/systemd/systemd-socket-proxyd';
+const streamModule = '/usr/lib/nginx/modules/ngx_stream_module.so';
+
+/** The relays, ours first. Each is set up as its manual suggests, without limits that matter here. */
+export const relays: readonly Relay[] = [
+  {
+    name: 'wormhole',
+    needs: [],
+    start: (port, target) =>
+      activate(port, process.execPath, [
+        forwarder,
+        ...['--link', 'bench', '--to', `127.0.0.1:${target}`, '--idle', '0'],
+      ]),
+  },
+  {
+    name: 'systemd-socket-proxyd',
+    needs: [[proxyd, 'systemd']],
+    start: (port, target) => activate(port, proxyd, ['--connections-max=4096', `127.0.0.1:${target}`]),
+  },
+  {
+    name: 'HAProxy',
+    needs: [['/usr/sbin/haproxy', 'haproxy']],
+    start: async (port, target, directory) => {
+      const config = join(directory, `haproxy-${port}.cfg`);
+      writeFileSync(
+        config,
+        `global\n maxconn 4096\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n` +
+          `listen bench\n bind 127.0.0.1:${port}\n server target 127.0.0.1:${target}\n`,
+      );
+      return start('/usr/sbin/haproxy', ['-db', '-f', config]);
+    },
+  },
+  {
+    name: 'nginx stream',
+    needs: [
+      ['/usr/sbin/nginx', 'nginx'],
+      [streamModule, 'libnginx-mod-stream'],
+    ],
+    start: async (port, target, directory) =>
+      startNginx(
+        directory,
+        port,
+        `load_module ${streamModule};`,
+        `stream { server { listen 127.0.0.1:${port} backlog=4096; tcp_nodelay on; proxy_pass 127.0.0.1:${target}; } }`,
+      ),
+  },
+  {
+    name: 'socat',
+    needs: [['/usr/bin/socat', 'socat']],
+    start: async (port, target) =>
+      start('/usr/bin/socat', [
+        `TCP-LISTEN:${port},bind=127.0.0.1,fork,reuseaddr,nodelay,backlog=4096`,
+        `TCP:127.0.0.1:${target},nodelay`,
+      ]),
+  },
+];
+
+/** Starts an nginx of its own with one worker, from the text of its configuration. */
+export function startNginx(directory: string, port: number, head: string, body: string): ChildProcess {
+  const config = join(directory, `nginx-${port}.conf`);
+  writeFileSync(
+    config,
+    `${head}\ndaemon off; worker_processes 1; pid ${directory}/nginx-${port}.pid; error_log /dev/null;\n` +
+      `events { worker_connections 8192; }\n${body}\n`,
+  );
+  return start('/usr/sbin/nginx', ['-c', config]);
+}
+
+/** Waits until something listens on a port of 127.0.0.1. */
+export async function listening(port: number): Promise<void> {
+  for (let i = 0; i < 100; i++) {
+    const socket = net.connect(port, '127.0.0.1');
+    const up = await new Promise((resolve) => {
+      socket.on('connect', () => resolve(true));
+      socket.on('error', () => resolve(false));
+    });
+    socket.destroy();
+    if (up) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`nothing listens on port ${port}`);
+}
+
+/** The Debian packages that these needs lack here. */
+export function missing(needs: Relay['needs']): string[] {
+  return needs.filter(([path]) => !existsSync(path)).map(([, debianPackage]) => debianPackage);
+}
+
+async function activate(port: number, command: string, args: string[]): Promise<ChildProcess> {
+  const server = net.createServer().listen(port, '127.0.0.1', 4096);
+  await once(server, 'listening');
+  const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
+  const child = start(command, args, { listener: fd });
+  server.close();
+  return child;
+}
