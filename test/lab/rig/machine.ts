@@ -124,10 +124,11 @@ export async function powerOn(group: string, namespace: string, disk: Disk): Pro
     leader,
     isOff: () => off,
     enter: (argv) => [
-      // So a command's processes count as the machine's own, and end with it.
+      // In the machine's control group a command's processes count as its own, and end with it. -r: where this process
+      // is in a chroot, the mount namespace's own root is not the machine's.
       ...['sh', '-c', 'mkdir -p "$1"; echo $$ > "$1/cgroup.procs"; shift; exec nsenter "$@"', 'sh'],
       `/proc/${child.pid}/root/sys/fs/cgroup/${group}/payload/lab`,
-      ...['-t', `${leader}`, '-m', '-u', '-i', '-n', '-p', '-C', '--'],
+      ...['-t', `${leader}`, '-m', '-u', '-i', '-n', '-p', '-C', '-r', '--'],
       ...['env', '-i', '-C', '/root', ...environment, ...argv],
     ],
     async kill() {
