@@ -23,7 +23,7 @@ export interface Pool {
 
 /** The first pipes of a pool are made larger: a bulk stream moves more with one call. */
 const LARGE_PIPES = 16;
-const LARGE_BYTES = 1 << 18;
+const LARGE_BYTES = 1 << 19;
 
 const fds = pinned(8);
 
