@@ -1,32 +1,93 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import type { Machine } from '../control/api/connect.js';
+import { formatDuration, readDuration } from '../recipe/duration.js';
 import { laterFeature } from '../recipe/later.js';
 import { parseRecipe } from '../recipe/parse.js';
+import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
+import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
+import { machineOf } from './machine.js';
+import { showProgress } from './progress.js';
 
 /** Adds `wormhole create`. */
 export function addCreate(program: Command): void {
   program
     .command('create')
     .description('make a link: see wormhole help create')
-    .usage('[--dry-run] RECIPE...')
+    .usage('[options] RECIPE...')
     .option('--dry-run', 'print each file that would be written, and change nothing')
+    .option('--idle <span>', 'as the word idle at the beginning of the recipe')
+    .option(
+      '--start-timeout <span>',
+      'how long what a connection starts may take to accept it (default: 60s)',
+    )
+    .addOption(
+      new Option('--pull <when>', 'when to fetch the images of docker-run').choices([
+        'never',
+        'missing',
+        'always',
+      ]),
+    )
     .argument('<recipe...>', 'the words of the recipe')
     .passThroughOptions()
     .action(create);
 }
 
-async function create(words: string[], { dryRun }: { dryRun?: boolean }): Promise<void> {
+interface Flags {
+  dryRun?: boolean;
+  idle?: string;
+  startTimeout?: string;
+  pull?: CreateOptions['pull'];
+}
+
+async function create(
+  words: string[],
+  { dryRun, idle, startTimeout, pull }: Flags,
+  command: Command,
+): Promise<void> {
   const recipe = parseRecipe(words);
+  if (idle !== undefined && recipe.idle !== undefined) {
+    throw new UsageError(`--idle "${idle}": the recipe says idle ${formatDuration(recipe.idle)} already`);
+  }
+  if (idle !== undefined) recipe.idle = span('--idle', idle);
+  const options = { ...DEFAULT_OPTIONS };
+  if (startTimeout !== undefined) options.startTimeout = span('--start-timeout', startTimeout);
+  if (pull !== undefined) options.pull = pull;
   const later = laterFeature(recipe);
   if (later !== undefined) throw new UsageError(`this version cannot create "${later}" yet`);
+
+  const machine = await machineOf(command);
+  if (machine)
+    return createThere(machine, idle === undefined ? words : ['idle', idle, ...words], options, dryRun);
   const { createLink, planLink } = await import('../control/create.js');
   if (dryRun) {
-    const { UNIT_DIR } = await import('../systemd/unit-files.js');
-    const files = await planLink(recipe);
-    process.stdout.write(files.map(({ name, text }) => `### ${UNIT_DIR}/${name}\n${text}`).join('\n'));
-    return;
+    return printFiles(await planLink(recipe, options));
   }
   requireRoot('create …');
-  const { id, url } = await createLink(recipe);
+  const { id, url } = await createLink(recipe, options, showProgress());
   process.stdout.write(`${id} ${url}\n`);
+}
+
+async function createThere(
+  machine: Machine,
+  words: string[],
+  options: CreateOptions,
+  dryRun = false,
+): Promise<void> {
+  const { createAt, planAt } = await import('../control/api/client.js');
+  if (dryRun) return printFiles((await planAt(machine, words, options)).files);
+  const { id, url } = await createAt(machine, words, options);
+  process.stdout.write(`${id} ${url}\n`);
+}
+
+async function printFiles(files: UnitFile[]): Promise<void> {
+  const { UNIT_DIR } = await import('../systemd/unit-files.js');
+  process.stdout.write(files.map(({ name, text }) => `### ${UNIT_DIR}/${name}\n${text}`).join('\n'));
+}
+
+function span(option: string, text: string): number {
+  const seconds = readDuration(text);
+  if (seconds === undefined)
+    throw new UsageError(`${option} "${text}": expected a span of time, such as 30s, 5m or 1h`);
+  return seconds;
 }

@@ -8,7 +8,7 @@ export function addSync(program: Command): void {
     .description('follow containers that have changed (systemd runs this by itself)')
     .action(async () => {
       requireRoot('sync');
-      const { followNamespaces } = await import('../control/sync.js');
-      await followNamespaces((line) => process.stdout.write(`${line}\n`));
+      const { followContainers } = await import('../control/sync.js');
+      await followContainers((line) => process.stdout.write(`${line}\n`));
     });
 }

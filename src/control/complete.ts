@@ -13,7 +13,7 @@ export type ChoosePort = (place: Place, taken: ReadonlySet<number>) => Promise<n
  * tail ports that follow them, and ids.
  *
  * An id is the head's port, with the container or named netns of the head behind it, and with `-2`, `-3`, … behind
- * that while it is taken; a child's begins with its parent's.
+ * that while it is taken; a child's begins with its parent's. A child without a span of idleness has its parent's.
  *
  * @returns a new link; the given one stays as it is
  * @throws Taken when an id or a head belongs to another link; what `choosePort` throws
@@ -21,13 +21,9 @@ export type ChoosePort = (place: Place, taken: ReadonlySet<number>) => Promise<n
 export async function completeLink(link: Link, existing: Links, choosePort: ChoosePort): Promise<Link> {
   const ids = new Set([...existing.links, ...existing.unreadable].map(({ id }) => id));
   const heads = existing.links.map(({ id, link: { head } }) => ({ id, head }));
-  return complete(link, undefined, undefined);
+  return complete(link, undefined, link.idle);
 
-  async function complete(
-    open: Link,
-    parent: string | undefined,
-    inherited: number | undefined,
-  ): Promise<Link> {
+  async function complete(open: Link, parent: string | undefined, idle: number | undefined): Promise<Link> {
     const head = { ...open.head };
     head.port ??= await choosePort(head.place, new Set(heads.flatMap((other) => other.head.port ?? [])));
     const id = nameLink(open.id, head, parent);
@@ -42,9 +38,10 @@ export async function completeLink(link: Link, existing: Links, choosePort: Choo
     heads.push({ id, head });
 
     const done: Link = { ...open, id, head };
-    if (open.tail) done.tail = { ...open.tail, port: open.tail.port ?? inherited ?? head.port };
+    if (idle !== undefined) done.idle = idle;
+    if (open.tail) done.tail = { ...open.tail, port: open.tail.port ?? head.port };
     if (open.child && open.child.peer === undefined) {
-      done.child = { ...open.child, link: await complete(open.child.link, id, head.port) };
+      done.child = { ...open.child, link: await complete(open.child.link, id, open.child.link.idle ?? idle) };
     }
     return done;
   }
@@ -72,6 +69,8 @@ function wordOf(name: string): string {
 
 /** Two heads that cannot both listen. */
 function overlap(one: End, other: End): boolean {
+  // Each container that a link runs is its own.
+  if (one.place.kind === 'run') return false;
   if (one.protocol !== other.protocol || one.port !== other.port) return false;
   if (JSON.stringify(one.place) !== JSON.stringify(other.place)) return false;
   const hosts = [one.host, other.host];

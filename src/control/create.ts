@@ -1,10 +1,15 @@
+import { ensureImage } from '../docker/image.js';
+import type { PullProgress } from '../docker/pull-progress.js';
+import { parseRunArguments } from '../docker/run-arguments.js';
 import { endUrl } from '../recipe/describe.js';
 import type { Link } from '../recipe/link.js';
 import { lastLines } from '../systemd/journal.js';
 import { connectSystemd, JobError, type Systemd } from '../systemd/systemd.js';
 import { writeUnitFile } from '../systemd/unit-files.js';
-import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
-import { describeEnd, flatten, type NamedLink, renderLink, type UnitFile } from '../units/render.js';
+import { netnsUnit, socketUnit } from '../units/names.js';
+import { type CreateOptions, flatten, type NamedLink } from '../units/plan.js';
+import { describeEnd, renderLink, type UnitFile } from '../units/render.js';
+import { runsOf } from '../units/runs.js';
 import { completeLink } from './complete.js';
 import { installation, templates } from './installation.js';
 import { readLinks } from './links.js';
@@ -14,6 +19,12 @@ import { resolveLink } from './resolve.js';
 import { takeAway } from './take-away.js';
 import { takeBackUnfinished, unfinishedDuring } from './unfinished.js';
 
+/** How far the pull of an image is. */
+export type Progress = PullProgress;
+
+/** Is told how far a pull is, many times a second, and `done` at its end. */
+export type ShowProgress = (progress: Progress | 'done') => void;
+
 /** A link as it was made: its id, and the url of its head. */
 export interface Created {
   id: string;
@@ -21,20 +32,22 @@ export interface Created {
 }
 
 /**
- * Makes a link: looks up what it names, writes its units, starts its sockets, enables them for the next boot.
+ * Makes a link: looks up what it names, fetches the images it needs, writes its units, starts what no connection is to
+ * start, and enables it for the next boot.
  *
- * Whatever it has made it takes back when anything fails.
+ * Whatever it has made, but for images, it takes back when anything fails.
  *
  * @throws whatever was wrong, with a message of one line
  */
-export async function createLink(recipe: Link): Promise<Created> {
+export async function createLink(recipe: Link, options: CreateOptions, show: ShowProgress): Promise<Created> {
   const resolved = await resolveLink(recipe);
+  await fetchImages(resolved, options, show);
   const systemd = await connectSystemd();
   try {
-    return await withLock(async () => {
+    return await withLock('links', async () => {
       await takeBackUnfinished(systemd);
       const link = await completeLink(resolved, readLinks(), freePort);
-      const parts = flatten(link);
+      const parts = flatten(link, options);
       const ids = parts.map(({ id }) => id);
       const failure = await unfinishedDuring(ids, async () => {
         try {
@@ -57,10 +70,10 @@ export async function createLink(recipe: Link): Promise<Created> {
  *
  * @throws as createLink, for what can be told beforehand
  */
-export async function planLink(recipe: Link): Promise<UnitFile[]> {
+export async function planLink(recipe: Link, options: CreateOptions): Promise<UnitFile[]> {
   const link = await completeLink(await resolveLink(recipe), readLinks(), freePort);
   const [where, using] = [installation(), templates()];
-  return flatten(link).flatMap((part) => renderLink(part, where, using));
+  return flatten(link, options).flatMap((part) => renderLink(part, where, using));
 }
 
 async function takeBack(ids: string[], reason: Error, systemd: Systemd): Promise<void> {
@@ -78,16 +91,38 @@ async function takeBack(ids: string[], reason: Error, systemd: Systemd): Promise
 async function install(parts: NamedLink[], systemd: Systemd): Promise<void> {
   const [where, using] = [installation(), templates()];
   const since = Date.now();
+  const files = parts.flatMap((part) => renderLink(part, where, using));
+  for (const { name, text } of files.toReversed()) writeUnitFile(name, text);
+  await refresh(
+    files.map(({ name }) => name),
+    systemd,
+  );
   for (const part of parts.toReversed()) {
-    for (const { name, text } of renderLink(part, where, using)) writeUnitFile(name, text);
-    await refresh([socketUnit(part.id), serviceUnit(part.id)], systemd);
-    try {
-      await systemd.start(socketUnit(part.id));
-    } catch (error) {
-      throw error instanceof JobError ? await explain(error, part, since) : error;
+    if (part.openedBy !== undefined) continue;
+    const atOnce = part.link.trigger ? [] : runsOf(part).map((run) => run.unit);
+    for (const unit of [socketUnit(part.id), ...atOnce]) {
+      try {
+        await systemd.start(unit);
+      } catch (error) {
+        throw error instanceof JobError ? await explain(error, part, since) : error;
+      }
+      await systemd.enable(unit);
     }
-    await systemd.enable(socketUnit(part.id));
   }
+}
+
+/** Has the images of all containers here that the link is to run, so that the first client need not wait for them. */
+async function fetchImages(link: Link, options: CreateOptions, show: ShowProgress): Promise<void> {
+  for (const end of [link.head, ...(link.tail ? [link.tail] : [])]) {
+    if (end.place.kind !== 'run') continue;
+    const { image, pull, platform } = parseRunArguments(end.place.args);
+    try {
+      await ensureImage(image, pull ?? options.pull, platform, show);
+    } finally {
+      show('done');
+    }
+  }
+  if (link.child && link.child.peer === undefined) await fetchImages(link.child.link, options, show);
 }
 
 /**
@@ -97,11 +132,18 @@ async function install(parts: NamedLink[], systemd: Systemd): Promise<void> {
 async function refresh(units: string[], systemd: Systemd): Promise<void> {
   for (const unit of units) {
     const { load, needReload } = await systemd.state(unit);
-    if (load !== 'loaded' || needReload) return systemd.reload();
+    if (load === 'loaded' && !needReload) continue;
+    await systemd.reloadAll();
+    break;
+  }
+  for (const unit of units) {
+    const { load } = await systemd.state(unit);
+    if (load !== 'loaded')
+      throw new Error(`systemd does not take ${unit} (${load}): journalctl -b | grep ${unit}`);
   }
 }
 
-/** Why a socket did not start, from what systemd wrote about it and about the namespace that it needs. */
+/** Why a unit did not start, from what it and systemd wrote about it and about the namespace that it needs. */
 async function explain(error: JobError, { id, link: { head } }: NamedLink, since: number): Promise<Error> {
   const lines = await lastLines(error.unit, since);
   if (lines.some((line) => /Address already in use/.test(line))) {
@@ -109,7 +151,8 @@ async function explain(error: JobError, { id, link: { head } }: NamedLink, since
   }
   const needed = netnsUnit(head.place);
   if (needed && error.result === 'dependency') lines.push(...(await lastLines(needed, since)));
-  return new Error(
-    `link "${id}" could not be started (${error.result}): ${lines.join(' / ') || 'the journal says nothing'}`,
-  );
+  // A program's own words say more than systemd's that it has failed.
+  const own = lines.find((line) => line.startsWith('wormhole: '))?.slice('wormhole: '.length);
+  const said = own ?? (lines.join(' / ') || 'the journal says nothing');
+  return new Error(`link "${id}" could not be started (${error.result}): ${said}`);
 }

@@ -17,7 +17,7 @@ export class NotDeletable extends Error {}
 export async function deleteLink(id: string): Promise<void> {
   const systemd = await connectSystemd();
   try {
-    await withLock(async () => {
+    await withLock('links', async () => {
       const { links, unreadable } = readLinks();
       const link = links.find((candidate) => candidate.id === id);
       const remains =

@@ -13,6 +13,7 @@ export function installation(): Installation {
   const own = `${ROOT}node`;
   return {
     node: existsSync(own) ? own : process.execPath,
+    cli: `${ROOT}dist/cli/main.js`,
     forwarder: `${ROOT}dist/forwarder/main.js`,
     flags: [],
   };
@@ -21,7 +22,11 @@ export function installation(): Installation {
 /** The templates of the installed program. */
 export function templates(): Templates {
   const source = (name: string) => readFileSync(`${ROOT}templates/${name}.hbs`, 'utf8');
-  return compileTemplates({ socket: source('link.socket'), service: source('link.service') });
+  return compileTemplates({
+    socket: source('link.socket'),
+    service: source('link.service'),
+    run: source('link-run.service'),
+  });
 }
 
 /** The version of the installed program, from its package.json. */

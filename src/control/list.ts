@@ -1,9 +1,11 @@
+import { existsSync } from 'node:fs';
 import { describePlace, endUrl } from '../recipe/describe.js';
 import { type End, tailOf } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
 import { connectSystemd, type Systemd } from '../systemd/systemd.js';
-import { netnsInstance, serviceUnit, socketUnit } from '../units/names.js';
-import type { NamedLink } from '../units/render.js';
+import { givenUpFile, netnsInstance, serviceUnit, socketUnit } from '../units/names.js';
+import type { NamedLink } from '../units/plan.js';
+import { runsOf } from '../units/runs.js';
 import { readLinks } from './links.js';
 import { isVoid } from './netns.js';
 
@@ -16,15 +18,16 @@ export interface ListedEnd {
 /**
  * One link as `wormhole list` tells it. `parent` is the id of the link that it is a part of.
  *
- * `state` is `listening` (nobody is connected), `connected` (the forwarder runs), `waiting` (an end's container or
- * netns is not there), `failed` or `stopped`; `detail` what the forwarder says of itself, or what is waited for.
+ * `state` is `listening` (nobody is connected), `connected` (the forwarder runs), `sleeping` (it is, or what it leads to
+ * is, started by a connection), `waiting` (an end's container or netns is not there), `failed` or `stopped`; `detail`
+ * what the forwarder says of itself, what is waited for, or where to look.
  */
 export interface ListedLink {
   id: string;
   parent?: string;
   head: ListedEnd;
   tail: ListedEnd;
-  state: 'listening' | 'connected' | 'waiting' | 'failed' | 'stopped';
+  state: 'listening' | 'connected' | 'sleeping' | 'waiting' | 'failed' | 'stopped';
   detail: string;
   recipe: string;
 }
@@ -46,8 +49,10 @@ export async function listLinks(): Promise<Listing> {
   }
 }
 
-async function describe({ id, parent, link }: NamedLink, systemd: Systemd): Promise<ListedLink> {
+async function describe(named: NamedLink, systemd: Systemd): Promise<ListedLink> {
+  const { id, parent, openedBy, link } = named;
   const tail = tailOf(link);
+  const run = runsOf(named).find(({ end }) => end === 'tail');
   const [socket, service, status] = await Promise.all([
     systemd.state(socketUnit(id)),
     systemd.state(serviceUnit(id)),
@@ -63,10 +68,14 @@ async function describe({ id, parent, link }: NamedLink, systemd: Systemd): Prom
   const absent = [link.head, tail].find(({ place }) => isVoid(netnsInstance(place) ?? ''));
   if (socket.active === 'failed')
     return { ...listed, state: 'failed', detail: `see journalctl -u ${socketUnit(id)}` };
-  if (socket.active !== 'active') return { ...listed, state: 'stopped', detail: '' };
+  if (socket.active !== 'active') return { ...listed, state: openedBy ? 'sleeping' : 'stopped', detail: '' };
+  if (run && existsSync(givenUpFile(run.name))) {
+    return { ...listed, state: 'failed', detail: `to start its container: see journalctl -u ${run.unit}` };
+  }
   if (absent) return { ...listed, state: 'waiting', detail: `for ${describePlace(absent.place)}` };
   if (service.active === 'active') return { ...listed, state: 'connected', detail: status };
-  return { ...listed, state: 'listening', detail: '' };
+  const asleep = link.trigger && run && (await systemd.state(run.unit)).active !== 'active';
+  return { ...listed, state: asleep ? 'sleeping' : 'listening', detail: '' };
 }
 
 function describeEnd(end: End): ListedEnd {

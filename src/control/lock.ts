@@ -11,21 +11,24 @@ const POLL_MS = 20;
 const PATIENCE_MS = 300_000;
 
 /**
- * Runs `work` while no other process on this machine does anything of this kind.
+ * Runs `work` while no other process on this machine does anything under the lock of that name: `links` to make and take
+ * away links, `namespaces` to mount a namespace anew.
  *
  * The lock is the kernel's (flock(2), which node does not have), so it ends with its holder, however that ends.
  *
  * @throws Error when others hold it for 5 minutes; what `work` throws
  */
-export async function withLock<T>(work: () => Promise<T>): Promise<T> {
+export async function withLock<T>(name: 'links' | 'namespaces', work: () => Promise<T>): Promise<T> {
   mkdirSync(RUN_DIR, { recursive: true, mode: 0o755 });
-  const fd = openSync(`${RUN_DIR}/lock`, 'a', 0o600);
+  const fd = openSync(`${RUN_DIR}/${name}.lock`, 'a', 0o600);
   try {
     const flock = koffi.load('libc.so.6').func('int flock(int fd, int operation)');
     const end = Date.now() + PATIENCE_MS;
     while (flock(fd, LOCK_EX_NB) !== 0) {
       if (Date.now() > end)
-        throw new Error(`another wormhole command has held ${RUN_DIR}/lock for 5 minutes; is it stuck?`);
+        throw new Error(
+          `another wormhole command has held ${RUN_DIR}/${name}.lock for 5 minutes; is it stuck?`,
+        );
       await sleep(POLL_MS * (0.5 + Math.random()));
     }
     return await work();

@@ -1,6 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
 import { findContainer } from '../docker/engine.js';
-import { describePlace } from '../recipe/describe.js';
+import { holderName } from '../docker/runs.js';
 import type { Place } from '../recipe/link.js';
 import { requireEngine } from './engine.js';
 
@@ -33,15 +33,15 @@ export async function findNamespace(place: Place): Promise<Namespace> {
       throw new PlaceAbsent(`there is no network namespace "${place.name}": see ip netns list`);
     return identify(path);
   }
-  if (place.kind === 'run') throw new PlaceAbsent(`${describePlace(place)} does not run yet`);
+  const container = place.kind === 'run' ? holderName(place.name ?? '') : place.name;
   await requireEngine();
-  const { running, pid, name } = await findContainer(place.name);
+  const { running, pid, name } = await findContainer(container);
   if (!running)
     throw new PlaceAbsent(`container "${name}" is not running: start it with docker start ${name}`);
   const path = `/proc/${pid}/ns/net`;
   const found = existsSync(path) ? identify(path) : undefined;
   // Asked again: had the container ended before the look, the number might by then have been another process's.
-  if (found === undefined || (await findContainer(place.name)).pid !== pid) {
+  if (found === undefined || (await findContainer(container)).pid !== pid) {
     throw new PlaceAbsent(`container "${name}" has just ended`);
   }
   return found;

@@ -2,9 +2,15 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { EngineDown, NoSuchContainer } from '../docker/engine.js';
+import { startHolder, stopHolder } from '../docker/holder.js';
+import { parseRunArguments } from '../docker/run-arguments.js';
+import { containerName } from '../docker/runs.js';
 import { describePlace } from '../recipe/describe.js';
-import { NETNS_DIR, placeOfInstance } from '../units/names.js';
-import { RUN_DIR } from './lock.js';
+import type { Systemd } from '../systemd/systemd.js';
+import { NETNS_DIR, netnsUnit, placeOfInstance } from '../units/names.js';
+import { requireEngine } from './engine.js';
+import { readLinks, runsIn } from './links.js';
+import { RUN_DIR, withLock } from './lock.js';
 import { findNamespace, identify, isNamespace, type Namespace, PlaceAbsent } from './namespace.js';
 
 const run = promisify(execFile);
@@ -29,10 +35,10 @@ export async function mountNamespace(instance: string): Promise<string> {
   const file = `${NETNS_DIR}/${instance}`;
   const place = placeOfInstance(instance);
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    await unmountNamespace(instance);
+    await unmount(instance);
     mkdirSync(NETNS_DIR, { recursive: true, mode: 0o755 });
     writeFileSync(file, '');
-    const found = await present(instance);
+    const found = place.kind === 'run' ? await makeHolder(place.name ?? '') : await present(instance);
     if (found instanceof Error) {
       await run('unshare', [`--net=${file}`, 'true']);
       mkdirSync(VOID_DIR, { recursive: true, mode: 0o755 });
@@ -40,15 +46,42 @@ export async function mountNamespace(instance: string): Promise<string> {
       return `${found.message}. Links to and from it wait, and are joined to it as soon as it is there.`;
     }
     if (!(await bind(found, file))) continue;
-    return `${describePlace(place)}: joined its network namespace, net:[${found.inode}]`;
+    const what = place.kind === 'run' ? `container ${containerName(place.name ?? '')}` : describePlace(place);
+    return `${what}: joined its network namespace, net:[${found.inode}]`;
   }
   throw new Error(
     `${describePlace(place)} changes too fast: tried ${ATTEMPTS} times to join its network namespace`,
   );
 }
 
-/** Takes away what {@link mountNamespace} made. A process that is still inside keeps the namespace, not the file. */
+/**
+ * Takes away what {@link mountNamespace} made, and stops the container that held the namespace of one that a link runs.
+ * A process that is still inside keeps the namespace, not the file.
+ */
 export async function unmountNamespace(instance: string): Promise<void> {
+  await unmount(instance);
+  const place = placeOfInstance(instance);
+  if (place.kind !== 'run') return;
+  try {
+    await requireEngine();
+    await stopHolder(place.name ?? '');
+  } catch (error) {
+    // With the engine go its containers.
+    if (!(error instanceof EngineDown)) throw error;
+  }
+}
+
+/** Has systemd mount an instance's namespace anew, unless it is the right one, or is being mounted at this moment. */
+export async function renewNamespace(instance: string, systemd: Systemd): Promise<boolean> {
+  const unit = netnsUnit(placeOfInstance(instance)) as string;
+  return await withLock('namespaces', async () => {
+    if ((await systemd.state(unit)).active !== 'active' || (await isCurrent(instance))) return false;
+    await systemd.tryRestart(unit);
+    return true;
+  });
+}
+
+async function unmount(instance: string): Promise<void> {
   const file = `${NETNS_DIR}/${instance}`;
   while (isNamespace(file)) await run('umount', ['--lazy', file]);
   rmSync(file, { force: true });
@@ -66,6 +99,22 @@ export async function isCurrent(instance: string): Promise<boolean> {
   const found = await present(instance);
   if (found instanceof Error) return isVoid(instance);
   return !isVoid(instance) && isNamespace(file) && identify(file).inode === found.inode;
+}
+
+/**
+ * Starts the container that holds the namespace of one that a link runs. What keeps it from starting will keep that
+ * from starting too, which then fails with this in the journal above it.
+ */
+async function makeHolder(name: string): Promise<Namespace | Error> {
+  try {
+    const run = runsIn(readLinks().links).find((candidate) => candidate.name === name);
+    if (run?.place.kind !== 'run') return new PlaceAbsent(`no link runs anything of the name "${name}"`);
+    await requireEngine();
+    await startHolder(name, run.link.id, parseRunArguments(run.place.args));
+    return await findNamespace(run.place);
+  } catch (error) {
+    return error as Error;
+  }
 }
 
 /** The instance's namespace, or why there is none now. @throws what does not mean that it is absent */

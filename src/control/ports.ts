@@ -35,6 +35,7 @@ export function localPorts(tables: string): Set<number> {
 async function socketTables(place: Place): Promise<string> {
   const files = ['/proc/self/net/tcp', '/proc/self/net/tcp6'];
   if (place.kind === 'host') return files.map((file) => readFileSync(file, 'utf8')).join('');
+  if (place.kind === 'run') return '';
   const { path } = await findNamespace(place);
   return (await promisify(execFile)('nsenter', [`--net=${path}`, 'cat', ...files])).stdout;
 }

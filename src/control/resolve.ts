@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import { findContainer } from '../docker/engine.js';
+import { parseRunArguments } from '../docker/run-arguments.js';
 import { address, describePlace } from '../recipe/describe.js';
 import { type End, type Link, type Place, tailOf } from '../recipe/link.js';
 import { requireEngine } from './engine.js';
@@ -18,8 +19,8 @@ export class Unresolvable extends Error {}
  * @throws NoSuchContainer, PlaceAbsent, EngineDown; Unresolvable when an address is not here, or an end is the other
  */
 export async function resolveLink(link: Link): Promise<Link> {
-  const resolved: Link = { ...link, head: await resolveEnd(link.head) };
-  if (link.tail) resolved.tail = await resolveEnd(link.tail);
+  const resolved: Link = { ...link, head: await resolveEnd(link.head, false) };
+  if (link.tail) resolved.tail = await resolveEnd(link.tail, link.trigger);
   if (link.child && link.child.peer === undefined) {
     resolved.child = { ...link.child, link: await resolveLink(link.child.link) };
   }
@@ -28,14 +29,20 @@ export async function resolveLink(link: Link): Promise<Link> {
   return resolved;
 }
 
-async function resolveEnd(end: End): Promise<End> {
+/** @param later whether a connection is to start the container, so that it need not run now */
+async function resolveEnd(end: End, later: boolean): Promise<End> {
+  if (end.place.kind === 'run') {
+    parseRunArguments(end.place.args);
+    await requireEngine();
+    return end;
+  }
   if (end.place.kind !== 'container') {
     await findNamespace(end.place);
     return end;
   }
   await requireEngine();
   const place: Place = { kind: 'container', name: (await findContainer(end.place.name)).name };
-  await findNamespace(place);
+  if (!later) await findNamespace(place);
   return { ...end, place };
 }
 
@@ -55,6 +62,7 @@ async function requireTwoEnds(head: End, tail: End): Promise<void> {
   const covers = head.host === tail.host || head.host === '0.0.0.0' || head.host === '::';
   if (!covers || head.protocol !== tail.protocol || head.port === undefined || head.port !== tail.port)
     return;
+  if ([head, tail].some(({ place }) => place.kind === 'run')) return;
   const [one, other] = await Promise.all([findNamespace(head.place), findNamespace(tail.place)]);
   if (one.inode !== other.inode) return;
   throw new Unresolvable(

@@ -1,4 +1,5 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { EngineDown } from '../docker/engine.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { removeTemporaryFiles } from '../systemd/unit-files.js';
 import { RUN_DIR } from './lock.js';
@@ -28,6 +29,12 @@ export async function takeBackUnfinished(systemd: Systemd): Promise<void> {
   mkdirSync(UNFINISHED_DIR, { recursive: true, mode: 0o755 });
   const ids = readdirSync(UNFINISHED_DIR);
   if (ids.length === 0) return;
-  await takeAway(ids, systemd);
+  try {
+    await takeAway(ids, systemd);
+  } catch (error) {
+    // It waits for an engine to take containers away with; who asks for something else need not.
+    if (error instanceof EngineDown) return;
+    throw error;
+  }
   for (const id of ids) rmSync(`${UNFINISHED_DIR}/${id}`, { force: true });
 }

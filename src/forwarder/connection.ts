@@ -16,6 +16,8 @@ export interface Relay {
   readonly target: string;
   /** How long the target may refuse before a client is sent away, ms. */
   readonly dialTimeout: number;
+  /** Says whether whoever was to start the target has given up: then it need not be waited for. */
+  readonly hopeless: () => boolean;
   /** Connections now. */
   open: number;
   /** Connections ever. */

@@ -70,8 +70,9 @@ export function dial(connection: Connection): void {
 export function answered(connection: Connection, events: number): boolean {
   if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
     const failure = errorOf(connection.target.fd);
-    // A reset in the middle of the handshake is ECONNREFUSED, a later one is not: tcp_reset() in the kernel.
-    if (failure !== E.ECONNRESET && failure !== E.EPIPE) {
+    // A reset in the middle of the handshake is ECONNREFUSED, a later one is not (tcp_reset() in the kernel); and
+    // none at all is one that a write after the handshake has consumed.
+    if (failure !== 0 && failure !== E.ECONNRESET && failure !== E.EPIPE) {
       dialFailed(connection, failure);
       return false;
     }
@@ -94,6 +95,10 @@ export function dialFailed(connection: Connection, failure: number): void {
   closeLater(loop, target);
   if (up.ended && up.held === 0) {
     close(connection);
+    return;
+  }
+  if (relay.hopeless()) {
+    sendAway(connection, 'start', `${relay.target} could not be started: the journal says why`);
     return;
   }
   if (HOPELESS.has(failure) || loop.now >= connection.deadline) {
@@ -119,16 +124,21 @@ export function dialTimer(connection: Connection): void {
   }
 }
 
+function giveUp(connection: Connection, failure: number): void {
+  const { relay } = connection;
+  const seconds = HOPELESS.has(failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
+  const story = `${whatFailed(relay.target, failure)}${seconds} (${errorWords(failure)})`;
+  sendAway(connection, `dial ${failure}`, story);
+}
+
 /**
  * Sends the client away with a reset: a plain end could be taken for an empty answer, and a program that is told of
  * an error tries again.
  */
-function giveUp(connection: Connection, failure: number): void {
+function sendAway(connection: Connection, kind: string, story: string): void {
   const { relay, client } = connection;
-  const seconds = HOPELESS.has(failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
-  const story = `${whatFailed(relay.target, failure)}${seconds} (${errorWords(failure)})`;
   relay.log.failure(
-    `dial ${failure}`,
+    kind,
     `${story}; closed the client ${peerOf(client.fd) ?? '(gone)'}; the next connection tries again`,
     (count) => `${story}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
   );

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import type { Relay } from './connection.js';
 import { feedStarved } from './flow.js';
 import { exitWhenIdle } from './idle.js';
@@ -51,6 +52,7 @@ function forward(options: Options, listeners: number[]): void {
     to: options.to,
     target: options.place === undefined ? options.to.text : `${options.to.text} in ${options.place}`,
     dialTimeout: options.dialTimeout,
+    hopeless: () => options.givenUp !== undefined && existsSync(options.givenUp),
     open: 0,
     served: 0,
     bytes: 0,
@@ -60,6 +62,8 @@ function forward(options: Options, listeners: number[]): void {
     onClose: () => {
       door.resume();
       if (relay.open === 0) quiet();
+      // Whoever comes now is to find a service that starts, and with it what it needs.
+      if (relay.open === 0 && relay.hopeless()) start(loop.timers, leave, loop.now);
       status.touch();
     },
   };
@@ -68,6 +72,10 @@ function forward(options: Options, listeners: number[]): void {
     notify(`STOPPING=1\nSTATUS=${why}`, true);
     process.exit(0);
   };
+  const leave = timer(() => {
+    door.knock();
+    if (relay.open === 0) exit('what the target needs could not be started');
+  });
   const status = keepStatus(relay, notify);
   const door = listen(relay, listeners, Math.min(options.maxOpen, connectionsFor(descriptorLimit())));
   const quiet =

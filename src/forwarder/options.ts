@@ -12,13 +12,15 @@ export interface Options {
   readonly idle: number;
   /** How long a target may refuse, ms. Default 5 s. */
   readonly dialTimeout: number;
+  /** A file that, while it is there, says that the target could not be started. */
+  readonly givenUp: string | undefined;
   /** Most connections at a time. Default: as many as the file descriptors suffice for, which is never exceeded. */
   readonly maxOpen: number;
 }
 
 /** One line that tells how to call the program. */
 export const USAGE =
-  'usage: --link ID --to ADDRESS:PORT [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--max-open N]';
+  'usage: --link ID --to ADDRESS:PORT [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
 
 /** Reads the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -30,6 +32,7 @@ export function parseOptions(args: string[]): Options {
       place: { type: 'string' },
       idle: { type: 'string', default: '60' },
       'dial-timeout': { type: 'string', default: '5' },
+      'given-up': { type: 'string' },
       'max-open': { type: 'string' },
     },
   });
@@ -41,6 +44,7 @@ export function parseOptions(args: string[]): Options {
     to: parseAddress(values.to),
     place: values.place,
     idle: 1000 * number('--idle', values.idle),
+    givenUp: values['given-up'],
     dialTimeout: 1000 * number('--dial-timeout', values['dial-timeout']),
     maxOpen:
       maxOpen === undefined

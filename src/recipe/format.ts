@@ -1,10 +1,11 @@
 import { endUrl } from './describe.js';
+import { formatDuration } from './duration.js';
 import { isKeyword } from './keywords.js';
 import type { End, Link, Place } from './link.js';
 
 /**
  * The words of a recipe in their canonical form: `parseRecipe` of them is the same link. Protocol, host and port are
- * explicit, the id comes first in its link, what is unset is left out:
+ * explicit, id and idle come first in their link, what is unset is left out:
  *
  *     id db url tcp://127.0.0.1:3306 docker-ns app tail url tcp://127.0.0.1:3306 docker-ns mysql
  *
@@ -14,8 +15,9 @@ export function formatRecipe(recipe: Link): string[] {
   const words: string[] = [];
   let here: Place = { kind: 'host' };
   for (let link: Link | undefined = recipe; link; link = link.child?.link) {
-    const { id, head, tail, trigger, child } = link;
+    const { id, idle, head, tail, trigger, child } = link;
     if (id !== undefined) words.push('id', id);
+    if (idle !== undefined) words.push('idle', formatDuration(idle));
     words.push(...urlWords(head), ...placeWords(head.place, here));
     if (tail || trigger) words.push(trigger ? 'trigger' : 'tail');
     if (tail) words.push(...urlWords(tail), ...placeWords(tail.place, { kind: 'host' }));

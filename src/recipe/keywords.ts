@@ -13,6 +13,7 @@ export const KEYWORDS = [
   'tunnel',
   'udptunnel',
   'id',
+  'idle',
 ] as const;
 
 /** One word of {@link KEYWORDS}. */

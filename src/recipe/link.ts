@@ -7,7 +7,8 @@ export type Protocol = 'tcp' | 'udp';
  * - `host`: the namespace of the machine itself.
  * - `netns`: a namespace that `ip netns add NAME` made, at `/run/netns/NAME` (ip-netns(8)).
  * - `container`: the namespace of the container with that name.
- * - `run`: the namespace of a container that the link itself starts; `args` is what stood after `docker-run`.
+ * - `run`: the namespace of a container that the link itself starts; `args` is what stood after `docker-run`, `name` what
+ *   tells it from all others once the link has an id.
  *   Each is a container of its own, but for the head of a local child with the place of its parent's tail: that is the
  *   parent's container.
  */
@@ -15,7 +16,7 @@ export type Place =
   | { kind: 'host' }
   | { kind: 'netns'; name: string }
   | { kind: 'container'; name: string }
-  | { kind: 'run'; args: string };
+  | { kind: 'run'; args: string; name?: string };
 
 /**
  * One end of a link: where it listens (head) or connects to (tail).
@@ -45,10 +46,12 @@ export interface Child {
  * One wormhole, as the recipe describes it.
  *
  * `tail` is absent exactly when the tail is the head of the child (every kinship but `child`).
+ * `idle` is the seconds without a connection after which the forwarder ends, and with it what it had started.
  * `trigger` says that the tail's part of the recipe is carried out when the first client connects.
  */
 export interface Link {
   id?: string;
+  idle?: number;
   head: End;
   tail?: End;
   trigger: boolean;

@@ -1,6 +1,7 @@
 import { firstHead } from './defaults.js';
 import { address, describePlace } from './describe.js';
 import { beginTail, type Draft, openFarChild, openLink, openLocalChild, say } from './draft.js';
+import { formatDuration, parseDuration } from './duration.js';
 import { missingAfter, RecipeError, type Word, wrongWord } from './error.js';
 import { isKeyword, suggestion } from './keywords.js';
 import { type Link, type Place, tailOf } from './link.js';
@@ -83,6 +84,14 @@ function obey(word: Word, draft: Draft, line: Line): Draft {
         throw wrongWord(word, `the id is already ${draft.link.id}; a link has one id`);
       }
       draft.link.id = id;
+      return draft;
+    }
+    case 'idle': {
+      const idle = parseDuration(argument(line, word, 'a span of time, such as 30s'));
+      if (draft.link.idle !== undefined) {
+        throw wrongWord(word, `idle is already ${formatDuration(draft.link.idle)}; a link has one span`);
+      }
+      draft.link.idle = idle;
       return draft;
     }
   }

@@ -8,8 +8,8 @@ const UNIT = 'org.freedesktop.systemd1.Unit';
 const SERVICE = 'org.freedesktop.systemd1.Service';
 const PROPERTIES = 'org.freedesktop.DBus.Properties';
 
-/** systemd gives up a job by its own timeouts (90 s by default); this is for a manager that says nothing any more. */
-const JOB_TIMEOUT_MS = 180_000;
+/** Jobs end by the units' own timeouts; a pull may take its time. This is for a manager that says nothing any more. */
+const JOB_TIMEOUT_MS = 3_600_000;
 
 /** What systemd knows of one unit, org.freedesktop.systemd1(5). */
 export interface UnitState {
@@ -45,8 +45,10 @@ export interface Systemd {
   enable(unit: string): Promise<void>;
   /** Removes every symlink to the units, whose files must be there. */
   disable(units: string[]): Promise<void>;
+  /** Has an active service do its ExecReload=. @throws JobError */
+  reload(service: string): Promise<void>;
   /** Reads all unit files anew (systemctl daemon-reload). */
-  reload(): Promise<void>;
+  reloadAll(): Promise<void>;
   /** The state of a unit, which is loaded for it. */
   state(unit: string): Promise<UnitState>;
   /** What a service has last said of itself (STATUS= of sd_notify(3)), '' when nothing. */
@@ -115,7 +117,8 @@ export async function connectSystemd(): Promise<Systemd> {
     async disable(units) {
       await manager('DisableUnitFiles', 'asb', [units, false]);
     },
-    async reload() {
+    reload: (service) => runJob('ReloadUnit', service),
+    async reloadAll() {
       await manager('Reload');
     },
     async statusText(service) {

@@ -4,8 +4,9 @@ import { escapeUnitName, unescapeUnitName } from './escape.js';
 /** Where wormhole-netns@.service keeps its mounts: one file per namespace, named after the unit's instance. */
 export const NETNS_DIR = '/run/wormhole/netns';
 
-/** The prefix that tells a namespace of `ip netns` from a container's: no container name has a colon. */
+/** The prefixes that tell what is not a container by its name: no container name has a colon. */
 const NAMED = 'netns:';
+const RUN = 'run:';
 
 /** The socket unit of the link with that id: its head. */
 export function socketUnit(id: string): string {
@@ -20,20 +21,33 @@ export function serviceUnit(id: string): string {
 /** The link's id in the name of its socket or service unit; undefined for every other unit, static ones included. */
 export function idOfUnit(name: string): string | undefined {
   const id = /^wormhole-([^@]+)\.(?:socket|service)$/.exec(name)?.[1];
-  return id === 'sync' ? undefined : id;
+  return id === 'sync' || id?.endsWith('-run') ? undefined : id;
+}
+
+/** The service unit that starts what an end of a link needs: a container of its own, or one that may be stopped. */
+export function runUnit(name: string): string {
+  return `wormhole-${name}-run.service`;
+}
+
+/** A file that is there while what a run was to start could not be started: the forwarder then gives its clients up. */
+export function givenUpFile(name: string): string {
+  return `/run/wormhole/given-up/${name}`;
 }
 
 /** The instance of wormhole-netns@.service that stands for a place; undefined for the host's own namespace. */
 export function netnsInstance(place: Place): string | undefined {
   if (place.kind === 'container') return place.name;
   if (place.kind === 'netns') return `${NAMED}${escapeUnitName(place.name)}`;
+  if (place.kind === 'run') return `${RUN}${place.name}`;
   return undefined;
 }
 
-/** The place that an instance of wormhole-netns@.service stands for. */
+/** The place that an instance of wormhole-netns@.service stands for; of one that a link runs, the name alone is known. */
 export function placeOfInstance(instance: string): Place {
-  if (!instance.startsWith(NAMED)) return { kind: 'container', name: instance };
-  return { kind: 'netns', name: unescapeUnitName(instance.slice(NAMED.length)) };
+  if (instance.startsWith(NAMED))
+    return { kind: 'netns', name: unescapeUnitName(instance.slice(NAMED.length)) };
+  if (instance.startsWith(RUN)) return { kind: 'run', name: instance.slice(RUN.length), args: '' };
+  return { kind: 'container', name: instance };
 }
 
 /** The unit that keeps a place's namespace at {@link netnsPath}; undefined for the host's own. */

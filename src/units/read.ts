@@ -1,28 +1,44 @@
+import type { Link } from '../recipe/link.js';
 import { recipeFromText } from '../recipe/text.js';
-import type { NamedLink } from './render.js';
+import { type CreateOptions, DEFAULT_OPTIONS } from './plan.js';
 
 /** A unit file that says it is a link's, and does not hold what a link's must. */
 export class UnreadableLink extends Error {}
 
+/** What the socket of a created link says of it. */
+export interface StoredLink {
+  id: string;
+  link: Link;
+  options: CreateOptions;
+}
+
 /**
  * Reads a link back from the text of its socket unit: the opposite of rendering.
  *
- * @returns undefined when the file has no [X-Wormhole] section, and so is not a link's
+ * @returns the link; `child` for the socket of one that hangs on another, whose recipe has it; undefined when the file
+ *   has no [X-Wormhole] section, and so is not a link's
  * @throws UnreadableLink when the section lacks a setting or holds a recipe that cannot be read
  */
-export function readLink(text: string): NamedLink | undefined {
+export function readLink(text: string): StoredLink | 'child' | undefined {
   const settings = section(text, 'X-Wormhole');
   if (settings === undefined) return undefined;
+  if (settings.has('Parent')) return 'child';
   const id = settings.get('Id');
   const recipe = settings.get('Recipe');
   if (id === undefined || recipe === undefined) throw new UnreadableLink('[X-Wormhole] lacks Id= or Recipe=');
-  const parent = settings.get('Parent');
   try {
-    const link = recipeFromText(recipe);
-    return parent === undefined ? { id, link } : { id, parent, link };
+    return { id, link: recipeFromText(recipe), options: readOptions(settings) };
   } catch (error) {
     throw new UnreadableLink(`Recipe= cannot be read: ${(error as Error).message}`);
   }
+}
+
+function readOptions(settings: Map<string, string>): CreateOptions {
+  const startTimeout = Number(settings.get('StartTimeout') ?? DEFAULT_OPTIONS.startTimeout);
+  const pull = settings.get('Pull') ?? DEFAULT_OPTIONS.pull;
+  if (!(startTimeout > 0)) throw new Error(`StartTimeout=${startTimeout} is not a number of seconds`);
+  if (pull !== 'never' && pull !== 'missing' && pull !== 'always') throw new Error(`Pull=${pull} is unknown`);
+  return { startTimeout, pull };
 }
 
 /** The settings of one section of a unit file (systemd.syntax(7)); undefined when the section is not there. */

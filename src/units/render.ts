@@ -3,14 +3,9 @@ import { address, describePlace } from '../recipe/describe.js';
 import { type End, type Link, tailOf } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
 import { escapeSpecifiers, quoteArgument } from './escape.js';
-import { netnsPath, netnsUnit, serviceUnit, socketUnit } from './names.js';
-
-/** A link that has an id and a head with a port, and so can be written as units. `parent` is the id it hangs on. */
-export interface NamedLink {
-  id: string;
-  parent?: string;
-  link: Link;
-}
+import { givenUpFile, netnsPath, netnsUnit, serviceUnit, socketUnit } from './names.js';
+import type { CreateOptions, NamedLink } from './plan.js';
+import { runsOf } from './runs.js';
 
 /** One unit file: the unit's name and the whole text. */
 export interface UnitFile {
@@ -18,9 +13,10 @@ export interface UnitFile {
   text: string;
 }
 
-/** Where the installed program is. `flags` are the options that node needs to run the forwarder. */
+/** Where the installed program is: `cli` runs as `wormhole`. `flags` are node's, to run the forwarder with. */
 export interface Installation {
   node: string;
+  cli: string;
   forwarder: string;
   flags: string[];
 }
@@ -28,74 +24,111 @@ export interface Installation {
 /** Renders one link's values to the text of a unit. */
 export type Template = (values: Record<string, unknown>) => string;
 
-/** The templates of the two units that every link has. */
+/** The templates of the units of a link: every link has the first two, one that runs containers the third. */
 export interface Templates {
   socket: Template;
   service: Template;
+  run: Template;
 }
 
-/** Compiles the Handlebars sources of templates/link.socket.hbs and templates/link.service.hbs. */
-export function compileTemplates(sources: { socket: string; service: string }): Templates {
+/** Compiles the Handlebars sources of templates/link*.hbs. */
+export function compileTemplates(sources: Record<keyof Templates, string>): Templates {
   const handlebars = Handlebars.create();
   handlebars.registerHelper('specifiers', escapeSpecifiers);
   handlebars.registerHelper('argument', quoteArgument);
-  const compile = (source: string): Template =>
-    handlebars.compile(source, { noEscape: true, strict: true, knownHelpersOnly: false });
-  return { socket: compile(sources.socket), service: compile(sources.service) };
-}
-
-/** A link and, one after the other, the children that it creates on this machine, the parent first. */
-export function flatten(link: Link, parent?: string): NamedLink[] {
-  if (link.id === undefined) throw new Error('a link without an id has no units');
-  const named: NamedLink = parent === undefined ? { id: link.id, link } : { id: link.id, parent, link };
-  const local = link.child !== undefined && link.child.peer === undefined;
-  return local && link.child ? [named, ...flatten(link.child.link, link.id)] : [named];
+  const compile = (source: string): Template => handlebars.compile(source, { noEscape: true, strict: true });
+  return { socket: compile(sources.socket), service: compile(sources.service), run: compile(sources.run) };
 }
 
 /** Where an end is, in words: `127.0.0.1:3306 in container mysql`. */
 export function describeEnd(end: End): string {
-  const place = describePlace(end.place);
-  return `${address(end)} ${end.place.kind === 'host' ? 'on' : 'in'} ${place}`;
+  return `${address(end)} ${end.place.kind === 'host' ? 'on' : 'in'} ${describePlace(end.place)}`;
 }
 
 /**
- * The unit files of one link: its socket, then its service.
+ * The unit files of one link: its socket, its service, and one for each container that it starts.
  *
  * @throws Error when an end lacks its port, which is chosen before
  */
-export function renderLink(
-  { id, parent, link }: NamedLink,
-  installation: Installation,
-  templates: Templates,
-): UnitFile[] {
+export function renderLink(named: NamedLink, where: Installation, templates: Templates): UnitFile[] {
+  const { id, parent, root, openedBy, link, options } = named;
   const { head } = link;
   const tail = tailOf(link);
   if (head.port === undefined || tail.port === undefined)
     throw new Error(`link ${id} has an end without a port`);
-  const chained = link.child !== undefined && link.tail === undefined ? link.child.link.id : undefined;
-  const values = {
-    id,
-    parent,
-    recipe: recipeText(link),
-    description: `Wormhole ${id}: ${describeEnd(head)}, to ${describeEnd(tail)}`,
-    forwarderDescription: `Wormhole ${id}: forwarder to ${describeEnd(tail)}`,
-    head: address(head),
-    tail: address(tail),
-    place: describePlace(tail.place),
-    headNetnsUnit: netnsUnit(head.place),
-    headNetnsPath: netnsPath(head.place),
-    tailNetnsUnit: netnsUnit(tail.place),
-    tailNetnsPath: netnsPath(tail.place),
-    socket: socketUnit(id),
-    childSocket: chained === undefined ? undefined : socketUnit(chained),
-    freeBind: !isAlwaysThere(head.host ?? ''),
-    wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
-    ...installation,
-  };
-  return [
-    { name: socketUnit(id), text: templates.socket(values) },
-    { name: serviceUnit(id), text: templates.service(values) },
+  const runs = runsOf(named);
+  const tailRun = runs.find((run) => run.end === 'tail');
+  const childSocket =
+    link.child?.peer === undefined && link.child ? socketUnit(link.child.link.id as string) : undefined;
+  // A child that is opened by its parent's run is ordered before it; every other one the forwarder asks for itself.
+  const asksForChild = childSocket && (link.child?.kinship === 'chain' || (link.trigger && !tailRun));
+  const common = { id, root, ...where };
+  const units = [
+    {
+      name: socketUnit(id),
+      text: templates.socket({
+        ...common,
+        parent,
+        openedBy,
+        description: `Wormhole ${id}: ${describeEnd(head)}, to ${describeEnd(tail)}`,
+        head: address(head),
+        headNetnsUnit: netnsUnit(head.place),
+        headNetnsPath: netnsPath(head.place),
+        // What a trigger brings is not there before the first connection.
+        needs: present([
+          runs.find((run) => run.end === 'head')?.unit,
+          link.trigger ? undefined : netnsUnit(tail.place),
+          link.trigger ? undefined : tailRun?.unit,
+        ]),
+        freeBind: !isAlwaysThere(head.host ?? ''),
+        wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
+        recipe: parent === undefined ? recipeText(link) : undefined,
+        ...options,
+      }),
+    },
+    {
+      name: serviceUnit(id),
+      text: templates.service({
+        ...common,
+        forwarderDescription: `Wormhole ${id}: forwarder to ${describeEnd(tail)}`,
+        socket: socketUnit(id),
+        needs: present([netnsUnit(tail.place), tailRun?.unit, asksForChild ? childSocket : undefined]),
+        tail: address(tail),
+        place: describePlace(tail.place),
+        options: forwarderOptions(link, options, tailRun?.name),
+        tailNetnsUnit: netnsUnit(tail.place),
+        tailNetnsPath: netnsPath(tail.place),
+      }),
+    },
   ];
+  for (const run of runs) {
+    const { place } = run.end === 'head' ? head : tail;
+    units.push({
+      name: run.unit,
+      text: templates.run({
+        ...common,
+        name: run.name,
+        own: place.kind === 'run',
+        description: `Wormhole ${id}: ${describePlace(place)}`,
+        netnsUnit: netnsUnit(place),
+        sockets: present([run.end === 'head' ? socketUnit(id) : asksForChild ? undefined : childSocket]),
+        idle: link.idle,
+        command: [where.node, where.cli].map(quoteArgument).join(' '),
+        atBoot: openedBy === undefined && !link.trigger,
+      }),
+    });
+  }
+  return units;
+}
+
+function forwarderOptions(link: Link, { startTimeout }: CreateOptions, run: string | undefined): string[] {
+  const options = link.idle === undefined ? [] : ['--idle', String(link.idle)];
+  if (run === undefined) return options;
+  return [...options, '--dial-timeout', String(startTimeout), '--given-up', givenUpFile(run)];
+}
+
+function present(units: (string | undefined)[]): string[] {
+  return units.filter((unit) => unit !== undefined);
 }
 
 function isAlwaysThere(host: string): boolean {

@@ -29,9 +29,14 @@ labSuite(
       ['create url :1 tail url :2 --dry-run', /--dry-run.*options go before the recipe/],
       ['create url db.example:1 tail url :2', /db\.example/],
       ['create url udp://:53 tail url :54', /this version cannot create "udp" yet/],
-      ['create url :80 trigger docker-run wormhole/wordpress', /this version cannot create/],
+      ['create url :80 idle soon trigger docker-run nginx', /word 4, "soon"/],
+      ['create --idle 5x url :80 tail url :81', /--idle "5x"/],
+      ['create --start-timeout 0 url :80 tail url :81', /--start-timeout "0"/],
+      ['create --pull perhaps url :80 tail url :81', /perhaps.*never, missing, always/],
+      [`create url :80 trigger docker-run '--gpus all nginx'`, /--gpus/],
+      [`create url :80 trigger docker-run '--restart always nginx'`, /--restart/],
       ['create url :3306 remote myserver tail docker-ns mysql', /this version cannot create "remote" yet/],
-      ['create url :1 chain url :2 tail docker-run x', /this version cannot create "docker-run" yet/],
+      ['create url :1 chain url :2 tunnel x tail', /this version cannot create "tunnel" yet/],
     ];
     for (const [args, expected] of faults) {
       test(`usage: wormhole ${args}`, async () => {
@@ -87,7 +92,7 @@ labSuite(
       const host = at();
       await fails(host, 'create url :1 tail docker-ns nosuch', /no container "nosuch"/);
       await fails(host, 'create url :1 docker-ns nosuch tail url :2', /no container "nosuch"/);
-      await host.run('docker create --name idle wormhole/tools true');
+      await host.run('docker create --name asleep wormhole/tools true');
       await fails(
         host,
         'create url :1 tail docker-ns idle',

@@ -83,6 +83,7 @@ function someFarHead(gen: Gen, protocol: Protocol): End {
 function someLink(gen: Gen, head: End, tailPort: number | undefined, chance: number): Link {
   const link: Link = { head, trigger: gen(fc.boolean) };
   if (gen(fc.boolean)) link.id = gen(() => ids);
+  if (gen(fc.boolean)) link.idle = gen(fc.integer, { min: 1, max: 365 * 24 * 3600 });
   if (gen(fc.integer, { min: 0, max: 9 }) >= chance) {
     link.tail = someEnd(gen, head.protocol, tailPort);
     return link;
@@ -145,7 +146,7 @@ const pieces = fc.oneof(
   { weight: 4, arbitrary: containers.map((name) => ['docker-ns', name]) },
   { weight: 8, arbitrary: fc.constantFrom(['tail'], ['trigger'], ['child'], ['chain'], ['docker-ns']) },
   { weight: 4, arbitrary: fc.tuple(fc.constantFrom('remote', 'tunnel', 'udptunnel'), peers) },
-  { weight: 2, arbitrary: fc.tuple(fc.constantFrom('docker-run', 'id', 'url'), texts) },
+  { weight: 2, arbitrary: fc.tuple(fc.constantFrom('docker-run', 'id', 'idle', 'url'), texts) },
   { weight: 1, arbitrary: fc.constantFrom(['url'], ['id'], ['remote'], ['mysql'], ['--help'], ['']) },
   { weight: 1, arbitrary: fc.string({ unit: 'binary' }).map((text) => [text]) },
 );

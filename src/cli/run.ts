@@ -1,0 +1,32 @@
+import { spawnSync } from 'node:child_process';
+import { type Command, Option } from 'commander';
+import { requireRoot } from './fail.js';
+
+/** How often `systemctl status` gets to know how far a start is, ms. */
+const INTERVAL_MS = 1_000;
+
+/** Adds `wormhole run`, which wormhole-NAME-run.service runs; people have no use for it. */
+export function addRun(program: Command): void {
+  program
+    .command('run', { hidden: true })
+    .description('start, or stop, the container that a link runs')
+    .argument('<name>', 'the NAME of wormhole-NAME-run.service')
+    .addOption(new Option('--stop', 'stop it instead').conflicts('died'))
+    .addOption(new Option('--died', 'it has ended by itself'))
+    .action(async (name: string, { stop, died = false }: { stop?: boolean; died?: boolean }) => {
+      requireRoot('run …');
+      const { startRun, stopRun } = await import('../control/run.js');
+      if (stop) return stopRun(name);
+      await startRun(name, died, { say: (line) => process.stdout.write(`${line}\n`), show: notify() });
+    });
+}
+
+/** A function that tells systemd, and the journal when there is something new, what is under way. */
+function notify(): (status: string) => void {
+  let last = 0;
+  return (status) => {
+    if (process.env.NOTIFY_SOCKET === undefined || Date.now() - last < INTERVAL_MS) return;
+    last = Date.now();
+    spawnSync('systemd-notify', [`--status=${status}`]);
+  };
+}

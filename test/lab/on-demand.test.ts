@@ -1,0 +1,371 @@
+import * as assert from 'uvu/assert';
+import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
+import type { Host } from './rig/host.ts';
+import { labSuite } from './suite.ts';
+
+const EXAMPLE =
+  'create url :80 idle 4s trigger docker-run wormhole/wordpress child url :3306 trigger docker-run wormhole/mysql';
+
+/** A small server that answers each connection with its container's boot number and a line of the client's. */
+const SERVER = `docker-run "wormhole/tools sh -c 'echo x >> /starts; exec socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:\\"wc -l < /starts\\"'"`;
+
+labSuite(
+  'on demand: WordPress and its database',
+  () => installedHost({ name: 'demand' }),
+  (test, at) => {
+    test('the example makes a sleeping link: nothing runs', async () => {
+      const host = at();
+      assert.is(await succeeds(host, EXAMPLE), '80 tcp://127.0.0.1:80');
+      assert.is(await running(host), '');
+      assert.match(await succeeds(host, 'list'), /^80 .*sleeping$/m);
+      assert.match(await succeeds(host, 'list'), /^80-3306 .*sleeping$/m);
+    });
+
+    test('the very first request is held, and answered with the page of WordPress', async () => {
+      const host = at();
+      await page(host);
+      assert.is(
+        await running(host),
+        'wormhole-80\nwormhole-80-3306\nwormhole-80-3306-netns\nwormhole-80-netns\n',
+      );
+    });
+
+    test('the dependencies draw the recipe', async () => {
+      const host = at();
+      const tree = (await host.run('systemctl list-dependencies --plain --all wormhole-80.service')).stdout;
+      for (const unit of [
+        'wormhole-80.socket',
+        'wormhole-80-run.service',
+        'wormhole-netns@run:80.service',
+        'wormhole-80-3306.socket',
+      ]) {
+        assert.ok(tree.includes(unit), `${unit} in\n${tree}`);
+      }
+    });
+
+    test('idle: the tree is stopped again, the client before its database, and memory goes back', async () => {
+      const host = at();
+      await asleep(host);
+      const stops = (await host.journal('-b', '-o', 'cat', '-u', 'wormhole-80*'))
+        .split('\n')
+        .filter((line) => line.startsWith('Stopped') || line.startsWith('Closed'));
+      const order = ['wormhole-80-run.service', 'wormhole-80-3306.socket'].map((unit) =>
+        stops.findIndex((line) => line.includes(unit)),
+      );
+      assert.ok((order[0] as number) >= 0 && (order[0] as number) < (order[1] as number), stops.join('\n'));
+      assert.is((await host.run('pgrep -x "apache2|mariadbd"', { check: false })).stdout, '');
+    });
+
+    test('it comes back with its data on the next connection', async () => {
+      const host = at();
+      const containers = 'docker ps -aq --no-trunc --filter label=wormhole.link=80';
+      const before = (await host.run(containers)).stdout;
+      await page(host);
+      assert.is((await host.run(containers)).stdout, before, 'the same containers');
+    });
+
+    test('a connection that arrives while the tree stops is served', async () => {
+      const host = at();
+      for (let i = 0; i < 3; i++) {
+        await host.waitFor(
+          async () =>
+            (await host.run('systemctl is-active wormhole-80-run.service', { check: false })).stdout ===
+            'deactivating\n',
+          {
+            timeout: 40,
+            what: 'the container to be stopped',
+          },
+        );
+        await page(host);
+      }
+    });
+
+    test('rm -f of the running container heals on the next connection', async () => {
+      const host = at();
+      await page(host);
+      await host.run('docker rm -f wormhole-80');
+      await page(host);
+      await host.run('docker rm -f wormhole-80-3306 wormhole-80-netns');
+      await page(host);
+    });
+
+    test('dockerd restarted: the next connection is served, without a second copy', async () => {
+      const host = at();
+      await page(host);
+      await host.run('systemctl restart docker', { timeout: 120 });
+      await page(host);
+      await onlyOurs(host);
+    });
+
+    test('a reboot brings back a sleeping link, which wakes up', async () => {
+      const host = at();
+      await page(host);
+      await host.reboot();
+      assert.is(await running(host), '');
+      await page(host);
+      await onlyOurs(host);
+    });
+
+    test('delete removes containers, children and units', async () => {
+      const host = at();
+      await page(host);
+      await succeeds(host, 'delete 80');
+      await leavesNothing(host);
+      assert.is((await host.run('docker ps -aq')).stdout, '');
+      assert.is((await host.run('docker volume ls -q')).stdout, '');
+    });
+  },
+);
+
+labSuite(
+  'on demand: any image',
+  () => installedHost({ name: 'sleepers' }),
+  (test, at) => {
+    test('50 clients at once at a sleeping link: one container, 50 answers', async () => {
+      const host = at();
+      await succeeds(host, `create id crowd url :7000 idle 5s trigger ${SERVER}`);
+      const { stdout } = await host.run(
+        `seq 50 | xargs -P 50 -I{} sh -c 'echo {} | timeout 60 nc 127.0.0.1 7000'`,
+        { timeout: 120 },
+      );
+      assert.is(stdout, '1\n'.repeat(50));
+      assert.is(
+        (
+          await host.run(
+            'docker ps -q --filter label=wormhole.role!=netns --filter name=wormhole-crowd$ | wc -l',
+          )
+        ).stdout,
+        '1\n',
+      );
+    });
+
+    test('a child is open in the container before its program can run', async () => {
+      const host = at();
+      const early = `sh -c 'echo early | nc 127.0.0.1 7002 > /got; exec socat TCP-LISTEN:7001,fork,reuseaddr SYSTEM:"cat /got"'`;
+      await host.run(
+        'systemd-run --unit backend socat TCP-LISTEN:7002,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
+      );
+      await succeeds(
+        host,
+        `create id early url :7001 trigger docker-run "wormhole/tools ${early.replaceAll('"', '\\"')}" child url :7002 tail url :7002`,
+      );
+      // nc without -N waits for the end of the answer, which comes when the other side sees the end of the input.
+      await host.run(`docker rm -f none 2>/dev/null; true`);
+      assert.is(
+        (await host.run('timeout 30 nc 127.0.0.1 7001 </dev/null', { check: false })).stdout,
+        'early\n',
+      );
+      await succeeds(host, 'delete early');
+    });
+
+    test('a database that takes ten seconds to begin is simply slow once', async () => {
+      const host = at();
+      await succeeds(
+        host,
+        `create id slow url :7003 trigger docker-run "wormhole/tools sh -c 'sleep 10; exec socat TCP-LISTEN:7003,fork,reuseaddr SYSTEM:date'"`,
+      );
+      assert.match((await host.run('echo | timeout 60 nc 127.0.0.1 7003')).stdout, /20\d\d/);
+      const began = Date.now();
+      assert.match((await host.run('echo | timeout 60 nc 127.0.0.1 7003')).stdout, /20\d\d/);
+      assert.ok(Date.now() - began < 5_000);
+      await succeeds(host, 'delete slow');
+    });
+
+    const failures: [string, string, RegExp][] = [
+      [
+        'a container that ends at once',
+        `"wormhole/tools sh -c 'echo no such file >&2; exit 3'"`,
+        /status 3.*no such file/,
+      ],
+      ['a command that is not there', '"wormhole/tools nosuchcommand"', /nosuchcommand/],
+    ];
+    for (const [what, args, why] of failures) {
+      test(`${what}: clients are closed, one line says why, and the next connection tries again`, async () => {
+        const host = at();
+        await succeeds(host, `create id broken url :7004 trigger docker-run ${args}`);
+        const clients = Array.from({ length: 5 }, () =>
+          host.run('echo | timeout 30 nc 127.0.0.1 7004', { check: false }),
+        );
+        for (const { stdout, status } of await Promise.all(clients)) {
+          assert.is(stdout, '');
+          assert.not.equal(status, 124, 'the client was not closed');
+        }
+        const journal = await host.journal('-b', '-o', 'cat', '-t', 'wormhole-broken-run');
+        const lines = journal
+          .trim()
+          .split('\n')
+          .filter((line) => why.test(line));
+        assert.is(lines.length, 1, journal);
+        assert.match(lines[0] as string, /link broken.*next connection tries again/);
+        await host.run('echo | timeout 30 nc 127.0.0.1 7004', { check: false });
+        const again = await host.journal('-b', '-o', 'cat', '-t', 'wormhole-broken-run');
+        assert.is(
+          again
+            .trim()
+            .split('\n')
+            .filter((line) => why.test(line)).length,
+          2,
+          again,
+        );
+        assert.match(await succeeds(host, 'list'), /^broken .*failed to start its container/m);
+        await succeeds(host, 'delete broken');
+      });
+    }
+
+    test('a port that never opens: closed after the start timeout', async () => {
+      const host = at();
+      await succeeds(host, 'create --start-timeout 3s id never url :7005 trigger docker-run wormhole/tools');
+      const began = Date.now();
+      const { stdout, status } = await host.run('echo | timeout 60 nc 127.0.0.1 7005', { check: false });
+      assert.is(stdout, '');
+      assert.not.equal(status, 124);
+      assert.ok(Date.now() - began >= 3_000);
+      assert.match(
+        await host.journal('-b', '-o', 'cat', '-t', 'wormhole-never'),
+        /127\.0\.0\.1:7005.*refused for 3 s/,
+      );
+      await succeeds(host, 'delete never');
+    });
+
+    test('a HEALTHCHECK is waited for', async () => {
+      const host = at();
+      await host.run(
+        `printf 'FROM wormhole/tools\\nHEALTHCHECK --interval=1s CMD test -e /ready\\nCMD sh -c "(sleep 4; touch /ready) & exec socat TCP-LISTEN:7006,fork,reuseaddr SYSTEM:\\\\"test -e /ready \\\\&\\\\& echo ready\\\\""\\n' > /root/Dockerfile; cat /root/Dockerfile; docker build -q -t healthy - < /root/Dockerfile`,
+        { timeout: 120 },
+      );
+      await succeeds(host, 'create id healthy url :7006 trigger docker-run healthy');
+      assert.is((await host.run('echo | timeout 60 nc 127.0.0.1 7006')).stdout, 'ready\n');
+      await succeeds(host, 'delete healthy');
+    });
+
+    test('an image that is not there: create says so and leaves nothing', async () => {
+      const host = at();
+      await fails(
+        host,
+        'create --pull never id none url :7007 trigger docker-run nosuch/image',
+        /image "nosuch\/image".*is not there/,
+      );
+      await fails(
+        host,
+        'create id none url :7007 trigger docker-run 127.0.0.1:5000/nosuch',
+        /127\.0\.0\.1:5000\/nosuch/,
+      );
+      assert.is(
+        (await host.run('ls /etc/systemd/system | grep -c wormhole-none', { check: false })).stdout,
+        '0\n',
+      );
+    });
+
+    test('the engine is down: the client is closed with a line that says so, and served when it is back', async () => {
+      const host = at();
+      await succeeds(host, `create id down url :7008 trigger ${SERVER.replace('7000', '7008')}`);
+      await host.run('systemctl stop docker docker.socket', { timeout: 60 });
+      const { stdout, status } = await host.run('echo | timeout 30 nc 127.0.0.1 7008', { check: false });
+      assert.is(stdout, '');
+      assert.not.equal(status, 124);
+      assert.match(await host.journal('-b', '-o', 'cat', '-t', 'wormhole-down-run'), /Docker is not running/);
+      await host.run('systemctl start docker', { timeout: 120 });
+      assert.match((await host.run('echo | timeout 60 nc 127.0.0.1 7008')).stdout, /^\d+\n$/);
+      await succeeds(host, 'delete down');
+    });
+
+    test('kill -9 of the forwarder, and of the run service at any moment', async () => {
+      const host = at();
+      await succeeds(host, `create id hardy url :7009 idle 2s trigger ${SERVER.replace('7000', '7009')}`);
+      for (let i = 0; i < 6; i++) {
+        await host.waitFor(
+          async () =>
+            (await host.run('systemctl is-active wormhole-hardy-run.service', { check: false })).stdout !==
+            'active\n',
+          {
+            timeout: 40,
+            what: 'the link to sleep',
+          },
+        );
+        const client = host.run('echo | timeout 60 nc 127.0.0.1 7009', { check: false });
+        await host.run(`sleep 0.${i + 1}; systemctl kill -s KILL wormhole-hardy-run.service`, {
+          check: false,
+        });
+        assert.match((await client).stdout, /^\d+\n$/, `killed after 0.${i + 1} s`);
+        await host.run('systemctl kill -s KILL wormhole-hardy.service', { check: false });
+        assert.match((await host.run('echo | timeout 60 nc 127.0.0.1 7009')).stdout, /^\d+\n$/);
+        await onlyOurs(host);
+      }
+      await succeeds(host, 'delete hardy');
+    });
+
+    test('trigger docker-ns starts a container that is stopped, and with idle stops it again', async () => {
+      const host = at();
+      await host.run(
+        'docker create --name mine wormhole/tools socat TCP-LISTEN:7010,fork,reuseaddr SYSTEM:"cat /etc/hostname"',
+      );
+      await succeeds(host, 'create id mine url :7010 idle 3s trigger docker-ns mine');
+      const hostname = await host.container('mine').inspect('{{.Config.Hostname}}');
+      for (let i = 0; i < 2; i++) {
+        assert.is((await host.run('echo | timeout 30 nc 127.0.0.1 7010')).stdout, `${hostname}\n`);
+        await host.waitFor(
+          async () => (await host.container('mine').inspect('{{.State.Running}}')) === 'false',
+          {
+            timeout: 40,
+            what: 'the container to be stopped again',
+          },
+        );
+      }
+      await succeeds(host, 'delete mine');
+      assert.is(
+        await host.container('mine').inspect('{{.State.Status}}'),
+        'exited',
+        'it is not ours to remove',
+      );
+    });
+
+    test('docker-run without trigger runs from create on, and is there after a reboot', async () => {
+      const host = at();
+      await succeeds(host, `create id always url :7011 tail ${SERVER.replace('7000', '7011')}`);
+      assert.match(await running(host), /^wormhole-always$/m);
+      assert.is((await host.run('echo | timeout 30 nc 127.0.0.1 7011')).stdout, '1\n');
+      await host.reboot();
+      assert.is((await host.run('echo | timeout 30 nc 127.0.0.1 7011')).stdout, '2\n');
+      await succeeds(host, 'delete always');
+    });
+
+    test('deleting all leaves nothing', async () => {
+      const host = at();
+      for (const { id } of JSON.parse(await succeeds(host, 'list --json')))
+        await succeeds(host, `delete ${id}`);
+      await leavesNothing(host);
+      assert.is((await host.run('docker ps -aq --filter label=wormhole.link')).stdout, '');
+    });
+  },
+);
+
+/** The names of the containers that run. */
+async function running(host: Host): Promise<string> {
+  return (await host.run(`docker ps --format '{{.Names}}' | sort`)).stdout;
+}
+
+/** Asks once, as a person would with curl. The redirect is WordPress's: it has reached its database and is not set up. */
+async function page(host: Host): Promise<void> {
+  const { stdout } = await host.run(
+    'curl -sS -m 100 -o /dev/null -w "%{http_code} %{redirect_url}" http://127.0.0.1/',
+    { timeout: 120 },
+  );
+  assert.is(stdout, '302 http://127.0.0.1/wp-admin/install.php');
+}
+
+async function asleep(host: Host): Promise<void> {
+  await host.waitFor(async () => (await running(host)) === '', {
+    timeout: 60,
+    what: 'all containers to be stopped',
+  });
+}
+
+/** No container but those of the links there are, and of each only one. */
+async function onlyOurs(host: Host): Promise<void> {
+  const ids = JSON.parse(await succeeds(host, 'list --json')).map((link: { id: string }) => link.id);
+  const { stdout } = await host.run(
+    `docker ps -a --filter label=wormhole.link --format '{{.Label "wormhole.link"}} {{.Names}}' | sort`,
+  );
+  const expected = ids.flatMap((id: string) => [`${id} wormhole-${id}`, `${id} wormhole-${id}-netns`]).sort();
+  assert.equal(stdout.trim().split('\n'), expected);
+}
