@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs Wormhole: the program, its man page, its static units and a key. Safe to run again, also over an older version:
+# Installs Wormhole: the programs, their man pages, their static units, a key and the daemon's configuration. Safe to run again, also over an older version:
 # links go on listening meanwhile.
 set -eu
 
@@ -8,8 +8,8 @@ usage() {
 usage: ./install.sh [--prefix DIR] [--uninstall [--purge]]
 
   --prefix DIR   install below DIR instead of /usr/local
-  --uninstall    remove what was installed; links, their units and the key stay
-  --purge        with --uninstall: delete all links and the key too
+  --uninstall    remove what was installed; links, their units and /etc/wormhole stay
+  --purge        with --uninstall: delete all links and /etc/wormhole too
 
 With DESTDIR set, the files go below it, for a package, and nothing is started.
 EOF
@@ -54,6 +54,8 @@ source=$(cd "$(dirname "$0")" && pwd)
 lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
+# What systemd listens to and watches for; the rest of the units is started by these, and by links.
+enabled="wormhole-sync.path wormholed.socket wormholed-tcp.socket wormholed-key.path"
 live= # files of this running machine, not of a package
 if [ -z "$destdir" ]; then live=yes; fi
 
@@ -81,15 +83,17 @@ if [ -n "$uninstall" ]; then
 		say "links stay, and do not work without the program: $(links | tr '\n' ' ')(--purge deletes them)"
 	fi
 	if booted; then
-		systemctl disable --now wormhole-sync.path >/dev/null 2>&1 || true
-		systemctl stop wormhole-sync.service 2>/dev/null || true
+		# shellcheck disable=SC2086 # words
+		systemctl disable --now $enabled >/dev/null 2>&1 || true
+		systemctl stop wormhole-sync.service wormholed.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
-	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/share/man/man1/wormhole.1"
+	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"
+	rm -f "$destdir$prefix/share/man/man1/wormhole.1" "$destdir$prefix/share/man/man8/wormholed.8"
 	[ -z "$purge" ] || rm -rf "$destdir$etc"
 	case $prefix in
 	/usr | /usr/local) ;;
-	*) (cd "$destdir$prefix" && rmdir lib bin share/man/man1 share/man share . 2>/dev/null; rmdir "$destdir$prefix" 2>/dev/null) || true ;;
+	*) (cd "$destdir$prefix" && rmdir lib bin share/man/man1 share/man/man8 share/man share . 2>/dev/null; rmdir "$destdir$prefix" 2>/dev/null) || true ;;
 	esac
 	if booted; then
 		systemctl daemon-reload
@@ -138,7 +142,7 @@ fi
 new=$destdir$lib.new
 old=$destdir$lib.old
 rm -rf "$new" "$old"
-mkdir -p "$new" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$units"
+mkdir -p "$new" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
 cp -R dist templates package.json LICENSE "$new/"
 npm ls --omit=dev --all --parseable 2>/dev/null | sed -n "s#^$source/##p" | sort | while read -r package; do
 	mkdir -p "$new/$(dirname "$package")"
@@ -151,13 +155,18 @@ chmod -R u=rwX,go=rX "$new"
 mv "$new" "$destdir$lib"
 rm -rf "$old"
 
-cat >"$destdir$prefix/bin/wormhole.new" <<EOF
+program() {
+	cat >"$destdir$prefix/bin/$1.new" <<EOF
 #!/bin/sh
-exec $lib/node $lib/dist/cli/main.js "\$@"
+exec $lib/node $lib/dist/cli/$2 "\$@"
 EOF
-chmod 755 "$destdir$prefix/bin/wormhole.new"
-mv "$destdir$prefix/bin/wormhole.new" "$destdir$prefix/bin/wormhole"
+	chmod 755 "$destdir$prefix/bin/$1.new"
+	mv "$destdir$prefix/bin/$1.new" "$destdir$prefix/bin/$1"
+}
+program wormhole main.js
+program wormholed wormholed.js
 install -m 644 man/wormhole.1 "$destdir$prefix/share/man/man1/wormhole.1"
+install -m 644 man/wormholed.8 "$destdir$prefix/share/man/man8/wormholed.8"
 
 changed=
 for unit in $(own_units); do
@@ -178,11 +187,35 @@ if [ -n "$live" ] && [ ! -e $etc/key.secret ]; then
 	say "made a key in $etc/key.secret; machines that are to reach each other need the same one"
 fi
 
+if [ ! -e "$destdir$etc/wormholed.conf" ]; then
+	install -d -m 755 "$destdir$etc"
+	cat >"$destdir$etc/wormholed.conf.new" <<'EOF'
+# Options of wormholed as systemd starts it: see man wormholed. They count from its next start on:
+# systemctl stop wormholed.service
+#
+# -K FILE     the key file; one that is not /etc/wormhole/key.secret needs drop-ins for wormholed-tcp.socket
+#             (ConditionPathExists=) and wormholed-key.path (PathChanged=) too
+# -I ADDRESS  this machine's own address for tunnels, where it cannot be found out
+# -E ADDRESS  the address that other machines reach this one by, where a router translates it
+# -C CIDR     where tunnels take their addresses from (default 100.65.0.0/14)
+# -P FROM-TO  UDP ports for tunnels in UDP (default 4500-4599)
+#
+# Where it listens is not said here but in wormholed-tcp.socket: systemctl edit wormholed-tcp.socket
+WORMHOLED_ARGS=
+EOF
+	chmod 644 "$destdir$etc/wormholed.conf.new"
+	mv "$destdir$etc/wormholed.conf.new" "$destdir$etc/wormholed.conf"
+fi
+
 if booted; then
 	[ -z "$changed" ] || systemctl daemon-reload
-	systemctl enable --now --quiet wormhole-sync.path
+	# It ends once it has finished what it is at; the next caller starts the new version.
+	systemctl stop wormholed.service
+	# shellcheck disable=SC2086 # words
+	systemctl enable --now --quiet $enabled
 elif [ -n "$live" ]; then
-	systemctl enable --quiet wormhole-sync.path 2>/dev/null || true
+	# shellcheck disable=SC2086 # words
+	systemctl enable --quiet $enabled 2>/dev/null || true
 	say "systemd is not running here: the units start at the next boot"
 fi
 say "installed wormhole $("$node" -p 'require("./package.json").version') in $prefix"

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { requireRoot } from './fail.js';
+import { machineOf } from './machine.js';
 
 /** Adds `wormhole delete`. */
 export function addDelete(program: Command): void {
@@ -7,7 +8,12 @@ export function addDelete(program: Command): void {
     .command('delete')
     .description('delete a link and what hangs on it')
     .argument('<id>', 'the id that create printed, and list shows')
-    .action(async (id: string) => {
+    .action(async (id: string, _options: object, command: Command) => {
+      const machine = await machineOf(command);
+      if (machine) {
+        const { deleteAt } = await import('../control/api/client.js');
+        return deleteAt(machine, id);
+      }
       requireRoot(`delete ${id}`);
       const { deleteLink } = await import('../control/delete.js');
       await deleteLink(id);

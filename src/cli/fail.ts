@@ -1,3 +1,4 @@
+import { Failure } from '../control/api/failure.js';
 import { RecipeError } from '../recipe/error.js';
 
 /** The exit statuses beside 0, wormhole(1). */
@@ -7,10 +8,14 @@ export const exitStatus = { failure: 1, usage: 2 } as const;
 export class UsageError extends Error {}
 
 /** Prints one line for an error on stderr and sets the exit status: 2 for a fault of the command line, 1 for others. */
-export function fail(error: unknown): void {
+export function fail(error: unknown, program = 'wormhole'): void {
   const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`wormhole: ${message.replace(/\s*\n\s*/g, ' / ')}\n`);
-  const usage = error instanceof RecipeError || error instanceof UsageError;
+  process.stderr.write(`${program}: ${message.replace(/\s*\n\s*/g, ' / ')}\n`);
+  const usage =
+    error instanceof RecipeError ||
+    error instanceof UsageError ||
+    // A machine has said so.
+    (error instanceof Failure && error.code === 'usage');
   process.exitCode = usage ? exitStatus.usage : exitStatus.failure;
 }
 
@@ -20,6 +25,16 @@ export function fail(error: unknown): void {
  * @param command how to call it, for the message
  * @throws Error when it does not
  */
-export function requireRoot(command: string): void {
-  if (process.geteuid?.() !== 0) throw new Error(`this needs root: sudo wormhole ${command}`);
+export function requireRoot(command: string, program = 'wormhole'): void {
+  if (process.geteuid?.() !== 0) throw new Error(`this needs root: sudo ${program} ${command}`.trimEnd());
+}
+
+/** commander's message with the way out, on one line. */
+export function oneLine(text: string, program = 'wormhole'): string {
+  const message = text
+    .trim()
+    .replace(/^error: /, '')
+    .replace(/\.?\s*\n\s*/g, ' ')
+    .replace(/\.$/, '');
+  return `${program}: ${message}; see ${program} ${program === 'wormhole' ? 'help' : '--help'}\n`;
 }

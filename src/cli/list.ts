@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import type { ListedEnd, ListedLink } from '../control/list.js';
+import type { ListedEnd, ListedLink, Listing } from '../control/list.js';
+import { machineOf } from './machine.js';
 
 /** Adds `wormhole list`. */
 export function addList(program: Command): void {
@@ -7,9 +8,8 @@ export function addList(program: Command): void {
     .command('list')
     .description('list the links of this machine')
     .option('--json', 'print them as JSON')
-    .action(async ({ json }: { json?: boolean }) => {
-      const { listLinks } = await import('../control/list.js');
-      const { links, unreadable } = await listLinks();
+    .action(async ({ json }: { json?: boolean }, command: Command) => {
+      const { links, unreadable } = await listing(command);
       process.stdout.write(json ? `${JSON.stringify(links, null, 2)}\n` : await table(links));
       for (const { id, reason } of unreadable) {
         process.stderr.write(
@@ -18,6 +18,16 @@ export function addList(program: Command): void {
         process.exitCode = 1;
       }
     });
+}
+
+async function listing(command: Command): Promise<Listing> {
+  const machine = await machineOf(command);
+  if (machine) {
+    const { listAt } = await import('../control/api/client.js');
+    return listAt(machine);
+  }
+  const { listLinks } = await import('../control/list.js');
+  return listLinks();
 }
 
 async function table(links: ListedLink[]): Promise<string> {

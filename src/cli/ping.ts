@@ -1,0 +1,32 @@
+import type { Command } from 'commander';
+import type { Machine } from '../control/api/connect.js';
+import { UsageError } from './fail.js';
+import { machineOf, type ProgramOptions, readAddress } from './machine.js';
+
+const HELP = `
+HOST is a name or an address, with a port or without (9999): myserver, 10.0.0.2, [fd00::1]:9999. Without HOST the
+daemon of this machine is asked, over /run/wormhole.sock. What is printed is the time from a question to its answer over a
+connection that is open already, in milliseconds, such as 0.42.`;
+
+/** Adds `wormhole ping`. */
+export function addPing(program: Command): void {
+  program
+    .command('ping')
+    .description("print how many milliseconds a machine's daemon takes to answer")
+    .argument('[host]', 'the machine to ask')
+    .addHelpText('after', HELP)
+    .action(async (host: string | undefined, _options: object, command: Command) => {
+      const { ping } = await import('../control/api/client.js');
+      const milliseconds = await ping(await asked(host, command));
+      process.stdout.write(`${milliseconds.toFixed(2)}\n`);
+    });
+}
+
+async function asked(host: string | undefined, command: Command): Promise<Machine> {
+  const machine = await machineOf(command);
+  if (machine && host !== undefined) throw new UsageError('give a HOST or -H, not both');
+  if (machine) return machine;
+  const { LOCAL, parseMachine } = await import('../control/api/address.js');
+  const address = host === undefined ? LOCAL : readAddress(parseMachine, host);
+  return { address, keyFile: command.optsWithGlobals<ProgramOptions>().key };
+}

@@ -1,0 +1,28 @@
+import type { Socket } from 'node:net';
+import { peerUid } from './socket-options.js';
+
+/**
+ * Who makes a request: a user of this machine, or another machine. Of the latter, `address` is its own and `local` the
+ * one of ours that it called, which is the one that faces it; both without brackets, IPv4 as IPv4.
+ */
+export type Caller = { kind: 'user'; uid: number } | { kind: 'machine'; address: string; local: string };
+
+/** Who is at the other end of a connection to the daemon. @throws Error when the connection is gone */
+export function callerOf(socket: Socket): Caller {
+  const { remoteAddress, localAddress } = socket;
+  if (remoteAddress !== undefined && localAddress !== undefined)
+    return { kind: 'machine', address: unmapped(remoteAddress), local: unmapped(localAddress) };
+  // node has no name for the descriptor of a connection.
+  const { _handle: handle } = socket as unknown as { _handle?: { fd?: number } };
+  return { kind: 'user', uid: peerUid(handle?.fd ?? -1) };
+}
+
+/** A caller for the journal: `10.0.0.2`, `uid 0`. */
+export function callerText(caller: Caller): string {
+  return caller.kind === 'user' ? `uid ${caller.uid}` : caller.address;
+}
+
+/** A client of a socket on [::] that speaks IPv4 is ::ffff:10.0.0.2 to it. */
+export function unmapped(address: string): string {
+  return address.replace(/^::ffff:(?=[0-9.]+$)/, '');
+}

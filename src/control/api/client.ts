@@ -1,0 +1,146 @@
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { CreateOptions } from '../../units/plan.js';
+import type { Created } from '../create.js';
+import type { Listing } from '../list.js';
+import { addressText } from './address.js';
+import { connectMachine, type Machine, Unreachable } from './connect.js';
+import { Failure, isFailureCode } from './failure.js';
+import { type CreateRequest, type Plan, SIGN_OF_LIFE_MS, type Version } from './schema.js';
+
+/** A daemon that says nothing for so long while it works is taken to be gone, ms. */
+const SILENCE_MS = 4 * SIGN_OF_LIFE_MS;
+
+/** How many echoes go before the one that ping tells of. */
+const WARM_UP = 3;
+
+/**
+ * Makes a link on a machine, as `wormhole create` does there.
+ *
+ * @param recipe the words of the recipe
+ * @throws Failure as the machine tells it; Unreachable, when the link may have been made or not; KeyUnusable
+ */
+export function createAt(
+  machine: Machine,
+  recipe: string[],
+  options: Partial<CreateOptions> = {},
+): Promise<Created> {
+  const body: CreateRequest = { recipe, options };
+  return once(machine, 'POST', '/v1/links', body) as Promise<Created>;
+}
+
+/** The unit files that {@link createAt} would write there. @throws as createAt */
+export function planAt(
+  machine: Machine,
+  recipe: string[],
+  options: Partial<CreateOptions> = {},
+): Promise<Plan> {
+  const body: CreateRequest = { recipe, options: { ...options, dryRun: true } };
+  return once(machine, 'POST', '/v1/links', body) as Promise<Plan>;
+}
+
+/** Deletes a link on a machine. @throws Failure, `not-found` when there is none of that id; Unreachable, KeyUnusable */
+export async function deleteAt(machine: Machine, id: string): Promise<void> {
+  await once(machine, 'DELETE', `/v1/links/${encodeURIComponent(id)}`);
+}
+
+/** Lists the links of a machine. @throws Failure, Unreachable, KeyUnusable */
+export function listAt(machine: Machine): Promise<Listing> {
+  return once(machine, 'GET', '/v1/links') as Promise<Listing>;
+}
+
+/** Asks a machine for the version of its daemon. @throws Failure, Unreachable, KeyUnusable */
+export function versionAt(machine: Machine): Promise<Version> {
+  return once(machine, 'GET', '/v1/version') as Promise<Version>;
+}
+
+/**
+ * How long a machine's daemon takes for one echo, ms. The connection is there already, and the daemon awake.
+ *
+ * @throws Failure, Unreachable, KeyUnusable
+ */
+export async function ping(machine: Machine): Promise<number> {
+  return withLine(machine, async (ask) => {
+    // The first ones meet code that has not run yet, here and there.
+    for (let n = 0; n < WARM_UP; n++) await ask('GET', '/v1/ping');
+    const began = performance.now();
+    await ask('GET', '/v1/ping');
+    return performance.now() - began;
+  });
+}
+
+type Ask = (method: string, path: string, body?: unknown) => Promise<unknown>;
+
+function once(machine: Machine, method: string, path: string, body?: unknown): Promise<unknown> {
+  return withLine(machine, (ask) => ask(method, path, body));
+}
+
+/** Runs `use` with a connection to a machine, over which it can ask one thing after another. */
+async function withLine<T>(machine: Machine, use: (ask: Ask) => Promise<T>): Promise<T> {
+  const socket = await connectMachine(machine);
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  agent.createConnection = () => socket;
+  try {
+    return await use((method, path, body) => exchange(machine, socket, agent, { method, path, body }));
+  } finally {
+    agent.destroy();
+    socket.destroy();
+  }
+}
+
+interface Question {
+  method: string;
+  path: string;
+  body: unknown;
+}
+
+async function exchange(machine: Machine, socket: Socket, agent: Agent, asked: Question): Promise<unknown> {
+  const where = addressText(machine.address);
+  const text = asked.body === undefined ? '' : JSON.stringify(asked.body);
+  const headers =
+    text === '' ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
+  const { status, body } = await new Promise<{ status: number; body: string }>((resolve, reject) => {
+    const { method, path } = asked;
+    const request = httpRequest({ agent, method, path, headers: { host: 'wormholed', ...headers } });
+    const lost = (reason: string) => reject(new Unreachable(`${where} ${reason}`));
+    const silence = setTimeout(() => {
+      lost(`has said nothing for ${SILENCE_MS / 1000} s: is it still there?`);
+      socket.destroy();
+    }, SILENCE_MS);
+    request.on('information', () => silence.refresh());
+    request.on('error', ({ message }) => lost(`has gone away before it answered (${message})`));
+    request.on('response', (response: IncomingMessage) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => {
+        chunks.push(chunk);
+        silence.refresh();
+      });
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }),
+      );
+      response.on('error', ({ message }) => lost(`has broken off its answer (${message})`));
+    });
+    request.on('close', () => clearTimeout(silence));
+    request.end(text);
+  });
+  if (status === 204) return undefined;
+  const answer = parse(body);
+  if (status < 300 && answer !== undefined) return answer;
+  throw (
+    failureIn(answer) ?? new Failure('failed', `${where} gives an answer (${status}) that is no wormholed's`)
+  );
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function failureIn(answer: unknown): Failure | undefined {
+  const { error } = (answer ?? {}) as { error?: { code?: unknown; message?: unknown } };
+  if (typeof error?.message !== 'string') return undefined;
+  return new Failure(isFailureCode(error.code) ? error.code : 'failed', error.message);
+}
