@@ -1,8 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { Machine } from '../control/api/connect.js';
+import { readRecipe } from '../control/recipe.js';
 import { formatDuration, readDuration } from '../recipe/duration.js';
-import { laterFeature } from '../recipe/later.js';
-import { parseRecipe } from '../recipe/parse.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
@@ -45,7 +44,7 @@ async function create(
   { dryRun, idle, startTimeout, pull }: Flags,
   command: Command,
 ): Promise<void> {
-  const recipe = parseRecipe(words);
+  const recipe = readRecipe(words);
   if (idle !== undefined && recipe.idle !== undefined) {
     throw new UsageError(`--idle "${idle}": the recipe says idle ${formatDuration(recipe.idle)} already`);
   }
@@ -53,16 +52,12 @@ async function create(
   const options = { ...DEFAULT_OPTIONS };
   if (startTimeout !== undefined) options.startTimeout = span('--start-timeout', startTimeout);
   if (pull !== undefined) options.pull = pull;
-  const later = laterFeature(recipe);
-  if (later !== undefined) throw new UsageError(`this version cannot create "${later}" yet`);
 
   const machine = await machineOf(command);
   if (machine)
     return createThere(machine, idle === undefined ? words : ['idle', idle, ...words], options, dryRun);
   const { createLink, planLink } = await import('../control/create.js');
-  if (dryRun) {
-    return printFiles(await planLink(recipe, options));
-  }
+  if (dryRun) return printFiles(await planLink(recipe, options));
   requireRoot('create …');
   const { id, url } = await createLink(recipe, options, showProgress());
   process.stdout.write(`${id} ${url}\n`);
