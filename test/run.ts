@@ -1,13 +1,16 @@
 // Runs layers of tests: node --import tsx test/run.ts LAYER… [PART-OF-A-FILE-NAME…]
 //
-// A layer is a directory beside this file, or `lint`. Each test file is a process of its own.
+// A layer is a directory beside this file, or `lint`. Each test file is a process of its own; two run at
+// a time, since most of the time they wait.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import { sweepDeadSessions } from './lab/rig/session.ts';
 import { killGroup } from './lab/rig/shell.ts';
+import { inLanes, type Print } from './lanes.ts';
 
 /** How many tests passed, failed and were skipped. */
 interface Score {
@@ -25,8 +28,8 @@ const fileTimeout = 20 * 60;
 /** The process groups that run now. */
 const running = new Set<number>();
 
-/** Runs `argv` in the repository, passing on what it prints, and returns that and the exit status. */
-function stream(argv: string[]): Promise<{ output: string; status: number | string }> {
+/** Runs `argv` in the repository, passing on what it prints, and returns its standard output and exit status. */
+function stream(argv: string[], print: Print): Promise<{ output: string; status: number | string }> {
   const [file = '', ...args] = argv;
   const child = spawn(file, args, { cwd: repository, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   const pid = child.pid;
@@ -34,9 +37,9 @@ function stream(argv: string[]): Promise<{ output: string; status: number | stri
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => {
     output += chunk;
-    process.stdout.write(chunk);
+    print(chunk);
   });
-  child.stderr.pipe(process.stderr, { end: false });
+  child.stderr.on('data', print);
   let late = false;
   const end = (signal: NodeJS.Signals) => pid !== undefined && killGroup(pid, signal);
   const timers = [
@@ -71,10 +74,15 @@ function parseScore(output: string): Score | undefined {
   return { passed, failed: total - passed, skipped };
 }
 
+/** How a test file went, and what was wrong with it, if anything. */
+interface Outcome {
+  score: Score;
+  trouble?: string;
+}
+
 /** Runs one test file; a file that breaks off or tests nothing is one failure. */
-async function runFile(path: string): Promise<{ score: Score; trouble?: string }> {
-  console.log(`\n# ${path}`);
-  const { output, status } = await stream([process.execPath, '--import', 'tsx', path]);
+async function runFile(path: string, print: Print): Promise<Outcome> {
+  const { output, status } = await stream([process.execPath, '--import', 'tsx', path], print);
   const score = parseScore(output) ?? { passed: 0, failed: 0, skipped: 0 };
   if (score.failed > 0) return { score, trouble: `${score.failed} failed` };
   score.failed = 1;
@@ -84,9 +92,8 @@ async function runFile(path: string): Promise<{ score: Score; trouble?: string }
   return { score };
 }
 
-async function runLint(): Promise<{ score: Score; trouble?: string }> {
-  console.log('\n# lint');
-  const { status } = await stream(['npm', 'run', '--silent', 'lint']);
+async function runLint(print: Print): Promise<Outcome> {
+  const { status } = await stream(['npm', 'run', '--silent', 'lint'], print);
   return status === 0
     ? { score: { passed: 1, failed: 0, skipped: 0 } }
     : { score: { passed: 0, failed: 1, skipped: 0 }, trouble: `ended with ${status}` };
@@ -115,16 +122,17 @@ const filters = words.filter((word) => !isLayer(word));
 const sum: Score = { passed: 0, failed: 0, skipped: 0 };
 const troubles: string[] = [];
 const jobs = layers.flatMap((layer) => (layer === 'lint' ? ['lint'] : filesOf(layer, filters)));
-for (const job of jobs) {
-  if (interrupted) break;
+await inLanes(jobs, Math.min(2, availableParallelism()), async (job, print) => {
+  if (interrupted) return;
+  print(`\n# ${job}\n`);
   const begin = Date.now();
-  const { score, trouble } = job === 'lint' ? await runLint() : await runFile(job);
-  console.log(`# ${job}: ${((Date.now() - begin) / 1000).toFixed(1)} s`);
+  const { score, trouble } = job === 'lint' ? await runLint(print) : await runFile(job, print);
+  print(`# ${job}: ${((Date.now() - begin) / 1000).toFixed(1)} s\n`);
   sum.passed += score.passed;
   sum.failed += score.failed;
   sum.skipped += score.skipped;
   if (trouble) troubles.push(`${job}: ${trouble}`);
-}
+});
 if (jobs.length === 0) {
   sum.failed = 1;
   troubles.push(`no test file for: ${words.join(' ')}`);

@@ -78,6 +78,15 @@ export function bootedHosts(): Host[] {
  * Boots a new host, in about two seconds when the cache is warm, and waits until systemd says that it is running.
  *
  * Throws when a unit has failed. The host goes when this process ends, however it ends.
+ *
+ * @example
+ * const host = await boot({ name: 'box' });
+ * await host.run('docker run -d --name db --restart always --network none wormhole/mysql');
+ * const ask = () => host.container('db').runInNetwork('mysql -u root -h 127.0.0.1 -e "select 1"');
+ * await host.waitFor(ask, { what: 'the database' });
+ * await host.reboot();
+ * await host.waitFor(ask, { what: 'the database after the reboot' });
+ * await host.powerOff();
  */
 export async function boot(options: HostOptions): Promise<Host> {
   const { name, docker = true, images = docker } = options;

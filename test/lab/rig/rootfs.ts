@@ -20,11 +20,12 @@ const tree: Tree = {
   packages: [
     ...['systemd', 'systemd-sysv', 'dbus', 'udev', 'docker.io', 'iptables', 'nftables', 'libstdc++6'],
     ...['iproute2', 'iputils-ping', 'curl', 'netcat-openbsd', 'socat', 'mariadb-client-core'],
-    ...['procps', 'psmisc', 'man-db', 'less', 'strace'],
+    ...['procps', 'psmisc', 'man-db', 'less', 'strace', 'docker-registry'],
   ],
   // An empty machine-id, unlike "uninitialized", is not a first boot that would reset which units are enabled.
   customize: `
     for unit in ${unwanted.join(' ')}; do ln -sf /dev/null "/etc/systemd/system/$unit"; done
+    systemctl disable --quiet docker-registry.service
     : > /etc/machine-id
     mkdir -p /src/wormhole /var/log/journal /usr/local/lib/node_modules/npm /etc/docker
     touch /usr/local/bin/node
