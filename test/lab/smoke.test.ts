@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { boot, type Host } from './rig/host.ts';
 import { sessionDirectory, sessionName } from './rig/session.ts';
-import { labSuite } from './rig/suite.ts';
+import { labSuite } from './suite.ts';
 
 const answers = (host: Host, name: string) =>
   host.waitFor(
