@@ -1,0 +1,29 @@
+/** A container of a run: what does the work, or the holder, `netns`, whose network namespace that is in. */
+export type Role = 'container' | 'netns';
+
+/** A label of both containers of a run: the id of the link they belong to. */
+export const linkLabel = 'wormhole.link';
+
+/** A label of both containers of a run: its name, which tells it from the runs of all links. */
+export const runLabel = 'wormhole.run';
+
+/** A label that tells the holder of a run, where it is `netns`, from its container, which has none. */
+export const roleLabel = 'wormhole.role';
+
+/** What names of a run's containers end in, its container's own apart. */
+export const runSuffixes = ['-netns', '-replaced'];
+
+/** The name of a run's container. */
+export function containerName(name: string): string {
+  return `wormhole-${name}`;
+}
+
+/** The name of a run's holder, whose network namespace the container joins. */
+export function holderName(name: string): string {
+  return `${containerName(name)}-netns`;
+}
+
+/** The name of a run's former container, until a new one has taken over its volumes. */
+export function replacedName(name: string): string {
+  return `${containerName(name)}-replaced`;
+}
