@@ -29,7 +29,7 @@ export async function findContainer(reference: string): Promise<Container> {
     const { Id, Name, State } = await engine().getContainer(reference).inspect();
     return { id: Id, name: Name.replace(/^\//, ''), running: State.Running && State.Pid > 0, pid: State.Pid };
   } catch (error) {
-    throw explain(error as EngineReply, reference);
+    throw explainContainer(error, reference);
   }
 }
 
@@ -37,30 +37,67 @@ export async function findContainer(reference: string): Promise<Container> {
 interface EngineReply extends Error {
   code?: string;
   statusCode?: number;
-  reason?: string;
   json?: { message?: string };
 }
 
 let connection: Docker | undefined;
+let patientConnection: Docker | undefined;
 
-/** The connection to the engine, made when it is first used. */
+/** The connection to the engine for questions, made when it is first used. It is given up when silent for 30 s. */
 export function engine(): Docker {
   connection ??= new Docker({ timeout: TIMEOUT_MS });
   return connection;
 }
 
-function explain(error: EngineReply, reference: string): Error {
-  const said = error.json?.message ?? error.reason ?? error.message;
-  if (error.statusCode === undefined)
-    return new EngineDown(`the Docker engine is not to be reached (${said})`);
+/**
+ * The connection to the engine for what may well be silent for long, made when it is first used: pulls, events,
+ * actions. It has no limit, so each request that needs one brings an AbortSignal.
+ */
+export function patientEngine(): Docker {
+  patientConnection ??= new Docker();
+  return patientConnection;
+}
+
+/** The status of HTTP that the engine answered a failed request with, or undefined when it did not answer. */
+export function statusOf(error: unknown): number | undefined {
+  return (error as EngineReply).statusCode;
+}
+
+/**
+ * Explains a failed request in one line: EngineDown when the engine did not answer, and otherwise what it said.
+ *
+ * @param what was not possible, such as `container "db" does not start`
+ */
+export function explain(error: unknown, what: string): Error {
+  const reply = error as EngineReply;
+  const said = whatIsSaid(reply);
+  if (reply.statusCode !== undefined) return new Error(`${what}: ${said}`);
+  if (reply.name === 'AbortError')
+    return new EngineDown(`${what}: the Docker engine has not answered in time`);
+  return new EngineDown(`the Docker engine is not to be reached (${said})`);
+}
+
+/**
+ * Explains a failed request about a container in one line.
+ *
+ * @returns NoSuchContainer when there is none by that name, or more than one; otherwise as `explain` does
+ */
+export function explainContainer(error: unknown, reference: string): Error {
+  const said = (error as EngineReply).json?.message ?? '';
   // The engine answers 500 or 400, by its version, to the beginning of two ids.
   if (/multiple IDs|ambiguous/i.test(said)) {
     return new NoSuchContainer(
       `container "${reference}" is ambiguous: more than one id begins so; write more of it`,
     );
   }
-  if (error.statusCode === 404) {
+  if (statusOf(error) === 404) {
     return new NoSuchContainer(`no container "${reference}": see docker ps -a for the names there are`);
   }
-  return new Error(`the Docker engine says of container "${reference}": ${said}`);
+  return explain(error, `the Docker engine says of container "${reference}"`);
+}
+
+// Dockerode has the engine's message as it is only where the answer is no stream.
+function whatIsSaid({ json, message }: EngineReply): string {
+  const text = json?.message ?? message.replace(/^\(HTTP code \d+\) .*? - /, '');
+  return text.trim().replaceAll(/\s+/g, ' ');
 }

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { engine } from './engine.js';
+import { patientEngine } from './engine.js';
 
 /**
  * Calls `listener` each time a container starts, ends or gets another name, and once when the engine ends the stream.
@@ -8,7 +8,7 @@ import { engine } from './engine.js';
  * @throws Error when the engine does not answer
  */
 export async function watchContainers(listener: () => void): Promise<() => void> {
-  const stream = (await engine().getEvents({
+  const stream = (await patientEngine().getEvents({
     filters: { type: ['container'], event: ['start', 'die', 'rename', 'destroy'] },
   })) as Readable;
   stream.on('data', listener);
