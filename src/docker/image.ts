@@ -1,0 +1,116 @@
+import { engine, explain, patientEngine, statusOf } from './engine.js';
+import { type PullEvent, type PullProgress, pullMeter } from './pull-progress.js';
+import type { PullPolicy } from './run-request.js';
+
+/** An image is not there and is not to be had. `message` is one line for people. */
+export class NoImage extends Error {}
+
+/** What the engine says an image is made for; the types know nothing of variants. */
+interface Platform {
+  Os: string;
+  Architecture: string;
+  Variant?: string | undefined;
+}
+
+/** What is told how far a pull is, whenever there is something new to say. */
+export type OnProgress = (progress: PullProgress) => void;
+
+/**
+ * Says whether the engine has an image, for the given platform if there is one.
+ *
+ * @throws EngineDown, or the engine's own error
+ */
+export async function hasImage(image: string, platform?: string): Promise<boolean> {
+  const [os, architecture, variant] = platform?.split('/') ?? [];
+  try {
+    // Engines from API 1.49 on may have an image for several platforms, and look for this one; others ignore it.
+    const query = platform === undefined ? {} : { platform: JSON.stringify({ os, architecture, variant }) };
+    const found: Platform = await engine()
+      .getImage(image)
+      .inspect(query as object);
+    if (platform === undefined) return true;
+    const sameVariant = !variant || !found.Variant || variant === found.Variant;
+    return found.Os === os && found.Architecture === architecture && sameVariant;
+  } catch (error) {
+    if (statusOf(error) === 404) return false;
+    throw explain(error, `the Docker engine says of image "${image}"`);
+  }
+}
+
+/**
+ * Pulls an image, `latest` when there is no tag, for `platform`, by default the engine's. A pull may take as long as it
+ * needs, silences included.
+ *
+ * @throws NoImage when there is no such image, or its registry does not answer; EngineDown
+ */
+export async function pullImage(
+  image: string,
+  platform?: string,
+  onProgress: OnProgress = () => {},
+): Promise<void> {
+  const meter = pullMeter(image);
+  let text = '';
+  const onEvent = (event: PullEvent) => {
+    const progress = meter(event);
+    if (progress.text !== text) onProgress(progress);
+    text = progress.text;
+  };
+  try {
+    await followed(await patientEngine().pull(image, platform === undefined ? {} : { platform }), onEvent);
+  } catch (error) {
+    throw explainPull(error, image);
+  }
+  if (await hasImage(image, platform)) return;
+  const other = platform !== undefined && (await hasImage(image));
+  // An engine that is stopped just ends its answer.
+  const why = other ? `it is not made for ${platform}` : 'the engine gave up';
+  throw new NoImage(`image "${image}" cannot be pulled: ${why}`);
+}
+
+/**
+ * Makes sure that an image is there, as far as the policy allows: `always` pulls in any case, `missing` when it is not
+ * there, `never` does not pull.
+ *
+ * @throws NoImage, EngineDown, or the engine's own error
+ */
+export async function ensureImage(
+  image: string,
+  policy: PullPolicy,
+  platform?: string,
+  onProgress?: OnProgress,
+): Promise<void> {
+  if (policy !== 'always' && (await hasImage(image, platform))) return;
+  if (policy === 'never') {
+    const which = platform === undefined ? '' : ` for ${platform}`;
+    throw new NoImage(
+      `image "${image}"${which} is not there, and --pull never forbids to pull it: docker pull ${image}`,
+    );
+  }
+  await pullImage(image, platform, onProgress);
+}
+
+/** Reads an answer of the engine's, one JSON object a line, to its end. @throws what the engine says went wrong */
+export function followed(stream: NodeJS.ReadableStream, onEvent: (event: PullEvent) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let failure: Error | undefined;
+    patientEngine().modem.followProgress(
+      stream,
+      (error) => (error || failure ? reject(error ?? failure) : resolve()),
+      (event: PullEvent & { error?: string }) => {
+        if (event.error !== undefined) failure ??= Object.assign(new Error(event.error), { statusCode: 500 });
+        else onEvent(event);
+      },
+    );
+  });
+}
+
+function explainPull(error: unknown, image: string): Error {
+  const explained = explain(error, `image "${image}" cannot be pulled`);
+  if (statusOf(error) === undefined) return explained;
+  const { message } = explained;
+  if (/denied|unauthorized|no basic auth/i.test(message))
+    return new NoImage(`${message} (if it is private: docker login, docker pull ${image})`);
+  if (/dial |timeout|deadline exceeded|TLS|EOF|connection re/i.test(message))
+    return new NoImage(`${message} (its registry is not to be reached)`);
+  return new NoImage(message);
+}
