@@ -1,0 +1,51 @@
+import type { ContainerCreateOptions } from 'dockerode';
+import { createOwn, inspectOwn, type Owner, start, stop } from './own-container.js';
+import { ensurePauseImage } from './pause-image.js';
+import type { RunRequest } from './run-request.js';
+import { containerName, holderName } from './runs.js';
+
+/**
+ * Makes sure that the holder of a run is there and runs, and with it the network namespace of the run.
+ *
+ * @returns the id of its process, whose network namespace it is
+ * @throws ForeignContainer, EngineDown, or the engine's own error, such as of a port that is taken
+ */
+export async function startHolder(name: string, link: string, request: RunRequest): Promise<number> {
+  const holder = holderName(name);
+  const owner = { name, link, role: 'netns' } as const;
+  const id = (await inspectOwn(holder, owner))?.Id ?? (await make(owner, request));
+  await start(id, holder);
+  const pid = (await inspectOwn(holder, owner))?.State.Pid ?? 0;
+  if (pid === 0) throw new Error(`container "${holder}" ended as soon as it was started`);
+  return pid;
+}
+
+/** Stops the holder of a run, if there is one, and with it its network namespace. @throws as startHolder */
+export async function stopHolder(name: string): Promise<void> {
+  const holder = holderName(name);
+  const found = await inspectOwn(holder, { name, role: 'netns' });
+  if (found !== undefined) await stop(found.Id, holder, 0);
+}
+
+async function make(owner: Required<Owner>, { holder }: RunRequest): Promise<string> {
+  const options: ContainerCreateOptions = {
+    ...holder,
+    Image: await ensurePauseImage(),
+    HostConfig: {
+      ...holder.HostConfig,
+      // It needs nothing but to be there.
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges'],
+      ReadonlyRootfs: true,
+      LogConfig: { Type: 'none', Config: {} },
+    },
+  };
+  const network = holder.HostConfig?.NetworkMode;
+  // In networks of one's own, containers find each other by name; the holder's is nothing that anybody would look for.
+  if (network !== undefined && !['default', 'bridge', 'host', 'none'].includes(network)) {
+    options.NetworkingConfig = {
+      EndpointsConfig: { [network]: { Aliases: [owner.name, containerName(owner.name)] } },
+    };
+  }
+  return createOwn(holderName(owner.name), owner, options);
+}

@@ -1,0 +1,163 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ContainerCreateOptions, ContainerInspectInfo } from 'dockerode';
+import { engine, explain, patientEngine, statusOf } from './engine.js';
+import { linkLabel, type Role, roleLabel, runLabel } from './runs.js';
+
+/** How long the engine may take to carry out an action, in ms: it is slow on a machine that is booting. */
+const ACTION_MS = 120_000;
+
+/** A container has the name of one of ours and is not ours. */
+export class ForeignContainer extends Error {}
+
+/** Whose a container has to be: of which run, of which link (any, when absent), and what it is to the run. */
+export interface Owner {
+  name: string;
+  link?: string;
+  role: Role;
+}
+
+/**
+ * Looks for a container of a run by its name.
+ *
+ * @returns undefined when there is none, nor one that the engine is only about to forget
+ * @throws ForeignContainer, EngineDown, or the engine's own error
+ */
+export async function inspectOwn(
+  dockerName: string,
+  { name, link, role }: Owner,
+): Promise<ContainerInspectInfo | undefined> {
+  const found = await inspect(dockerName);
+  if (found === undefined) return undefined;
+  const labels = found.Config.Labels;
+  if (
+    labels[runLabel] !== name ||
+    labels[linkLabel] !== (link ?? labels[linkLabel]) ||
+    roleIn(labels) !== role
+  ) {
+    const owner =
+      labels[linkLabel] === undefined ? 'is no container of a link' : `is of link "${labels[linkLabel]}"`;
+    throw new ForeignContainer(
+      `container "${dockerName}" exists and ${owner}: rename or remove it, or give this one another name with --name`,
+    );
+  }
+  if (!['removing', 'dead'].includes(found.State.Status)) return found;
+  await removeContainer(found.Id, { volumes: true });
+  return undefined;
+}
+
+/** What the labels of a container of a run say it is. */
+export function roleIn(labels: Record<string, string>): Role {
+  return labels[roleLabel] === 'netns' ? 'netns' : 'container';
+}
+
+async function inspect(reference: string): Promise<ContainerInspectInfo | undefined> {
+  try {
+    return await engine().getContainer(reference).inspect();
+  } catch (error) {
+    if (statusOf(error) === 404) return undefined;
+    throw explain(error, `the Docker engine says of container "${reference}"`);
+  }
+}
+
+/**
+ * Makes a container of a run, or finds the one that somebody else has made at the same moment.
+ *
+ * @param platform as in RunRequest
+ * @returns its id
+ * @throws ForeignContainer, EngineDown, or the engine's own error
+ */
+export async function createOwn(
+  dockerName: string,
+  owner: Required<Owner>,
+  options: ContainerCreateOptions,
+  platform?: string,
+): Promise<string> {
+  const labels = {
+    [linkLabel]: owner.link,
+    [runLabel]: owner.name,
+    ...(owner.role === 'netns' && { [roleLabel]: owner.role }),
+  };
+  const request = {
+    // Without these two, dockerode writes all options, environment included, into the address as well.
+    _query: { name: dockerName, ...(platform !== undefined && { platform }) },
+    _body: { ...options, Labels: { ...options.Labels, ...labels } },
+  };
+  const until = Date.now() + ACTION_MS;
+  for (;;) {
+    try {
+      return (await patientEngine().createContainer({ ...request, abortSignal: inTime() })).id;
+    } catch (error) {
+      const taken = statusOf(error) === 409;
+      const made = taken ? await inspectOwn(dockerName, owner) : undefined;
+      if (made !== undefined) return made.Id;
+      if (!taken || Date.now() > until) throw explain(error, `container "${dockerName}" cannot be made`);
+    }
+    // The engine takes a name before it knows the container, such as for one that has been killed since it asked.
+    await sleep(50);
+  }
+}
+
+/**
+ * Starts a container that may be running already.
+ *
+ * @throws EngineDown, or the engine's own error
+ */
+export async function start(id: string, name: string): Promise<void> {
+  await tolerate(
+    [304],
+    patientEngine().getContainer(id).start({ abortSignal: inTime() }),
+    `container "${name}" does not start`,
+  );
+}
+
+/**
+ * Stops a container that may have ended or be gone already: with its own signal, by default SIGTERM, and with SIGKILL
+ * when it has not ended after `seconds`.
+ *
+ * @throws EngineDown, or the engine's own error
+ */
+export async function stop(id: string, name: string, seconds: number): Promise<void> {
+  const stopping = patientEngine()
+    .getContainer(id)
+    .stop({ t: seconds, abortSignal: inTime(seconds * 1000) });
+  await tolerate([304, 404], stopping, `container "${name}" does not stop`);
+}
+
+/**
+ * Removes a container, running or not, and comes back when its name is free. One that is gone is fine.
+ *
+ * @param volumes whether its anonymous volumes go with it
+ * @throws EngineDown, or the engine's own error
+ */
+export async function removeContainer(id: string, { volumes }: { volumes: boolean }): Promise<void> {
+  const container = patientEngine().getContainer(id);
+  const what = `container ${id.slice(0, 12)} cannot be removed`;
+  // 409: somebody else is removing it.
+  await tolerate([404, 409], container.remove({ force: true, v: volumes, abortSignal: inTime() }), what);
+  const until = Date.now() + ACTION_MS;
+  while ((await inspect(id)) !== undefined) {
+    if (Date.now() > until) throw new Error(`${what}: the engine has not done it in ${ACTION_MS / 1000} s`);
+    await sleep(50);
+  }
+}
+
+/** Gives another name to a container. @throws EngineDown, or the engine's own error */
+export async function rename(id: string, name: string): Promise<void> {
+  await tolerate(
+    [],
+    engine().getContainer(id).rename({ name }),
+    `container ${id.slice(0, 12)} cannot be renamed`,
+  );
+}
+
+function inTime(more = 0): AbortSignal {
+  return AbortSignal.timeout(ACTION_MS + more);
+}
+
+async function tolerate(statuses: number[], request: Promise<unknown>, what: string): Promise<void> {
+  try {
+    await request;
+  } catch (error) {
+    if (!statuses.includes(statusOf(error) ?? 0)) throw explain(error, what);
+  }
+}

@@ -1,0 +1,97 @@
+import { readlink } from 'node:fs/promises';
+import type { ContainerInspectInfo } from 'dockerode';
+import { readEnvFiles } from './env-file.js';
+import { createOwn, inspectOwn, type Owner, removeContainer, rename, start, stop } from './own-container.js';
+import type { RunRequest } from './run-request.js';
+import { containerName, holderName, replacedName } from './runs.js';
+
+/** How long a container may take to end, in seconds: docker stop's own default. */
+const STOP_SECONDS = 10;
+
+/** A container that runs now. */
+export interface Started {
+  /** What the engine calls it. */
+  container: string;
+  /** What was out of the ordinary and has been put right, in one line. */
+  warning?: string;
+}
+
+/**
+ * Makes sure that the container of a run is there and runs in the network namespace of its holder, which runs already.
+ * The image must be there. Whatever state an earlier call was killed in, another one completes it.
+ *
+ * A container whose holder has been removed by hand can never start again: it is replaced by a new one, with a
+ * warning. Its volumes, anonymous ones too, are taken over; what it wrote elsewhere is lost.
+ *
+ * @throws ForeignContainer, EngineDown, an Error about --env-file, or the engine's own error
+ */
+export async function startContainer(name: string, link: string, request: RunRequest): Promise<Started> {
+  const container = containerName(name);
+  const owner = { name, link, role: 'container' } as const;
+  const holder = await inspectOwn(holderName(name), { ...owner, role: 'netns' });
+  if (!holder?.State.Running) throw new Error(`container "${holderName(name)}" does not run`);
+  const found = await inspectOwn(container, owner);
+  const stale = found !== undefined && found.HostConfig.NetworkMode !== `container:${holder.Id}`;
+  if (stale) await setAside(found, owner);
+  const replaced = await inspectOwn(replacedName(name), owner);
+  const id = found && !stale ? found.Id : await make(owner, request, holder.Id, replaced?.Id);
+  if (replaced !== undefined) await removeContainer(replaced.Id, { volumes: false });
+  const astray = !stale && found?.State.Running === true && !(await sameNamespace(found, holder));
+  if (astray) await stop(id, container, STOP_SECONDS);
+  await start(id, container);
+  if (replaced !== undefined) {
+    const warning = `container "${container}" was made anew, with its volumes: somebody removed "${holderName(name)}"`;
+    return { container, warning };
+  }
+  if (!astray) return { container };
+  return { container, warning: `container "${container}" was restarted, because "${holderName(name)}" was` };
+}
+
+/**
+ * Stops the container of a run, if there is one and it runs.
+ *
+ * @param seconds until SIGKILL, 10 by default
+ * @throws ForeignContainer, EngineDown, or the engine's own error
+ */
+export async function stopContainer(name: string, seconds = STOP_SECONDS): Promise<void> {
+  const found = await inspectOwn(containerName(name), { name, role: 'container' });
+  if (found !== undefined) await stop(found.Id, containerName(name), seconds);
+}
+
+async function make(
+  owner: Required<Owner>,
+  request: RunRequest,
+  holder: string,
+  replaced?: string,
+): Promise<string> {
+  const { container, envFiles, image, platform } = request;
+  const fromFiles = await readEnvFiles(envFiles);
+  const options = {
+    ...container,
+    Image: image,
+    Env: [...fromFiles, ...(container.Env ?? [])],
+    HostConfig: {
+      ...container.HostConfig,
+      NetworkMode: `container:${holder}`,
+      ...(replaced !== undefined && { VolumesFrom: [replaced] }),
+    },
+  };
+  return createOwn(containerName(owner.name), owner, options, platform);
+}
+
+async function setAside(found: ContainerInspectInfo, owner: Owner): Promise<void> {
+  await stop(found.Id, containerName(owner.name), STOP_SECONDS);
+  // One that is still there was replaced by this one, which has its volumes.
+  const older = await inspectOwn(replacedName(owner.name), owner);
+  if (older !== undefined) await removeContainer(older.Id, { volumes: false });
+  await rename(found.Id, replacedName(owner.name));
+}
+
+async function sameNamespace(one: ContainerInspectInfo, other: ContainerInspectInfo): Promise<boolean> {
+  const [mine, theirs] = await Promise.all([one, other].map(({ State }) => networkOf(State.Pid)));
+  return mine !== undefined && mine === theirs;
+}
+
+async function networkOf(pid: number): Promise<string | undefined> {
+  return readlink(`/proc/${pid}/ns/net`).catch(() => undefined);
+}
