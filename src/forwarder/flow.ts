@@ -17,6 +17,8 @@ import {
   EPOLLOUT,
   EPOLLRDHUP,
   errno,
+  getsockopt,
+  IPPROTO_TCP,
   ioctl,
   pinned,
   SHUT_WR,
@@ -24,6 +26,8 @@ import {
   SPLICE_F_NONBLOCK,
   shutdown,
   splice,
+  TCP_CLOSE,
+  TCP_INFO,
 } from './syscalls.js';
 import { start } from './timers.js';
 
@@ -40,7 +44,8 @@ const LAST_LOOK_MS = 250;
 /** How soon a flow that got no pipe tries again if nobody gives one back, ms. */
 const NO_PIPE_MS = 250;
 
-const unsent = pinned(4);
+const value = pinned(4);
+const valueSize = pinned(4);
 
 /**
  * Moves what has come from `flow.from`. Whatever `flow.to` does not take stays in the pipe, and `from` is not read
@@ -106,16 +111,13 @@ export function drain(flow: Flow): void {
  * The receive queue outlives a reset, so what can be read now is read.
  */
 export function hungUp(end: End, events: number): void {
-  if ((events & EPOLLERR) !== 0) lost(end);
   const { reads, writes, connection } = end;
+  // EPOLLHUP says that both directions are shut. If it was not us who shut ours, it was a reset, and its error has
+  // been consumed: splice(2) sends in pieces, and does not tell of an error behind the first.
+  if ((events & EPOLLERR) !== 0 || !writes.done) lost(end);
   if (connection.closed) return;
-  if (!reads.ended && !reads.starved && reads.held === 0) {
-    fill(reads, false);
-    return;
-  }
-  // Nothing is left to read, yet something to write: a reset whose error an earlier call has consumed.
-  if (reads.done && !writes.done) lost(end);
-  if (!connection.closed) park(connection.relay.loop, end);
+  if (!reads.ended && !reads.done && !reads.starved && reads.held === 0) fill(reads, false);
+  else park(connection.relay.loop, end);
 }
 
 /** Lets the flows that wait for a pipe try again. */
@@ -144,6 +146,7 @@ function block(flow: Flow, pipe: Pipe, read: number, written: number): void {
   want(loop, from, from.wanted & ~READABLE);
   want(loop, to, to.wanted | EPOLLOUT);
   if (failure !== 0) writeFailed(flow, failure);
+  else if (written > 0 && !to.connection.connected) connected(to.connection);
 }
 
 function writeFailed(flow: Flow, failure: number): void {
@@ -209,20 +212,28 @@ function lost(end: End): void {
 
 /**
  * Resets the end that is still there, as soon as its peer has acknowledged every byte: a reset discards the send
- * queue. Nothing but a look at SIOCOUTQ (tcp(7)) tells when that is.
+ * queue. Nothing but a look at SIOCOUTQ (tcp(7)) tells when that is; and nothing but a look tells of the end's own
+ * reset, if it had said FIN in both directions before and is out of epoll because of that.
  */
 export function passReset(connection: Connection): void {
   const { relay, client, target } = connection;
   const [gone, rest] = client.reset ? [client, target] : [target, client];
-  if (rest.reset) {
+  if (rest.reset || isClosed(rest.fd)) {
     close(connection);
-    return;
-  }
-  if (ioctl(rest.fd, SIOCOUTQ, unsent.address) < 0 || unsent.words[0] === 0) {
+  } else if (ioctl(rest.fd, SIOCOUTQ, value.address) < 0 || value.words[0] === 0) {
     closeWithReset(connection, rest);
-    return;
+  } else {
+    park(relay.loop, gone);
+    connection.wait = Math.min(LAST_LOOK_MS, Math.max(FIRST_LOOK_MS, 2 * connection.wait));
+    start(relay.loop.timers, connection.timer, relay.loop.now + connection.wait);
   }
-  park(relay.loop, gone);
-  connection.wait = Math.min(LAST_LOOK_MS, Math.max(FIRST_LOOK_MS, 2 * connection.wait));
-  start(relay.loop.timers, connection.timer, relay.loop.now + connection.wait);
+}
+
+/** Whether the kernel has given up a socket: the first byte of struct tcp_info is the state (linux/tcp.h). */
+function isClosed(fd: number): boolean {
+  valueSize.words[0] = 4;
+  return (
+    getsockopt(fd, IPPROTO_TCP, TCP_INFO, value.address, valueSize.address) < 0 ||
+    value.bytes[0] === TCP_CLOSE
+  );
 }

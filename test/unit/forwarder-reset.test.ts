@@ -153,4 +153,37 @@ test('both sides reset at once', async () => {
   assert.is(forwarder.log(), '');
 });
 
+test('1,000 connections on which both sides do anything at any time leave nothing behind', async () => {
+  const bytes = pattern(3 << 20);
+  const below = (limit: number): number => Math.floor(Math.random() * limit);
+  const anything = (socket: net.Socket): void => {
+    const act = (): void => {
+      if (socket.destroyed) return;
+      const what = below(30);
+      if (what < 13 && !socket.writableEnded)
+        socket.write(bytes.subarray(0, below(what < 3 ? 3 << 20 : 3000)));
+      else if (what < 16) socket.pause();
+      else if (what < 19) socket.resume();
+      else if (what < 22) socket.end();
+      else if (what === 22) socket.resetAndDestroy();
+      else if (what === 23) socket.destroy();
+      setTimeout(act, below(20));
+    };
+    socket.resume();
+    act();
+    setTimeout(() => socket.destroy(), 1000 + below(500));
+  };
+  const { port } = await serve(anything);
+  const forwarder = await launch({ to: port, args: ['--idle', '0'] });
+  for (let i = 0; i < 25; i++) {
+    for (const client of await Promise.all(Array.from({ length: 40 }, () => connect(forwarder.port)))) {
+      anything(client);
+    }
+    await sleep(50);
+  }
+  await until(() => forwarder.descriptors('socket') === 1);
+  assert.ok((await load(forwarder)) < 0.3);
+  assert.is(forwarder.log(), '');
+});
+
 test.run();
