@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { constants, randomBytes } from 'node:crypto';
 import type { ConnectionOptions, TLSSocket, TlsOptions } from 'node:tls';
 import type { Key } from './key.js';
 
@@ -15,13 +15,14 @@ const COMMON = { minVersion: 'TLSv1.3', ciphers: 'TLS_AES_128_GCM_SHA256:PSK' } 
 /**
  * The daemon's side. `keys` is called for each handshake, so that a change of the key file counts at once.
  *
- * A stranger's identity gets a key made up on the spot: it fails exactly as a wrong key does. Sessions cannot be resumed
- * (no listener on resumeSession), or they would outlive the key.
+ * A stranger's identity gets a key made up on the spot: it fails exactly as a wrong key does. Sessions cannot be taken up
+ * again, or they would outlive the key: no ticket holds one, and nobody keeps those that tickets refer to.
  */
 export function serverTls(keys: () => Key[]): TlsOptions {
   return {
     ...COMMON,
     handshakeTimeout: HANDSHAKE_MS,
+    secureOptions: constants.SSL_OP_NO_TICKET,
     pskCallback: (_socket, identity) =>
       keys().find((key) => key.identity === identity)?.secret ?? randomBytes(32),
   };
