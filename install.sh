@@ -67,7 +67,7 @@ booted() { [ -n "$live" ] && [ -d /run/systemd/system ]; }
 
 links() {
 	for file in "$units"/wormhole-*.socket; do
-		[ -e "$file" ] && grep -q '^\[X-Wormhole\]' "$file" || continue
+		grep -qs '^\[X-Wormhole\]' "$file" || continue
 		grep -q '^Parent=' "$file" && continue
 		id=${file##*/wormhole-}
 		echo "${id%.socket}"
@@ -85,7 +85,7 @@ if [ -n "$uninstall" ]; then
 	if booted; then
 		# shellcheck disable=SC2086 # words
 		systemctl disable --now $enabled >/dev/null 2>&1 || true
-		systemctl stop wormhole-sync.service wormholed.service 2>/dev/null || true
+		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"

@@ -30,7 +30,8 @@ export function passedSockets(env: NodeJS.ProcessEnv, pid: number): Passed[] {
  * Opens the servers on the sockets that systemd has passed.
  *
  * Those of TCP stay closed when `noKey` says why there is no key to tell callers from strangers by. Their units are
- * stopped too: a caller whom nobody accepts would have systemd start the daemon again and again.
+ * stopped too: a caller whom nobody accepts would have systemd start the daemon again and again. wormholed-key.path
+ * starts them when the key changes.
  */
 export async function openPassed(
   passed: Passed[],
@@ -43,7 +44,7 @@ export async function openPassed(
     if (family === 'unix' || noKey === undefined) await listening(servers.make(family), { fd });
     else {
       closeSync(fd);
-      log.warn(`${noKey}; TCP stays closed until then: systemctl start ${name}`);
+      log.warn(`${noKey}; TCP stays closed until then`);
       if (name.endsWith('.socket')) await stopUnit(name);
     }
   }

@@ -1,0 +1,97 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as assert from 'uvu/assert';
+import { cluster, daemonEnds, KEY_FILE, said, writeKey } from './cluster.ts';
+import { fails, succeeds } from './installed.ts';
+import { labSuite } from './suite.ts';
+
+labSuite('keys of wormholed', cluster, (test, at) => {
+  test('another key, no key and a key that others can read: refused, and told why', async () => {
+    const { alpha, beta } = at();
+    const key = (await alpha.run(`cat ${KEY_FILE}`)).stdout;
+    await said(beta);
+    await alpha.run('umask 077; echo another key than theirs >/root/other');
+    await fails(
+      alpha,
+      '-K /root/other ping beta',
+      /tcp:\/\/beta:9999 does not accept our key, or we not its/,
+    );
+    await fails(alpha, '-K /root/other -H tcp://beta create url :80 tail url :90', /does not accept our key/);
+    await fails(alpha, '-K /root/none ping beta', /no key file \/root\/none: copy it/);
+    await alpha.run('chmod 644 /root/other');
+    await fails(
+      alpha,
+      '-K /root/other ping beta',
+      /has mode 0644, others may get at it: chmod 600 \/root\/other/,
+    );
+    await alpha.run('chmod 600 /root/other; chown nobody /root/other');
+    await fails(alpha, '-K /root/other ping beta', /belongs to uid 65534: chown root \/root\/other/);
+    await alpha.run('umask 077; echo short >/root/short');
+    await fails(alpha, '-K /root/short ping beta', /5 characters only, 16 are the least/);
+    assert.match(
+      await said(beta),
+      new RegExp(`^refused (${alpha.address}|${alpha.address6}), which has another key$`, 'm'),
+    );
+    assert.is((await alpha.run(`cat ${KEY_FILE}`)).stdout, key);
+  });
+
+  test('the key is changed without a caller refused meanwhile', async () => {
+    const { alpha, beta } = at();
+    const old = (await alpha.run(`cat ${KEY_FILE}`)).stdout.trim();
+    const fresh = 'a fresh key for all of them';
+    const calling = alpha.spawn('until [ -e /tmp/stop ]; do wormhole ping beta || echo failed; done');
+    const back = beta.spawn('until [ -e /tmp/stop ]; do wormhole ping alpha || echo failed; done');
+    for (const keys of [`${old}\n${fresh}`, `${fresh}\n${old}`, fresh]) {
+      for (const host of [alpha, beta]) {
+        await writeKey(host, `${keys}\n`);
+        await sleep(1000);
+      }
+    }
+    for (const host of [alpha, beta]) await host.run('touch /tmp/stop');
+    for (const { stdout, stderr } of [await calling.exited, await back.exited]) {
+      assert.is(stderr, '');
+      assert.match(stdout, /^(\d+\.\d\d\n){5,}$/);
+    }
+    await alpha.run('umask 077; cat >/root/old', { input: old });
+    await fails(alpha, '-K /root/old ping beta', /does not accept our key/);
+    for (const host of [alpha, beta, at().gamma]) await writeKey(host, `${old}\n`);
+    await succeeds(alpha, 'ping beta');
+  });
+
+  test('without a key that can be used TCP is closed, and opens by itself when there is one', async () => {
+    const { alpha, beta } = at();
+    const listens = async () => (await beta.run('ss -Hltn sport = :9999')).stdout !== '';
+    await daemonEnds(beta);
+    await said(beta);
+    await beta.run(`chmod 644 ${KEY_FILE}`);
+    await fails(
+      alpha,
+      'ping beta',
+      /tcp:\/\/beta:9999 (closes the connection at once|does not accept our key)/,
+    );
+    await beta.waitFor(async () => !(await listens()), { what: 'the port to close' });
+    assert.match(
+      await said(beta),
+      /^key file \/etc\/wormhole\/key\.secret has mode 0644, others may get at it: chmod 600 \S+; TCP stays closed until then/m,
+    );
+    await fails(alpha, 'ping beta', /no daemon at tcp:\/\/beta:9999, the connection is refused/);
+    await succeeds(beta, 'ping');
+    await daemonEnds(beta);
+    // The socket is not left in a loop, nor failed.
+    assert.is(await beta.failedUnits(), '');
+    await beta.run(`chmod 600 ${KEY_FILE}`);
+    await beta.waitFor(listens, { what: 'the port to open' });
+    await succeeds(alpha, 'ping beta');
+
+    await daemonEnds(beta);
+    await beta.run(`mv ${KEY_FILE} /root/kept; systemctl restart wormholed-tcp.socket`, { check: false });
+    assert.not(await listens());
+    await beta.reboot();
+    assert.not(await listens(), 'nor after a reboot');
+    await succeeds(beta, 'ping');
+    // Although the daemon runs.
+    await beta.run(`mv /root/kept ${KEY_FILE}`);
+    await beta.waitFor(listens, { what: 'the port to open' });
+    await succeeds(alpha, 'ping beta');
+    assert.is(await beta.failedUnits(), '');
+  });
+});
