@@ -4,7 +4,7 @@ import { parseRunArguments } from '../docker/run-arguments.js';
 import { address, describePlace } from '../recipe/describe.js';
 import { type End, type Link, type Place, tailOf } from '../recipe/link.js';
 import { requireEngine } from './engine.js';
-import { findNamespace } from './namespace.js';
+import { findNamespace, PlaceAbsent } from './namespace.js';
 
 /** A recipe that is well formed and cannot be carried out on this machine as it is. */
 export class Unresolvable extends Error {}
@@ -63,8 +63,14 @@ async function requireTwoEnds(head: End, tail: End): Promise<void> {
   if (!covers || head.protocol !== tail.protocol || head.port === undefined || head.port !== tail.port)
     return;
   if ([head, tail].some(({ place }) => place.kind === 'run')) return;
-  const [one, other] = await Promise.all([findNamespace(head.place), findNamespace(tail.place)]);
-  if (one.inode !== other.inode) return;
+  try {
+    const [one, other] = await Promise.all([findNamespace(head.place), findNamespace(tail.place)]);
+    if (one.inode !== other.inode) return;
+  } catch (error) {
+    // One that a connection is to start has no namespace now.
+    if (error instanceof PlaceAbsent) return;
+    throw error;
+  }
   throw new Unresolvable(
     `cannot proxy to self: ${describePlace(head.place)} and ${describePlace(tail.place)} share one network namespace, and both ends are ${address(head)} there`,
   );

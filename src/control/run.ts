@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lastLog } from '../docker/container-log.js';
 import { containerState } from '../docker/container-state.js';
+import { EngineDown } from '../docker/engine.js';
 import { ensureImage } from '../docker/image.js';
 import { waitUntilReady, whyBroken } from '../docker/ready.js';
 import { parseRunArguments } from '../docker/run-arguments.js';
@@ -67,7 +68,13 @@ export async function startRun(name: string, died: boolean, telling: Telling): P
 
 /** Stops the container of a run, and keeps it with all that it has written. @throws Error when the engine cannot */
 export async function stopRun(name: string): Promise<void> {
-  await requireEngine();
+  try {
+    await requireEngine();
+  } catch (error) {
+    // With the engine go its containers.
+    if (error instanceof EngineDown) return;
+    throw error;
+  }
   const { place } = findRun(name);
   if (place.kind === 'container') await stopExisting(place.name);
   else await stopContainer(name);

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { EngineDown } from '../docker/engine.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { removeTemporaryFiles } from '../systemd/unit-files.js';
@@ -20,14 +20,18 @@ export async function unfinishedDuring<T>(ids: string[], work: () => Promise<T>)
   return result;
 }
 
+/** The ids of the links that are being made or taken away at this moment, or were when somebody was killed. */
+export function unfinishedIds(): string[] {
+  return existsSync(UNFINISHED_DIR) ? readdirSync(UNFINISHED_DIR) : [];
+}
+
 /**
  * Takes away the links that killed commands left half made, or half taken away. Only to be called with the lock held:
  * then whoever began is gone.
  */
 export async function takeBackUnfinished(systemd: Systemd): Promise<void> {
   removeTemporaryFiles();
-  mkdirSync(UNFINISHED_DIR, { recursive: true, mode: 0o755 });
-  const ids = readdirSync(UNFINISHED_DIR);
+  const ids = unfinishedIds();
   if (ids.length === 0) return;
   try {
     await takeAway(ids, systemd);

@@ -11,6 +11,8 @@ const PROPERTIES = 'org.freedesktop.DBus.Properties';
 /** Jobs end by the units' own timeouts; a pull may take its time. This is for a manager that says nothing any more. */
 const JOB_TIMEOUT_MS = 3_600_000;
 
+const STOP_ATTEMPTS = 10;
+
 /** What systemd knows of one unit, org.freedesktop.systemd1(5). */
 export interface UnitState {
   /** `loaded`, `not-found`, `bad-setting`, … */
@@ -104,10 +106,16 @@ export async function connectSystemd(): Promise<Systemd> {
   return {
     start: (unit) => runJob('StartUnit', unit),
     async stop(unit) {
-      try {
-        await runJob('StopUnit', unit);
-      } catch (error) {
-        if (!isBusError(error, 'org.freedesktop.systemd1.NoSuchUnit')) throw error;
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await runJob('StopUnit', unit);
+        } catch (error) {
+          if (isBusError(error, 'org.freedesktop.systemd1.NoSuchUnit')) return;
+          // Somebody else's job for the same unit has come in between.
+          const displaced =
+            error instanceof JobError && error.result === 'canceled' && attempt < STOP_ATTEMPTS;
+          if (!displaced) throw error;
+        }
       }
     },
     tryRestart: (unit) => runJob('TryRestartUnit', unit),

@@ -46,6 +46,8 @@ labSuite(
       const host = at();
       const make =
         'ip netns add green && ip -n green link set lo up && systemd-run --collect --unit green -p NetworkNamespacePath=/run/netns/green socat TCP-LISTEN:1,fork,reuseaddr EXEC:"echo green"';
+      // The very first one, while wormhole-sync.service runs, which has then to notice it itself.
+      await host.run('systemctl start --no-block wormhole-sync.service');
       await host.run(make);
       await succeeds(host, 'create url :7001 tail url green@:1');
       const ask = async () => (await host.run('nc -N 127.0.0.1 7001 </dev/null')).stdout;
@@ -113,6 +115,11 @@ labSuite(
 
 /** Both links answer within the promise, counted from when both containers run. */
 async function answers(host: Host): Promise<void> {
+  const both = () => host.run('docker ps -q --filter name=server --filter name=client | wc -l');
+  await host.waitFor(async () => (await both()).stdout === '2\n', {
+    timeout: 60,
+    what: 'both containers to run',
+  });
   const name = await host.container('server').inspect('{{.Config.Hostname}}');
   for (const [where, ask] of [
     ['the host', () => host.run('nc -N 127.0.0.1 7000 </dev/null', { check: false })],

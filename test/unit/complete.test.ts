@@ -6,6 +6,7 @@ import { localPorts } from '../../src/control/ports.ts';
 import type { Link } from '../../src/recipe/link.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
 import { recipeText } from '../../src/recipe/text.ts';
+import { DEFAULT_OPTIONS, flatten } from '../../src/units/plan.ts';
 
 const none: Links = { links: [], unreadable: [] };
 const recipe = (text: string): Link => parseRecipe(text.split(' '));
@@ -19,7 +20,7 @@ async function existing(...texts: string[]): Promise<Links> {
   const links: Links = { links: [], unreadable: [] };
   for (const text of texts) {
     const link = await completeLink(recipe(text), links, port61000);
-    links.links.push({ id: link.id as string, link });
+    links.links.push(...flatten(link, DEFAULT_OPTIONS));
   }
   return links;
 }
