@@ -41,7 +41,8 @@ export async function inspectOwn(
     );
   }
   if (!['removing', 'dead'].includes(found.State.Status)) return found;
-  await removeContainer(found.Id, { volumes: true });
+  // Whoever is removing it decides about its volumes; a new one may have taken them over.
+  await removeContainer(found.Id, { volumes: false });
   return undefined;
 }
 

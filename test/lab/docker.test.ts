@@ -130,6 +130,19 @@ labSuite(
         await host.run('docker rm -f wormhole-h-netns');
       });
       assert.ok(steps >= 7, `died at ${steps} steps only`);
+      await done(host, start);
+      await host.run('docker rm -f wormhole-h-netns');
+      await killedAtEachStep(host, start, async () => {
+        await host.run('docker rm -f wormhole-h-netns');
+        await done(host, start);
+        await complete(host, 'h');
+        assert.is(
+          (await host.container('wormhole-h').run(content)).stdout,
+          'kept\nkept\n',
+          'removed once more',
+        );
+        await host.run('docker rm -f wormhole-h-netns');
+      });
       await remove('h');
       assert.is(await everything(host), 'named', 'a named volume stays, an anonymous one goes');
       await host.run('docker volume rm named');
