@@ -11,8 +11,6 @@ const SETTLE_MS = 150;
 export interface ReadyOptions {
   /** In ms. */
   timeout: number;
-  /** Ends the waiting early; its reason is thrown. */
-  signal?: AbortSignal;
 }
 
 /**
@@ -21,10 +19,7 @@ export interface ReadyOptions {
  * @param reference its name or id
  * @throws NotReady when it ends, is unhealthy, or time is up; EngineDown, or the engine's own error
  */
-export async function waitUntilReady(
-  reference: string,
-  { timeout, signal }: ReadyOptions,
-): Promise<ContainerState> {
+export async function waitUntilReady(reference: string, { timeout }: ReadyOptions): Promise<ContainerState> {
   const began = performance.now();
   for (;;) {
     const state = await containerState(reference);
@@ -40,7 +35,6 @@ export async function waitUntilReady(
     }
     if (waited > timeout)
       throw new NotReady(`container "${state.name}" ${whyLate(state)} after ${seconds(timeout)}`);
-    signal?.throwIfAborted();
     await sleep(waited < 1000 ? 25 : 200);
   }
 }
