@@ -3,22 +3,32 @@ export const recipeHelp = `The recipe describes a link from its head, where it l
 
   url {proto://}{netns@}{host}{:port}  protocol, named netns, host and port of the current end
   docker-ns [CONTAINER]                the current end lives in that container; with no name, on this host
+  docker-run "ARGS"                    a container is run as by docker run ARGS, and the current end lives in it
   tail                                 from here on the words describe the tail
-  chain                                the rest describes a second link, whose head becomes our tail
+  trigger                              as tail, but what it describes is started by the first connection
+  child                                the rest describes a second link, whose head starts as our tail
+  chain                                as child, and its head becomes our tail
   id NAME                              the link's id
+  idle SPAN                            after so long without a connection, stop what was started: 30s, 5m, 1h
 
 What is not said: the protocol is tcp, the host 127.0.0.1, the place this host; a tail has its head's protocol and
 port; a head without a port gets a free one, and keeps it. The id is the head's port, with -CONTAINER behind it when
-the head is in one. create prints the id and the url of the head.
+the head is in one; a child's begins with its parent's. create prints the id and the url of the head.
 
-These parse and are checked, but this version cannot create them yet: docker-run ARGS, trigger, child, remote HOST,
-tunnel HOST, udptunnel HOST, and udp:// urls.
+These parse and are checked, but this version cannot create them yet: remote HOST, tunnel HOST, udptunnel HOST, and
+udp:// urls.
 
 Examples:
   this host's port 3306 leads to the one in container db
     wormhole create url :3306 tail docker-ns db
   what listens on 3306 in container db is to be had at 127.0.0.1:3306 in container app
     wormhole create url :3306 docker-ns app tail docker-ns db
+  a web server that runs only while somebody is connected, and for five minutes after
+    wormhole create url :8080 idle 5m trigger url :80 docker-run "-v www:/usr/share/nginx/html nginx"
+  WordPress, started by the first request; it finds its database at its own 127.0.0.1:3306, started in turn
+    wormhole create url :80 trigger docker-run wormhole/wordpress child url :3306 trigger docker-run wormhole/mysql
+  a container of yours that may be stopped: started on a connection
+    wormhole create url :5432 trigger docker-ns postgres
   another port, another name, IPv6, and a namespace made by ip netns add blue
     wormhole create id web url [::1]:8080 tail url blue@:80
   two links, one after the other

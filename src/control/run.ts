@@ -95,7 +95,13 @@ async function startOwn(run: LinkRun, args: string, died: boolean, telling: Tell
   if (died) await refuseShortLife(containerName(run.name));
   const request = parseRunArguments(args);
   const { image, platform } = request;
-  await ensureImage(image, request.pull ?? run.link.options.pull, platform, ({ text }) => telling.show(text));
+  let pulled = false;
+  await ensureImage(image, request.pull ?? run.link.options.pull, platform, ({ text }) => {
+    if (!pulled) telling.say(`link ${run.link.id}: pulling ${image}, whoever is connected waits`);
+    pulled = true;
+    telling.show(text);
+  });
+  if (pulled) telling.say(`link ${run.link.id}: pulled ${image}`);
   telling.show(`starting ${image}`);
   const { container, warning } = await startContainer(run.name, run.link.id, request);
   if (warning !== undefined) telling.say(warning);

@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
+import { fails, installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
@@ -250,6 +250,38 @@ labSuite(
         (await host.run('ls /etc/systemd/system | grep -c wormhole-none', { check: false })).stdout,
         '0\n',
       );
+    });
+
+    test('a missing image is pulled at create, and at a trigger while the client is held', async () => {
+      const host = at();
+      await host.run(
+        `printf 'version: 0.1\\nstorage:\\n  filesystem:\\n    rootdirectory: /var/lib/registry\\nhttp:\\n  addr: 127.0.0.1:5000\\n' > /root/registry.yml
+        systemd-run --unit registry docker-registry serve /root/registry.yml`,
+      );
+      await host.waitFor(() => host.run('curl -sf 127.0.0.1:5000/v2/'), { what: 'the registry to answer' });
+      const image = '127.0.0.1:5000/tools';
+      const forget = `docker rmi -f wormhole/tools ${image}`;
+      await host.run(`docker tag wormhole/tools ${image} && docker push -q ${image} && docker rmi ${image}`);
+      await host.run('docker save wormhole/tools > /root/tools.tar');
+      await host.run(forget);
+
+      const recipe = `id pulled url :7012 idle 2s trigger ${SERVER.replace('7000', '7012').replace('wormhole/tools', image)}`;
+      const created = await wormhole(host, `create ${recipe}`);
+      assert.is(created.stdout, 'pulled tcp://127.0.0.1:7012\n');
+      assert.match(created.stderr, /^wormhole: pulling 127\.0\.0\.1:5000\/tools/m);
+      await host.run(`docker image inspect ${image}`);
+      assert.is((await host.run('echo | timeout 60 nc 127.0.0.1 7012')).stdout, '1\n');
+
+      await succeeds(host, 'delete pulled');
+      const again = await wormhole(host, `create ${recipe}`);
+      assert.is(again.stderr, '', 'nothing is pulled that is there');
+      await host.run(forget);
+      assert.is((await host.run('echo | timeout 60 nc 127.0.0.1 7012')).stdout, '1\n');
+      const journal = await host.journal('-b', '-o', 'cat', '-t', 'wormhole-pulled-run');
+      assert.match(journal, /link pulled: pulling 127\.0\.0\.1:5000\/tools, whoever is connected waits/);
+      assert.match(journal, /link pulled: pulled 127\.0\.0\.1:5000\/tools/);
+      await succeeds(host, 'delete pulled');
+      await host.run('docker load -q < /root/tools.tar');
     });
 
     test('the engine is down: the client is closed with a line that says so, and served when it is back', async () => {
