@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 
 /**
- * The last lines that a unit, or systemd about it, wrote to the journal in this boot, oldest first.
+ * The last lines that a unit, or systemd about it, wrote to the journal, oldest first.
  *
  * @param since only lines from then on, in ms since the epoch
  * @param count how many lines at the most
@@ -13,16 +13,9 @@ export async function lastLines(unit: string, since: number, count = 5): Promise
   // Unlike -u UNIT, this also finds what systemd's short-lived children say of the unit, such as why a socket cannot
   // be bound in another namespace: they are gone before the journal can tell whose they were.
   const about = [`UNIT=${unit}`, '_UID=0', '+', `_SYSTEMD_UNIT=${unit}`];
-  const args = [
-    '-b',
-    '-o',
-    'cat',
-    '-n',
-    String(count),
-    '--no-pager',
-    '-q',
-    `--since=@${Math.floor(since / 1000)}`,
-  ];
+  // Not -b: in a container, ProtectKernelTunables= makes a service see the id of the machine's boot, not its own.
+  const from = `--since=@${Math.floor(since / 1000)}`;
+  const args = ['-o', 'cat', '-n', String(count), '--no-pager', '-q', from];
   try {
     await run('journalctl', ['--sync']);
     const { stdout } = await run('journalctl', [...args, ...about]);
