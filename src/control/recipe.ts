@@ -1,3 +1,5 @@
+import { parseRunArguments } from '../docker/run-arguments.js';
+import { RunArgumentError } from '../docker/run-request.js';
 import { RecipeError } from '../recipe/error.js';
 import { laterFeature } from '../recipe/later.js';
 import type { Link } from '../recipe/link.js';
@@ -12,5 +14,18 @@ export function readRecipe(words: string[]): Link {
   const recipe = parseRecipe(words);
   const later = laterFeature(recipe);
   if (later !== undefined) throw new RecipeError(`this version cannot create "${later}" yet`);
+  for (let link: Link | undefined = recipe; link; link = link.child?.link) checkRuns(link);
   return recipe;
+}
+
+function checkRuns({ head, tail }: Link): void {
+  for (const { place } of tail ? [head, tail] : [head]) {
+    if (place.kind !== 'run') continue;
+    try {
+      parseRunArguments(place.args);
+    } catch (error) {
+      if (error instanceof RunArgumentError) throw new RecipeError(error.message);
+      throw error;
+    }
+  }
 }

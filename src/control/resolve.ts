@@ -1,6 +1,5 @@
 import { networkInterfaces } from 'node:os';
 import { findContainer } from '../docker/engine.js';
-import { parseRunArguments } from '../docker/run-arguments.js';
 import { address, describePlace } from '../recipe/describe.js';
 import { type End, type Link, type Place, tailOf } from '../recipe/link.js';
 import { requireEngine } from './engine.js';
@@ -32,7 +31,6 @@ export async function resolveLink(link: Link): Promise<Link> {
 /** @param later whether a connection is to start the container, so that it need not run now */
 async function resolveEnd(end: End, later: boolean): Promise<End> {
   if (end.place.kind === 'run') {
-    parseRunArguments(end.place.args);
     await requireEngine();
     return end;
   }

@@ -95,8 +95,8 @@ labSuite(
       await host.run('docker create --name asleep wormhole/tools true');
       await fails(
         host,
-        'create url :1 tail docker-ns idle',
-        /container "idle" is not running: .*docker start idle/,
+        'create url :1 tail docker-ns asleep',
+        /container "asleep" is not running: .*docker start asleep/,
       );
       const prefix = await ambiguousPrefix(host);
       await fails(
