@@ -193,8 +193,8 @@ if [ ! -e "$destdir$etc/wormholed.conf" ]; then
 # Options of wormholed as systemd starts it: see man wormholed. They count from its next start on:
 # systemctl stop wormholed.service
 #
-# -K FILE     the key file; one that is not /etc/wormhole/key.secret needs drop-ins for wormholed-tcp.socket
-#             (ConditionPathExists=) and wormholed-key.path (PathChanged=) too
+# -K FILE     the key file, not below /home or /root; one that is not /etc/wormhole/key.secret needs drop-ins for
+#             wormholed-tcp.socket (ConditionPathExists=) and wormholed-key.path (PathChanged=) too
 # -I ADDRESS  this machine's own address for tunnels, where it cannot be found out
 # -E ADDRESS  the address that other machines reach this one by, where a router translates it
 # -C CIDR     where tunnels take their addresses from (default 100.65.0.0/14)

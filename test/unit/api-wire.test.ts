@@ -16,7 +16,7 @@ import { Failure } from '../../src/control/api/failure.ts';
 import { readKeys } from '../../src/control/api/key.ts';
 import type { Desk } from '../../src/control/api/serve.ts';
 import { createServers } from '../../src/control/api/servers.ts';
-import { clientTls } from '../../src/control/api/tls.ts';
+import { clientTls, provedKey } from '../../src/control/api/tls.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'wormhole-wire-'));
 const keyFile = join(directory, 'key');
@@ -290,6 +290,17 @@ test('a server that has a certificate but not the key is not trusted', async () 
   const address = { kind: 'tcp', host: '127.0.0.1', port: (liar.address() as AddressInfo).port } as const;
   await fails(createAt({ ...there(), address }, ['a']), /does not accept our key, or we not its/);
   assert.is(heard, '', 'it was told nothing');
+  // Not even when its certificate is one that we would trust.
+  const socket = connectTls({
+    ...clientTls(readKeys(keyFile)[0]),
+    port: address.port,
+    host: '127.0.0.1',
+    ca: cert,
+  });
+  await once(socket, 'secureConnect');
+  assert.ok(socket.authorized);
+  assert.not(provedKey(socket));
+  socket.destroy();
   liar.close();
 });
 

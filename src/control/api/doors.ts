@@ -45,7 +45,7 @@ export async function openPassed(
     else {
       closeSync(fd);
       log.warn(`${noKey}; TCP stays closed until then`);
-      if (name.endsWith('.socket')) await stopUnit(name);
+      if (name.endsWith('.socket')) await stopUnit(name, log);
     }
   }
 }
@@ -112,11 +112,12 @@ function listening(
   });
 }
 
-async function stopUnit(name: string): Promise<void> {
-  const systemd = await connectSystemd();
+async function stopUnit(name: string, log: Log): Promise<void> {
   try {
-    await systemd.stop(name);
-  } finally {
-    systemd.close();
+    const systemd = await connectSystemd();
+    await systemd.stop(name).finally(() => systemd.close());
+  } catch (error) {
+    // There is still the unix socket to be served.
+    log.warn(`${name} could not be stopped: ${(error as Error).message}`);
   }
 }

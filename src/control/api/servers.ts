@@ -2,7 +2,7 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { callerOf, callerText } from './caller.js';
+import { unmapped } from './caller.js';
 import { createCrowd } from './crowd.js';
 import { type Key, KeyUnusable } from './key.js';
 import type { Refusals } from './refusals.js';
@@ -107,7 +107,7 @@ function turnAway(error: NodeJS.ErrnoException, socket: Socket, refusals: Refusa
     }[error.code ?? ''] ?? '400 Bad Request';
   if (error.code !== 'ECONNRESET' && !socket.destroyed) {
     const reason = status.startsWith('408') ? 'took too long over its request' : 'speaks no HTTP';
-    refusals.note(callerText(callerOf(socket)), reason);
+    refusals.note(unmapped(socket.remoteAddress ?? 'a user of this machine'), reason);
     if (socket.writable) socket.write(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
   }
   socket.destroy();
