@@ -1,3 +1,5 @@
+import { parseRunArguments } from '../docker/run-arguments.js';
+import { containerName } from '../docker/runs.js';
 import { readUnitFile, unitFileNames } from '../systemd/unit-files.js';
 import { idOfUnit, socketUnit } from '../units/names.js';
 import { flatten, type NamedLink } from '../units/plan.js';
@@ -35,6 +37,12 @@ export function family(id: string, links: NamedLink[]): string[] {
 
 /** A container that a link starts, with the link. */
 export type LinkRun = Run & { link: NamedLink };
+
+/** The name of the container of a run. */
+export function containerOf({ name, place }: Run): string {
+  if (place.kind === 'container') return place.name;
+  return containerName(name, place.kind === 'run' ? parseRunArguments(place.args) : {});
+}
 
 /** The containers that links start. */
 export function runsIn(links: NamedLink[]): LinkRun[] {

@@ -15,7 +15,7 @@ import {
 } from '../units/names.js';
 import type { NamedLink } from '../units/plan.js';
 import { requireEngine } from './engine.js';
-import { type LinkRun, readLinks, runsIn } from './links.js';
+import { containerOf, type LinkRun, readLinks, runsIn } from './links.js';
 import { withLock } from './lock.js';
 import { isCurrent, renewNamespace } from './netns.js';
 import { unfinishedIds } from './unfinished.js';
@@ -66,9 +66,8 @@ async function engineRuns(): Promise<boolean> {
   }
 }
 
-async function runs({ place, name }: LinkRun): Promise<boolean> {
-  const container = place.kind === 'container' ? place.name : containerName(name);
-  return (await containerState(container))?.running === true;
+async function runs(run: LinkRun): Promise<boolean> {
+  return (await containerState(containerOf(run)))?.running === true;
 }
 
 /** Says whether a container should run that nothing starts any more: it went just when somebody came, or with the engine. */
@@ -81,7 +80,7 @@ function isMissed({ name, link }: LinkRun, unit: string, forwarder: string): boo
 async function revive(run: LinkRun, connected: boolean, systemd: Systemd, say: Say): Promise<void> {
   if (run.place.kind !== 'run' || !connected) return layDown(run, systemd, say, 'it has ended');
   say(
-    `link ${run.link.id}: ${describePlace(run.place)} has ended while somebody is connected: it is started again.`,
+    `link ${run.link.id}: container ${containerOf(run)} has ended while somebody is connected: it is started again.`,
   );
   try {
     await systemd.reload(run.unit);
@@ -100,7 +99,7 @@ function settledLinks(): NamedLink[] {
 /** Has the units of a run be as they are while it sleeps, so that the next connection starts them from the beginning. */
 async function layDown(run: LinkRun, systemd: Systemd, say: Say, why: string): Promise<void> {
   say(
-    `link ${run.link.id}: ${describePlace(run.place)} sleeps: ${why}. The next connection starts it again.`,
+    `link ${run.link.id}: container ${containerOf(run)} sleeps: ${why}. The next connection starts it again.`,
   );
   // In the namespace of what is gone, the forwarder is of no use to anybody.
   await systemd.stop(serviceUnit(run.link.id));

@@ -1,5 +1,7 @@
 import { networkInterfaces } from 'node:os';
+import { containerState } from '../docker/container-state.js';
 import { findContainer } from '../docker/engine.js';
+import { parseRunArguments } from '../docker/run-arguments.js';
 import { address, describePlace } from '../recipe/describe.js';
 import { type End, type Link, type Place, tailOf } from '../recipe/link.js';
 import { requireEngine } from './engine.js';
@@ -32,6 +34,7 @@ export async function resolveLink(link: Link): Promise<Link> {
 async function resolveEnd(end: End, later: boolean): Promise<End> {
   if (end.place.kind === 'run') {
     await requireEngine();
+    await requireFreeName(parseRunArguments(end.place.args).name);
     return end;
   }
   if (end.place.kind !== 'container') {
@@ -42,6 +45,13 @@ async function resolveEnd(end: End, later: boolean): Promise<End> {
   const place: Place = { kind: 'container', name: (await findContainer(end.place.name)).name };
   if (!later) await findNamespace(place);
   return { ...end, place };
+}
+
+async function requireFreeName(name: string | undefined): Promise<void> {
+  if (name === undefined || (await containerState(name)) === undefined) return;
+  throw new Unresolvable(
+    `--name "${name}": there is a container of that name; take another, or docker rm ${name}`,
+  );
 }
 
 /** systemd would bind a foreign address too (FreeBind=), and nobody would ever come. */

@@ -8,12 +8,11 @@ import { ensureImage } from '../docker/image.js';
 import { waitUntilReady, whyBroken } from '../docker/ready.js';
 import { parseRunArguments } from '../docker/run-arguments.js';
 import { startContainer, stopContainer } from '../docker/run-container.js';
-import { containerName } from '../docker/runs.js';
 import { startExisting, stopExisting } from '../docker/user-container.js';
 import { connectSystemd } from '../systemd/systemd.js';
 import { givenUpFile, netnsInstance } from '../units/names.js';
 import { requireEngine } from './engine.js';
-import { type LinkRun, readLinks, runsIn } from './links.js';
+import { containerOf, type LinkRun, readLinks, runsIn } from './links.js';
 import { isVoid, renewNamespace } from './netns.js';
 
 /** A container that ended so soon after its start never worked: starting it again at once would only repeat that. */
@@ -75,9 +74,9 @@ export async function stopRun(name: string): Promise<void> {
     if (error instanceof EngineDown) return;
     throw error;
   }
-  const { place } = findRun(name);
-  if (place.kind === 'container') await stopExisting(place.name);
-  else await stopContainer(name);
+  const run = findRun(name);
+  if (run.place.kind === 'container') await stopExisting(run.place.name);
+  else await stopContainer(name, containerOf(run));
 }
 
 function findRun(name: string): LinkRun {
@@ -92,7 +91,7 @@ async function startOwn(run: LinkRun, args: string, died: boolean, telling: Tell
       `its network namespace could not be made: see journalctl -u 'wormhole-netns@run:${run.name}'`,
     );
   }
-  if (died) await refuseShortLife(containerName(run.name));
+  if (died) await refuseShortLife(containerOf(run));
   const request = parseRunArguments(args);
   const { image, platform } = request;
   let pulled = false;

@@ -26,13 +26,13 @@ export interface Started {
  * @throws ForeignContainer, EngineDown, an Error about --env-file, or the engine's own error
  */
 export async function startContainer(name: string, link: string, request: RunRequest): Promise<Started> {
-  const container = containerName(name);
+  const container = containerName(name, request);
   const owner = { name, link, role: 'container' } as const;
   const holder = await inspectOwn(holderName(name), { ...owner, role: 'netns' });
   if (!holder?.State.Running) throw new Error(`container "${holderName(name)}" does not run`);
   const found = await inspectOwn(container, owner);
   const stale = found !== undefined && found.HostConfig.NetworkMode !== `container:${holder.Id}`;
-  if (stale) await setAside(found, owner);
+  if (stale) await setAside(found, container, owner);
   const replaced = await inspectOwn(replacedName(name), owner);
   const id = found && !stale ? found.Id : await make(owner, request, holder.Id, replaced?.Id);
   if (replaced !== undefined) await removeContainer(replaced.Id, { volumes: false });
@@ -50,12 +50,17 @@ export async function startContainer(name: string, link: string, request: RunReq
 /**
  * Stops the container of a run, if there is one and it runs.
  *
+ * @param container its name
  * @param seconds until SIGKILL, 10 by default
  * @throws ForeignContainer, EngineDown, or the engine's own error
  */
-export async function stopContainer(name: string, seconds = STOP_SECONDS): Promise<void> {
-  const found = await inspectOwn(containerName(name), { name, role: 'container' });
-  if (found !== undefined) await stop(found.Id, containerName(name), seconds);
+export async function stopContainer(
+  name: string,
+  container = containerName(name),
+  seconds = STOP_SECONDS,
+): Promise<void> {
+  const found = await inspectOwn(container, { name, role: 'container' });
+  if (found !== undefined) await stop(found.Id, container, seconds);
 }
 
 async function make(
@@ -76,11 +81,11 @@ async function make(
       ...(replaced !== undefined && { VolumesFrom: [replaced] }),
     },
   };
-  return createOwn(containerName(owner.name), owner, options, platform);
+  return createOwn(containerName(owner.name, request), owner, options, platform);
 }
 
-async function setAside(found: ContainerInspectInfo, owner: Owner): Promise<void> {
-  await stop(found.Id, containerName(owner.name), STOP_SECONDS);
+async function setAside(found: ContainerInspectInfo, container: string, owner: Owner): Promise<void> {
+  await stop(found.Id, container, STOP_SECONDS);
   // One that is still there was replaced by this one, which has its volumes.
   const older = await inspectOwn(replacedName(owner.name), owner);
   if (older !== undefined) await removeContainer(older.Id, { volumes: false });

@@ -13,9 +13,9 @@ export const roleLabel = 'wormhole.role';
 /** What names of a run's containers end in, its container's own apart. */
 export const runSuffixes = ['-netns', '-replaced'];
 
-/** The name of a run's container. */
-export function containerName(name: string): string {
-  return `wormhole-${name}`;
+/** The name of a run's container: what --name said, if it was said. */
+export function containerName(name: string, { name: said }: { name?: string } = {}): string {
+  return said ?? `wormhole-${name}`;
 }
 
 /** The name of a run's holder, whose network namespace the container joins. */

@@ -19,7 +19,7 @@ export function endUrl(end: End): string {
   return `${end.protocol}://${netns}${address(end)}`;
 }
 
-/** A place for people: `this host`, `netns blue`, `container mysql`, `a container run from nginx:1.25`. */
+/** A place for people: `this host`, `netns blue`, `container mysql`, `the container of link 80`. */
 export function describePlace(place: Place): string {
   switch (place.kind) {
     case 'host':
@@ -29,6 +29,7 @@ export function describePlace(place: Place): string {
     case 'container':
       return `container ${place.name}`;
     case 'run':
-      return `a container run from ${place.args}`;
+      // What docker-run is given may hold secrets, and this ends up in journals.
+      return place.name === undefined ? 'a container of its own' : `the container of link ${place.name}`;
   }
 }

@@ -109,7 +109,7 @@ export function renderLink(named: NamedLink, where: Installation, templates: Tem
         ...common,
         name: run.name,
         own: place.kind === 'run',
-        description: `Wormhole ${id}: ${describePlace(place)}`,
+        description: `Wormhole ${id}: ${place.kind === 'run' ? 'its container' : describePlace(place)}`,
         netnsUnit: netnsUnit(place),
         sockets: present([run.end === 'head' ? socketUnit(id) : asksForChild ? undefined : childSocket]),
         idle: link.idle,

@@ -23,7 +23,10 @@ labSuite(
       assert.equal(await identity(host, 'a'), first, 'a second start does nothing');
 
       await host.container('wormhole-a').run('echo kept > /data/file; echo kept > /root-file');
-      await done(host, `await stopContainer('a', 1); await stopContainer('a', 1)`);
+      await done(
+        host,
+        `await stopContainer('a', 'wormhole-a', 1); await stopContainer('a', 'wormhole-a', 1)`,
+      );
       assert.is(await running(host), 'wormhole-a-netns');
       await done(host, `await stopHolder('a'); await stopHolder('a')`);
       assert.is(await running(host), '');

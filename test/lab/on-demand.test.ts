@@ -347,6 +347,26 @@ labSuite(
       );
     });
 
+    test('--name names the container, which is found, stopped and removed by that name', async () => {
+      const host = at();
+      const recipe = `url :7013 idle 2s trigger ${SERVER.replace('7000', '7013').replace('"wormhole', '"--name web wormhole')}`;
+      await succeeds(host, `create id named ${recipe}`);
+      assert.is((await host.run('echo | timeout 30 nc 127.0.0.1 7013')).stdout, '1\n');
+      assert.match(await running(host), /^web$/m);
+      await fails(
+        host,
+        `create id other ${recipe.replace('7013', '7014')}`,
+        /--name "web": there is a container of that name/,
+      );
+      await host.waitFor(async () => !(await running(host)).includes('web'), {
+        timeout: 30,
+        what: 'web to be stopped',
+      });
+      assert.is((await host.run('echo | timeout 30 nc 127.0.0.1 7013')).stdout, '2\n');
+      await succeeds(host, 'delete named');
+      assert.is((await host.run('docker ps -aq --filter name=web')).stdout, '');
+    });
+
     test('docker-run without trigger runs from create on, and is there after a reboot', async () => {
       const host = at();
       await succeeds(host, `create id always url :7011 tail ${SERVER.replace('7000', '7011')}`);

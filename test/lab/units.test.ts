@@ -13,6 +13,7 @@ labSuite(
       );
       await host.run('ip netns add "per cent%i"');
       for (const recipe of [
+        'idle 1m url :7000 trigger docker-run wormhole/tools child url :7001 trigger docker-ns one',
         'url :3306 docker-ns tail docker-ns one',
         'url :3306 docker-ns one tail docker-ns two.x-y',
         "url '[::]:80' chain url '[::1]:81' tail url ':82'",

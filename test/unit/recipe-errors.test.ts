@@ -86,7 +86,7 @@ const errors: Record<string, string> = {
   'docker-ns app url blue@':
     'word 3, "url": the end already lives in container app; an end lives in one place',
   'docker-run nginx docker-ns app':
-    'word 3, "docker-ns": the end already lives in a container run from nginx; an end lives in one place',
+    'word 3, "docker-ns": the end already lives in a container of its own; an end lives in one place',
   'url :80 tail docker-ns a tail': 'word 6, "tail": the tail already began with "tail", word 3',
   'url :80 trigger docker-ns a tail': 'word 6, "tail": the tail already began with "trigger", word 3',
   'url :80 tail trigger': 'word 4, "trigger": the tail already began with "tail", word 3',

@@ -60,7 +60,8 @@ test('a place for people', () => {
     [{ kind: 'host' }, 'this host'],
     [{ kind: 'netns', name: 'blue' }, 'netns blue'],
     [{ kind: 'container', name: 'mysql' }, 'container mysql'],
-    [{ kind: 'run', args: '-e A=b nginx' }, 'a container run from -e A=b nginx'],
+    [{ kind: 'run', args: '-e A=b nginx' }, 'a container of its own'],
+    [{ kind: 'run', args: '-e A=b nginx', name: '80' }, 'the container of link 80'],
   ];
   for (const [place, text] of places) assert.is(describePlace(place), text);
 });
@@ -115,13 +116,10 @@ test('the tail of a link is its own or the head of its child', () => {
 test('the first word that this version cannot create', () => {
   const words: Record<string, string | undefined> = {
     'url :80 docker-ns a tail url blue@ id x': undefined,
+    'url :80 docker-run nginx trigger docker-run b child url :81 trigger docker-ns c': undefined,
+    'url :80 chain url :81 tail docker-run nginx': undefined,
     'url udp://:53 trigger docker-ns a': 'udp',
-    'url :80 docker-run nginx trigger': 'docker-run',
-    'url :80 trigger docker-run nginx': 'trigger',
-    'url :80 tail docker-run nginx child url :81 tail url :82': 'docker-run',
-    'url :80 tail url :81 child url :82 tail url :83': 'child',
-    'url :80 chain url :81 tail url :82': undefined,
-    'url :80 chain url :81 tail docker-run nginx': 'docker-run',
+    'url :80 trigger docker-run nginx child url udp://:53 tail docker-ns a': 'udp',
     'url :80 chain url :81 remote m tail': 'remote',
     'url :80 remote m trigger docker-ns a': 'remote',
     'url :80 tunnel m tail docker-ns a': 'tunnel',

@@ -1,0 +1,160 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Link } from '../../src/recipe/link.ts';
+import { parseRecipe } from '../../src/recipe/parse.ts';
+import { type CreateOptions, DEFAULT_OPTIONS, flatten } from '../../src/units/plan.ts';
+import { readLink, UnreadableLink } from '../../src/units/read.ts';
+import { compileTemplates, renderLink, type UnitFile } from '../../src/units/render.ts';
+
+const template = (name: string) =>
+  readFileSync(new URL(`../../templates/${name}.hbs`, import.meta.url), 'utf8');
+const templates = compileTemplates({
+  socket: template('link.socket'),
+  service: template('link.service'),
+  run: template('link-run.service'),
+});
+const where = { node: '/lib/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
+
+const render = (link: Link, options: CreateOptions = DEFAULT_OPTIONS): UnitFile[] =>
+  flatten(link, options).flatMap((part) => renderLink(part, where, templates));
+
+const units = (...words: string[]): Record<string, string> =>
+  Object.fromEntries(render(parseRecipe(words)).map(({ name, text }) => [name, text]));
+
+/** The values of a setting, in the order of the file. */
+const settings = (text: string | undefined, name: string): string[] =>
+  [...(text ?? '').matchAll(new RegExp(`^${name}=(.*)$`, 'gm'))].map(([, value]) => value as string);
+
+const names = fc
+  .stringMatching(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,12}$/)
+  .filter((name) => !/^(url|tail|id|idle)$/.test(name));
+const odd = fc.string({ unit: fc.constantFrom(...`'"\\$\`% ;#=[]ab@-`), minLength: 1, maxLength: 12 });
+
+const test = suite('unit files');
+
+test('the link that is read back from them is the one that was written', () => {
+  const recipes = fc.tuple(
+    names,
+    names,
+    odd,
+    odd,
+    fc.integer({ min: 1, max: 9999 }),
+    fc.constantFrom('never', 'always'),
+  );
+  fc.assert(
+    fc.property(recipes, ([one, two, netns, word, port, pull]) => {
+      fc.pre(!/^-|^\.+$/.test(netns));
+      const end = (at: number, name: string) => ['url', `:${at}`, 'docker-ns', `/${name}`];
+      const run = ['trigger', 'docker-run', `${JSON.stringify(word)} x`];
+      for (const words of [
+        ['id', 'a', ...end(port, one), 'tail', ...end(port + 1, two)],
+        ['id', 'a', 'url', `${netns}@:1`, 'chain', 'id', 'b', 'url', '[::1]:2', 'tail', 'url', `${netns}@:3`],
+        ['id', 'a', 'idle', '90', 'url', ':1', ...run, 'child', 'id', 'b', 'url', ':2', ...run],
+      ]) {
+        const link = parseRecipe(words);
+        const options = { startTimeout: port, pull } as CreateOptions;
+        const [socket, ...others] = render(link, options);
+        assert.equal(readLink(socket?.text ?? ''), { id: 'a', link, options });
+        for (const { name, text } of others) {
+          assert.is(readLink(text), name === 'wormhole-b.socket' ? 'child' : undefined, name);
+        }
+      }
+    }),
+  );
+});
+
+test('every line is a section, a setting, a comment or empty, whatever the recipe holds', () => {
+  fc.assert(
+    fc.property(odd, names, (text, name) => {
+      fc.pre(!/^-|^\.+$/.test(text));
+      const files = units(
+        'id',
+        'a',
+        'url',
+        `${text}@:1`,
+        'trigger',
+        'docker-run',
+        `-e X=${JSON.stringify(text)} ${name}`,
+      );
+      for (const line of Object.values(files).join('\n').split('\n')) {
+        assert.match(line, /^$|^#|^\[[A-Za-z-]+\]$|^[A-Za-z0-9]+=/);
+        assert.not.match(line, /\\$/, 'a backslash at the end would join it with the next line');
+      }
+    }),
+  );
+});
+
+test('a head in a container is bound to its namespace and stays out of the ordering of sockets', () => {
+  const { 'wormhole-a.socket': socket } = units(
+    'id',
+    'a',
+    'url',
+    ':1',
+    'docker-ns',
+    'x',
+    'tail',
+    'url',
+    ':2',
+  );
+  assert.equal(settings(socket, 'BindsTo'), ['wormhole-netns@x.service']);
+  assert.equal(settings(socket, 'NetworkNamespacePath'), ['/run/wormhole/netns/x']);
+  assert.equal(settings(socket, 'DefaultDependencies'), ['no']);
+  assert.equal(settings(socket, 'WantedBy'), ['multi-user.target']);
+});
+
+test('what limits starts stands where systemd reads it', () => {
+  const files = units('id', 'a', 'url', ':1', 'trigger', 'docker-run', 'x');
+  for (const name of ['wormhole-a.service', 'wormhole-a-run.service']) {
+    const unit = (files[name] ?? '').split('[Service]')[0];
+    assert.equal(settings(unit, 'StartLimitIntervalSec'), ['0'], name);
+  }
+});
+
+test('the order of a trigger: namespace, child socket, container, forwarder', () => {
+  const files = units(
+    ...'id a url :80 trigger docker-run web child id b url :81 trigger docker-run db'.split(' '),
+  );
+  assert.ok(settings(files['wormhole-b.socket'], 'After').includes('wormhole-netns@run:a.service'));
+  assert.ok(settings(files['wormhole-a-run.service'], 'After').includes('wormhole-b.socket'));
+  assert.ok(settings(files['wormhole-a.service'], 'After').includes('wormhole-a-run.service'));
+  assert.equal(settings(files['wormhole-b.socket'], 'PartOf'), ['wormhole-a-run.service']);
+  assert.not.ok(
+    files['wormhole-b.socket']?.includes('[Install]'),
+    'it is opened by the container, not at boot',
+  );
+});
+
+test('without idle nothing is stopped for want of connections, with it what a trigger started is', () => {
+  const recipe = 'url :80 trigger docker-run web';
+  const stays = units('id', 'a', ...recipe.split(' '))['wormhole-a-run.service'] ?? '';
+  const sleeps = units('id', 'a', 'idle', '30s', ...recipe.split(' '));
+  assert.not.match(stays, /StopWhenUnneeded|ExecStop=/);
+  assert.match(sleeps['wormhole-a-run.service'] ?? '', /^StopWhenUnneeded=yes$/m);
+  assert.match(sleeps['wormhole-a.service'] ?? '', /^ExecStart=.* --idle 30 /m);
+});
+
+test('what docker-run is given stands in the recipe and nowhere else', () => {
+  const files = units('id', 'a', 'url', ':1', 'trigger', 'docker-run', '-e PASSWORD=swordfish db');
+  for (const [name, text] of Object.entries(files)) {
+    const lines = text.split('\n').filter((line) => line.includes('swordfish'));
+    assert.ok(
+      lines.every((line) => line.startsWith('Recipe=')),
+      name,
+    );
+  }
+});
+
+test('a socket that somebody has edited beyond reading says why', () => {
+  const { 'wormhole-a.socket': socket = '' } = units('id', 'a', 'url', ':1', 'tail', 'url', ':2');
+  assert.throws(
+    () => readLink(socket.replace(/^Recipe=.*/m, 'Recipe=nonsense')),
+    (error: unknown) => error instanceof UnreadableLink && /cannot be read: .*nonsense/.test(error.message),
+  );
+  assert.throws(() => readLink(socket.replace(/^Id=.*/m, '')), /lacks Id= or Recipe=/);
+  assert.throws(() => readLink(socket.replace(/^Pull=.*/m, 'Pull=perhaps')), /Pull=perhaps/);
+  assert.is(readLink('[Socket]\nListenStream=1\n'), undefined);
+});
+
+test.run();
