@@ -1,5 +1,6 @@
 import { address, describePlace } from '../recipe/describe.js';
 import type { End, Link, Place } from '../recipe/link.js';
+import { RESERVED_ENDINGS } from '../recipe/names.js';
 import type { Links } from './links.js';
 
 /** A link that cannot be made beside those there are: its id or its head is taken. */
@@ -57,7 +58,7 @@ export async function completeLink(link: Link, existing: Links, choosePort: Choo
     const base = `${parent === undefined ? '' : `${parent}-`}${head.port}${place}`;
     for (let n = 1; ; n++) {
       const id = n === 1 ? base : `${base}-${n}`;
-      if (!ids.has(id)) return id;
+      if (!ids.has(id) && !RESERVED_ENDINGS.some((ending) => id.endsWith(ending))) return id;
     }
   }
 }

@@ -35,11 +35,13 @@ function shellWords(word: Word): string[] {
   }
 }
 
+/** What no id may end in: such a link's units would be mistaken for other ones. */
+export const RESERVED_ENDINGS = ['.socket', '.service', '-run', '-head'];
+
 /**
  * Reads the argument of `id`: at most 100 letters, digits, `_`, `.` and `-`, beginning with a letter or digit.
  *
- * Throws a RecipeError about `word` for anything else, for `sync`, and for an end in `.socket`, `.service` or
- * `-run`: the units of such links would be mistaken for other ones.
+ * Throws a RecipeError about `word` for anything else, for `sync`, and for an end in one of {@link RESERVED_ENDINGS}.
  */
 export function parseId(word: Word): string {
   const id = word.text;
@@ -50,7 +52,7 @@ export function parseId(word: Word): string {
     );
   }
   if (id === 'sync') throw wrongWord(word, 'this id is reserved');
-  const suffix = ['.socket', '.service', '-run'].find((reserved) => id.endsWith(reserved));
+  const suffix = RESERVED_ENDINGS.find((reserved) => id.endsWith(reserved));
   if (suffix !== undefined) throw wrongWord(word, `an id cannot end in ${quoted(suffix)}`);
   return id;
 }

@@ -51,6 +51,11 @@ test('a taken one gets a number', async () => {
   assert.match(await complete('url :80 tail url :8080', links), /^id 80-3 /);
 });
 
+test('an id is never what a unit of another link is called', async () => {
+  assert.match(await complete('url :80 docker-ns run tail docker-ns db'), /^id 80-run-2 /);
+  assert.match(await complete('url :80 docker-ns head tail docker-ns db'), /^id 80-head-2 /);
+});
+
 test('a child begins with its parent, and is named after its own head', async () => {
   assert.is(
     await complete('url :9000 chain url :9001 tail url :9002'),

@@ -47,7 +47,7 @@ const hosts = fc.constantFrom(
 const ports = fc.integer({ min: 1, max: 65535 });
 const ids = fc
   .stringMatching(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/)
-  .filter((id) => notKeyword(id) && !/(\.socket|\.service|-run|^sync)$/.test(id));
+  .filter((id) => notKeyword(id) && !/(\.socket|\.service|-run|-head|^sync)$/.test(id));
 const peers = fc.oneof(
   hosts,
   fc
