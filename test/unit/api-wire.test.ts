@@ -423,6 +423,18 @@ test('while it works, the daemon says so', async () => {
   assert.equal(signs, [102]);
 });
 
+test('a client waits for work that takes long, and not for a daemon that says nothing', async () => {
+  gate = sleep(13_500);
+  const mute = createServer((socket) => socket.on('error', () => {})).listen(join(directory, 'mute'));
+  await once(mute, 'listening');
+  const address = { kind: 'unix', path: join(directory, 'mute') } as const;
+  await Promise.all([
+    createAt(there(), ['a']),
+    fails(createAt({ ...local, address }, ['a']), /mute has said nothing for 12 s: is it still there\?$/),
+  ]);
+  mute.close();
+});
+
 test('work is brought to its end when the caller goes away', async () => {
   let open = () => {};
   gate = new Promise<void>((resolve) => {
