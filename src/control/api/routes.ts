@@ -92,9 +92,12 @@ function deleteRoute(id: string, carryOut: CarryOut): Route {
   };
 }
 
-/** A recipe as one could type it, cut when it is very long. */
+/** A recipe as one could type it, cut when it is very long, and without what docker-run is given: it may be secret. */
 function tell(recipe: string[]): string {
-  const words = recipe.map((word) => (/^[\w@%+=:,./[\]-]+$/.test(word) ? word : quoted(word)));
+  const words = recipe.map((word, at) => {
+    if (recipe[at - 1] === 'docker-run') return '…';
+    return /^[\w@%+=:,./[\]-]+$/.test(word) ? word : quoted(word);
+  });
   const text = words.join(' ');
   return text.length > MAX_TOLD ? `${text.slice(0, MAX_TOLD)}…` : text;
 }
