@@ -1,0 +1,103 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite, type Test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Machine } from '../../src/control/api/connect.ts';
+import { Failure } from '../../src/control/api/failure.ts';
+import { readKeys } from '../../src/control/api/key.ts';
+import type { Desk } from '../../src/control/api/serve.ts';
+import { createServers } from '../../src/control/api/servers.ts';
+
+/** Where the files of the tests are; they go with the suite. */
+export const directory = mkdtempSync(join(tmpdir(), 'wormhole-api-'));
+
+/** The daemon's key file, and its unix socket. */
+export const keyFile = join(directory, 'key');
+export const socketPath = join(directory, 'socket');
+
+/** The key of the daemon, and another one. */
+export const [KEY, OTHER] = ['the key that both have', 'the key of somebody else'];
+
+/** What the daemon has written to the journal, and whom it has refused. */
+export const journal: string[] = [];
+export const refused: string[] = [];
+
+/** A daemon in this process: its port; what its creates wait for, and how many of them have ended. */
+export const daemon = { port: 0, gate: Promise.resolve() as Promise<unknown>, ended: 0 };
+
+/** What the daemon is at. Its work is made up: no link is made. */
+export const desk: Desk = {
+  working: 0,
+  rest() {},
+  log: { info: (line) => journal.push(line), warn: (line) => journal.push(line) },
+  carryOut: {
+    async create({ recipe }, caller) {
+      await daemon.gate;
+      daemon.ended++;
+      if (recipe[0] === 'fail') throw new Failure('taken', 'it is taken');
+      return { id: recipe.join('-').replace(/\s/g, '_'), url: JSON.stringify(caller) };
+    },
+    plan: async ({ recipe }) => ({ files: [{ name: recipe.join('-'), text: 'text' }] }),
+    remove: async (id) => {
+      if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);
+    },
+    list: async () => ({ links: [], unreadable: [{ id: 'a', reason: 'b' }] }),
+  },
+};
+
+/** The daemon's servers. */
+export const servers = createServers(desk, () => readKeys(keyFile), {
+  note: (address, reason) => refused.push(`${address} ${reason}`),
+  flush() {},
+});
+
+/** The daemon over TCP, asked with that key. */
+export function there(key = KEY): Machine {
+  return { address: { kind: 'tcp', host: '127.0.0.1', port: daemon.port }, keyFile: keyFileOf(key) };
+}
+
+/** The daemon over its unix socket. */
+export const local: Machine = { address: { kind: 'unix', path: socketPath }, keyFile: '/nowhere' };
+
+/** A key file of those lines. */
+export function keyFileOf(...keys: string[]): string {
+  const file = join(directory, `key-${keys.join('-').replaceAll(' ', '')}`);
+  writeFileSync(file, `${keys.join('\n')}\n`, { mode: 0o600 });
+  return file;
+}
+
+/** Awaits work that has to fail with that message, and returns the error. */
+export async function fails(work: Promise<unknown>, expected: RegExp): Promise<Error> {
+  const outcome = await work.then(
+    () => new Error('it did not fail'),
+    (error: Error) => error,
+  );
+  assert.match(outcome.message, expected);
+  return outcome;
+}
+
+/** A suite beside a running daemon, which before each test has its key and nothing in its journal. */
+export function apiSuite(name: string): Test {
+  const test = suite(name);
+  test.before(async () => {
+    writeFileSync(keyFile, `${KEY}\n`, { mode: 0o600 });
+    const tcp = servers.make('tcp').listen(0, '127.0.0.1');
+    await once(tcp, 'listening');
+    daemon.port = (tcp.address() as AddressInfo).port;
+    await once(servers.make('unix').listen(socketPath), 'listening');
+  });
+  test.before.each(() => {
+    writeFileSync(keyFile, `${KEY}\n`);
+    journal.length = 0;
+    refused.length = 0;
+    daemon.gate = Promise.resolve();
+  });
+  test.after(() => {
+    rmSync(directory, { recursive: true });
+    servers.close();
+  });
+  return test;
+}
