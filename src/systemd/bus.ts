@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import dbus from 'dbus-next';
+import pLimit from 'p-limit';
 
 const { Message } = dbus;
 
@@ -56,20 +57,12 @@ export async function connectBus(): Promise<Bus> {
   connection.on('end', () => broken(new Error('it closed the connection')));
   await Promise.race([new Promise((resolve) => bus.once('connect', resolve)), failure]);
 
-  let unanswered = 0;
-  const queue: (() => void)[] = [];
+  const limit = pLimit(MAX_UNANSWERED);
 
   return {
     async call(call) {
-      if (unanswered >= MAX_UNANSWERED) await new Promise<void>((resolve) => queue.push(resolve));
-      unanswered++;
-      try {
-        const reply = await Promise.race([bus.call(new Message(call)), failure]);
-        return reply?.body ?? [];
-      } finally {
-        unanswered--;
-        queue.shift()?.();
-      }
+      const reply = await limit(() => Promise.race([bus.call(new Message(call)), failure]));
+      return reply?.body ?? [];
     },
     onSignal(listener) {
       bus.on('message', (message) => {
