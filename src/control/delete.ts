@@ -1,6 +1,6 @@
 import { connectSystemd } from '../systemd/systemd.js';
 import { readUnitFile } from '../systemd/unit-files.js';
-import { serviceUnit } from '../units/names.js';
+import { isId, serviceUnit } from '../units/names.js';
 import { family, readLinks } from './links.js';
 import { withLock } from './lock.js';
 import { takeAway } from './take-away.js';
@@ -15,6 +15,7 @@ export class NotDeletable extends Error {}
  * @throws NotDeletable; JobError when systemd cannot stop a unit
  */
 export async function deleteLink(id: string): Promise<void> {
+  if (!isId(id)) throw new NotDeletable(`no link "${id}": see wormhole list`);
   const systemd = await connectSystemd();
   try {
     await withLock('links', async () => {

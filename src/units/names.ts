@@ -18,6 +18,11 @@ export function serviceUnit(id: string): string {
   return `wormhole-${id}.service`;
 }
 
+/** Says whether a text can be the id of a link: whether its units would be a link's, and files of their directory. */
+export function isId(text: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(text) && idOfUnit(serviceUnit(text)) === text;
+}
+
 /** The link's id in the name of its socket or service unit; undefined for every other unit, static ones included. */
 export function idOfUnit(name: string): string | undefined {
   const id = /^wormhole-([^@]+)\.(?:socket|service)$/.exec(name)?.[1];

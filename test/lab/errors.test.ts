@@ -129,6 +129,16 @@ labSuite(
       await leavesNothing(host);
     });
 
+    test('what is no link is not deleted, whatever it is called', async () => {
+      const host = at();
+      await host.run('mkdir -p /etc/systemd/system/wormhole-x && touch /etc/systemd/victim.service');
+      for (const id of ['sync', '80-run', 'netns@x', 'x/../../victim', '../x']) {
+        await fails(host, `delete '${id}'`, /no link "[^"]+": see wormhole list/);
+      }
+      await host.run('test -e /etc/systemd/victim.service && systemctl cat wormhole-sync.service >/dev/null');
+      await host.run('rmdir /etc/systemd/system/wormhole-x && rm /etc/systemd/victim.service');
+    });
+
     test('two names for one namespace are still one', async () => {
       const host = at();
       await host.run('docker run -d --network host --name shares wormhole/tools sleep infinity');
