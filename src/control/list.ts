@@ -65,7 +65,7 @@ async function describe(named: NamedLink, systemd: Systemd): Promise<ListedLink>
     tail: describeEnd(tail),
     recipe: recipeText(link),
   };
-  const absent = [link.head, tail].find(({ place }) => isVoid(netnsInstance(place) ?? ''));
+  const absent = [link.head, tail].find(({ place }) => isVoid(netnsInstance(place)));
   if (socket.active === 'failed')
     return { ...listed, state: 'failed', detail: `see journalctl -u ${socketUnit(id)}` };
   if (socket.active !== 'active') return { ...listed, state: openedBy ? 'sleeping' : 'stopped', detail: '' };

@@ -17,6 +17,7 @@ import type { NamedLink } from '../units/plan.js';
 import { requireEngine } from './engine.js';
 import { containerOf, type LinkRun, readLinks, runsIn } from './links.js';
 import { withLock } from './lock.js';
+import { findNamespace } from './namespace.js';
 import { isCurrent, renewNamespace } from './netns.js';
 import { unfinishedIds } from './unfinished.js';
 
@@ -31,8 +32,10 @@ export type Begin = (key: string, work: () => Promise<void>) => void;
  *
  * A namespace that is another one now is mounted anew, which moves the links along. A container that a link runs, and
  * that has ended by itself, is started again while somebody is connected, and else taken for asleep.
+ *
+ * @param tried notes of what is tried once only; the same set for all calls of one process
  */
-export async function mend(systemd: Systemd, say: Say, begin: Begin): Promise<void> {
+export async function mend(systemd: Systemd, tried: Set<string>, say: Say, begin: Begin): Promise<void> {
   const links = settledLinks();
   const engine = await engineRuns();
   for (const run of runsIn(links)) {
@@ -48,6 +51,7 @@ export async function mend(systemd: Systemd, say: Say, begin: Begin): Promise<vo
       begin(run.unit, () => systemd.start(run.unit));
     }
   }
+  for (const link of links) await reopen(link, tried, systemd, say, begin);
   const ends = links.flatMap(({ link }) => [link.head, tailOf(link)]);
   for (const instance of new Set(ends.map(({ place }) => netnsInstance(place)))) {
     // Without its engine, what a link runs is laid down as a whole.
@@ -115,13 +119,47 @@ async function differs(instance: string, systemd: Systemd): Promise<boolean> {
 async function renew(instance: string, links: NamedLink[], systemd: Systemd, say: Say): Promise<void> {
   const place = placeOfInstance(instance);
   const what = place.kind === 'run' ? `container ${containerName(place.name ?? '')}` : describePlace(place);
-  if (await renewNamespace(instance, systemd)) say(`${what} has changed: its links have moved along.`);
-  // systemd restarts the sockets with the namespace, except those that could not start the last time.
-  for (const { id, openedBy, link } of links) {
-    if (openedBy !== undefined || netnsInstance(link.head.place) !== instance) continue;
-    if ((await systemd.state(socketUnit(id))).active === 'active') continue;
-    await withLock('links', async () => {
-      if (readLinks().links.some((other) => other.id === id)) await systemd.start(socketUnit(id));
-    });
+  if (await renewNamespace(instance, systemd)) {
+    say(`${what} has changed: its links have moved along.`);
+    return;
   }
+  // It could not be mounted the last time, and took the sockets in it along.
+  for (const link of links) {
+    if (netnsInstance(link.link.head.place) === instance) await open(link, systemd, say);
+  }
+}
+
+/**
+ * Has a head listen that could not: the port was in use in the container that was there before. Tried once in each
+ * namespace, since what happens there is nothing that anybody is told of.
+ */
+async function reopen(
+  named: NamedLink,
+  tried: Set<string>,
+  systemd: Systemd,
+  say: Say,
+  begin: Begin,
+): Promise<void> {
+  const unit = socketUnit(named.id);
+  if ((await systemd.state(unit)).active !== 'failed') return;
+  const namespace = await findNamespace(named.link.head.place).catch(() => undefined);
+  const key = `${unit} ${namespace?.inode}`;
+  if (namespace === undefined || tried.has(key)) return;
+  tried.add(key);
+  begin(unit, () => open(named, systemd, say));
+}
+
+async function open({ id, openedBy }: NamedLink, systemd: Systemd, say: Say): Promise<void> {
+  if (openedBy !== undefined || (await systemd.state(socketUnit(id))).active === 'active') return;
+  await withLock('links', async () => {
+    if (!readLinks().links.some((other) => other.id === id)) return;
+    try {
+      await systemd.start(socketUnit(id));
+    } catch (error) {
+      if (!(error instanceof JobError)) throw error;
+      say(
+        `link ${id} cannot listen: see journalctl -u ${socketUnit(id)}. It is tried again when its container changes.`,
+      );
+    }
+  });
 }

@@ -88,9 +88,9 @@ async function unmount(instance: string): Promise<void> {
   rmSync(`${VOID_DIR}/${instance}`, { force: true });
 }
 
-/** Says whether an instance's place was absent when it was mounted. */
-export function isVoid(instance: string): boolean {
-  return existsSync(`${VOID_DIR}/${instance}`);
+/** Says whether an instance's place was absent when it was mounted; the host's own namespace, which has none, never is. */
+export function isVoid(instance: string | undefined): boolean {
+  return instance !== undefined && existsSync(`${VOID_DIR}/${instance}`);
 }
 
 /** Says whether what is mounted for an instance is still the truth. */

@@ -86,7 +86,7 @@ function findRun(name: string): LinkRun {
 }
 
 async function startOwn(run: LinkRun, args: string, died: boolean, telling: Telling): Promise<void> {
-  if (isVoid(netnsInstance(run.place) ?? '')) {
+  if (isVoid(netnsInstance(run.place))) {
     throw new Error(
       `its network namespace could not be made: see journalctl -u 'wormhole-netns@run:${run.name}'`,
     );

@@ -26,6 +26,7 @@ export async function followContainers(say: Say): Promise<void> {
   const failures: unknown[] = [];
   const busy = new Map<string, Promise<void>>();
   let wake: (() => void) | undefined;
+  const tried = new Set<string>();
   let dirty = true;
   const touch = () => {
     dirty = true;
@@ -47,7 +48,7 @@ export async function followContainers(say: Say): Promise<void> {
     while (dirty || busy.size > 0) {
       if (dirty) {
         dirty = false;
-        await mend(systemd, say, begin);
+        await mend(systemd, tried, say, begin);
       }
       if (!dirty) {
         await new Promise<void>((resolve) => {

@@ -74,6 +74,24 @@ labSuite(
       await answers(host);
     });
 
+    test('a head whose port the new container takes itself listens again in the next one', async () => {
+      const host = at();
+      await host.run(
+        'docker rm -f client && docker run -d --network none --name client wormhole/tools socat TCP-LISTEN:7000,fork,reuseaddr EXEC:cat',
+      );
+      await host.waitFor(
+        async () => /failed see journalctl -u wormhole-7000-client.socket/.test(await succeeds(host, 'list')),
+        {
+          timeout: 10,
+          what: 'the link to say that it failed',
+        },
+      );
+      await host.run('sleep 7; docker rm -f client; sleep 7');
+      await host.run(CLIENT);
+      await answers(host);
+      assert.not.match(await succeeds(host, 'list'), /waiting|failed/);
+    });
+
     test('a Docker that is stopped is not started by a link', async () => {
       const host = at();
       await host.run('systemctl stop docker; sleep 3; nc -N 127.0.0.1 7000 </dev/null', {
