@@ -1,4 +1,4 @@
-import { SingleBar } from 'cli-progress';
+import { Presets, SingleBar } from 'cli-progress';
 import type { Progress, ShowProgress } from '../control/create.js';
 
 /** Between two lines where there is no terminal to draw on, ms. */
@@ -10,7 +10,10 @@ export function showProgress(): ShowProgress {
 }
 
 function drawn(): ShowProgress {
-  const bar = new SingleBar({ format: '{bar} {text}', clearOnComplete: true, hideCursor: true, fps: 5 });
+  const bar = new SingleBar(
+    { format: '{bar} {text}', clearOnComplete: true, hideCursor: true, fps: 5 },
+    Presets.shades_classic,
+  );
   let active = false;
   return (progress) => {
     if (progress === 'done') {
@@ -18,11 +21,13 @@ function drawn(): ShowProgress {
       active = false;
       return;
     }
-    const { layers, text } = progress;
-    if (!active) bar.start(layers.total || 1, layers.done, { text });
+    const { layers, bytes, text } = progress;
+    // Of layers the engine has already, no bytes are told.
+    const { done, total } = bytes.total > 0 ? bytes : layers;
+    if (!active) bar.start(total || 1, done, { text });
     active = true;
-    bar.setTotal(layers.total || 1);
-    bar.update(layers.done, { text });
+    bar.setTotal(total || 1);
+    bar.update(done, { text });
   };
 }
 

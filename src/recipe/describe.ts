@@ -30,6 +30,8 @@ export function describePlace(place: Place): string {
       return `container ${place.name}`;
     case 'run':
       // What docker-run is given may hold secrets, and this ends up in journals.
-      return place.name === undefined ? 'a container of its own' : `the container of link ${place.name.replace(/-head$/, '')}`;
+      return place.name === undefined
+        ? 'a container of its own'
+        : `the container of link ${place.name.replace(/-head$/, '')}`;
   }
 }

@@ -281,6 +281,12 @@ labSuite(
       assert.match(journal, /link pulled: pulling 127\.0\.0\.1:5000\/tools, whoever is connected waits/);
       assert.match(journal, /link pulled: pulled 127\.0\.0\.1:5000\/tools/);
       await succeeds(host, 'delete pulled');
+
+      await host.run(forget);
+      await host.run(['tee', '/root/create.sh'], { input: `wormhole create ${recipe}\n` });
+      const drawn = await host.run('script -qec "stty cols 120; sh /root/create.sh" /dev/null');
+      assert.match(drawn.stdout, /[█░]+ pulling 127\.0\.0\.1:5000\/tools/, 'a bar on a terminal');
+      await succeeds(host, 'delete pulled');
       await host.run('docker load -q < /root/tools.tar');
     });
 
