@@ -119,6 +119,23 @@ labSuite(
       assert.is((await host.run('docker ps -aq')).stdout, '');
       assert.is((await host.run('docker volume ls -q')).stdout, '');
     });
+
+    test('without idle the containers stay until delete', async () => {
+      const host = at();
+      const recipe =
+        'url :80 trigger docker-run wormhole/wordpress child url :3306 trigger docker-run wormhole/mysql';
+      assert.is(await succeeds(host, `create ${recipe}`), '80 tcp://127.0.0.1:80');
+      assert.is(await running(host), '');
+      await page(host);
+      // What the forwarders do after a minute without a connection.
+      await host.run('systemctl stop wormhole-80.service wormhole-80-3306.service; sleep 3');
+      assert.match(await running(host), /^wormhole-80$/m);
+      assert.match(await running(host), /^wormhole-80-3306$/m);
+      await page(host);
+      await succeeds(host, 'delete 80');
+      await leavesNothing(host);
+      assert.is(await running(host), '');
+    });
   },
 );
 
