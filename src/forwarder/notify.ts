@@ -9,6 +9,7 @@ import {
   sendto,
   socket,
 } from './syscalls.js';
+import { parseUnixAddress } from './unix.js';
 
 /**
  * Sends one state to the service manager: "READY=1", "STATUS=3 open". It waits for room only if `wait` is true, so
@@ -22,20 +23,12 @@ export type Notify = (state: string, wait?: boolean) => void;
  */
 export function createNotify(path: string | undefined): Notify {
   if (path === undefined || path === '') return () => {};
-  const name = Buffer.from(path);
-  // struct sockaddr_un: two bytes of family, then at most 108 of path (unix(7)).
-  if (!/^[/@]/.test(path) || name.length > 107) {
-    throw new Error(`NOTIFY_SOCKET "${path}" is neither a path nor an abstract name`);
-  }
-  const address = Buffer.alloc(2 + name.length + (path.startsWith('/') ? 1 : 0));
-  address.writeUInt16LE(AF_UNIX, 0);
-  name.copy(address, 2);
-  if (path.startsWith('@')) address[2] = 0;
+  const { sockaddr, size } = parseUnixAddress('NOTIFY_SOCKET', path);
   const fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) throw new Error(`no socket to the service manager (${errorWords(errno())})`);
   return (state, wait = false) => {
     const bytes = Buffer.from(state);
-    sendto(fd, bytes, bytes.length, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT), address, address.length);
+    sendto(fd, bytes, bytes.length, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT), sockaddr, size);
   };
 }
 

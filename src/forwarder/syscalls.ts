@@ -54,15 +54,17 @@ export const getrlimit: Call = libc.func('int getrlimit(int resource, int64_t li
 export const inetPton: (family: number, text: string, to: number) => number = libc.func(
   'int inet_pton(int family, str text, int64_t to)',
 );
-/** sendto(2) from a Buffer: for the few messages to systemd, not for relayed bytes. */
+/** sendto(2) from a Buffer to a sockaddr at an address: for the few messages to systemd, not for relayed bytes. */
 export const sendto: (
   fd: number,
   bytes: Buffer,
   len: number,
   flags: number,
-  addr: Buffer,
+  addr: number,
   addrLen: number,
-) => number = libc.func('int sendto(int fd, void *bytes, int64_t len, int flags, void *addr, uint addrLen)');
+) => number = libc.func(
+  'int sendto(int fd, void *bytes, int64_t len, int flags, int64_t addr, uint addrLen)',
+);
 
 const fcntlCall = libc.func('int fcntl(int fd, int cmd, ...)');
 const ioctlCall = libc.func('int ioctl(int fd, ulong request, ...)');
