@@ -152,7 +152,9 @@ function block(flow: Flow, pipe: Pipe, read: number, written: number): void {
 function writeFailed(flow: Flow, failure: number): void {
   if (failure === E.EAGAIN || failure === E.EINTR) return;
   const { connection } = flow.to;
-  if (connection.connected || failure === E.ECONNRESET || failure === E.EPIPE) lost(flow.to);
+  // A target that resets has accepted before: it would have refused otherwise (tcp_reset() in the kernel).
+  if (!connection.connected && (failure === E.ECONNRESET || failure === E.EPIPE)) connected(connection);
+  if (connection.connected) lost(flow.to);
   else dialFailed(connection, failure);
 }
 
@@ -199,7 +201,7 @@ function lost(end: End): void {
   const { loop } = connection.relay;
   end.reset = true;
   if (!connection.connected) {
-    // The client, for a target that fails is dialled anew. It may have accepted and said nothing yet.
+    // The client, for a target that fails is dialled anew. That may have accepted and said nothing yet.
     closeWithReset(connection, connection.target);
     return;
   }
