@@ -18,7 +18,8 @@ export interface Address {
  * are little endian), port in network order at 2, the IPv4 address at 4 of 16 bytes, the IPv6 address at 8 of 28.
  */
 const SIZE_V4 = 16;
-const SIZE_V6 = 28;
+/** Size of the largest sockaddr of a TCP socket, bytes. */
+export const SIZE_V6 = 28;
 const room = pinned(SIZE_V6);
 const roomSize = pinned(4);
 
@@ -45,7 +46,7 @@ export function parseAddress(text: string): Address {
 
 /** Who is at the other end of `fd`: "127.0.0.1:51234", or undefined when it is not connected (any more). */
 export function peerOf(fd: number): string | undefined {
-  return ask(getpeername, fd) ? roomText() : undefined;
+  return ask(getpeername, fd) ? addressText(room.bytes) : undefined;
 }
 
 /** The local port of `fd`, or 0 when it has none. */
@@ -58,8 +59,8 @@ function ask(call: typeof getpeername, fd: number): boolean {
   return call(fd, room.address, roomSize.address) === 0;
 }
 
-function roomText(): string {
-  const bytes = room.bytes;
+/** "127.0.0.1:51234" or "[::1]:51234" for the bytes of a sockaddr_in or sockaddr_in6. */
+export function addressText(bytes: Buffer): string {
   const port = bytes.readUInt16BE(2);
   if (bytes.readUInt16LE(0) === AF_INET) return `${bytes.subarray(4, 8).join('.')}:${port}`;
   // An IPv4 client of a listener on [::] is ::ffff:a.b.c.d.

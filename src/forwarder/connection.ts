@@ -1,4 +1,5 @@
 import type { Address } from './address.js';
+import type { Guard } from './allow.js';
 import type { Log } from './log.js';
 import { closeLater, type Loop, type Watch } from './loop.js';
 import { discard, giveBack, type Pipe, type Pool } from './pipes.js';
@@ -14,6 +15,8 @@ export interface Relay {
   readonly to: Address;
   /** The target in words: "127.0.0.1:3306 in container mysql". */
   readonly target: string;
+  /** Lets clients in; undefined: everybody is served. */
+  readonly guard: Guard | undefined;
   /** How long the target may refuse before a client is sent away, ms. */
   readonly dialTimeout: number;
   /** Says whether whoever was to start the target has given up: then it need not be waited for. */
@@ -105,8 +108,13 @@ export function close(connection: Connection): void {
 
 /** Closes both sockets; whoever still listens at `end` sees a reset. */
 export function closeWithReset(connection: Connection, end: End): void {
-  if (end.fd >= 0) setsockopt(end.fd, SOL_SOCKET, SO_LINGER, lingerZero.address, 8);
+  if (end.fd >= 0) resetOnClose(end.fd);
   close(connection);
+}
+
+/** Makes close(2) of `fd` send a reset. */
+export function resetOnClose(fd: number): void {
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, lingerZero.address, 8);
 }
 
 /** Takes the pipe from a flow, and with it the bytes that nobody will get. */

@@ -1,3 +1,5 @@
+import { SIZE_V6 } from './address.js';
+import { isWelcome, turnAway } from './allow.js';
 import type { Relay } from './connection.js';
 import { add, park, type Watch, want } from './loop.js';
 import {
@@ -74,7 +76,8 @@ export interface Door {
 
 /** Accepts clients on `fds`, at most `maxOpen` at a time; the others wait in the kernel's backlog. */
 export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
-  const { loop, log } = relay;
+  const { loop, log, guard } = relay;
+  const [from, fromSize] = guard === undefined ? [0, 0] : [guard.room.address, guard.roomSize.address];
   let paused = false;
   const listeners = fds.map((fd): Watch => {
     // Accepted sockets inherit it.
@@ -108,8 +111,13 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
         );
         return;
       }
-      const client = accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (guard !== undefined) guard.roomSize.words[0] = SIZE_V6;
+      const client = accept4(fd, from, fromSize, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (client >= 0) {
+        if (guard !== undefined && !isWelcome(guard)) {
+          turnAway(guard, client, log);
+          continue;
+        }
         serve(relay, client);
         continue;
       }

@@ -51,6 +51,7 @@ function forward(options: Options, listeners: number[]): void {
     log,
     to: options.to,
     target: options.place === undefined ? options.to.text : `${options.to.text} in ${options.place}`,
+    guard: options.allow,
     dialTimeout: options.dialTimeout,
     hopeless: () => options.givenUp !== undefined && existsSync(options.givenUp),
     open: 0,

@@ -1,11 +1,14 @@
 import { parseArgs } from 'node:util';
 import { type Address, parseAddress } from './address.js';
+import { createGuard, type Guard } from './allow.js';
 
 /** What the command line says. */
 export interface Options {
   /** The link's id, for people. */
   readonly link: string;
   readonly to: Address;
+  /** Whose clients are served; default: everybody's. */
+  readonly allow: Guard | undefined;
   /** Where the target is, in words: "container mysql". */
   readonly place: string | undefined;
   /** Exit after so long without a connection, ms; 0 is never. Default 60 s. */
@@ -20,7 +23,7 @@ export interface Options {
 
 /** One line that tells how to call the program. */
 export const USAGE =
-  'usage: --link ID --to ADDRESS:PORT [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
+  'usage: --link ID --to ADDRESS:PORT [--allow ADDRESS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
 
 /** Reads the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -29,6 +32,7 @@ export function parseOptions(args: string[]): Options {
     options: {
       link: { type: 'string' },
       to: { type: 'string' },
+      allow: { type: 'string' },
       place: { type: 'string' },
       idle: { type: 'string', default: '60' },
       'dial-timeout': { type: 'string', default: '5' },
@@ -38,10 +42,11 @@ export function parseOptions(args: string[]): Options {
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
   if (values.to === undefined) throw new Error('--to is missing');
-  const maxOpen = values['max-open'];
+  const { allow, 'max-open': maxOpen } = values;
   return {
     link: values.link,
     to: parseAddress(values.to),
+    allow: allow === undefined ? undefined : createGuard(allow),
     place: values.place,
     idle: 1000 * number('--idle', values.idle),
     givenUp: values['given-up'],

@@ -1,10 +1,10 @@
-import koffi from 'koffi';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   closeAll,
   collect,
   connect,
+  deafTarget,
   freePort,
   launch,
   load,
@@ -103,22 +103,5 @@ test('no route to the target is told in its own words', async () => {
   await until(() => forwarder.log() !== '');
   assert.match(forwarder.log(), /\[100::1\]:80 (could not be reached|did not answer) for 0.2 s \(E[A-Z]+: /);
 });
-
-/** A listening socket that nobody accepts from and whose backlog is full, so that Linux drops further SYNs. */
-async function deafTarget(): Promise<{ port: number }> {
-  const libc = koffi.load(null);
-  const socket = libc.func('int socket(int, int, int)');
-  const listen = libc.func('int listen(int, int)');
-  const getsockname = libc.func('int getsockname(int, void *, void *)');
-  const [AF_INET, SOCK_STREAM_CLOEXEC] = [2, 1 | 0x80000];
-  const fd = socket(AF_INET, SOCK_STREAM_CLOEXEC, 0);
-  // Without bind(2) it listens on all addresses, at a port the kernel chooses.
-  listen(fd, 0);
-  const address = Buffer.alloc(16);
-  getsockname(fd, address, Buffer.from([16, 0, 0, 0]));
-  const port = address.readUInt16BE(2);
-  await connect(port);
-  return { port };
-}
 
 test.run();

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import koffi from 'koffi';
 
 /*
  * Runs the compiled forwarder as systemd would: with its listening socket as descriptor 3. Whatever is opened
@@ -136,6 +137,23 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** A listening socket that nobody accepts from and whose backlog is full, so that Linux drops further SYNs. */
+export async function deafTarget(): Promise<{ port: number }> {
+  const libc = koffi.load(null);
+  const socket = libc.func('int socket(int, int, int)');
+  const listen = libc.func('int listen(int, int)');
+  const getsockname = libc.func('int getsockname(int, void *, void *)');
+  const [AF_INET, SOCK_STREAM_CLOEXEC] = [2, 1 | 0x80000];
+  const fd = socket(AF_INET, SOCK_STREAM_CLOEXEC, 0);
+  // Without bind(2) it listens on all addresses, at a port the kernel chooses.
+  listen(fd, 0);
+  const address = Buffer.alloc(16);
+  getsockname(fd, address, Buffer.from([16, 0, 0, 0]));
+  const port = address.readUInt16BE(2);
+  await connect(port);
+  return { port };
+}
+
 /** Connects to 127.0.0.1 or `host`; the socket does not close by itself when the other side ends. */
 export async function connect(port: number, host = '127.0.0.1'): Promise<net.Socket> {
   const socket = keep(net.connect({ port, host, allowHalfOpen: true }));
@@ -171,6 +189,17 @@ export async function collect(socket: net.Socket): Promise<{ bytes: Buffer; how:
 export async function wasReset(socket: net.Socket, how: string): Promise<boolean> {
   if (how !== 'end') return how === 'ECONNRESET';
   return within(5000, new Promise((resolve) => socket.write('?', (error) => resolve(error != null))));
+}
+
+/** What a client hears that connects and says `say`: all of it, or "reset" if it was reset at any time. */
+export async function hear(
+  port: number,
+  options: { host?: string; localAddress?: string; say?: string } = {},
+): Promise<string> {
+  const socket = keep(net.connect({ host: '127.0.0.1', allowHalfOpen: true, ...options, port }));
+  if (options.say !== undefined) socket.write(options.say);
+  const { bytes, how } = await collect(socket);
+  return how === 'EPIPE' || (await wasReset(socket, how)) ? 'reset' : String(bytes);
 }
 
 /** The promise's value, or an Error if it takes longer than `ms`. */
