@@ -1,5 +1,6 @@
 import type { Address } from './address.js';
 import type { Guard } from './allow.js';
+import type { Guide } from './guide.js';
 import type { Log } from './log.js';
 import { closeLater, type Loop, type Watch } from './loop.js';
 import { discard, giveBack, type Pipe, type Pool } from './pipes.js';
@@ -11,12 +12,18 @@ export interface Relay {
   readonly loop: Loop;
   readonly pool: Pool;
   readonly log: Log;
-  /** The target. */
-  readonly to: Address;
+  /** The target; undefined while nobody knows its address. Changed by aim() only, with `target`. */
+  to: Address | undefined;
   /** The target in words: "127.0.0.1:3306 in container mysql". */
-  readonly target: string;
+  target: string;
+  /** Where the target is, in words. */
+  readonly place: string | undefined;
   /** Lets clients in; undefined: everybody is served. */
   readonly guard: Guard | undefined;
+  /** Where to ask for the target when it cannot be reached; undefined on a plain link. */
+  readonly guide: Guide | undefined;
+  /** The open connections, where somebody has to go through them; undefined on a plain link, which saves their keep. */
+  readonly connections: Set<Connection> | undefined;
   /** How long the target may refuse before a client is sent away, ms. */
   readonly dialTimeout: number;
   /** Says whether whoever was to start the target has given up: then it need not be waited for. */
@@ -77,6 +84,8 @@ export interface Connection {
   refusals: number;
   /** errno of the last of them. */
   failure: number;
+  /** When the last dial began, ms, on the clock of the loop. */
+  dialled: number;
   /** When dialling is given up, ms, on the clock of the loop. */
   deadline: number;
   /** While dialling, when to go on or give up; while a reset waits for the bytes before it, when to look again. */
@@ -103,6 +112,7 @@ export function close(connection: Connection): void {
   empty(relay, up);
   empty(relay, down);
   relay.open -= 1;
+  relay.connections?.delete(connection);
   relay.onClose();
 }
 

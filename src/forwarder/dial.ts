@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
-import { type Connection, close, closeWithReset } from './connection.js';
+import { type Connection, close, closeWithReset, type Relay } from './connection.js';
 import { add, closeLater } from './loop.js';
 import {
   connect,
@@ -27,6 +27,9 @@ import { start, stop } from './timers.js';
 const FIRST_PAUSE_MS = 50;
 const LAST_PAUSE_MS = 250;
 
+/** How long a guide's target may keep a dial waiting before the guide is asked for it, ms. */
+const DOUBT_MS = 1000;
+
 /** Errors that no waiting heals: policy, or a machine without this address family. */
 const HOPELESS = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT]);
 
@@ -42,7 +45,12 @@ const valueSize = pinned(4);
  */
 export function dial(connection: Connection): void {
   const { relay, target } = connection;
-  const { to, loop } = relay;
+  const { to, loop, guide } = relay;
+  connection.dialled = loop.now;
+  if (to === undefined) {
+    dialFailed(connection, E.EDESTADDRREQ);
+    return;
+  }
   const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) {
     dialFailed(connection, errno());
@@ -60,7 +68,14 @@ export function dial(connection: Connection): void {
     dialFailed(connection, E.ECONNREFUSED);
     return;
   }
-  start(loop.timers, connection.timer, connection.deadline);
+  const doubt = guide === undefined ? connection.deadline : loop.now + DOUBT_MS;
+  start(loop.timers, connection.timer, Math.min(connection.deadline, doubt));
+}
+
+/** Dials anew a connection that waits for an answer of the target: the target has moved. */
+export function redial(connection: Connection): void {
+  closeLater(connection.relay.loop, connection.target);
+  dial(connection);
 }
 
 /**
@@ -101,7 +116,8 @@ export function dialFailed(connection: Connection, failure: number): void {
     sendAway(connection, 'start', `${relay.target} could not be started: the journal says why`);
     return;
   }
-  if (HOPELESS.has(failure) || loop.now >= connection.deadline) {
+  relay.guide?.ask();
+  if (isHopeless(relay, failure) || loop.now >= connection.deadline) {
     giveUp(connection, failure);
     return;
   }
@@ -113,29 +129,38 @@ export function dialFailed(connection: Connection, failure: number): void {
 /** Called when the timer of a connection that is not known to be connected fires: time to dial again, or to give up. */
 export function dialTimer(connection: Connection): void {
   const { target, relay, deadline } = connection;
+  const { now, timers } = relay.loop;
   if (target.fd < 0) {
-    if (relay.loop.now < deadline) dial(connection);
+    if (now < deadline) dial(connection);
     else giveUp(connection, connection.failure);
   } else if (peerOf(target.fd) !== undefined) {
     // It accepted long ago, and nobody has said anything yet.
     connected(connection);
   } else {
-    giveUp(connection, E.ETIMEDOUT);
+    relay.guide?.ask();
+    // The guide may have refused the question: it takes one a second.
+    if (now < deadline) start(timers, connection.timer, Math.min(deadline, now + LAST_PAUSE_MS));
+    else giveUp(connection, E.ETIMEDOUT);
   }
 }
 
 function giveUp(connection: Connection, failure: number): void {
   const { relay } = connection;
-  const seconds = HOPELESS.has(failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
+  const seconds = isHopeless(relay, failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
   const story = `${whatFailed(relay.target, failure)}${seconds} (${errorWords(failure)})`;
   sendAway(connection, `dial ${failure}`, story);
 }
 
+/** Whether to dial again cannot help. A guide may know another address. */
+function isHopeless(relay: Relay, failure: number): boolean {
+  return relay.guide === undefined && HOPELESS.has(failure);
+}
+
 /**
  * Sends the client away with a reset: a plain end could be taken for an empty answer, and a program that is told of
- * an error tries again.
+ * an error tries again. `story` says why; clients of the same `kind` within 10 s are counted, and told in one line.
  */
-function sendAway(connection: Connection, kind: string, story: string): void {
+export function sendAway(connection: Connection, kind: string, story: string): void {
   const { relay, client } = connection;
   relay.log.failure(
     kind,
@@ -146,13 +171,15 @@ function sendAway(connection: Connection, kind: string, story: string): void {
 }
 
 function whatFailed(target: string, failure: number): string {
+  if (failure === E.EDESTADDRREQ) return `no address of ${target} was learnt`;
   if (failure === E.ECONNREFUSED) return `${target} refused`;
   if (failure === E.ETIMEDOUT) return `${target} did not answer`;
   if (failure === E.EMFILE || failure === E.ENFILE) return `no socket to ${target} could be made`;
   return `${target} could not be reached`;
 }
 
-function errorOf(fd: number): number {
+/** errno of what ended the connection of `fd`, 0 when none did or it was told already: SO_ERROR of socket(7). */
+export function errorOf(fd: number): number {
   valueSize.words[0] = 4;
   getsockopt(fd, SOL_SOCKET, SO_ERROR, value.address, valueSize.address);
   return value.words[0] as number;

@@ -7,8 +7,9 @@ import {
   type Flow,
   type Relay,
 } from './connection.js';
-import { connected, dialFailed } from './dial.js';
+import { connected, dialFailed, errorOf } from './dial.js';
 import { park, want } from './loop.js';
+import { noteLoss } from './loss.js';
 import { borrow, giveBack, type Pipe } from './pipes.js';
 import {
   E,
@@ -67,7 +68,7 @@ export function fill(flow: Flow, fin: boolean): void {
       const failure = read < 0 ? errno() : 0;
       giveBack(relay.pool, pipe);
       if (read === 0) ended(flow);
-      else if (failure !== E.EAGAIN && failure !== E.EINTR) readFailed(flow);
+      else if (failure !== E.EAGAIN && failure !== E.EINTR) readFailed(flow, failure);
       return;
     }
     relay.bytes += read;
@@ -114,7 +115,7 @@ export function hungUp(end: End, events: number): void {
   const { reads, writes, connection } = end;
   // EPOLLHUP says that both directions are shut. If it was not us who shut ours, it was a reset, and its error has
   // been consumed: splice(2) sends in pieces, and does not tell of an error behind the first.
-  if ((events & EPOLLERR) !== 0 || !writes.done) lost(end);
+  if ((events & EPOLLERR) !== 0 || !writes.done) lost(end, errorOf(end.fd));
   if (connection.closed) return;
   if (!reads.ended && !reads.done && !reads.starved && reads.held === 0) fill(reads, false);
   else park(connection.relay.loop, end);
@@ -154,7 +155,7 @@ function writeFailed(flow: Flow, failure: number): void {
   const { connection } = flow.to;
   // A target that resets has accepted before: it would have refused otherwise (tcp_reset() in the kernel).
   if (!connection.connected && (failure === E.ECONNRESET || failure === E.EPIPE)) connected(connection);
-  if (connection.connected) lost(flow.to);
+  if (connection.connected) lost(flow.to, failure);
   else dialFailed(connection, failure);
 }
 
@@ -186,19 +187,20 @@ function finish(flow: Flow): void {
 }
 
 /** A read met the error of a reset (or of a peer that vanished), after every byte before it. */
-function readFailed(flow: Flow): void {
+function readFailed(flow: Flow, failure: number): void {
   flow.ended = true;
   flow.done = true;
-  lost(flow.from);
+  lost(flow.from, failure);
 }
 
 /**
  * The peer of `end` is gone: what is on the way to it is lost, as it would be without a relay. What came from it is
  * delivered first, and then the reset is passed on.
  */
-function lost(end: End): void {
+function lost(end: End, failure: number): void {
   const { connection, reads, writes } = end;
   const { loop } = connection.relay;
+  if (!end.reset) noteLoss(end, failure);
   end.reset = true;
   if (!connection.connected) {
     // The client, for a target that fails is dialled anew. That may have accepted and said nothing yet.

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
 import type { Relay } from './connection.js';
 import { feedStarved } from './flow.js';
+import { aim, follow } from './follow.js';
+import { createGuide, readAnswer } from './guide.js';
 import { exitWhenIdle } from './idle.js';
 import { listen, listenFds } from './listen.js';
 import { createLog, write } from './log.js';
@@ -45,13 +47,20 @@ function forward(options: Options, listeners: number[]): void {
   const loop = createLoop();
   const log = createLog(options.link, loop.timers);
   const notify = createNotify(process.env.NOTIFY_SOCKET);
+  const { toFile } = options;
   const relay: Relay = {
     loop,
     pool: createPool(),
     log,
-    to: options.to,
-    target: options.place === undefined ? options.to.text : `${options.to.text} in ${options.place}`,
+    to: undefined,
+    target: '',
+    place: options.place,
     guard: options.allow,
+    guide:
+      toFile === undefined
+        ? undefined
+        : createGuide(loop, log, toFile, options.ask, (answer) => follow(relay, answer)),
+    connections: toFile === undefined ? undefined : new Set(),
     dialTimeout: options.dialTimeout,
     hopeless: () => options.givenUp !== undefined && existsSync(options.givenUp),
     open: 0,
@@ -68,6 +77,7 @@ function forward(options: Options, listeners: number[]): void {
       status.touch();
     },
   };
+  aim(relay, toFile === undefined ? options.to : readAnswer(toFile, log).to);
   const exit = (why: string): void => {
     log.flush();
     notify(`STOPPING=1\nSTATUS=${why}`, true);

@@ -1,12 +1,18 @@
 import { parseArgs } from 'node:util';
 import { type Address, parseAddress } from './address.js';
 import { createGuard, type Guard } from './allow.js';
+import { parseUnixAddress, type UnixAddress } from './unix.js';
 
 /** What the command line says. */
 export interface Options {
   /** The link's id, for people. */
   readonly link: string;
-  readonly to: Address;
+  /** The target, unless `toFile` says where it is. */
+  readonly to: Address | undefined;
+  /** A file with the address of a target on another machine, or the reason why there is none (see guide.ts). */
+  readonly toFile: string | undefined;
+  /** Whom to ask for that target when it cannot be reached. */
+  readonly ask: UnixAddress | undefined;
   /** Whose clients are served; default: everybody's. */
   readonly allow: Guard | undefined;
   /** Where the target is, in words: "container mysql". */
@@ -23,7 +29,7 @@ export interface Options {
 
 /** One line that tells how to call the program. */
 export const USAGE =
-  'usage: --link ID --to ADDRESS:PORT [--allow ADDRESS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
+  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
 
 /** Reads the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -32,6 +38,8 @@ export function parseOptions(args: string[]): Options {
     options: {
       link: { type: 'string' },
       to: { type: 'string' },
+      'to-file': { type: 'string' },
+      ask: { type: 'string' },
       allow: { type: 'string' },
       place: { type: 'string' },
       idle: { type: 'string', default: '60' },
@@ -41,11 +49,17 @@ export function parseOptions(args: string[]): Options {
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
-  if (values.to === undefined) throw new Error('--to is missing');
-  const { allow, 'max-open': maxOpen } = values;
+  const { to, 'to-file': toFile, ask, allow, 'max-open': maxOpen } = values;
+  if (to === undefined && toFile === undefined) throw new Error('--to is missing, and --to-file too');
+  if (to !== undefined && toFile !== undefined) {
+    throw new Error(`--to "${to}" and --to-file "${toFile}" exclude each other`);
+  }
+  if (ask !== undefined && toFile === undefined) throw new Error(`--ask "${ask}" needs --to-file`);
   return {
     link: values.link,
-    to: parseAddress(values.to),
+    to: to === undefined ? undefined : parseAddress(to),
+    toFile,
+    ask: ask === undefined ? undefined : parseUnixAddress('--ask', ask),
     allow: allow === undefined ? undefined : createGuard(allow),
     place: values.place,
     idle: 1000 * number('--idle', values.idle),

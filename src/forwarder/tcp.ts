@@ -10,6 +10,7 @@ export function serve(relay: Relay, client: number): void {
   const connection = createConnection(relay, client);
   relay.open += 1;
   relay.served += 1;
+  relay.connections?.add(connection);
   relay.onOpen();
   add(relay.loop, connection.client);
   dial(connection);
@@ -21,6 +22,7 @@ function createConnection(relay: Relay, fd: number): Connection {
     connected: false,
     refusals: 0,
     failure: 0,
+    dialled: relay.loop.now,
     deadline: relay.loop.now + relay.dialTimeout,
     wait: 0,
     closed: false,
