@@ -3,6 +3,7 @@ import type { Guard } from './allow.js';
 import type { Guide } from './guide.js';
 import type { Log } from './log.js';
 import { closeLater, type Loop, type Watch } from './loop.js';
+import { liftLimits } from './patience.js';
 import { discard, giveBack, type Pipe, type Pool } from './pipes.js';
 import { pinned, SO_LINGER, SOL_SOCKET, setsockopt } from './syscalls.js';
 import { stop, type Timer } from './timers.js';
@@ -22,6 +23,10 @@ export interface Relay {
   readonly guard: Guard | undefined;
   /** Where to ask for the target when it cannot be reached; undefined on a plain link. */
   readonly guide: Guide | undefined;
+  /** How long the target's machine may be silent, ms; undefined: as long as the kernel waits. */
+  readonly targetSilence: number | undefined;
+  /** How long the client's machine may be silent, ms; undefined: as long as the kernel waits. */
+  readonly clientSilence: number | undefined;
   /** The open connections, where somebody has to go through them; undefined on a plain link, which saves their keep. */
   readonly connections: Set<Connection> | undefined;
   /** How long the target may refuse before a client is sent away, ms. */
@@ -107,6 +112,7 @@ export function close(connection: Connection): void {
   up.done = true;
   down.done = true;
   stop(relay.loop.timers, connection.timer);
+  liftLimits(connection);
   closeLater(relay.loop, client);
   closeLater(relay.loop, target);
   empty(relay, up);

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
 import { type Connection, close, closeWithReset, type Relay } from './connection.js';
 import { add, closeLater } from './loop.js';
+import { limitSilence } from './patience.js';
 import {
   connect,
   E,
@@ -45,7 +46,7 @@ const valueSize = pinned(4);
  */
 export function dial(connection: Connection): void {
   const { relay, target } = connection;
-  const { to, loop, guide } = relay;
+  const { to, loop, guide, targetSilence } = relay;
   connection.dialled = loop.now;
   if (to === undefined) {
     dialFailed(connection, E.EDESTADDRREQ);
@@ -57,6 +58,7 @@ export function dial(connection: Connection): void {
     return;
   }
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, on.address, 4);
+  if (targetSilence !== undefined) limitSilence(fd, targetSilence);
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   target.fd = fd;
   add(loop, target);

@@ -2,6 +2,7 @@ import { SIZE_V6 } from './address.js';
 import { isWelcome, turnAway } from './allow.js';
 import type { Relay } from './connection.js';
 import { add, park, type Watch, want } from './loop.js';
+import { limitSilence } from './patience.js';
 import {
   AF_INET,
   AF_INET6,
@@ -76,13 +77,16 @@ export interface Door {
 
 /** Accepts clients on `fds`, at most `maxOpen` at a time; the others wait in the kernel's backlog. */
 export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
-  const { loop, log, guard } = relay;
+  const { loop, log, guard, clientSilence } = relay;
   const [from, fromSize] = guard === undefined ? [0, 0] : [guard.room.address, guard.roomSize.address];
   let paused = false;
+  // Who has connected before the options below were set has not inherited them: they are in front of the backlog.
+  const early = new Set(clientSilence === undefined ? [] : fds);
   const listeners = fds.map((fd): Watch => {
     // Accepted sockets inherit it.
     value.words[0] = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, value.address, 4);
+    if (clientSilence !== undefined) limitSilence(fd, clientSilence);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
     return { fd, wanted: EPOLLIN, mask: -1, changed: false, ready: () => accept(fd) };
   });
@@ -118,11 +122,15 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
           turnAway(guard, client, log);
           continue;
         }
+        if (clientSilence !== undefined && early.has(fd)) limitSilence(client, clientSilence);
         serve(relay, client);
         continue;
       }
       const failure = errno();
-      if (failure === E.EAGAIN) return;
+      if (failure === E.EAGAIN) {
+        early.delete(fd);
+        return;
+      }
       if (PASSING.has(failure)) continue;
       pause();
       start(loop.timers, again, loop.now + PAUSE_MS);

@@ -9,6 +9,7 @@ import { createLog, write } from './log.js';
 import { createLoop, run } from './loop.js';
 import { createNotify, watchdogInterval } from './notify.js';
 import { type Options, parseOptions, USAGE } from './options.js';
+import { sparePausedReaders } from './patience.js';
 import { createPool } from './pipes.js';
 import { keepStatus } from './status.js';
 import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
@@ -60,7 +61,9 @@ function forward(options: Options, listeners: number[]): void {
       toFile === undefined
         ? undefined
         : createGuide(loop, log, toFile, options.ask, (answer) => follow(relay, answer)),
-    connections: toFile === undefined ? undefined : new Set(),
+    targetSilence: toFile === undefined ? undefined : options.peerTimeout,
+    clientSilence: options.allow === undefined ? undefined : options.peerTimeout,
+    connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),
     dialTimeout: options.dialTimeout,
     hopeless: () => options.givenUp !== undefined && existsSync(options.givenUp),
     open: 0,
@@ -78,6 +81,7 @@ function forward(options: Options, listeners: number[]): void {
     },
   };
   aim(relay, toFile === undefined ? options.to : readAnswer(toFile, log).to);
+  sparePausedReaders(relay);
   const exit = (why: string): void => {
     log.flush();
     notify(`STOPPING=1\nSTATUS=${why}`, true);

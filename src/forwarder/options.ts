@@ -15,6 +15,11 @@ export interface Options {
   readonly ask: UnixAddress | undefined;
   /** Whose clients are served; default: everybody's. */
   readonly allow: Guard | undefined;
+  /**
+   * How long another machine may be silent, ms: that of the target with `toFile`, that of the clients with `allow`.
+   * Default: as long as the kernel waits.
+   */
+  readonly peerTimeout: number | undefined;
   /** Where the target is, in words: "container mysql". */
   readonly place: string | undefined;
   /** Exit after so long without a connection, ms; 0 is never. Default 60 s. */
@@ -29,7 +34,7 @@ export interface Options {
 
 /** One line that tells how to call the program. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
+  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
 
 /** Reads the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -41,6 +46,7 @@ export function parseOptions(args: string[]): Options {
       'to-file': { type: 'string' },
       ask: { type: 'string' },
       allow: { type: 'string' },
+      'peer-timeout': { type: 'string' },
       place: { type: 'string' },
       idle: { type: 'string', default: '60' },
       'dial-timeout': { type: 'string', default: '5' },
@@ -49,7 +55,7 @@ export function parseOptions(args: string[]): Options {
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
-  const { to, 'to-file': toFile, ask, allow, 'max-open': maxOpen } = values;
+  const { to, 'to-file': toFile, ask, allow, 'peer-timeout': peerTimeout, 'max-open': maxOpen } = values;
   if (to === undefined && toFile === undefined) throw new Error('--to is missing, and --to-file too');
   if (to !== undefined && toFile !== undefined) {
     throw new Error(`--to "${to}" and --to-file "${toFile}" exclude each other`);
@@ -61,6 +67,7 @@ export function parseOptions(args: string[]): Options {
     toFile,
     ask: ask === undefined ? undefined : parseUnixAddress('--ask', ask),
     allow: allow === undefined ? undefined : createGuard(allow),
+    peerTimeout: peerTimeout === undefined ? undefined : 1000 * seconds('--peer-timeout', peerTimeout),
     place: values.place,
     idle: 1000 * number('--idle', values.idle),
     givenUp: values['given-up'],
@@ -75,4 +82,12 @@ export function parseOptions(args: string[]): Options {
 function number(option: string, text: string): number {
   if (!/^\d+(\.\d+)?$/.test(text)) throw new Error(`${option} "${text}" is not a number`);
   return Number(text);
+}
+
+/** A number of seconds that the kernel takes as TCP_KEEPIDLE (at most 32767, tcp(7)) when it is divided by three. */
+function seconds(option: string, text: string): number {
+  const amount = number(option, text);
+  if (amount < 1 || amount > 86_400)
+    throw new Error(`${option} "${text}" is not between 1 and 86400 seconds`);
+  return amount;
 }

@@ -1,18 +1,107 @@
-import { getsockopt, IPPROTO_TCP, pinned, TCP_INFO } from './syscalls.js';
+import type { Connection, End, Relay } from './connection.js';
+import {
+  getsockopt,
+  IPPROTO_TCP,
+  pinned,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
+  setsockopt,
+  TCP_INFO,
+  TCP_KEEPCNT,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
+  TCP_USER_TIMEOUT,
+} from './syscalls.js';
+import { start, timer } from './timers.js';
 
-/** Where tcpi_bytes_received lies in struct tcp_info (linux/tcp.h), bytes. */
+/** Where the fields lie in struct tcp_info (linux/tcp.h), bytes; tcpi_snd_wnd is in it since Linux 5.4. */
+const RETRANSMITS = 2;
+const PROBES = 3;
+const UNACKED = 24;
 const BYTES_RECEIVED = 128;
-const INFO_BYTES = 136;
+const NOTSENT_BYTES = 144;
+const SND_WND = 228;
+const INFO_BYTES = 232;
+
+/** Looks into a shut window that go unanswered in a row before its owner is taken for gone: two may get lost. */
+const TRIES_IN_VAIN = 3;
 
 const info = pinned(INFO_BYTES);
 const infoSize = pinned(4);
+const value = pinned(4);
+
+/**
+ * Lets the kernel give up the connection of `fd` when its peer has been silent for `ms`: while bytes are on the way by
+ * TCP_USER_TIMEOUT, while nobody speaks by keepalive probes after a third of the time and then every sixth (tcp(7)).
+ * On a listening socket it holds for those that are accepted from then on.
+ */
+export function limitSilence(fd: number, ms: number): void {
+  const seconds = ms / 1000;
+  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, Math.max(1, Math.round(seconds / 3)));
+  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, Math.max(1, Math.round(seconds / 6)));
+  set(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
+  set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, ms);
+}
+
+/**
+ * Protects readers who pause. TCP_USER_TIMEOUT also ends a connection whose peer has shut its window for that long,
+ * although it answers every probe (tcp_probe_timer() in the kernel): a client that stops reading for a while would lose
+ * its session. So the limit is lifted from such a socket while its probes are answered. Looks four times in the
+ * shorter of the two limits; does nothing when there is none.
+ */
+export function sparePausedReaders(relay: Relay): void {
+  const { loop, connections, clientSilence, targetSilence } = relay;
+  const every =
+    Math.min(clientSilence ?? Number.POSITIVE_INFINITY, targetSilence ?? Number.POSITIVE_INFINITY) / 4;
+  if (every === Number.POSITIVE_INFINITY) return;
+  const spared = new WeakSet<End>();
+  const check = (end: End, limit: number | undefined): void => {
+    if (limit === undefined || end.fd < 0 || end.reset) return;
+    const pauses = hasShutWindow(end.fd);
+    if (pauses === spared.has(end)) return;
+    set(end.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, pauses ? 0 : limit);
+    if (pauses) spared.add(end);
+    else spared.delete(end);
+  };
+  const round = timer(() => {
+    for (const { client, target, connected } of connections ?? []) {
+      check(client, clientSilence);
+      if (connected) check(target, targetSilence);
+    }
+    start(loop.timers, round, loop.now + every);
+  });
+  start(loop.timers, round, loop.now + every);
+}
+
+/**
+ * Lifts the limits from both sockets before they are closed. A reader who pauses then would lose the rest of what was
+ * sent, and nobody looks after the socket any more; the kernel has its own limit for those (tcp_orphan_retries, tcp(7)).
+ */
+export function liftLimits({ relay, client, target }: Connection): void {
+  if (relay.clientSilence !== undefined) set(client.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
+  if (relay.targetSilence !== undefined) set(target.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
+}
 
 /** Bytes that have ever come from the peer of `fd`, whether they were read or not; 0 if nobody knows. */
 export function bytesReceived(fd: number): number {
   return look(fd) ? Number(info.bytes.readBigUInt64LE(BYTES_RECEIVED)) : 0;
 }
 
+/** Whether bytes wait for a peer that takes none, and answers. */
+function hasShutWindow(fd: number): boolean {
+  if (!look(fd) || info.bytes.readUInt32LE(NOTSENT_BYTES) + info.bytes.readUInt32LE(UNACKED) === 0)
+    return false;
+  const isShut = info.bytes.readUInt32LE(UNACKED) === 0 || info.bytes.readUInt32LE(SND_WND) === 0;
+  return isShut && info.bytes.readUInt8(PROBES) + info.bytes.readUInt8(RETRANSMITS) < TRIES_IN_VAIN;
+}
+
 function look(fd: number): boolean {
   infoSize.words[0] = INFO_BYTES;
   return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info.address, infoSize.address) === 0;
+}
+
+function set(fd: number, level: number, name: number, number: number): void {
+  value.words[0] = number;
+  setsockopt(fd, level, name, value.address, 4);
 }

@@ -316,6 +316,8 @@ test('options that miss or exclude each other are one line', async () => {
     [['--to', '127.0.0.1:1', '--ask', '/x'], /--ask "\/x" needs --to-file;/],
     [['--to-file', '/x', '--ask', 'y'], /--ask "y" is neither a path nor an abstract name/],
     [['--to-file', '/x', '--ask', `/${'y'.repeat(107)}`], /at most 107 bytes/],
+    [['--to-file', '/x', '--peer-timeout', 'soon'], /--peer-timeout "soon" is not a number/],
+    [['--to-file', '/x', '--peer-timeout', '0.5'], /--peer-timeout "0.5" is not between 1 and 86400 seconds/],
   ] as [string[], RegExp][]) {
     const forwarder = run(['--link', 'x', ...args]);
     assert.is(await forwarder.exited, 2);
