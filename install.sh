@@ -55,7 +55,9 @@ lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
 # What systemd listens to and watches for; the rest of the units is started by these, and by links.
-enabled="wormhole-sync.path wormholed.socket wormholed-tcp.socket wormholed-key.path"
+enabled="wormhole-sync.path wormholed.socket wormholed-tcp.socket wormholed-key.path wormhole-far.socket"
+# What only a boot starts.
+atboot="wormhole-far.service"
 live= # files of this running machine, not of a package
 if [ -z "$destdir" ]; then live=yes; fi
 
@@ -84,8 +86,8 @@ if [ -n "$uninstall" ]; then
 	fi
 	if booted; then
 		# shellcheck disable=SC2086 # words
-		systemctl disable --now $enabled >/dev/null 2>&1 || true
-		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service 2>/dev/null || true
+		systemctl disable --now $enabled $atboot >/dev/null 2>&1 || true
+		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"
@@ -97,7 +99,7 @@ if [ -n "$uninstall" ]; then
 	esac
 	if booted; then
 		systemctl daemon-reload
-		[ -z "$purge" ] || rm -rf /run/wormhole
+		[ -z "$purge" ] || rm -rf /run/wormhole /var/lib/wormhole
 	fi
 	say "uninstalled from $prefix"
 	exit 0
@@ -213,9 +215,10 @@ if booted; then
 	systemctl stop wormholed.service
 	# shellcheck disable=SC2086 # words
 	systemctl enable --now --quiet $enabled
+	systemctl enable --quiet $atboot
 elif [ -n "$live" ]; then
 	# shellcheck disable=SC2086 # words
-	systemctl enable --quiet $enabled 2>/dev/null || true
+	systemctl enable --quiet $enabled $atboot 2>/dev/null || true
 	say "systemd is not running here: the units start at the next boot"
 fi
 say "installed wormhole $("$node" -p 'require("./package.json").version') in $prefix"

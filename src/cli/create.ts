@@ -5,7 +5,7 @@ import { formatDuration, readDuration } from '../recipe/duration.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
-import { machineOf } from './machine.js';
+import { machineOf, type ProgramOptions } from './machine.js';
 import { showProgress } from './progress.js';
 
 /** Adds `wormhole create`. */
@@ -56,10 +56,11 @@ async function create(
   const machine = await machineOf(command);
   if (machine)
     return createThere(machine, idle === undefined ? words : ['idle', idle, ...words], options, dryRun);
+  const { key: keyFile } = command.optsWithGlobals<ProgramOptions>();
   const { createLink, planLink } = await import('../control/create.js');
-  if (dryRun) return printFiles(await planLink(recipe, options));
+  if (dryRun) return printFiles(await planLink(recipe, options, { keyFile }));
   requireRoot('create …');
-  const { id, url } = await createLink(recipe, options, showProgress());
+  const { id, url } = await createLink(recipe, options, showProgress(), { keyFile });
   process.stdout.write(`${id} ${url}\n`);
 }
 

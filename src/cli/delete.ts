@@ -16,6 +16,7 @@ export function addDelete(program: Command): void {
       }
       requireRoot(`delete ${id}`);
       const { deleteLink } = await import('../control/delete.js');
-      await deleteLink(id);
+      const left = await deleteLink(id);
+      if (left !== undefined) process.stderr.write(`wormhole: ${left}\n`);
     });
 }

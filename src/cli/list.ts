@@ -33,7 +33,12 @@ async function listing(command: Command): Promise<Listing> {
 async function table(links: ListedLink[]): Promise<string> {
   const { default: Table } = await import('cli-table3');
   const { default: colours } = await import('picocolors');
-  const paint = { connected: colours.green, waiting: colours.yellow, failed: colours.red };
+  const paint = {
+    connected: colours.green,
+    waiting: colours.yellow,
+    leaving: colours.yellow,
+    failed: colours.red,
+  };
   const none = Object.fromEntries(
     ['top', 'bottom', 'left', 'right', 'mid'].flatMap((side) =>
       ['', '-mid', '-left', '-right'].map((part) => [`${side}${part}`, '']),
@@ -44,13 +49,16 @@ async function table(links: ListedLink[]): Promise<string> {
     chars: { ...none, middle: '  ' },
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0, compact: true },
   });
-  for (const { id, head, tail, state, detail } of links) {
+  for (const { id, owner, head, tail, state, detail } of links) {
     const colour = paint[state as keyof typeof paint] ?? String;
-    rows.push([id, describe(head), describe(tail), colour(detail === '' ? state : `${state} ${detail}`)]);
+    const name = owner === undefined ? id : `${id} (for ${owner})`;
+    rows.push([name, describe(head), describe(tail), colour(detail === '' ? state : `${state} ${detail}`)]);
   }
   return `${rows.toString().replace(/ +$/gm, '')}\n`;
 }
 
 function describe({ url, place }: ListedEnd): string {
+  if (url === '') return place;
+  if (place.startsWith('machine ')) return `${url} on ${place}`;
   return place === 'this host' || place.startsWith('netns ') ? url : `${url} in ${place}`;
 }

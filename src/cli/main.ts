@@ -5,6 +5,7 @@ import { version } from '../control/installation.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
 import { exitStatus, fail, oneLine } from './fail.js';
+import { addFar } from './far.js';
 import { addHelp } from './help.js';
 import { addList } from './list.js';
 import { addNetns } from './netns.js';
@@ -23,7 +24,8 @@ const program = new Command('wormhole')
   .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
   .exitOverride();
 
-for (const add of [addCreate, addDelete, addList, addPing, addHelp, addSync, addNetns, addRun]) add(program);
+for (const add of [addCreate, addDelete, addList, addPing, addHelp, addSync, addNetns, addRun, addFar])
+  add(program);
 
 try {
   await program.parseAsync();

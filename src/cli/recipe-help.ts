@@ -8,6 +8,7 @@ export const recipeHelp = `The recipe describes a link from its head, where it l
   trigger                              as tail, but what it describes is started by the first connection
   child                                the rest describes a second link, whose head starts as our tail
   chain                                as child, and its head becomes our tail
+  remote HOST                          the rest describes a link on that machine; its head becomes our tail
   id NAME                              the link's id
   idle SPAN                            after so long without a connection, stop what was started: 30s, 5m, 1h
 
@@ -15,8 +16,10 @@ What is not said: the protocol is tcp, the host 127.0.0.1, the place this host; 
 port; a head without a port gets a free one, and keeps it. The id is the head's port, with -CONTAINER behind it when
 the head is in one; a child's begins with its parent's. create prints the id and the url of the head.
 
-These parse and are checked, but this version cannot create them yet: remote HOST, tunnel HOST, udptunnel HOST, and
-udp:// urls.
+A remote link's head listens on that machine's address that faces us, at a port it chooses, and lets in this machine
+alone. It is plain TCP: whoever can read the wire between can read it.
+
+These parse and are checked, but this version cannot create them yet: tunnel HOST, udptunnel HOST, and udp:// urls.
 
 Examples:
   this host's port 3306 leads to the one in container db
@@ -29,6 +32,10 @@ Examples:
     wormhole create url :80 trigger docker-run wormhole/wordpress child url :3306 trigger docker-run wormhole/mysql
   a container of yours that may be stopped: started on a connection
     wormhole create url :5432 trigger docker-ns postgres
+  the database in container db on another machine that has our key
+    wormhole create url :3306 remote myserver tail docker-ns db
+  the same, started there by the first connection here
+    wormhole create url :3306 trigger remote myserver trigger url :3306 docker-run wormhole/mysql
   another port, another name, IPv6, and a namespace made by ip netns add blue
     wormhole create id web url [::1]:8080 tail url blue@:80
   two links, one after the other

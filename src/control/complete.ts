@@ -1,6 +1,6 @@
 import { address, describePlace } from '../recipe/describe.js';
 import type { End, Link, Place } from '../recipe/link.js';
-import { RESERVED_ENDINGS } from '../recipe/names.js';
+import { RESERVED_ENDINGS, RESERVED_IDS } from '../recipe/names.js';
 import type { Links } from './links.js';
 
 /** A link that cannot be made beside those there are: its id or its head is taken. */
@@ -16,10 +16,16 @@ export type ChoosePort = (place: Place, taken: ReadonlySet<number>) => Promise<n
  * An id is the head's port, with the container or named netns of the head behind it, and with `-2`, `-3`, … behind
  * that while it is taken; a child's begins with its parent's. A child without a span of idleness has its parent's.
  *
+ * @param name what the id begins with instead
  * @returns a new link; the given one stays as it is
  * @throws Taken when an id or a head belongs to another link; what `choosePort` throws
  */
-export async function completeLink(link: Link, existing: Links, choosePort: ChoosePort): Promise<Link> {
+export async function completeLink(
+  link: Link,
+  existing: Links,
+  choosePort: ChoosePort,
+  name?: string,
+): Promise<Link> {
   const ids = new Set([...existing.links, ...existing.unreadable].map(({ id }) => id));
   const heads = existing.links.map(({ id, link: { head } }) => ({ id, head }));
   return complete(link, undefined, link.idle);
@@ -55,15 +61,21 @@ export async function completeLink(link: Link, existing: Links, choosePort: Choo
     }
     const place =
       head.place.kind === 'container' || head.place.kind === 'netns' ? `-${wordOf(head.place.name)}` : '';
-    const base = `${parent === undefined ? '' : `${parent}-`}${head.port}${place}`;
+    const own = `${parent === undefined ? '' : `${parent}-`}${head.port}${place}`;
+    const base = parent === undefined && name !== undefined ? wordOf(name) : own;
     for (let n = 1; ; n++) {
       const id = n === 1 ? base : `${base}-${n}`;
-      if (!ids.has(id) && !RESERVED_ENDINGS.some((ending) => id.endsWith(ending))) return id;
+      if (
+        !ids.has(id) &&
+        !RESERVED_IDS.includes(id) &&
+        !RESERVED_ENDINGS.some((ending) => id.endsWith(ending))
+      )
+        return id;
     }
   }
 }
 
-/** A named netns may hold what an id may not. */
+/** A named netns may hold what an id may not, and a machine's name be long. */
 function wordOf(name: string): string {
   return name.replace(/[^A-Za-z0-9_.-]/g, '_').slice(0, 60);
 }

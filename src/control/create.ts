@@ -2,21 +2,30 @@ import { ensureImage } from '../docker/image.js';
 import type { PullProgress } from '../docker/pull-progress.js';
 import { parseRunArguments } from '../docker/run-arguments.js';
 import { endUrl } from '../recipe/describe.js';
-import type { Link } from '../recipe/link.js';
-import { lastLines } from '../systemd/journal.js';
-import { connectSystemd, JobError, type Systemd } from '../systemd/systemd.js';
-import { writeUnitFile } from '../systemd/unit-files.js';
-import { netnsUnit, socketUnit } from '../units/names.js';
-import { type CreateOptions, flatten, type NamedLink } from '../units/plan.js';
-import { describeEnd, renderLink, type UnitFile } from '../units/render.js';
-import { runsOf } from '../units/runs.js';
+import { farthest, type Link } from '../recipe/link.js';
+import { recipeText } from '../recipe/text.js';
+import { connectSystemd, type Systemd } from '../systemd/systemd.js';
+import {
+  type CreateOptions,
+  flatten,
+  isEager,
+  type NamedLink,
+  type Owner,
+  type Ties,
+} from '../units/plan.js';
+import { renderLink, type UnitFile } from '../units/render.js';
 import { completeLink } from './complete.js';
+import { farLinkOf, makeFarPart, newFarPart } from './far.js';
+import { writeFarFile } from './far-file.js';
+import { install } from './install.js';
 import { installation, templates } from './installation.js';
 import { readLinks } from './links.js';
 import { withLock } from './lock.js';
+import { owe } from './owed.js';
 import { freePort } from './ports.js';
 import { resolveLink } from './resolve.js';
 import { takeAway } from './take-away.js';
+import { remindOfDebts, takeBackFarPart } from './take-back-far.js';
 import { takeBackUnfinished, unfinishedDuring } from './unfinished.js';
 
 /** How far the pull of an image is. */
@@ -31,49 +40,121 @@ export interface Created {
   url: string;
 }
 
+/** The key file for the machines that a recipe names, and for whom the link is made, when that is another machine. */
+export interface Circumstances {
+  keyFile: string;
+  owner?: Owner;
+}
+
 /**
- * Makes a link: looks up what it names, fetches the images it needs, writes its units, starts what no connection is to
- * start, and enables it for the next boot.
+ * Makes a link: looks up what it names, fetches the images it needs, has another machine make its part, writes its units,
+ * starts what no connection is to start, and enables it for the next boot.
  *
  * Whatever it has made, but for images, it takes back when anything fails.
  *
  * @throws whatever was wrong, with a message of one line
  */
-export async function createLink(recipe: Link, options: CreateOptions, show: ShowProgress): Promise<Created> {
+export async function createLink(
+  recipe: Link,
+  options: CreateOptions,
+  show: ShowProgress,
+  { keyFile, owner }: Circumstances,
+): Promise<Created> {
   const resolved = await resolveLink(recipe);
   await fetchImages(resolved, options, show);
+  const ties: Ties = {};
+  if (farthest(resolved)) ties.far = newFarPart(keyFile);
+  if (owner) ties.owner = owner;
   const systemd = await connectSystemd();
   try {
-    return await withLock('links', async () => {
-      await takeBackUnfinished(systemd);
-      const link = await completeLink(resolved, readLinks(), freePort);
-      const parts = flatten(link, options);
-      const ids = parts.map(({ id }) => id);
-      const failure = await unfinishedDuring(ids, async () => {
-        try {
-          await install(parts, systemd);
-        } catch (error) {
-          await takeBack(ids, error as Error, systemd);
-          return error;
-        }
-      });
-      if (failure !== undefined) throw failure;
-      return { id: ids[0] as string, url: endUrl(link.head) };
-    });
+    if (!ties.far || !isEager(resolved)) return await make(resolved, options, ties, systemd);
+    return await makeWithFarPart(resolved, options, { ...ties, far: ties.far }, systemd);
   } finally {
+    await remindOfDebts(systemd);
     systemd.close();
   }
 }
 
 /**
- * The unit files that {@link createLink} would write now, and nothing else: it changes nothing.
+ * The unit files that {@link createLink} would write on this machine now, and nothing else: it changes nothing. Nor does it
+ * ask another machine.
  *
  * @throws as createLink, for what can be told beforehand
  */
-export async function planLink(recipe: Link, options: CreateOptions): Promise<UnitFile[]> {
+export async function planLink(
+  recipe: Link,
+  options: CreateOptions,
+  { keyFile }: Circumstances,
+): Promise<UnitFile[]> {
   const link = await completeLink(await resolveLink(recipe), readLinks(), freePort);
   const [where, using] = [installation(), templates()];
-  return flatten(link, options).flatMap((part) => renderLink(part, where, using));
+  const ties = farthest(link) ? { far: newFarPart(keyFile) } : {};
+  return flatten(link, options, ties).flatMap((part) => renderLink(part, where, using));
+}
+
+/** @param farAddress where the far end is, when it is known already */
+function make(
+  resolved: Link,
+  options: CreateOptions,
+  ties: Ties,
+  systemd: Systemd,
+  farAddress?: string,
+): Promise<Created> {
+  return withLock('links', async () => {
+    await takeBackUnfinished(systemd);
+    const { owner } = ties;
+    const link = await completeLink(resolved, readLinks(), freePort, owner && `${owner.machine}-${owner.id}`);
+    const parts = flatten(link, options, ties);
+    const ids = parts.map(({ id }) => id);
+    const failure = await unfinishedDuring(ids, async () => {
+      try {
+        if (farAddress !== undefined) writeFarFile((parts.at(-1) as NamedLink).id, { address: farAddress });
+        await install(parts, systemd);
+      } catch (error) {
+        await takeBack(ids, error as Error, systemd);
+        return error;
+      }
+    });
+    if (failure !== undefined) throw failure;
+    return { id: ids[0] as string, url: endUrl(link.head) };
+  });
+}
+
+/**
+ * The other machine makes its part first, so that there is nothing to take back here when it cannot. The lock is not held
+ * meanwhile: it may take minutes, and it may need the lock, when the recipe leads back to this machine.
+ */
+async function makeWithFarPart(
+  resolved: Link,
+  options: CreateOptions,
+  ties: Ties & Required<Pick<Ties, 'far'>>,
+  systemd: Systemd,
+): Promise<Created> {
+  const planned = await completeLink(resolved, readLinks(), freePort);
+  const link = farLinkOf(planned, ties.far, options);
+  if (!link) throw new Error('the recipe has no part on another machine');
+  const { peer } = link.link.child;
+  const debt = { ...ties.far, peer, id: planned.id as string, recipe: recipeText(planned), until: 0 };
+  const open = owe(debt);
+  let made: Created;
+  try {
+    const address = await makeFarPart(link);
+    made = await make(withPorts(resolved, planned), options, ties, systemd, address);
+  } catch (error) {
+    throw await takeBackFarPart(debt, open, error as Error);
+  }
+  open.settle();
+  return made;
+}
+
+/** A link with the head ports of another: what was chosen once is not to be chosen again. */
+function withPorts(link: Link, planned: Link): Link {
+  const pinned: Link = { ...link, head: { ...link.head } };
+  if (planned.head.port !== undefined) pinned.head.port = planned.head.port;
+  if (link.child && link.child.peer === undefined && planned.child) {
+    pinned.child = { ...link.child, link: withPorts(link.child.link, planned.child.link) };
+  }
+  return pinned;
 }
 
 async function takeBack(ids: string[], reason: Error, systemd: Systemd): Promise<void> {
@@ -84,30 +165,6 @@ async function takeBack(ids: string[], reason: Error, systemd: Systemd): Promise
     throw new Error(
       `${reason.message}; taking it back failed too (${too}), the next create or delete tries again`,
     );
-  }
-}
-
-/** Children first: a link is not to listen before what it leads to does. */
-async function install(parts: NamedLink[], systemd: Systemd): Promise<void> {
-  const [where, using] = [installation(), templates()];
-  const since = Date.now();
-  const files = parts.flatMap((part) => renderLink(part, where, using));
-  for (const { name, text } of files.toReversed()) writeUnitFile(name, text);
-  await refresh(
-    files.map(({ name }) => name),
-    systemd,
-  );
-  for (const part of parts.toReversed()) {
-    if (part.openedBy !== undefined) continue;
-    const atOnce = part.link.trigger ? [] : runsOf(part).map((run) => run.unit);
-    for (const unit of [socketUnit(part.id), ...atOnce]) {
-      try {
-        await systemd.start(unit);
-      } catch (error) {
-        throw error instanceof JobError ? await explain(error, part, since) : error;
-      }
-      await systemd.enable(unit);
-    }
   }
 }
 
@@ -123,36 +180,4 @@ async function fetchImages(link: Link, options: CreateOptions, show: ShowProgres
     }
   }
   if (link.child && link.child.peer === undefined) await fetchImages(link.child.link, options, show);
-}
-
-/**
- * Has systemd know the files as they are. It reads a unit that it has not in memory by itself, so a reload, which reads
- * every unit of the machine anew, is needed only for one that is still there from an earlier link of the same id.
- */
-async function refresh(units: string[], systemd: Systemd): Promise<void> {
-  for (const unit of units) {
-    const { load, needReload } = await systemd.state(unit);
-    if (load === 'loaded' && !needReload) continue;
-    await systemd.reloadAll();
-    break;
-  }
-  for (const unit of units) {
-    const { load } = await systemd.state(unit);
-    if (load !== 'loaded')
-      throw new Error(`systemd does not take ${unit} (${load}): journalctl -b | grep ${unit}`);
-  }
-}
-
-/** Why a unit did not start, from what it and systemd wrote about it and about the namespace that it needs. */
-async function explain(error: JobError, { id, link: { head } }: NamedLink, since: number): Promise<Error> {
-  const lines = await lastLines(error.unit, since);
-  if (lines.some((line) => /Address already in use/.test(line))) {
-    return new Error(`${describeEnd(head)} is in use already: stop what listens there, or take another port`);
-  }
-  const needed = netnsUnit(head.place);
-  if (needed && error.result === 'dependency') lines.push(...(await lastLines(needed, since)));
-  // A program's own words say more than systemd's that it has failed.
-  const own = lines.find((line) => line.startsWith('wormhole: '))?.slice('wormhole: '.length);
-  const said = own ?? (lines.join(' / ') || 'the journal says nothing');
-  return new Error(`link "${id}" could not be started (${error.result}): ${said}`);
 }

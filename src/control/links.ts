@@ -21,7 +21,7 @@ export function readLinks(): Links {
     try {
       const stored = readLink(readUnitFile(name) ?? '');
       if (stored !== undefined && stored !== 'child')
-        found.links.push(...flatten(stored.link, stored.options));
+        found.links.push(...flatten(stored.link, stored.options, stored));
     } catch (error) {
       if (!(error instanceof UnreadableLink)) throw error;
       found.unreadable.push({ id, reason: error.message });

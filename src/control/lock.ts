@@ -22,9 +22,8 @@ export async function withLock<T>(name: 'links' | 'namespaces', work: () => Prom
   mkdirSync(RUN_DIR, { recursive: true, mode: 0o755 });
   const fd = openSync(`${RUN_DIR}/${name}.lock`, 'a', 0o600);
   try {
-    const flock = koffi.load('libc.so.6').func('int flock(int fd, int operation)');
     const end = Date.now() + PATIENCE_MS;
-    while (flock(fd, LOCK_EX_NB) !== 0) {
+    while (!tryLock(fd)) {
       if (Date.now() > end)
         throw new Error(
           `another wormhole command has held ${RUN_DIR}/${name}.lock for 5 minutes; is it stuck?`,
@@ -36,3 +35,12 @@ export async function withLock<T>(name: 'links' | 'namespaces', work: () => Prom
     closeSync(fd);
   }
 }
+
+/** Locks an open file until its descriptor is closed, unless another process has it locked: then false. */
+export function tryLock(fd: number): boolean {
+  flock ??= koffi.load('libc.so.6').func('int flock(int fd, int operation)') as Flock;
+  return flock(fd, LOCK_EX_NB) === 0;
+}
+
+type Flock = (fd: number, operation: number) => number;
+let flock: Flock | undefined;

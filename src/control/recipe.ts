@@ -11,7 +11,11 @@ import { parseRecipe } from '../recipe/parse.js';
  * @throws RecipeError when they are no recipe, or one that this version can read but not create
  */
 export function readRecipe(words: string[]): Link {
-  const recipe = parseRecipe(words);
+  return checkRecipe(parseRecipe(words));
+}
+
+/** As {@link readRecipe}, of a recipe that is read already. */
+export function checkRecipe(recipe: Link): Link {
   const later = laterFeature(recipe);
   if (later !== undefined) throw new RecipeError(`this version cannot create "${later}" yet`);
   for (let link: Link | undefined = recipe; link; link = link.child?.link) checkRuns(link);

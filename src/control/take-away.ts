@@ -4,6 +4,7 @@ import type { Systemd } from '../systemd/systemd.js';
 import { readUnitFile, removeUnitFiles } from '../systemd/unit-files.js';
 import { givenUpFile, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './engine.js';
+import { removeFarFile } from './far-file.js';
 
 /**
  * Takes away all that links are made of, in whatever state they are: stops their units, removes their containers,
@@ -29,6 +30,7 @@ export async function takeAway(ids: string[], systemd: Systemd): Promise<void> {
     await removeRun(name);
     rmSync(givenUpFile(name), { force: true });
   }
+  for (const id of ids) removeFarFile(id);
 
   const units = [...ends, ...runs.map(runUnit)];
   // A unit without a file has no symlinks either: they are made after it and removed before it.

@@ -26,7 +26,7 @@ export function keepStatus(relay: Relay, notify: Notify): { touch: () => void } 
 }
 
 /** "3 open, 120 served, 1.2 GB", with decimal units. */
-export function statusLine(relay: Pick<Relay, 'open' | 'served' | 'bytes'>): string {
+function statusLine(relay: Pick<Relay, 'open' | 'served' | 'bytes'>): string {
   return `${relay.open} open, ${relay.served} served, ${size(relay.bytes)}`;
 }
 

@@ -19,6 +19,11 @@ export function endUrl(end: End): string {
   return `${end.protocol}://${netns}${address(end)}`;
 }
 
+/** What a link leads to when its tail is on another machine, for people: `machine myserver`. */
+export function describePeer(peer: string): string {
+  return `machine ${peer}`;
+}
+
 /** A place for people: `this host`, `netns blue`, `container mysql`, `the container of link 80`. */
 export function describePlace(place: Place): string {
   switch (place.kind) {

@@ -9,7 +9,7 @@ import type { End, Link, Place } from './link.js';
  *
  *     id db url tcp://127.0.0.1:3306 docker-ns app tail url tcp://127.0.0.1:3306 docker-ns mysql
  *
- * Takes a whole recipe: the link of a far child alone would be read with a head on 127.0.0.1.
+ * The link of a far child alone is for `parseFarRecipe`: `parseRecipe` would have its head on 127.0.0.1.
  */
 export function formatRecipe(recipe: Link): string[] {
   const words: string[] = [];

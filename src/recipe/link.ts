@@ -58,6 +58,14 @@ export interface Link {
   child?: Child;
 }
 
+/** The link of a recipe whose child is on another machine; every recipe has one at the most. Undefined without one. */
+export function farthest(link: Link): (Link & { child: Child & { peer: string } }) | undefined {
+  const { child } = link;
+  if (child === undefined) return undefined;
+  const { peer } = child;
+  return peer === undefined ? farthest(child.link) : { ...link, child: { ...child, peer } };
+}
+
 /**
  * Where a link connects to: its own tail, or the head of the child that stands in for it.
  *

@@ -35,13 +35,17 @@ function shellWords(word: Word): string[] {
   }
 }
 
+/** What no id may be: units of Wormhole's own have these names. */
+export const RESERVED_IDS = ['sync', 'far', 'udp'];
+
 /** What no id may end in: such a link's units would be mistaken for other ones. */
 export const RESERVED_ENDINGS = ['.socket', '.service', '-run', '-head'];
 
 /**
  * Reads the argument of `id`: at most 100 letters, digits, `_`, `.` and `-`, beginning with a letter or digit.
  *
- * Throws a RecipeError about `word` for anything else, for `sync`, and for an end in one of {@link RESERVED_ENDINGS}.
+ * Throws a RecipeError about `word` for anything else, for one of {@link RESERVED_IDS}, and for an end in one of
+ * {@link RESERVED_ENDINGS}.
  */
 export function parseId(word: Word): string {
   const id = word.text;
@@ -51,7 +55,7 @@ export function parseId(word: Word): string {
       'an id is 1 to 100 letters, digits, "_", "." and "-", and begins with a letter or digit',
     );
   }
-  if (id === 'sync') throw wrongWord(word, 'this id is reserved');
+  if (RESERVED_IDS.includes(id)) throw wrongWord(word, 'this id is reserved');
   const suffix = RESERVED_ENDINGS.find((reserved) => id.endsWith(reserved));
   if (suffix !== undefined) throw wrongWord(word, `an id cannot end in ${quoted(suffix)}`);
   return id;

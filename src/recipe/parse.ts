@@ -1,10 +1,10 @@
-import { firstHead } from './defaults.js';
+import { farHead, firstHead } from './defaults.js';
 import { address, describePlace } from './describe.js';
 import { beginTail, type Draft, openFarChild, openLink, openLocalChild, say } from './draft.js';
 import { formatDuration, parseDuration } from './duration.js';
 import { missingAfter, RecipeError, type Word, wrongWord } from './error.js';
 import { isKeyword, suggestion } from './keywords.js';
-import { type Link, type Place, tailOf } from './link.js';
+import { type End, type Link, type Place, tailOf } from './link.js';
 import { parseContainer, parseId, parsePeer, parseRunArgs } from './names.js';
 import { selfProxy } from './self.js';
 import { parseUrl, URL_FORM } from './url.js';
@@ -26,12 +26,26 @@ interface Line {
  * something said twice, a link without a tail, with two protocols, or one that would connect to itself.
  */
 export function parseRecipe(words: string[]): Link {
+  return read(words, firstHead());
+}
+
+/**
+ * Reads the recipe of a link that another machine asks for: the words after its `remote HOST`, as formatRecipe writes
+ * them of the child's link. The head starts at an address and port that this machine chooses.
+ *
+ * Throws as {@link parseRecipe} does.
+ */
+export function parseFarRecipe(words: string[]): Link {
+  return read(words, farHead(firstHead()));
+}
+
+function read(words: string[], head: End): Link {
   const line: Line = { words: words.map((text, index) => ({ text, position: index + 1 })), read: 0 };
   const last = line.words.at(-1);
   if (!last) throw new RecipeError('the recipe is empty; it says where to listen and where to connect to');
   for (const word of line.words) checkCharacters(word);
 
-  let draft = openLink(firstHead());
+  let draft = openLink(head);
   const drafts = [draft];
   for (let word = take(line); word; word = take(line)) {
     const now = obey(word, draft, line);

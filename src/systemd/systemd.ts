@@ -63,7 +63,7 @@ export interface Systemd {
 }
 
 /** Says whether systemd is this machine's init, as sd_booted(3) does. */
-export function booted(): boolean {
+function booted(): boolean {
   return existsSync('/run/systemd/system');
 }
 

@@ -1,4 +1,5 @@
 import type { Place } from '../recipe/link.js';
+import { RESERVED_IDS } from '../recipe/names.js';
 import { escapeUnitName, unescapeUnitName } from './escape.js';
 
 /** Where wormhole-netns@.service keeps its mounts: one file per namespace, named after the unit's instance. */
@@ -26,7 +27,7 @@ export function isId(text: string): boolean {
 /** The link's id in the name of its socket or service unit; undefined for every other unit, static ones included. */
 export function idOfUnit(name: string): string | undefined {
   const id = /^wormhole-([^@]+)\.(?:socket|service)$/.exec(name)?.[1];
-  return id === 'sync' || id?.endsWith('-run') ? undefined : id;
+  return id === undefined || RESERVED_IDS.includes(id) || id.endsWith('-run') ? undefined : id;
 }
 
 /** The service unit that starts what an end of a link needs: a container of its own, or one that may be stopped. */
@@ -38,6 +39,14 @@ export function runUnit(name: string): string {
 export function givenUpFile(name: string): string {
   return `/run/wormhole/given-up/${name}`;
 }
+
+/** Where wormhole-far.service writes what it knows of the far end of a link: see control/far-file.ts. */
+export function farFile(id: string): string {
+  return `/run/wormhole/far/${id}`;
+}
+
+/** Where a forwarder that cannot reach its far end asks for help: wormhole-far.socket. */
+export const FAR_SOCKET = '/run/wormhole-far.sock';
 
 /** The instance of wormhole-netns@.service that stands for a place; undefined for the host's own namespace. */
 export function netnsInstance(place: Place): string | undefined {

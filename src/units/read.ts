@@ -1,12 +1,12 @@
 import type { Link } from '../recipe/link.js';
 import { recipeFromText } from '../recipe/text.js';
-import { type CreateOptions, DEFAULT_OPTIONS } from './plan.js';
+import { type CreateOptions, DEFAULT_OPTIONS, type Ties } from './plan.js';
 
 /** A unit file that says it is a link's, and does not hold what a link's must. */
 export class UnreadableLink extends Error {}
 
 /** What the socket of a created link says of it. */
-export interface StoredLink {
+export interface StoredLink extends Ties {
   id: string;
   link: Link;
   options: CreateOptions;
@@ -17,7 +17,7 @@ export interface StoredLink {
  *
  * @returns the link; `child` for the socket of one that hangs on another, whose recipe has it; undefined when the file
  *   has no [X-Wormhole] section, and so is not a link's
- * @throws UnreadableLink when the section lacks a setting or holds a recipe that cannot be read
+ * @throws UnreadableLink when the section lacks a setting, or holds one that cannot be read
  */
 export function readLink(text: string): StoredLink | 'child' | undefined {
   const settings = section(text, 'X-Wormhole');
@@ -27,9 +27,9 @@ export function readLink(text: string): StoredLink | 'child' | undefined {
   const recipe = settings.get('Recipe');
   if (id === undefined || recipe === undefined) throw new UnreadableLink('[X-Wormhole] lacks Id= or Recipe=');
   try {
-    return { id, link: recipeFromText(recipe), options: readOptions(settings) };
+    return { id, link: recipeFromText(recipe), options: readOptions(settings), ...readTies(settings) };
   } catch (error) {
-    throw new UnreadableLink(`Recipe= cannot be read: ${(error as Error).message}`);
+    throw new UnreadableLink(`[X-Wormhole] cannot be read: ${(error as Error).message}`);
   }
 }
 
@@ -39,6 +39,24 @@ function readOptions(settings: Map<string, string>): CreateOptions {
   if (!(startTimeout > 0)) throw new Error(`StartTimeout=${startTimeout} is not a number of seconds`);
   if (pull !== 'never' && pull !== 'missing' && pull !== 'always') throw new Error(`Pull=${pull} is unknown`);
   return { startTimeout, pull };
+}
+
+function readTies(settings: Map<string, string>): Ties {
+  const all = (names: string[]) => {
+    const values = names.map((name) => settings.get(name));
+    if (values.every((value) => value === undefined)) return undefined;
+    if (values.includes(undefined)) throw new Error(`of ${names.join('=, ')}= only some are there`);
+    return values as string[];
+  };
+  const far = all(['Far', 'KeyFile']);
+  const owner = all(['Owned', 'OwnerId', 'Owner', 'Allow']);
+  const ties: Ties = {};
+  if (far) ties.far = { key: far[0] as string, keyFile: far[1] as string };
+  if (owner) {
+    const [key, id, machine, address] = owner as [string, string, string, string];
+    ties.owner = { key, id, machine, address };
+  }
+  return ties;
 }
 
 /** The settings of one section of a unit file (systemd.syntax(7)); undefined when the section is not there. */

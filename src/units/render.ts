@@ -1,11 +1,14 @@
 import Handlebars from 'handlebars';
-import { address, describePlace } from '../recipe/describe.js';
+import { address, describePeer, describePlace } from '../recipe/describe.js';
 import { type End, type Link, tailOf } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
 import { escapeSpecifiers, quoteArgument } from './escape.js';
-import { givenUpFile, netnsPath, netnsUnit, serviceUnit, socketUnit } from './names.js';
-import type { CreateOptions, NamedLink } from './plan.js';
+import { FAR_SOCKET, farFile, givenUpFile, netnsPath, netnsUnit, serviceUnit, socketUnit } from './names.js';
+import type { NamedLink } from './plan.js';
 import { runsOf } from './runs.js';
+
+/** After so many seconds of silence, the other machine or the wire to it is taken to be gone. */
+const PEER_TIMEOUT = 30;
 
 /** One unit file: the unit's name and the whole text. */
 export interface UnitFile {
@@ -45,23 +48,27 @@ export function describeEnd(end: End): string {
   return `${address(end)} ${end.place.kind === 'host' ? 'on' : 'in'} ${describePlace(end.place)}`;
 }
 
+/** Where a link leads to, in words: as {@link describeEnd}, or the machine that has its tail. */
+export function describeTail(link: Link): string {
+  return link.child?.peer === undefined ? describeEnd(tailOf(link)) : describePeer(link.child.peer);
+}
+
 /**
  * The unit files of one link: its socket, its service, and one for each container that it starts.
  *
  * @throws Error when an end lacks its port, which is chosen before
  */
 export function renderLink(named: NamedLink, where: Installation, templates: Templates): UnitFile[] {
-  const { id, parent, root, openedBy, link, options } = named;
-  const { head } = link;
+  const { id, parent, root, openedBy, link, options, far, owner } = named;
+  const { head, child } = link;
   const tail = tailOf(link);
-  if (head.port === undefined || tail.port === undefined)
+  if (head.port === undefined || (tail.port === undefined && child?.peer === undefined))
     throw new Error(`link ${id} has an end without a port`);
   const runs = runsOf(named);
   const tailRun = runs.find((run) => run.end === 'tail');
-  const childSocket =
-    link.child?.peer === undefined && link.child ? socketUnit(link.child.link.id as string) : undefined;
+  const childSocket = child && child.peer === undefined ? socketUnit(child.link.id as string) : undefined;
   // A child that is opened by its parent's run is ordered before it; every other one the forwarder asks for itself.
-  const asksForChild = childSocket && (link.child?.kinship === 'chain' || (link.trigger && !tailRun));
+  const asksForChild = childSocket && (child?.kinship === 'chain' || (link.trigger && !tailRun));
   const common = { id, root, ...where };
   const units = [
     {
@@ -70,7 +77,7 @@ export function renderLink(named: NamedLink, where: Installation, templates: Tem
         ...common,
         parent,
         openedBy,
-        description: `Wormhole ${id}: ${describeEnd(head)}, to ${describeEnd(tail)}`,
+        description: `Wormhole ${id}: ${describeEnd(head)}, to ${describeTail(link)}`,
         head: address(head),
         headNetnsUnit: netnsUnit(head.place),
         headNetnsPath: netnsPath(head.place),
@@ -83,6 +90,8 @@ export function renderLink(named: NamedLink, where: Installation, templates: Tem
         freeBind: !isAlwaysThere(head.host ?? ''),
         wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
         recipe: parent === undefined ? recipeText(link) : undefined,
+        owner,
+        far,
         ...options,
       }),
     },
@@ -90,12 +99,11 @@ export function renderLink(named: NamedLink, where: Installation, templates: Tem
       name: serviceUnit(id),
       text: templates.service({
         ...common,
-        forwarderDescription: `Wormhole ${id}: forwarder to ${describeEnd(tail)}`,
+        forwarderDescription: `Wormhole ${id}: forwarder to ${describeTail(link)}`,
         socket: socketUnit(id),
         needs: present([netnsUnit(tail.place), tailRun?.unit, asksForChild ? childSocket : undefined]),
-        tail: address(tail),
-        place: describePlace(tail.place),
-        options: forwarderOptions(link, options, tailRun?.name),
+        place: child?.peer === undefined ? describePlace(tail.place) : describePeer(child.peer),
+        options: [...target(named), ...patience(named, tailRun?.name), ...guard(named)],
         tailNetnsUnit: netnsUnit(tail.place),
         tailNetnsPath: netnsPath(tail.place),
       }),
@@ -121,10 +129,24 @@ export function renderLink(named: NamedLink, where: Installation, templates: Tem
   return units;
 }
 
-function forwarderOptions(link: Link, { startTimeout }: CreateOptions, run: string | undefined): string[] {
+/** Where the forwarder connects to. Of a far end it reads the address where that is kept, for it may change. */
+function target({ id, link }: NamedLink): string[] {
+  if (link.child?.peer === undefined) return ['--to', address(tailOf(link))];
+  return ['--to-file', farFile(id), '--ask', FAR_SOCKET];
+}
+
+/** How long the forwarder waits for what. */
+function patience({ link, options: { startTimeout } }: NamedLink, run: string | undefined): string[] {
   const options = link.idle === undefined ? [] : ['--idle', String(link.idle)];
-  if (run === undefined) return options;
-  return [...options, '--dial-timeout', String(startTimeout), '--given-up', givenUpFile(run)];
+  if (run !== undefined) options.push('--dial-timeout', String(startTimeout), '--given-up', givenUpFile(run));
+  if (link.child?.peer !== undefined)
+    options.push('--dial-timeout', String(startTimeout), '--peer-timeout', String(PEER_TIMEOUT));
+  return options;
+}
+
+/** Whom the forwarder lets in: everybody, but for the far part of another machine's link. */
+function guard({ owner }: NamedLink): string[] {
+  return owner ? ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)] : [];
 }
 
 function present(units: (string | undefined)[]): string[] {

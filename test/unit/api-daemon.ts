@@ -43,6 +43,11 @@ export const desk: Desk = {
     plan: async ({ recipe }) => ({ files: [{ name: recipe.join('-'), text: 'text' }] }),
     remove: async (id) => {
       if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);
+      return undefined;
+    },
+    makePart: async (key, { owner }, caller) => ({ id: `${key} ${owner.id}`, url: JSON.stringify(caller) }),
+    async removePart(key) {
+      if (!key.startsWith('0')) throw new Failure('not-found', 'no such part');
     },
     list: async () => ({ links: [], unreadable: [{ id: 'a', reason: 'b' }] }),
   },

@@ -70,12 +70,39 @@ test('paths and methods that the API does not have', async () => {
     ['POST', '/v1/ping', 'GET'],
     ['PUT', '/v1/links', 'GET and POST'],
     ['GET', '/v1/links/80', 'DELETE'],
+    ['GET', '/v1/parts/80', 'PUT and DELETE'],
   ] as const) {
     const { status, body } = await ask(method, path);
     assert.is(status, 405);
     assert.equal(JSON.parse(body), {
       error: { code: 'usage', message: `${path} takes ${takes}, not ${method}` },
     });
+  }
+});
+
+test("parts of other machines' links", async () => {
+  const key = '0'.repeat(32);
+  const owner = { id: '80', machine: 'alpha' };
+  const recipe = ['tail', 'docker-run', 'secret'];
+  const put = (path: string, body: object) => ask('PUT', `/v1/parts/${path}`, JSON.stringify(body));
+  journal.length = 0;
+  const made = await put(key, { recipe, owner, options: { startTimeout: 5 } });
+  assert.is(made.status, 200);
+  assert.is(JSON.parse(made.body).id, `${key} 80`);
+  assert.is((await ask('DELETE', `/v1/parts/${key}`)).status, 204);
+  assert.is((await ask('DELETE', `/v1/parts/${'1'.repeat(32)}`)).status, 404);
+  assert.match(journal[0] ?? '', /: our part of link 80 of alpha, tail docker-run …: it is 0+ 80 /);
+  for (const [path, body, expected] of [
+    ['0'.repeat(31), { recipe, owner }, /is not 32 hexadecimal digits/],
+    [key, { recipe }, /"owner" must be a JSON object/],
+    [key, { recipe, owner: { id: '80', machine: '../x' } }, /"owner.machine" must be a name/],
+    [key, { recipe, owner: { id: '', machine: 'a' } }, /"owner.id" must be a name/],
+    [key, { recipe: 'tail', owner }, /"recipe" must be an array/],
+    [key, { recipe, owner, options: { dryRun: true } }, /"options" has a field "dryRun"/],
+  ] as const) {
+    const { status, body: answer } = await put(path, body);
+    assert.is(status, 400);
+    assert.match(JSON.parse(answer).error.message, expected);
   }
 });
 

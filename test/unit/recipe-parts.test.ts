@@ -4,7 +4,8 @@ import { canonicalAddress } from '../../src/recipe/address.ts';
 import { address, describePlace, endUrl } from '../../src/recipe/describe.ts';
 import { formatRecipe } from '../../src/recipe/format.ts';
 import { laterFeature } from '../../src/recipe/later.ts';
-import { type End, type Place, tailOf } from '../../src/recipe/link.ts';
+import { type End, farthest, type Link, type Place, tailOf } from '../../src/recipe/link.ts';
+import { parseFarRecipe } from '../../src/recipe/parse.ts';
 import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
 
 test('addresses in the text of RFC 5952', () => {
@@ -72,8 +73,8 @@ test('the canonical words of a recipe', () => {
       'id db url tcp://127.0.0.1:3306 docker-ns app tail url tcp://127.0.0.1:3306 docker-ns mysql',
     'url red@ tail url blue@': 'url tcp://red@127.0.0.1 tail url tcp://blue@127.0.0.1',
     'url :80 trigger remote m tail': 'url tcp://127.0.0.1:80 trigger remote m tail url tcp://127.0.0.1:80',
-    'url :80 tail remote m url 10.0.0.1 id far tail':
-      'url tcp://127.0.0.1:80 remote m id far url tcp://10.0.0.1 tail url tcp://127.0.0.1:80',
+    'url :80 tail remote m url 10.0.0.1 id away tail':
+      'url tcp://127.0.0.1:80 remote m id away url tcp://10.0.0.1 tail url tcp://127.0.0.1:80',
     'url :80 remote m url blue@ tail':
       'url tcp://127.0.0.1:80 remote m url tcp://blue@ tail url tcp://127.0.0.1:80',
     'url :80 tail docker-ns app child url :81 docker-ns tail docker-ns db':
@@ -120,12 +121,36 @@ test('the first word that this version cannot create', () => {
     'url :80 chain url :81 tail docker-run nginx': undefined,
     'url udp://:53 trigger docker-ns a': 'udp',
     'url :80 trigger docker-run nginx child url udp://:53 tail docker-ns a': 'udp',
-    'url :80 chain url :81 remote m tail': 'remote',
-    'url :80 remote m trigger docker-ns a': 'remote',
+    'url :80 chain url :81 remote m tail': undefined,
+    'url :80 remote m trigger docker-ns a': undefined,
+    'url :80 remote m tunnel n tail': 'tunnel',
     'url :80 tunnel m tail docker-ns a': 'tunnel',
     'url :80 udptunnel m tail docker-ns a': 'udptunnel',
   };
   for (const [text, word] of Object.entries(words)) assert.is(laterFeature(recipeFromText(text)), word, text);
+});
+
+test('the link of a far child is read alone as it was in its recipe', () => {
+  for (const text of [
+    'url :80 remote m tail docker-ns a',
+    'url :80 remote m url :81 idle 5m id x trigger docker-run nginx child url :82 tail docker-ns b',
+    'url :80 remote m docker-ns c tail',
+    'url [::1]:80 remote m remote n tail url 10.0.0.1:81',
+    'remote m tail docker-ns a',
+  ]) {
+    const { child } = recipeFromText(text);
+    assert.equal(parseFarRecipe(formatRecipe(child?.link as Link)), child?.link, text);
+  }
+});
+
+test('the link whose child is on another machine', () => {
+  assert.is(
+    farthest(recipeFromText('url :80 trigger docker-ns a child url :81 tail docker-ns b')),
+    undefined,
+  );
+  const far = farthest(recipeFromText('url :80 chain url :81 remote m remote n tail docker-ns a'));
+  assert.is(far?.head.port, 81);
+  assert.is(far?.child.peer, 'm');
 });
 
 test('a link is written without being changed', () => {

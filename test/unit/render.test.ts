@@ -4,8 +4,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Link } from '../../src/recipe/link.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
-import { type CreateOptions, DEFAULT_OPTIONS, flatten } from '../../src/units/plan.ts';
-import { readLink, UnreadableLink } from '../../src/units/read.ts';
+import { type CreateOptions, DEFAULT_OPTIONS, flatten, type Ties } from '../../src/units/plan.ts';
+import { readLink, type StoredLink, UnreadableLink } from '../../src/units/read.ts';
 import { compileTemplates, renderLink, type UnitFile } from '../../src/units/render.ts';
 
 const template = (name: string) =>
@@ -133,6 +133,46 @@ test('without idle nothing is stopped for want of connections, with it what a tr
   assert.not.match(stays, /StopWhenUnneeded|ExecStop=/);
   assert.match(sleeps['wormhole-a-run.service'] ?? '', /^StopWhenUnneeded=yes$/m);
   assert.match(sleeps['wormhole-a.service'] ?? '', /^ExecStart=.* --idle 30 /m);
+});
+
+const KEY = '0123456789abcdef0123456789abcdef';
+const far = { key: KEY, keyFile: '/etc/wormhole/key.secret' };
+const owner = { key: KEY, id: '3306', machine: 'alpha', address: '10.0.0.1' };
+const tied = (text: string, ties: Ties): Record<string, string> =>
+  Object.fromEntries(
+    flatten(parseRecipe(text.split(' ')), DEFAULT_OPTIONS, ties)
+      .flatMap((part) => renderLink(part, where, templates))
+      .map((unit) => [unit.name, unit.text]),
+  );
+
+test('a link to another machine reads where that is, and asks for help when nobody answers', () => {
+  const recipe = 'id a url :1 trigger docker-ns x child id b url :2 remote m tail docker-ns y';
+  const files = tied(recipe, { far });
+  assert.match(
+    files['wormhole-b.service'] ?? '',
+    /^ExecStart=.* --to-file \/run\/wormhole\/far\/b --ask \/run\/wormhole-far\.sock --dial-timeout 60 --peer-timeout 30$/m,
+  );
+  assert.match(files['wormhole-b.service'] ?? '', /--place "machine m"/);
+  assert.not.match(files['wormhole-b.service'] ?? '', /NetworkNamespacePath/);
+  assert.match(files['wormhole-a.service'] ?? '', / --to 127\.0\.0\.1:1 /);
+  assert.equal(readLink(files['wormhole-a.socket'] ?? ''), {
+    id: 'a',
+    link: parseRecipe(recipe.split(' ')),
+    options: DEFAULT_OPTIONS,
+    far,
+  });
+});
+
+test("the far part of another machine's link is for that machine alone", () => {
+  const files = tied('id a url 10.0.0.2:61234 tail docker-ns x', { owner });
+  assert.equal(settings(files['wormhole-a.socket'], 'IPAddressDeny'), ['any']);
+  assert.equal(settings(files['wormhole-a.socket'], 'IPAddressAllow'), ['10.0.0.1']);
+  assert.match(files['wormhole-a.service'] ?? '', /^ExecStart=.* --allow 10\.0\.0\.1 --peer-timeout 30$/m);
+  assert.equal((readLink(files['wormhole-a.socket'] ?? '') as StoredLink).owner, owner);
+  assert.throws(
+    () => readLink((files['wormhole-a.socket'] ?? '').replace(/^Allow=.*/m, '')),
+    /only some are there/,
+  );
 });
 
 test('what docker-run is given stands in the recipe and nowhere else', () => {

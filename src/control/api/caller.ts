@@ -12,9 +12,13 @@ export function callerOf(socket: Socket): Caller {
   const { remoteAddress, localAddress } = socket;
   if (remoteAddress !== undefined && localAddress !== undefined)
     return { kind: 'machine', address: unmapped(remoteAddress), local: unmapped(localAddress) };
-  // node has no name for the descriptor of a connection.
+  return { kind: 'user', uid: peerUid(descriptorOf(socket)) };
+}
+
+/** The file descriptor of a connection, which node has no name for; -1 when it is gone. */
+export function descriptorOf(socket: Socket): number {
   const { _handle: handle } = socket as unknown as { _handle?: { fd?: number } };
-  return { kind: 'user', uid: peerUid(handle?.fd ?? -1) };
+  return handle?.fd ?? -1;
 }
 
 /** A caller for the journal: `10.0.0.2`, `uid 0`. */

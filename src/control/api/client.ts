@@ -4,9 +4,10 @@ import type { CreateOptions } from '../../units/plan.js';
 import type { Created } from '../create.js';
 import type { Listing } from '../list.js';
 import { addressText } from './address.js';
+import { unmapped } from './caller.js';
 import { connectMachine, type Machine, Unreachable } from './connect.js';
 import { Failure, isFailureCode } from './failure.js';
-import { type CreateRequest, type Plan, SIGN_OF_LIFE_MS, type Version } from './schema.js';
+import { type CreateRequest, type PartRequest, type Plan, SIGN_OF_LIFE_MS, type Version } from './schema.js';
 
 /** A daemon that says nothing for so long while it works is taken to be gone, ms. */
 const SILENCE_MS = 4 * SIGN_OF_LIFE_MS;
@@ -44,6 +45,29 @@ export async function deleteAt(machine: Machine, id: string): Promise<void> {
   await once(machine, 'DELETE', `/v1/links/${encodeURIComponent(id)}`);
 }
 
+/** The far part of a link as a machine made it, and the address by which that machine was `reached`. */
+export interface MadePart extends Created {
+  reached: string;
+}
+
+/**
+ * Has a machine make its part of a link of ours, or tell of it if it has: the same however often it is asked.
+ *
+ * @param key by which it knows the part, 32 hexadecimal digits
+ * @throws as createAt
+ */
+export function makePartAt(machine: Machine, key: string, body: PartRequest): Promise<MadePart> {
+  return withLine(machine, async (ask, socket) => {
+    const reached = unmapped(socket.remoteAddress ?? '');
+    return { ...((await ask('PUT', `/v1/parts/${key}`, body)) as Created), reached };
+  });
+}
+
+/** Has a machine remove its part of a link of ours. @throws Failure, `not-found` when it has none; Unreachable, KeyUnusable */
+export async function removePartAt(machine: Machine, key: string): Promise<void> {
+  await once(machine, 'DELETE', `/v1/parts/${key}`);
+}
+
 /** Lists the links of a machine. @throws Failure, Unreachable, KeyUnusable */
 export function listAt(machine: Machine): Promise<Listing> {
   return once(machine, 'GET', '/v1/links') as Promise<Listing>;
@@ -76,12 +100,15 @@ function once(machine: Machine, method: string, path: string, body?: unknown): P
 }
 
 /** Runs `use` with a connection to a machine, over which it can ask one thing after another. */
-async function withLine<T>(machine: Machine, use: (ask: Ask) => Promise<T>): Promise<T> {
+async function withLine<T>(machine: Machine, use: (ask: Ask, socket: Socket) => Promise<T>): Promise<T> {
   const socket = await connectMachine(machine);
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   agent.createConnection = () => socket;
   try {
-    return await use((method, path, body) => exchange(machine, socket, agent, { method, path, body }));
+    return await use(
+      (method, path, body) => exchange(machine, socket, agent, { method, path, body }),
+      socket,
+    );
   } finally {
     agent.destroy();
     socket.destroy();
@@ -102,7 +129,7 @@ async function exchange(machine: Machine, socket: Socket, agent: Agent, asked: Q
   const { status, body } = await new Promise<{ status: number; body: string }>((resolve, reject) => {
     const { method, path } = asked;
     const request = httpRequest({ agent, method, path, headers: { host: 'wormholed', ...headers } });
-    const lost = (reason: string) => reject(new Unreachable(`${where} ${reason}`));
+    const lost = (reason: string) => reject(new Unreachable(`${where} ${reason}`, true));
     const silence = setTimeout(() => {
       lost(`has said nothing for ${SILENCE_MS / 1000} s: is it still there?`);
       socket.destroy();

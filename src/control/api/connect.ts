@@ -10,8 +10,18 @@ export interface Machine {
   keyFile: string;
 }
 
-/** The daemon of a machine cannot be asked, or has fallen silent; the message says which, and what to look at. */
-export class Unreachable extends Error {}
+/**
+ * The daemon of a machine cannot be asked, or has fallen silent; the message says which, and what to look at. `asked` is
+ * true when it may have got what it was asked, and may even have done it.
+ */
+export class Unreachable extends Error {
+  constructor(
+    message: string,
+    readonly asked = false,
+  ) {
+    super(message);
+  }
+}
 
 /** How long a connection may take, with its handshake, ms. */
 const CONNECT_MS = 5_000;

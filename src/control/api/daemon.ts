@@ -1,4 +1,4 @@
-import { carryOut } from './carry-out.js';
+import { createCarryOut } from './carry-out.js';
 import { openAddresses, openPassed, type Passed } from './doors.js';
 import { KeyUnusable, readKeys } from './key.js';
 import { createLog } from './log.js';
@@ -16,7 +16,7 @@ import { createServers } from './servers.js';
 export async function runDaemon(options: DaemonOptions, passed: Passed[]): Promise<void> {
   const log = createLog(process.env);
   const refusals = createRefusals(log.warn);
-  const desk: Desk = { carryOut, log, working: 0, rest };
+  const desk: Desk = { carryOut: createCarryOut(options.keyFile), log, working: 0, rest };
   const servers = createServers(desk, () => readKeys(options.keyFile), refusals);
   const noKey = keyTrouble(options.keyFile);
   let ending = false;

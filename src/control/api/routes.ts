@@ -3,7 +3,7 @@ import { version } from '../installation.js';
 import type { Caller } from './caller.js';
 import type { CarryOut } from './carry-out.js';
 import { Failure } from './failure.js';
-import { checkCreateRequest, checkId } from './schema.js';
+import { checkCreateRequest, checkId, checkKey, checkPartRequest } from './schema.js';
 
 /** What a request is answered with: no body for 204. `told` is the result in words, for the journal. */
 export interface Answer {
@@ -36,8 +36,7 @@ const MAX_TOLD = 400;
  * @throws Failure when the API has no such path, or not with that method
  */
 export function findRoute(method: string, path: string, carryOut: CarryOut): Route {
-  const id = /^\/v1\/links\/([^/?#]+)$/.exec(path)?.[1];
-  const routes = id === undefined ? fixedPaths(carryOut)[path] : { DELETE: deleteRoute(id, carryOut) };
+  const routes = fixedPaths(carryOut)[path] ?? namedPath(path, carryOut);
   if (!routes)
     throw new Failure('not-found', `the API has no path ${quoted(path)}; its paths begin with /v1/`);
   const route = routes[method];
@@ -55,6 +54,15 @@ function fixedPaths(carryOut: CarryOut): Record<string, Record<string, Route> | 
     '/v1/version': { GET: get(() => ({ version: version(), api: 1 })) },
     '/v1/links': { GET: get(() => carryOut.list()), POST: createRoute(carryOut) },
   };
+}
+
+/** A path that ends in the name of what it is about. */
+function namedPath(path: string, carryOut: CarryOut): Record<string, Route> | undefined {
+  const [, kind, name = ''] = /^\/v1\/(links|parts)\/([^/?#]+)$/.exec(path) ?? [];
+  if (kind === 'links') return { DELETE: deleteRoute(name, carryOut) };
+  if (kind === 'parts')
+    return { PUT: makePartRoute(name, carryOut), DELETE: removePartRoute(name, carryOut) };
+  return undefined;
 }
 
 function createRoute(carryOut: CarryOut): Route {
@@ -84,7 +92,41 @@ function deleteRoute(id: string, carryOut: CarryOut): Route {
       return {
         change: `delete ${checked}`,
         async run(caller) {
-          await carryOut.remove(checked, caller);
+          const left = await carryOut.remove(checked, caller);
+          return { status: 204, told: left ?? 'done' };
+        },
+      };
+    },
+  };
+}
+
+function makePartRoute(key: string, carryOut: CarryOut): Route {
+  return {
+    takesBody: true,
+    read(body) {
+      const checked = checkKey(key);
+      const request = checkPartRequest(body);
+      const { id, machine } = request.owner;
+      return {
+        change: `our part of link ${id} of ${machine}, ${tell(request.recipe)}`,
+        async run(caller) {
+          const made = await carryOut.makePart(checked, request, caller);
+          return { status: 200, body: made, told: `it is ${made.id} ${made.url}` };
+        },
+      };
+    },
+  };
+}
+
+function removePartRoute(key: string, carryOut: CarryOut): Route {
+  return {
+    takesBody: false,
+    read() {
+      const checked = checkKey(key);
+      return {
+        change: `delete our part ${checked} of its link`,
+        async run(caller) {
+          await carryOut.removePart(checked, caller);
           return { status: 204, told: 'done' };
         },
       };

@@ -6,6 +6,11 @@
  *     GET    /v1/links       Listing (../list.ts)
  *     POST   /v1/links       CreateRequest -> 201 Created (../create.ts), or 200 Plan with dryRun
  *     DELETE /v1/links/ID    204, no body
+ *     PUT    /v1/parts/KEY   PartRequest -> 200 Created: this machine's part of a link of the caller's; the same when it is
+ *                            asked for again, though its url may be another one then
+ *     DELETE /v1/parts/KEY   204, no body
+ *
+ * KEY is 32 hexadecimal digits, which the owner of the link has made up. Only other machines have parts, not users.
  *
  * Whatever fails answers `{"error": {"code", "message"}}` with the codes and statuses of failure.ts. While a request is
  * being worked on, the daemon says so with `102 Processing` (RFC 2518, 10.1) every few seconds; a client that hears
@@ -28,10 +33,23 @@ export interface CreateRequest {
   options?: AskedOptions;
 }
 
+/**
+ * The far part of a link, which is made for the machine that asks. `recipe` is what follows `remote HOST`, in the form that
+ * `parseFarRecipe` reads; `owner` the id of the link and the name of its machine, for people.
+ */
+export interface PartRequest {
+  recipe: string[];
+  options?: Partial<CreateOptions>;
+  owner: { id: string; machine: string };
+}
+
 /** The options of ../../units/plan.ts, and `dryRun`: only tell which files would be written, default false. */
 export interface AskedOptions extends Partial<CreateOptions> {
   dryRun?: boolean;
 }
+
+/** What an id may consist of, recipe/names.ts; a child's can be longer than one that people give. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,249}$/;
 
 /** What `pull` may be. */
 const PULL: unknown[] = ['never', 'missing', 'always'] satisfies CreateOptions['pull'][];
@@ -58,17 +76,45 @@ export interface ErrorBody {
 /** Checks the body of `POST /v1/links`. @throws Failure with code usage, which names the field */
 export function checkCreateRequest(body: unknown): CreateRequest {
   const { recipe, options } = fields(body, 'the body', ['recipe', 'options']);
-  if (!Array.isArray(recipe) || !recipe.every((word) => typeof word === 'string'))
-    throw wrong('"recipe" must be an array of strings, the words of the recipe');
-  if (options === undefined) return { recipe };
-  return { recipe, options: checkOptions(options) };
-}
-
-function checkOptions(value: unknown): AskedOptions {
-  const options = fields(value, '"options"', ['dryRun', 'startTimeout', 'pull']);
-  const { dryRun, startTimeout, pull } = options;
+  const words = checkWords(recipe);
+  if (options === undefined) return { recipe: words };
+  const asked = fields(options, '"options"', ['dryRun', 'startTimeout', 'pull']);
+  const { dryRun } = asked;
   if (dryRun !== undefined && typeof dryRun !== 'boolean')
     throw wrong('"options.dryRun" must be true or false');
+  return { recipe: words, options: checkOptions(asked) };
+}
+
+/** Checks the body of `PUT /v1/parts/KEY`. @throws Failure with code usage, which names the field */
+export function checkPartRequest(body: unknown): PartRequest {
+  const { recipe, options, owner } = fields(body, 'the body', ['recipe', 'options', 'owner']);
+  const words = checkWords(recipe);
+  const { id, machine } = fields(owner, '"owner"', ['id', 'machine']);
+  for (const [name, value] of [
+    ['id', id],
+    ['machine', machine],
+  ]) {
+    if (typeof value !== 'string' || !NAME.test(value)) throw wrong(`"owner.${name}" must be a name`);
+  }
+  const part = { recipe: words, owner: { id: id as string, machine: machine as string } };
+  if (options === undefined) return part;
+  return { ...part, options: checkOptions(fields(options, '"options"', ['startTimeout', 'pull'])) };
+}
+
+/** Checks the KEY of `/v1/parts/KEY`. @throws Failure with code usage */
+export function checkKey(key: string): string {
+  if (!/^[0-9a-f]{32}$/.test(key)) throw wrong(`${quoted(key)} is not 32 hexadecimal digits`);
+  return key;
+}
+
+function checkWords(recipe: unknown): string[] {
+  if (!Array.isArray(recipe) || !recipe.every((word) => typeof word === 'string'))
+    throw wrong('"recipe" must be an array of strings, the words of the recipe');
+  return recipe;
+}
+
+function checkOptions(options: Record<string, unknown>): AskedOptions {
+  const { startTimeout, pull } = options;
   const seconds = Number.isInteger(startTimeout) ? (startTimeout as number) : 0;
   if (startTimeout !== undefined && (seconds < 1 || seconds > MAX_START))
     throw wrong(`"options.startTimeout" must be whole seconds from 1 to ${MAX_START}`);
@@ -79,8 +125,7 @@ function checkOptions(value: unknown): AskedOptions {
 
 /** Checks the ID of `DELETE /v1/links/ID`. @throws Failure with code usage */
 export function checkId(id: string): string {
-  // What an id may consist of, recipe/names.ts; a child's can be longer than one that people give.
-  if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,249}$/.test(id)) throw wrong(`${quoted(id)} cannot be the id of a link`);
+  if (!NAME.test(id)) throw wrong(`${quoted(id)} cannot be the id of a link`);
   return id;
 }
 

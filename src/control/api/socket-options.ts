@@ -26,6 +26,11 @@ export function peerUid(fd: number): number {
   return ask(fd, SO_PEERCRED, 12).readUInt32LE(4);
 }
 
+/** The id of that process. @throws Error */
+export function peerPid(fd: number): number {
+  return ask(fd, SO_PEERCRED, 12).readUInt32LE(0);
+}
+
 type GetSockOpt = (fd: number, level: number, name: number, value: Buffer, size: Buffer) => number;
 let getsockopt: GetSockOpt | undefined;
 

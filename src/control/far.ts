@@ -1,0 +1,76 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { isSix } from '../recipe/address.js';
+import { formatRecipe } from '../recipe/format.js';
+import { type Child, farthest, type Link } from '../recipe/link.js';
+import { parseUrl } from '../recipe/url.js';
+import type { CreateOptions, FarPart } from '../units/plan.js';
+import { parseMachine } from './api/address.js';
+import { makePartAt } from './api/client.js';
+import type { Machine } from './api/connect.js';
+import { Failure } from './api/failure.js';
+
+/** A link of ours that has a part on another machine: what is needed to ask for it. */
+export interface FarLink {
+  id: string;
+  link: Link & { child: Child & { peer: string } };
+  far: FarPart;
+  options: CreateOptions;
+}
+
+/** What a new link has on another machine. @param keyFile holds the key that both share */
+export function newFarPart(keyFile: string): FarPart {
+  return { key: randomBytes(16).toString('hex'), keyFile };
+}
+
+/** The part of a link with ids that has a child on another machine; undefined when none has. */
+export function farLinkOf(root: Link, far: FarPart, options: CreateOptions): FarLink | undefined {
+  const link = farthest(root);
+  return link?.id === undefined ? undefined : { id: link.id, link, far, options };
+}
+
+/** The machine of that name in a recipe, to be asked with the key of that file. */
+export function machineCalled(peer: string, keyFile: string): Machine {
+  return { address: parseMachine(peer), keyFile };
+}
+
+/**
+ * Has the other machine make its part of a link, or tell of it when it has.
+ *
+ * @returns the address to connect to, such as `10.0.0.2:61234`: the port that the other machine has chosen, at the address
+ *   by which we have reached it, unless the recipe says another
+ * @throws Failure, which names the machine; Unreachable, KeyUnusable
+ */
+export async function makeFarPart({ id, link, far, options }: FarLink): Promise<string> {
+  const { peer } = link.child;
+  const part = lend(link);
+  try {
+    const { url, reached } = await makePartAt(machineCalled(peer, far.keyFile), far.key, {
+      recipe: formatRecipe(part),
+      options,
+      owner: { id, machine: hostname().replace(/[^A-Za-z0-9_.-]|^[^A-Za-z0-9]+/g, '') || 'unnamed' },
+    });
+    const { port, host } = parseUrl({ text: url, position: 0 });
+    const wanted = part.head.host === undefined || /^(0\.0\.0\.0|::)$/.test(part.head.host) ? reached : host;
+    return isSix(wanted ?? '') ? `[${wanted}]:${port}` : `${wanted}:${port}`;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    throw new Failure(error.code, `machine ${peer}: ${error.message}`);
+  }
+}
+
+/** The link of the far child, with what it has from the one it hangs on: the port of its tail, the span of idleness. */
+function lend({ head, idle, child }: Link & { child: Child }): Link {
+  return withPort(
+    { ...child.link, ...(idle === undefined ? {} : { idle: child.link.idle ?? idle }) },
+    head.port,
+  );
+}
+
+function withPort(link: Link, port: number | undefined): Link {
+  const done = { ...link };
+  if (link.tail) done.tail = { ...link.tail };
+  if (done.tail && port !== undefined) done.tail.port ??= port;
+  if (link.child?.peer !== undefined) done.child = { ...link.child, link: withPort(link.child.link, port) };
+  return done;
+}

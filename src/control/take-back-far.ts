@@ -1,0 +1,28 @@
+import type { Systemd } from '../systemd/systemd.js';
+import { Unreachable } from './api/connect.js';
+import { type Debt, type OpenDebt, openDebts, pay, STRAY_MS } from './owed.js';
+
+/** Has wormhole-far.service pay what a command has left owing, also one that was killed. */
+export async function remindOfDebts(systemd: Systemd): Promise<void> {
+  if (openDebts().length > 0) await systemd.start('wormhole-far.service');
+}
+
+/**
+ * A create has failed: takes back what another machine has made for it, now or as soon as that can be reached.
+ *
+ * @returns the error to tell: the reason, and what is left on the other machine
+ */
+export async function takeBackFarPart(debt: Debt, open: OpenDebt, reason: Error): Promise<Error> {
+  if (reason instanceof Unreachable && !reason.asked) {
+    open.settle();
+    return reason;
+  }
+  const lost = reason instanceof Unreachable;
+  open.release(lost ? Date.now() + STRAY_MS : undefined);
+  // One that has just fallen silent is not asked again while somebody waits.
+  const left = lost ? reason.message : await pay(debt);
+  if (left === undefined) return reason;
+  return new Error(
+    `${reason.message}; if machine ${debt.peer} has made its part, that goes when it answers again: see wormhole list`,
+  );
+}
