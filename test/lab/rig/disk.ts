@@ -51,7 +51,7 @@ export async function makeDisk(directory: string, options: DiskOptions): Promise
 }
 
 /** Copies a directory that was /var/lib/docker. Image layers are hard links, since nobody ever writes to one. */
-async function copyStore(store: string, target: string): Promise<void> {
+export async function copyStore(store: string, target: string): Promise<void> {
   await run([
     'bash',
     '-euc',

@@ -1,12 +1,14 @@
-import { appendFileSync, readFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { appendFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { hasBooted } from './booted.ts';
 import { type Container, container } from './container.ts';
+import { copyIn, copyOut } from './copy.ts';
 import { makeDisk } from './disk.ts';
 import { dockerStore } from './docker-store.ts';
 import { type Machine, powerOn } from './machine.ts';
 import { plugIn, removeNamespaces, setCable } from './network.ts';
 import { openSession, sessionDirectory, sessionName } from './session.ts';
-import { type Result, type Running, type RunOptions, removeTree, run, start, tail } from './shell.ts';
+import { type Result, type Running, type RunOptions, removeTree, run, start } from './shell.ts';
 import { type WaitOptions, waitFor } from './wait.ts';
 
 /** What kind of host to boot. */
@@ -124,16 +126,8 @@ export async function boot(options: HostOptions): Promise<Host> {
     spawn: (command) => start(enter(command)),
     container: (containerName) => container(host.run, containerName),
     waitFor,
-    async copyIn(path, target) {
-      const script = 'set -o pipefail; tar -C "$1" -cf - -- "$2" | { shift 2; "$@"; }';
-      const unpack = enter(['sh', '-c', 'mkdir -p "$1" && tar -C "$1" -xf -', 'sh', target]);
-      await run(['bash', '-c', script, 'bash', dirname(path), basename(path), ...unpack]);
-    },
-    async copyOut(path, target) {
-      const script = 'set -o pipefail; mkdir -p "$1" && { shift; "$@"; } | tar -C "$1" -xf -';
-      const pack = enter(['tar', '-C', dirname(path), '-cf', '-', '--', basename(path)]);
-      await run(['bash', '-c', script, 'bash', target, ...pack]);
-    },
+    copyIn: (path, target) => copyIn(path, target, enter),
+    copyOut: (path, target) => copyOut(path, target, enter),
     async journal(...args) {
       const command = ['journalctl', '--no-pager', ...args];
       const where = ['--directory', join(directory, 'upper/var/log/journal')];
@@ -144,21 +138,7 @@ export async function boot(options: HostOptions): Promise<Host> {
     async start({ allowFailed = false } = {}) {
       if (!isOff()) throw new Error(`${name} is on already`);
       machine = await powerOn(group, plug.namespace, disk);
-      const state = await waitFor(
-        async () => {
-          if (isOff()) return 'off';
-          const { stdout } = await host.run('systemctl is-system-running --wait', {
-            timeout: 120,
-            check: false,
-          });
-          return ['running', 'degraded', 'maintenance'].includes(stdout.trim()) && stdout.trim();
-        },
-        { timeout: 120, what: `${name} to boot` },
-      );
-      if (state === 'running' || (state === 'degraded' && allowFailed)) return;
-      const units = state === 'off' ? tail(readFileSync(join(directory, 'console'), 'utf8'), 20) : '';
-      const failed = state === 'off' ? '' : await host.failedUnits();
-      throw new Error(`${name} is ${state} after its boot\n${units}${failed}`);
+      await hasBooted(host, { isOff, console: join(directory, 'console'), timeout: 120, allowFailed });
     },
     async shutDown() {
       await host.run('systemctl poweroff', { check: false });

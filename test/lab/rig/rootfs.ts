@@ -2,7 +2,7 @@ import { type Artefact, cached } from './cache.ts';
 import { makeTree, type Tree, treeRecipe } from './debian.ts';
 
 /** What Debian itself starts at boot or by a timer that has no business in a test. */
-const unwanted = [
+export const unwanted = [
   'apt-daily-upgrade.timer',
   'apt-daily.timer',
   'console-getty.service',

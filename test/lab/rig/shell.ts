@@ -96,9 +96,13 @@ export function tail(text: string, count: number): string {
  *
  * Throws when the time is up and, unless `check` is false, when the exit status is not 0.
  */
-export async function run(argv: string[], options: RunOptions = {}, shown = argv.join(' ')): Promise<Result> {
+export function run(argv: string[], options: RunOptions = {}, shown = argv.join(' ')): Promise<Result> {
+  return finish(start(argv), options, shown);
+}
+
+/** Feeds a command that was started and waits for it, as `run` does. */
+export async function finish(running: Running, options: RunOptions, shown: string): Promise<Result> {
   const { input, timeout = 60, check = true } = options;
-  const running = start(argv);
   if (input !== undefined) running.write(input);
   running.end();
   let late = false;

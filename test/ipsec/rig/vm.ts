@@ -1,0 +1,247 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { hasBooted } from '../../lab/rig/booted.ts';
+import { type Container, container } from '../../lab/rig/container.ts';
+import { copyIn, copyOut } from '../../lab/rig/copy.ts';
+import type { StartOptions } from '../../lab/rig/host.ts';
+import { openSession, sessionDirectory, sessionName } from '../../lab/rig/session.ts';
+import {
+  finish,
+  type Result,
+  type Running,
+  type RunOptions,
+  removeTree,
+  run,
+  tail,
+} from '../../lab/rig/shell.ts';
+import { type WaitOptions, waitFor } from '../../lab/rig/wait.ts';
+import { base } from './base.ts';
+import { connectChannel, isConnected, remoteArgv, startRemote } from './channel.ts';
+import { type Emulator, powerOn } from './qemu.ts';
+import { onRouter, type Plug, plugIn, unplug } from './segment.ts';
+import { type Frame, framesIn } from './wire.ts';
+import { wormholeTar } from './wormhole-tar.ts';
+
+/** What kind of virtual machine to boot. */
+export interface VmOptions {
+  /** Its host name, by which the other machines of the session reach it too. Letters, digits and hyphens. */
+  name: string;
+  /** Whether Docker runs, with the images wormhole/mysql, wormhole/wordpress and wormhole/tools. Default false: it takes 8 s. */
+  docker?: boolean;
+  /** Whether it is behind a router of its own that hides its address: nobody reaches it who is not asked first. Default false. */
+  behindNat?: boolean;
+}
+
+/**
+ * A Debian virtual machine with a kernel that does IPsec and systemd as PID 1. Wormhole is installed, the key is the same on
+ * every one. It is emulated: all takes some ten times as long as on a real machine.
+ */
+export interface Vm {
+  name: string;
+  /** Its own IPv4 address on eth0: in 10.91.0.0/24, behind a router in 10.92.N.0/24. */
+  address: string;
+  /** Its own IPv6 address on eth0: in fd91::/64, behind a router in fd92:N::/64, which leads nowhere. */
+  address6: string;
+  /** The IPv4 address by which the others know it: its own, or that of its router. */
+  outside: string;
+  /** Runs a command as root and waits for it. A string is a command line for bash. It need no network for it. */
+  run(command: string | string[], options?: RunOptions): Promise<Result>;
+  /** Starts a command as root and returns at once. */
+  spawn(command: string | string[]): Running;
+  /** The container `name` on it. */
+  container(name: string): Container;
+  /** Waits until `condition` returns something true; see `waitFor`. Default 90 s. */
+  waitFor<T>(condition: () => T | Promise<T>, options: WaitOptions): Promise<T>;
+  /** Copies the file or directory `path` of this machine into the directory `directory` of the virtual one. */
+  copyIn(path: string, directory: string): Promise<void>;
+  /** Copies the file or directory `path` of the virtual machine into the directory `directory` of this one. */
+  copyOut(path: string, directory: string): Promise<void>;
+  /** What journalctl prints with these arguments. */
+  journal(...args: string[]): Promise<string>;
+  /** The units that have failed, one a line as systemctl prints them; empty when there are none. */
+  failedUnits(): Promise<string>;
+  /** `systemctl reboot`, and waits until it is up again. */
+  reboot(options?: StartOptions): Promise<void>;
+  /** `systemctl poweroff`; `start` starts it again. */
+  shutDown(): Promise<void>;
+  /** A power cut: it ends at once, and what was not written to its disk is lost; `start` starts it again. */
+  crash(): Promise<void>;
+  /** Boots it after `shutDown` or `crash`. */
+  start(options?: StartOptions): Promise<void>;
+  /** Appends lines to its /etc/hosts. */
+  addToHosts(text: string): Promise<void>;
+  /** Pulls its network cable out, or puts it back; it stays so over a reboot. */
+  setCable(state: 'up' | 'down'): Promise<void>;
+  /** The paths of pcap files of all that crossed its eth0, one for each time that it was started. */
+  captures(): string[];
+  /** The frames that have crossed its eth0 since its first start, in order. */
+  frames(): Frame[];
+  /** Runs a command line for bash on the router that it is behind; the interfaces are `outside` and `inside`. */
+  onRouter(command: string, options?: RunOptions): Promise<Result>;
+  /** Ends it for good, at once and with all that it wrote. Does nothing the second time. */
+  powerOff(): Promise<void>;
+}
+
+const vms = new Map<string, Vm>();
+
+/** The virtual machines of this process that have not been powered off. */
+export function bootedVms(): Vm[] {
+  return [...vms.values()];
+}
+
+/** Those that are on and take part in the others' /etc/hosts. */
+const ready = new Set<Vm>();
+
+/** Seconds that a boot may take. It takes 20 where nothing else runs, and 60 where a crowd does. */
+const bootTimeout = 300;
+
+/**
+ * Boots a new virtual machine, and waits until systemd says that it is running. Boot several at once: each keeps one
+ * processor busy.
+ *
+ * Throws when a unit has failed. The machine goes when this process ends, however it ends.
+ *
+ * @example
+ * const [alpha, beta] = await Promise.all([bootVm({ name: 'alpha' }), bootVm({ name: 'beta' })]);
+ * await alpha.run('ping -c 1 beta');
+ * alpha.frames().some(({ bytes }) => bytes.includes('secret'));
+ * await alpha.crash();
+ * await alpha.start();
+ */
+export async function bootVm(options: VmOptions): Promise<Vm> {
+  const { name, docker = false, behindNat = false } = options;
+  if (!/^[a-z0-9][a-z0-9-]{0,20}$/.test(name)) throw new Error(`not a host name: "${name}"`);
+  if (vms.has(name)) throw new Error(`virtual machine ${name} is already there`);
+  openSession();
+  const directory = join(sessionDirectory, name);
+  mkdirSync(directory);
+  const [image, wormhole, plug] = await Promise.all([base(), wormholeTar(), plugIn(name, behindNat)]);
+  await run([
+    'qemu-img',
+    'create',
+    '-q',
+    '-f',
+    'qcow2',
+    '-b',
+    image.disk,
+    '-F',
+    'raw',
+    join(directory, 'disk'),
+  ]);
+  const hardware = {
+    ...{ base: image, plug, directory, docker },
+    tars: [wormhole, await ownTar(directory, name, plug)] as [string, string],
+    // dockerd and MariaDB take 300 MiB together.
+    memory: docker ? 1280 : 640,
+    group: `${sessionName}/${name}`,
+  };
+  const captures: string[] = [];
+  let cable: 'up' | 'down' = 'up';
+  let emulator: Emulator | undefined;
+
+  const isOff = () => !emulator || emulator.isOff();
+  const argvOf = (command: string | string[]) => {
+    if (isOff()) throw new Error(`${name} is off`);
+    return typeof command === 'string' ? ['bash', '-c', command] : command;
+  };
+  const enter = (argv: string[]) => remoteArgv(directory, argvOf(argv));
+  const show = (command: string | string[]) =>
+    `${name}# ${typeof command === 'string' ? command : command.join(' ')}`;
+
+  const vm: Vm = {
+    name,
+    address: plug.address,
+    address6: plug.address6,
+    outside: plug.outside,
+    run: async (command, runOptions = {}) =>
+      finish(startRemote(directory, argvOf(command)), runOptions, show(command)),
+    spawn: (command) => startRemote(directory, argvOf(command)),
+    container: (containerName) => container(vm.run, containerName),
+    waitFor: (condition, { timeout = 90, what }) => waitFor(condition, { timeout, what }),
+    copyIn: (path, target) => copyIn(path, target, enter),
+    copyOut: (path, target) => copyOut(path, target, enter),
+    journal: async (...args) => (await vm.run(['journalctl', '--no-pager', ...args])).stdout,
+    failedUnits: async () =>
+      (await vm.run(['systemctl', '--failed', '--plain', '--no-legend'])).stdout.trim(),
+    async start({ allowFailed = false } = {}) {
+      if (!isOff()) throw new Error(`${name} is on already`);
+      const begin = Date.now();
+      console.log(`${name}: booting…`);
+      for (const socket of ['ssh', 'qmp', 'channel']) removeTree(join(directory, socket));
+      const capture = join(directory, `wire-${captures.length + 1}.pcap`);
+      captures.push(capture);
+      emulator = await powerOn(hardware, capture);
+      if (cable === 'down') await emulator.setLink(false);
+      connectChannel(directory);
+      const screen = join(directory, 'console');
+      await waitFor(() => isOff() || isConnected(directory), {
+        timeout: bootTimeout,
+        what: `${name} to boot`,
+      }).catch((error) => {
+        throw new Error(`${error.message}\n${tail(readFileSync(screen, 'utf8'), 20)}`);
+      });
+      await hasBooted(vm, { isOff, console: screen, timeout: bootTimeout, allowFailed });
+      console.log(`${name}: up after ${((Date.now() - begin) / 1000).toFixed(0)} s`);
+    },
+    async shutDown() {
+      await vm.run('systemctl poweroff', { check: false });
+      await waitFor(isOff, { timeout: bootTimeout, what: `${name} to shut down` });
+    },
+    async reboot(startOptions) {
+      await vm.run('systemctl reboot', { check: false });
+      await waitFor(isOff, { timeout: bootTimeout, what: `${name} to go down for the reboot` });
+      await vm.start(startOptions);
+    },
+    async crash() {
+      await emulator?.kill();
+    },
+    async addToHosts(text) {
+      await vm.run(['tee', '-a', '/etc/hosts'], { input: text });
+    },
+    async setCable(state) {
+      cable = state;
+      if (!isOff()) await emulator?.setLink(state === 'up');
+    },
+    captures: () => [...captures],
+    frames: () => captures.flatMap(framesIn),
+    onRouter: (command, runOptions) => onRouter(name, command, runOptions),
+    async powerOff() {
+      if (vms.get(name) !== vm) return;
+      vms.delete(name);
+      ready.delete(vm);
+      await emulator?.kill();
+      await unplug(plug);
+      removeTree(directory);
+    },
+  };
+  vms.set(name, vm);
+  await vm.start();
+  const others = [...ready];
+  ready.add(vm);
+  for (const other of others) {
+    await other.addToHosts(hostsLine(vm));
+    await vm.addToHosts(hostsLine(other));
+  }
+  return vm;
+}
+
+/** The line by which other machines know `vm`. */
+function hostsLine({ outside, address, address6, name }: Vm): string {
+  // What is behind a router has no IPv6 address that leads anywhere.
+  return `${outside} ${name}\n${outside === address ? `${address6} ${name}\n` : ''}`;
+}
+
+/** Makes the tar with what only the machine `name` has. */
+async function ownTar(directory: string, name: string, plug: Plug): Promise<string> {
+  const tree = join(directory, 'own');
+  mkdirSync(join(tree, 'etc/lab'), { recursive: true });
+  writeFileSync(join(tree, 'etc/hostname'), `${name}\n`);
+  writeFileSync(
+    join(tree, 'etc/hosts'),
+    `127.0.0.1 localhost\n::1 localhost\n${plug.address} ${name}\n${plug.address6} ${name}\n`,
+  );
+  writeFileSync(join(tree, 'etc/lab/network'), plug.configuration);
+  const path = join(directory, 'own.tar');
+  await run(['tar', '-C', tree, '-cf', path, 'etc']);
+  return path;
+}
