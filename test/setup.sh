@@ -29,7 +29,8 @@ node_major=${node_version#v}
 
 install_packages() {
   missing=
-  for package in mmdebstrap systemd-container iproute2 util-linux mount debian-archive-keyring procps; do
+  for package in mmdebstrap systemd-container iproute2 util-linux mount debian-archive-keyring procps \
+    qemu-system-x86 qemu-utils e2fsprogs openssh-client socat nftables; do
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || status=none
     [ "$status" = installed ] || missing="$missing $package"
   done
@@ -63,6 +64,8 @@ check_machine() {
   mkdir -p "$cache"
   [ "$(stat --file-system --format=%T "$cache")" != overlayfs ] ||
     fail "$cache is on overlayfs, on which Docker cannot work: set WORMHOLE_LAB_CACHE to a directory on ext4 or xfs"
+  [ -c /dev/net/tun ] || modprobe tun 2>/dev/null ||
+    fail 'this kernel has no /dev/net/tun, to which virtual machines are plugged: load its module tun'
   unshare --mount --net true 2>/dev/null ||
     fail 'this machine does not let root make namespaces: use a virtual machine or a privileged container'
 }

@@ -1,17 +1,33 @@
 import { suite, type Test } from 'uvu';
 import { bootedHosts, type Host } from './rig/host.ts';
 
+/** What a suite does with a machine by itself. */
+interface Machine {
+  name: string;
+  journal(...args: string[]): Promise<string>;
+  powerOff(): Promise<void>;
+}
+
+/** Adds tests; `at()` is what the suite started with. */
+type Tests<T> = (test: (what: string, body: () => Promise<void>) => void, at: () => T) => void;
+
 /**
  * A uvu suite on hosts of its own: boots them before the first test, and takes them away after the last. When a test
  * fails, the end of the hosts' journals is printed behind it.
  *
  * @param start boots the hosts and returns what the tests need
- * @param tests adds the tests; `at()` is what `start` returned
+ * @param tests adds the tests
  */
-export function labSuite<T = Host>(
+export function labSuite<T = Host>(name: string, start: () => Promise<T>, tests: Tests<T>): void {
+  machineSuite(bootedHosts, name, start, tests);
+}
+
+/** As `labSuite`, on machines of any kind; `booted` returns those that have not been powered off. */
+export function machineSuite<T>(
+  booted: () => Machine[],
   name: string,
   start: () => Promise<T>,
-  tests: (test: (what: string, body: () => Promise<void>) => void, at: () => T) => void,
+  tests: Tests<T>,
 ): void {
   const test: Test = suite(name);
   let started: { hosts: T } | { failure: unknown } = { failure: new Error('not started') };
@@ -23,7 +39,7 @@ export function labSuite<T = Host>(
     );
   });
   test.after(async () => {
-    for (const host of bootedHosts()) await host.powerOff();
+    for (const host of booted()) await host.powerOff();
   });
   tests(
     (what, body) => {
@@ -32,7 +48,7 @@ export function labSuite<T = Host>(
         try {
           await body();
         } catch (error) {
-          await printJournals(what, began);
+          await printJournals(booted(), what, began);
           throw error;
         }
       });
@@ -45,8 +61,8 @@ export function labSuite<T = Host>(
   test.run();
 }
 
-async function printJournals(what: string, since: Date): Promise<void> {
-  for (const host of bootedHosts()) {
+async function printJournals(hosts: Machine[], what: string, since: Date): Promise<void> {
+  for (const host of hosts) {
     const lines = await host
       .journal(`--since=@${Math.floor(since.getTime() / 1000)}`, '-n', '60')
       .catch(String);
