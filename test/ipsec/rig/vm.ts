@@ -89,7 +89,7 @@ export function bootedVms(): Vm[] {
   return [...vms.values()];
 }
 
-/** Those that are on and take part in the others' /etc/hosts. */
+/** Those that take part in the others' /etc/hosts. */
 const ready = new Set<Vm>();
 
 /** Seconds that a boot may take. It takes 20 where nothing else runs, and 60 where a crowd does. */
@@ -99,7 +99,8 @@ const bootTimeout = 300;
  * Boots a new virtual machine, and waits until systemd says that it is running. Boot several at once: each keeps one
  * processor busy.
  *
- * Throws when a unit has failed. The machine goes when this process ends, however it ends.
+ * Throws when a unit has failed, and when another machine of this process is off. The machine goes when this process
+ * ends, however it ends.
  *
  * @example
  * const [alpha, beta] = await Promise.all([bootVm({ name: 'alpha' }), bootVm({ name: 'beta' })]);

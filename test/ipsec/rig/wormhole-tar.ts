@@ -42,19 +42,19 @@ const script = `
 export async function wormholeTar(): Promise<string> {
   const lower = await rootfs();
   const npm = join(dirname(process.execPath), '../lib/node_modules/npm');
-  return cached({
+  const directory = await cached({
     name: 'wormhole-installed',
     recipe: JSON.stringify([lower, script, fingerprint()]),
     async make(path) {
-      const draft = `${path}.tree`;
-      removeTree(draft);
-      mkdirSync(draft);
+      const draft = join(path, 'draft');
+      mkdirSync(draft, { recursive: true });
       const inside = ['sh', '-c', script, 'sh', lower, draft, repository, process.execPath, npm];
       await run(['unshare', '--mount', '--propagation=private', ...inside], { timeout: 120 }, 'install.sh');
-      await run(['tar', '-C', join(draft, 'upper'), '--exclude=./tmp', '-cf', path, 'usr', 'etc']);
+      await run(['tar', '-C', join(draft, 'upper'), '-cf', join(path, 'tar'), 'usr', 'etc']);
       removeTree(draft);
     },
   });
+  return join(directory, 'tar');
 }
 
 /** A digest of all files of the {@link sources}. */
