@@ -23,6 +23,9 @@ import { unfinishedIds } from './unfinished.js';
  */
 const DIR = '/var/lib/wormhole/owed';
 
+/** The file of a debt before it has its name. */
+const TEMPORARY = /^\..*\.new$/;
+
 /** A request that was lost on the way may still arrive, as long as TCP goes on sending it (tcp_orphan_retries, tcp(7)), ms. */
 export const STRAY_MS = 120_000;
 
@@ -70,15 +73,12 @@ export function debts(): Debt[] {
   return keys.map(readDebt).filter((debt) => debt !== undefined);
 }
 
-/** The debts that wait to be paid: not those that a running command is about. */
+/** The debts that wait to be paid: not those that a running command is about. What a killed one was writing is removed. */
 export function openDebts(): Debt[] {
-  return debts().filter(({ key }) => {
-    const fd = openDebt(key);
-    if (fd === undefined) return false;
-    const free = tryLock(fd);
-    closeSync(fd);
-    return free;
-  });
+  if (!existsSync(DIR)) return [];
+  for (const name of readdirSync(DIR))
+    if (TEMPORARY.test(name) && isFree(name)) rmSync(`${DIR}/${name}`, { force: true });
+  return debts().filter(({ key }) => isFree(key));
 }
 
 /**
@@ -132,11 +132,16 @@ function readDebt(key: string): Debt | undefined {
   }
 }
 
-function openDebt(key: string): number | undefined {
+/** Says whether a file is there, and nobody holds it. */
+function isFree(name: string): boolean {
+  let fd: number;
   try {
-    return openSync(`${DIR}/${key}`, 'r');
+    fd = openSync(`${DIR}/${name}`, 'r');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw error;
   }
+  const free = tryLock(fd);
+  closeSync(fd);
+  return free;
 }

@@ -27,7 +27,7 @@ test('what is not there, or is no wormholed, is told in one line', async () => {
   for (const [behave, expected] of [
     [(socket: Socket) => socket.destroy(), /closes the connection at once: it is no wormholed/],
     [(socket: Socket) => socket.write('SSH-2.0-OpenSSH_9.2\r\n'), /does not speak TLS: it is no wormholed/],
-    [() => {}, /does not answer \(waited 5 s\)/],
+    [() => {}, /does not answer \(waited 15 s\)/],
   ] as [(socket: Socket) => void, RegExp][]) {
     const other = createServer((socket) => {
       socket.on('error', () => {});

@@ -23,8 +23,11 @@ export class Unreachable extends Error {
   }
 }
 
-/** How long a connection may take, with its handshake, ms. */
+/** How long a connection may take, ms. */
 const CONNECT_MS = 5_000;
+
+/** How long its handshake may take, ms: systemd has accepted, and on a slow machine the daemon takes its time to start. */
+const GREETING_MS = 15_000;
 
 /** How long one of several addresses of a machine is tried before the next, ms. */
 const ATTEMPT_MS = 2_000;
@@ -48,10 +51,9 @@ export function connectMachine({ address, keyFile }: Machine): Promise<Socket> {
     };
     const failed = (error: NodeJS.ErrnoException) => settle(explain(error, address, keyFile));
     const closed = () => settle(`${addressText(address)} ${CLOSED}`);
-    const timer = setTimeout(
-      () => settle(`${addressText(address)} does not answer (waited ${CONNECT_MS / 1000} s)`),
-      CONNECT_MS,
-    );
+    const patience = (ms: number) =>
+      setTimeout(() => settle(`${addressText(address)} does not answer (waited ${ms / 1000} s)`), ms);
+    let timer = patience(CONNECT_MS);
     let socket: Socket;
     if (address.kind === 'unix' || key === undefined) {
       socket = connectPlain(address.kind === 'unix' ? address.path : '', () => settle());
@@ -60,6 +62,10 @@ export function connectMachine({ address, keyFile }: Machine): Promise<Socket> {
       // net.connect's options are tls.connect's too (node's documentation of it), though its types lack this one.
       const attempt = { autoSelectFamilyAttemptTimeout: ATTEMPT_MS };
       const tls = connectTls({ ...clientTls(key), ...attempt, host, port });
+      tls.once('connect', () => {
+        clearTimeout(timer);
+        timer = patience(GREETING_MS);
+      });
       tls.once('secureConnect', () => settle(provedKey(tls) ? undefined : strangers(address, keyFile)));
       socket = tls;
     }
