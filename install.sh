@@ -55,7 +55,7 @@ lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
 # What systemd listens to and watches for; the rest of the units is started by these, and by links.
-enabled="wormhole-sync.path wormholed.socket wormholed-tcp.socket wormholed-key.path wormhole-far.socket"
+enabled="wormhole-sync.path wormholed.socket wormholed-tcp.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service"
 # What only a boot starts.
 atboot="wormhole-far.service"
 live= # files of this running machine, not of a package
@@ -127,6 +127,7 @@ fi
 for tool in mount umount unshare nsenter; do
 	command -v $tool >/dev/null || missing="$missing; $tool (Debian package util-linux or mount)"
 done
+command -v ip >/dev/null || missing="$missing; ip (Debian package iproute2)"
 [ -z "$missing" ] || die "missing: ${missing#; }"
 
 # Builds what is not built. A tree that has its packages and is up to date needs no network.

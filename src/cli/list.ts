@@ -31,7 +31,7 @@ async function listing(command: Command): Promise<Listing> {
 }
 
 async function table(links: ListedLink[]): Promise<string> {
-  const { default: Table } = await import('cli-table3');
+  const { printTable } = await import('./table.js');
   const { default: colours } = await import('picocolors');
   const paint = {
     connected: colours.green,
@@ -39,22 +39,12 @@ async function table(links: ListedLink[]): Promise<string> {
     leaving: colours.yellow,
     failed: colours.red,
   };
-  const none = Object.fromEntries(
-    ['top', 'bottom', 'left', 'right', 'mid'].flatMap((side) =>
-      ['', '-mid', '-left', '-right'].map((part) => [`${side}${part}`, '']),
-    ),
-  );
-  const rows = new Table({
-    head: ['ID', 'HEAD', 'TAIL', 'STATE'],
-    chars: { ...none, middle: '  ' },
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0, compact: true },
-  });
-  for (const { id, owner, head, tail, state, detail } of links) {
+  const rows = links.map(({ id, owner, head, tail, state, detail }) => {
     const colour = paint[state as keyof typeof paint] ?? String;
     const name = owner === undefined ? id : `${id} (for ${owner})`;
-    rows.push([name, describe(head), describe(tail), colour(detail === '' ? state : `${state} ${detail}`)]);
-  }
-  return `${rows.toString().replace(/ +$/gm, '')}\n`;
+    return [name, describe(head), describe(tail), colour(detail === '' ? state : `${state} ${detail}`)];
+  });
+  return printTable(['ID', 'HEAD', 'TAIL', 'STATE'], rows);
 }
 
 function describe({ url, place }: ListedEnd): string {

@@ -12,6 +12,8 @@ import { addNetns } from './netns.js';
 import { addPing } from './ping.js';
 import { addRun } from './run.js';
 import { addSync } from './sync.js';
+import { addTunnels } from './tunnel.js';
+import { addTunnelServices } from './tunnel-services.js';
 
 const program = new Command('wormhole')
   .description('Connects ports across network namespaces, containers and machines.')
@@ -24,8 +26,8 @@ const program = new Command('wormhole')
   .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
   .exitOverride();
 
-for (const add of [addCreate, addDelete, addList, addPing, addHelp, addSync, addNetns, addRun, addFar])
-  add(program);
+for (const add of [addCreate, addDelete, addList, addPing, addTunnels, addHelp]) add(program);
+for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices]) add(program);
 
 try {
   await program.parseAsync();

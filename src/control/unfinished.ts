@@ -30,7 +30,7 @@ export function unfinishedIds(): string[] {
  * then whoever began is gone.
  */
 export async function takeBackUnfinished(systemd: Systemd): Promise<void> {
-  removeTemporaryFiles();
+  removeTemporaryFiles('links');
   const ids = unfinishedIds();
   if (ids.length === 0) return;
   try {

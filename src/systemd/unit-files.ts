@@ -14,7 +14,10 @@ import { join } from 'node:path';
 export const UNIT_DIR = '/etc/systemd/system';
 
 /** A temporary name holds no unit suffix, so systemd never reads one. */
-const TEMPORARY = /^\.wormhole-.*\.[0-9]+\.new$/;
+const TEMPORARY = {
+  links: /^\.wormhole-(?!tunnel@).*\.[0-9]+\.new$/,
+  tunnels: /^\.wormhole-tunnel@.*\.[0-9]+\.new$/,
+};
 
 /**
  * Writes a unit file so that it is there whole or not at all, also after a power cut: temporary file, fsync,
@@ -65,10 +68,10 @@ export function readUnitFile(name: string): string | undefined {
   }
 }
 
-/** Removes what a killed {@link writeUnitFile} left. Only to be called while no other one can be running. */
-export function removeTemporaryFiles(): void {
+/** Removes what a killed {@link writeUnitFile} of that kind left. Only to be called while no other one can be running. */
+export function removeTemporaryFiles(kind: keyof typeof TEMPORARY): void {
   for (const name of readdirSync(UNIT_DIR))
-    if (TEMPORARY.test(name)) rmSync(join(UNIT_DIR, name), { force: true });
+    if (TEMPORARY[kind].test(name)) rmSync(join(UNIT_DIR, name), { force: true });
 }
 
 function syncDirectory(): void {

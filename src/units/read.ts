@@ -60,7 +60,7 @@ function readTies(settings: Map<string, string>): Ties {
 }
 
 /** The settings of one section of a unit file (systemd.syntax(7)); undefined when the section is not there. */
-function section(text: string, name: string): Map<string, string> | undefined {
+export function section(text: string, name: string): Map<string, string> | undefined {
   let found: Map<string, string> | undefined;
   let inside = false;
   for (const line of text.split('\n')) {

@@ -30,6 +30,7 @@ export const daemon = { port: 0, gate: Promise.resolve() as Promise<unknown>, en
 
 /** What the daemon is at. Its work is made up: no link is made. */
 export const desk: Desk = {
+  settings: { keyFile, overlay: '100.65.0.0/14', udpPorts: { first: 4500, last: 4599 } },
   working: 0,
   rest() {},
   log: { info: (line) => journal.push(line), warn: (line) => journal.push(line) },

@@ -9,10 +9,11 @@ const SRC = new URL('../../src/', import.meta.url).pathname;
 /** What each folder may import from beside itself: the directions of the design. */
 const allowed: Record<string, string[]> = {
   cli: ['control', 'units', 'systemd', 'docker', 'recipe'],
-  control: ['units', 'systemd', 'docker', 'recipe'],
+  control: ['units', 'systemd', 'docker', 'ipsec', 'recipe'],
   units: ['recipe'],
   systemd: ['recipe'],
   docker: ['recipe'],
+  ipsec: ['recipe'],
   recipe: [],
   forwarder: [],
 };

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { CreateOptions } from '../../units/plan.js';
 import type { Created } from '../create.js';
 import type { Listing } from '../list.js';
+import type { TunnelListing } from '../tunnel/list.js';
 import { addressText } from './address.js';
 import { unmapped } from './caller.js';
 import { connectMachine, type Machine, Unreachable } from './connect.js';
@@ -57,8 +58,7 @@ export interface MadePart extends Created {
  * @throws as createAt
  */
 export function makePartAt(machine: Machine, key: string, body: PartRequest): Promise<MadePart> {
-  return withLine(machine, async (ask, socket) => {
-    const reached = unmapped(socket.remoteAddress ?? '');
+  return withLine(machine, async (ask, { remote: reached }) => {
     return { ...((await ask('PUT', `/v1/parts/${key}`, body)) as Created), reached };
   });
 }
@@ -71,6 +71,11 @@ export async function removePartAt(machine: Machine, key: string): Promise<void>
 /** Lists the links of a machine. @throws Failure, Unreachable, KeyUnusable */
 export function listAt(machine: Machine): Promise<Listing> {
   return once(machine, 'GET', '/v1/links') as Promise<Listing>;
+}
+
+/** Lists the tunnels of a machine. @throws Failure, Unreachable, KeyUnusable */
+export function tunnelsAt(machine: Machine): Promise<TunnelListing> {
+  return once(machine, 'GET', '/v1/tunnels') as Promise<TunnelListing>;
 }
 
 /** Asks a machine for the version of its daemon. @throws Failure, Unreachable, KeyUnusable */
@@ -93,22 +98,33 @@ export async function ping(machine: Machine): Promise<number> {
   });
 }
 
-type Ask = (method: string, path: string, body?: unknown) => Promise<unknown>;
+/** Asks one thing of a machine: an HTTP method, a path of the API, and the body. @throws Failure, Unreachable */
+export type Ask = (method: string, path: string, body?: unknown) => Promise<unknown>;
+
+/** The addresses of a connection to a machine, without brackets, IPv4 as IPv4; empty for a unix socket. */
+export interface Ends {
+  local: string;
+  remote: string;
+}
 
 function once(machine: Machine, method: string, path: string, body?: unknown): Promise<unknown> {
   return withLine(machine, (ask) => ask(method, path, body));
 }
 
-/** Runs `use` with a connection to a machine, over which it can ask one thing after another. */
-async function withLine<T>(machine: Machine, use: (ask: Ask, socket: Socket) => Promise<T>): Promise<T> {
+/**
+ * Runs `use` with a connection to a machine, over which it can ask one thing after another, with less than two seconds
+ * between an answer and the next question: the daemon does not keep silent callers.
+ *
+ * @throws Unreachable, KeyUnusable; what `use` throws
+ */
+export async function withLine<T>(machine: Machine, use: (ask: Ask, ends: Ends) => Promise<T>): Promise<T> {
   const socket = await connectMachine(machine);
+  const ends = { local: unmapped(socket.localAddress ?? ''), remote: unmapped(socket.remoteAddress ?? '') };
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   agent.createConnection = () => socket;
   try {
-    return await use(
-      (method, path, body) => exchange(machine, socket, agent, { method, path, body }),
-      socket,
-    );
+    const ask: Ask = (method, path, body) => exchange(machine, socket, agent, { method, path, body });
+    return await use(ask, ends);
   } finally {
     agent.destroy();
     socket.destroy();

@@ -16,7 +16,13 @@ import { createServers } from './servers.js';
 export async function runDaemon(options: DaemonOptions, passed: Passed[]): Promise<void> {
   const log = createLog(process.env);
   const refusals = createRefusals(log.warn);
-  const desk: Desk = { carryOut: createCarryOut(options.keyFile), log, working: 0, rest };
+  const desk: Desk = {
+    carryOut: createCarryOut(options.keyFile),
+    settings: options,
+    log,
+    working: 0,
+    rest,
+  };
   const servers = createServers(desk, () => readKeys(options.keyFile), refusals);
   const noKey = keyTrouble(options.keyFile);
   let ending = false;

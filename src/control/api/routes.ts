@@ -1,9 +1,11 @@
 import { quoted } from '../../recipe/error.js';
 import { version } from '../installation.js';
+import type { TunnelSettings } from '../tunnel/settings.js';
 import type { Caller } from './caller.js';
 import type { CarryOut } from './carry-out.js';
 import { Failure } from './failure.js';
 import { checkCreateRequest, checkId, checkKey, checkPartRequest } from './schema.js';
+import { tunnelRoutes } from './tunnel-routes.js';
 
 /** What a request is answered with: no body for 204. `told` is the result in words, for the journal. */
 export interface Answer {
@@ -35,8 +37,8 @@ const MAX_TOLD = 400;
  *
  * @throws Failure when the API has no such path, or not with that method
  */
-export function findRoute(method: string, path: string, carryOut: CarryOut): Route {
-  const routes = fixedPaths(carryOut)[path] ?? namedPath(path, carryOut);
+export function findRoute(method: string, path: string, carryOut: CarryOut, settings: TunnelSettings): Route {
+  const routes = fixedPaths(carryOut)[path] ?? namedPath(path, carryOut) ?? tunnelRoutes(path, settings);
   if (!routes)
     throw new Failure('not-found', `the API has no path ${quoted(path)}; its paths begin with /v1/`);
   const route = routes[method];

@@ -129,7 +129,8 @@ export function checkId(id: string): string {
   return id;
 }
 
-function fields(value: unknown, what: string, known: string[]): Record<string, unknown> {
+/** The fields of a JSON object, of which all must be `known`. @throws Failure with code usage */
+export function fields(value: unknown, what: string, known: string[]): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw wrong(`${what} must be a JSON object`);
   const unknown = Object.keys(value).find((name) => !known.includes(name));
@@ -137,6 +138,7 @@ function fields(value: unknown, what: string, known: string[]): Record<string, u
   return value as Record<string, unknown>;
 }
 
-function wrong(message: string): Failure {
+/** A request that makes no sense. */
+export function wrong(message: string): Failure {
   return new Failure('usage', message);
 }

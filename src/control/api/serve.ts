@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { TunnelSettings } from '../tunnel/settings.js';
 import { hasBody, readBody } from './body.js';
 import { callerOf, callerText } from './caller.js';
 import type { CarryOut } from './carry-out.js';
@@ -14,6 +15,7 @@ const MAX_WORKING = 64;
 /** The requests that are being worked on, and what they need. */
 export interface Desk {
   carryOut: CarryOut;
+  settings: TunnelSettings;
   log: Log;
   working: number;
   /** Called after each connection and each piece of work that ends: there may be nothing left to do. */
@@ -41,8 +43,8 @@ export async function serve(request: IncomingMessage, response: ServerResponse, 
   }
 }
 
-async function read(request: IncomingMessage, { carryOut, working }: Desk): Promise<Task> {
-  const route = findRoute(request.method ?? '', request.url ?? '', carryOut);
+async function read(request: IncomingMessage, { carryOut, settings, working }: Desk): Promise<Task> {
+  const route = findRoute(request.method ?? '', request.url ?? '', carryOut, settings);
   if (!route.takesBody && hasBody(request)) throw new Failure('usage', `${request.url} takes no body`);
   if (working > MAX_WORKING) {
     throw new Failure('busy', `this wormholed works on ${MAX_WORKING} requests already; try again later`);

@@ -1,0 +1,104 @@
+import type { Command } from 'commander';
+import type { ListedTunnel, Traffic, TunnelListing } from '../control/tunnel/list.js';
+import { formatDuration } from '../recipe/duration.js';
+import { requireRoot, UsageError } from './fail.js';
+import { machineOf, type ProgramOptions, readAddress } from './machine.js';
+
+/** Adds `wormhole tunnel-create`, `tunnel-delete` and `tunnel-list`. */
+export function addTunnels(program: Command): void {
+  program
+    .command('tunnel-create')
+    .description('make an IPsec tunnel to a machine, and print the addresses of its two ends')
+    .option('--udp', 'ESP in UDP, which passes routers that translate addresses')
+    .argument('<host>', 'the machine, whose wormholed is asked')
+    .action(create);
+  program
+    .command('tunnel-delete')
+    .description('delete a tunnel on both machines')
+    .option('--force', 'even if links use it')
+    .argument('<host>', 'the machine at the other end')
+    .action(remove);
+  program
+    .command('tunnel-list')
+    .description('list the tunnels of this machine')
+    .option('--json', 'print them as JSON')
+    .action(list);
+}
+
+async function create(host: string, { udp }: { udp?: boolean }, command: Command): Promise<void> {
+  await requireHere(command);
+  await requireMachine(host);
+  requireRoot(`tunnel-create ${host}`);
+  const { ensureTunnel } = await import('../control/tunnel/create.js');
+  const { key } = command.optsWithGlobals<ProgramOptions>();
+  const { local, remote } = await ensureTunnel(host, udp ? 'udp' : 'esp', key);
+  process.stdout.write(`${local} ${remote}\n`);
+}
+
+async function remove(host: string, { force }: { force?: boolean }, command: Command): Promise<void> {
+  await requireHere(command);
+  await requireMachine(host);
+  requireRoot(`tunnel-delete ${host}`);
+  const { deleteTunnel } = await import('../control/tunnel/delete.js');
+  const { peer, peerAway } = await deleteTunnel(host, force === true);
+  if (peerAway) {
+    process.stderr.write(
+      `wormhole: the tunnel is gone here; ${peer} cannot be told, and removes its side when it next asks this machine\n`,
+    );
+  }
+}
+
+async function list({ json }: { json?: boolean }, command: Command): Promise<void> {
+  const { tunnels, unreadable } = await listing(command);
+  process.stdout.write(json ? `${JSON.stringify(tunnels, null, 2)}\n` : await table(tunnels));
+  for (const { unit, reason } of unreadable) {
+    process.stderr.write(
+      `wormhole: ${unit} cannot be read: ${reason}; remove the file, and create the tunnel anew\n`,
+    );
+    process.exitCode = 1;
+  }
+}
+
+async function listing(command: Command): Promise<TunnelListing> {
+  const machine = await machineOf(command);
+  if (machine) {
+    const { tunnelsAt } = await import('../control/api/client.js');
+    return tunnelsAt(machine);
+  }
+  requireRoot('tunnel-list');
+  const { listTunnels } = await import('../control/tunnel/list.js');
+  return listTunnels();
+}
+
+async function table(tunnels: ListedTunnel[]): Promise<string> {
+  const { default: colours } = await import('picocolors');
+  const { printTable } = await import('./table.js');
+  const rows = tunnels.map(({ peer, local, remote, mode, state, keyAge, received, sent }) => [
+    peer,
+    local,
+    remote,
+    mode,
+    (state === 'up' ? colours.green : colours.red)(state),
+    keyAge === null ? '-' : formatDuration(keyAge),
+    traffic(received),
+    traffic(sent),
+  ]);
+  return printTable(['PEER', 'LOCAL', 'REMOTE', 'MODE', 'STATE', 'KEYS', 'RECEIVED', 'SENT'], rows);
+}
+
+function traffic({ bytes, packets }: Traffic): string {
+  return `${bytes} B in ${packets}`;
+}
+
+async function requireHere(command: Command): Promise<void> {
+  if ((await machineOf(command)) === undefined) return;
+  throw new UsageError(
+    `${command.name()} acts on this machine and the one it names: run it there, without -H`,
+  );
+}
+
+/** @throws UsageError when it cannot be the name of a machine */
+async function requireMachine(host: string): Promise<void> {
+  const { parseMachine } = await import('../control/api/address.js');
+  readAddress(parseMachine, host);
+}

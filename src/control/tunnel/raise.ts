@@ -1,0 +1,102 @@
+import { randomBytes, randomInt } from 'node:crypto';
+import { apply, carryOutAll, takeBack } from '../../ipsec/apply.js';
+import {
+  associationsOf,
+  hasFrame,
+  linesToEnd,
+  linesToSweep,
+  pathMtu,
+  readKernel,
+} from '../../ipsec/kernel.js';
+import { tunnelMtu } from '../../ipsec/mtu.js';
+import { tunnelNumber } from '../../ipsec/names.js';
+import { type Association, association, expire, type Frame, frame, guard, remove } from '../../ipsec/plan.js';
+import { removeTemporaryFiles } from '../../systemd/unit-files.js';
+import type { Tunnel } from '../../units/tunnel.js';
+import { openAnswers } from './marks.js';
+import { readTunnels } from './tunnels.js';
+
+/* What the kernel has of the tunnels. Each function but `isUp` is to be called with the lock `tunnels` held. */
+
+/** SPIs up to here are reserved (RFC 4303, 2.1). */
+const RESERVED_SPIS = 255;
+
+/** A random SPI and key, for one direction of one tunnel and for nothing else. */
+export function freshAssociation(): Association {
+  return { spi: randomInt(RESERVED_SPIS + 1, 2 ** 32), key: randomBytes(36) };
+}
+
+/** Begins to receive what is encrypted with `incoming`, beside what is received already. @throws IpError */
+export async function receive(tunnel: Tunnel, incoming: Association): Promise<void> {
+  await apply([association('in', place(tunnel), incoming)]);
+}
+
+/** Receives what is encrypted with `incoming` no more. @throws IpError */
+export async function refuse(tunnel: Tunnel, incoming: Association): Promise<void> {
+  await takeBack([association('in', place(tunnel), incoming)]);
+}
+
+/**
+ * Has the tunnel send with `outgoing` from now on, and makes what it lacks of its interface, its address and its policies.
+ *
+ * @throws IpError, when nothing has changed
+ */
+export async function raise(tunnel: Tunnel, outgoing: Association): Promise<void> {
+  await block(tunnel);
+  const wanted = await frameOf(tunnel);
+  const kernel = await readKernel();
+  const complete = hasFrame(kernel, wanted);
+  if (!complete) await carryOutAll(linesToEnd({ ...kernel, associations: [] }, wanted.number));
+  await apply([...(complete ? [] : frame(wanted)), association('out', wanted, outgoing)]);
+  const { out, other } = associationsOf(kernel, wanted.number, wanted.outer);
+  await carryOutAll([...out, ...other].map((old) => remove(old).line));
+}
+
+/** Has all that is received beside `incoming` end in a few seconds. @throws IpError */
+export async function retire(tunnel: Tunnel, incoming: Association['spi']): Promise<void> {
+  const { number, outer } = place(tunnel);
+  const old = associationsOf(await readKernel(), number, outer).in.filter(({ spi }) => spi !== incoming);
+  const now = Date.now();
+  await carryOutAll(
+    old.map((one) => {
+      const age = Math.max(0, Math.round((now - one.added) / 1000));
+      return expire(number, one, age, one.encapsulation).line;
+    }),
+  );
+}
+
+/** Lets nothing reach the tunnel's addresses but through it. @throws IpError */
+export async function block({ local, remote }: Pick<Tunnel, 'local' | 'remote'>): Promise<void> {
+  for (const step of guard({ local, remote })) await apply([step]);
+}
+
+/** Ends all that the kernel has of a tunnel, what blocks clear text last. @throws IpError when something stays */
+export async function end(tunnel: Tunnel): Promise<void> {
+  await carryOutAll(linesToEnd(await readKernel(), tunnelNumber(tunnel.id)));
+  await takeBack(guard(tunnel));
+}
+
+/** Ends what killed commands have left, and what an asker has not said yes to for a minute. @throws IpError */
+export async function sweep(): Promise<void> {
+  removeTemporaryFiles('tunnels');
+  const known = [...readTunnels().tunnels, ...openAnswers().map(({ tunnel }) => tunnel)];
+  const overlays = known.map((tunnel) => ({ number: tunnelNumber(tunnel.id), overlay: tunnel }));
+  await carryOutAll(linesToSweep(await readKernel(), overlays));
+}
+
+/** Whether a tunnel can send and receive, from an address that this machine still has. @throws IpError */
+export async function isUp(tunnel: Tunnel): Promise<boolean> {
+  const [kernel, wanted] = await Promise.all([readKernel(), frameOf(tunnel)]);
+  const { in: incoming, out } = associationsOf(kernel, wanted.number, wanted.outer);
+  const there = kernel.addresses.includes(tunnel.me);
+  return there && hasFrame(kernel, wanted) && incoming.length > 0 && out.length > 0;
+}
+
+async function frameOf(tunnel: Tunnel): Promise<Frame> {
+  const mtu = tunnelMtu(await pathMtu(tunnel.peerAddress), tunnel.peerAddress, tunnel.mode === 'udp');
+  return { ...place(tunnel), overlay: { local: tunnel.local, remote: tunnel.remote }, mtu };
+}
+
+function place({ id, me, peerAddress }: Tunnel): Pick<Frame, 'number' | 'outer'> {
+  return { number: tunnelNumber(id), outer: { me, peer: peerAddress } };
+}

@@ -1,0 +1,61 @@
+import { connectSystemd, type Systemd } from '../../systemd/systemd.js';
+import { readUnitFile, removeUnitFiles, writeUnitFile } from '../../systemd/unit-files.js';
+import { rekeyUnits, renderTunnel, type Tunnel, tunnelUnit } from '../../units/tunnel.js';
+import { installation, tunnelTemplate } from '../installation.js';
+import { withLock } from '../lock.js';
+import { end } from './raise.js';
+
+/** Writes the unit file of a tunnel, unless it is there as it should be. Only with the lock `tunnels` held. */
+export function writeTunnel(tunnel: Tunnel): void {
+  const { name, text } = renderTunnel(tunnel, installation(), tunnelTemplate());
+  if (readUnitFile(name) !== text) writeUnitFile(name, text);
+}
+
+/**
+ * Has systemd bring a tunnel up at every boot, and have its unit be active now. Not to be called by that unit, which would
+ * wait for itself, nor with a lock held that the unit takes.
+ *
+ * @throws JobError
+ */
+export async function startTunnel(tunnel: Tunnel): Promise<void> {
+  const unit = tunnelUnit(tunnel.peer);
+  const systemd = await connectSystemd();
+  try {
+    const { load, needReload } = await systemd.state(unit);
+    if (load !== 'loaded' || needReload) await systemd.reloadAll();
+    await systemd.enable(unit);
+    await systemd.start(unit);
+  } finally {
+    systemd.close();
+  }
+}
+
+/**
+ * Takes a tunnel away on this machine: its unit file first, so that whatever is left when this is killed belongs to no
+ * tunnel, and the next command takes it away. What runs in its units is ended last: that may be the caller.
+ *
+ * @throws JobError, IpError
+ */
+export async function removeTunnel(tunnel: Tunnel): Promise<void> {
+  const unit = tunnelUnit(tunnel.peer);
+  const systemd = await connectSystemd();
+  try {
+    await withLock('tunnels', async () => {
+      if (readUnitFile(unit) !== undefined) await systemd.disable([unit]);
+      removeUnitFiles([unit]);
+      await end(tunnel);
+    });
+    await forget(unit, tunnel, systemd);
+  } finally {
+    systemd.close();
+  }
+}
+
+async function forget(unit: string, { peer }: Tunnel, systemd: Systemd): Promise<void> {
+  const units = [...rekeyUnits(peer), unit];
+  await systemd.reloadAll();
+  for (const one of units) {
+    await systemd.stop(one);
+    await systemd.resetFailed(one);
+  }
+}

@@ -1,0 +1,72 @@
+import { spawn } from 'node:child_process';
+import type { Step } from './plan.js';
+
+/** A command that ip(8) did not carry out; the message has its own words, and never a key. */
+export class IpError extends Error {}
+
+/** What ip says of what is not there, or not any more: errno(3) ENOENT, ESRCH, ENODEV and EADDRNOTAVAIL, or its own words. */
+const GONE = /No such (file|process|device)|Cannot find device|Cannot assign requested address/;
+
+/**
+ * Carries steps out one after the other, all or none: when one fails, those before it are taken back.
+ *
+ * Each goes to an `ip -batch -` of its own, on its standard input: of several, `ip xfrm` does not tell which has failed.
+ *
+ * @throws IpError
+ */
+export async function apply(steps: Step[]): Promise<void> {
+  const done: Step[] = [];
+  for (const step of steps) {
+    try {
+      await ip(['-batch', '-'], step.line);
+      done.push(step);
+    } catch (error) {
+      await takeBack(done);
+      throw error;
+    }
+  }
+}
+
+/** Takes steps back, the last first; what is gone already is fine. @throws IpError when something stays, after all others */
+export async function takeBack(steps: Step[]): Promise<void> {
+  await carryOutAll(steps.flatMap(({ undo }) => undo ?? []).toReversed());
+}
+
+/** Carries lines out of which each makes something go; what is gone already is fine. @throws IpError after all lines */
+export async function carryOutAll(lines: string[]): Promise<void> {
+  let failure: unknown;
+  for (const line of lines) {
+    try {
+      await ip(['-batch', '-'], line);
+    } catch (error) {
+      if (!(error instanceof IpError) || !GONE.test(error.message)) failure ??= error;
+    }
+  }
+  if (failure !== undefined) throw failure;
+}
+
+/** Runs ip(8). Times are told in UTC. Returns what it printed. @throws IpError */
+export async function ip(args: string[], input = ''): Promise<string> {
+  const child = spawn('ip', args, { env: { PATH: process.env.PATH, TZ: 'UTC', LC_ALL: 'C' } });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
+  // One that fails early does not read what it is given.
+  child.stdin.on('error', () => {});
+  child.stdin.end(`${input}\n`);
+  const status = await new Promise<number | null>((resolve, reject) => {
+    child.on('error', ({ message }) =>
+      reject(new IpError(`ip cannot be run (${message}): install iproute2`)),
+    );
+    child.on('close', resolve);
+  });
+  if (status === 0) return Buffer.concat(out).toString();
+  const said = Buffer.concat(err).toString().trim() || `it says nothing, exit status ${status}`;
+  throw new IpError(`ip ${withoutKey(input || args.join(' '))}: ${withoutKey(said)}`);
+}
+
+/** ip quotes what it does not understand. */
+function withoutKey(text: string): string {
+  return text.replace(/0x[0-9a-f]{32,}/g, '(key)').replace(/\s*\n\s*/g, ' / ');
+}

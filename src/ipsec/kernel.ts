@@ -1,0 +1,162 @@
+import { readFileSync } from 'node:fs';
+import { ip } from './apply.js';
+import { BLOCK_PRIORITY, interfaceOf, isTunnelNumber, numberOfInterface, PASS_PRIORITY } from './names.js';
+import { type Occupied, parseNetwork } from './overlay.js';
+import { type KernelAssociation, type KernelPolicy, parseAssociations, parsePolicies } from './parse.js';
+import type { AssociationId, Frame, Outer, Overlay } from './plan.js';
+
+/** The interface of a tunnel as the kernel has it: bytes and packets have been counted since it was made. */
+export interface KernelInterface {
+  number: number;
+  up: boolean;
+  mtu: number;
+  addresses: Overlay[];
+  received: { bytes: number; packets: number };
+  sent: { bytes: number; packets: number };
+}
+
+/** All that the kernel has of tunnels. */
+export interface KernelState {
+  associations: KernelAssociation[];
+  policies: KernelPolicy[];
+  interfaces: KernelInterface[];
+  /** All addresses of this machine, of both families. */
+  addresses: string[];
+}
+
+interface LinkJson {
+  ifname: string;
+  mtu: number;
+  flags: string[];
+  addr_info: { family: string; local: string; address?: string }[];
+  stats64: Record<'rx' | 'tx', { bytes: number; packets: number }>;
+}
+
+/** Reads what the kernel has of tunnels. @throws IpError, also for lack of CAP_NET_ADMIN */
+export async function readKernel(): Promise<KernelState> {
+  const [states, policies, links] = await Promise.all([
+    ip(['-s', 'xfrm', 'state', 'list', 'nokeys']),
+    ip(['-s', 'xfrm', 'policy', 'list']),
+    ip(['-s', '-j', 'address', 'show']),
+  ]);
+  const found = JSON.parse(links) as LinkJson[];
+  return {
+    associations: parseAssociations(states),
+    policies: parsePolicies(policies).filter(isTunnels),
+    interfaces: found.flatMap(readInterface),
+    addresses: found.flatMap(({ addr_info }) => addr_info.map(({ local }) => local)),
+  };
+}
+
+/** Whether the kernel has a tunnel's interface and policies exactly as they are to be. */
+export function hasFrame({ policies, interfaces }: KernelState, wanted: Frame): boolean {
+  const { number, outer, overlay, mtu } = wanted;
+  const found = interfaces.find((candidate) => candidate.number === number);
+  const [address] = found?.addresses ?? [];
+  if (!found?.up || found.mtu !== mtu || found.addresses.length !== 1) return false;
+  if (address?.local !== overlay.local || address.remote !== overlay.remote) return false;
+  const own = policies.filter((policy) => policy.ifId === number);
+  const leads = (dir: string, src: string, dst: string) =>
+    own.some((policy) => policy.dir === dir && policy.ends?.src === src && policy.ends.dst === dst);
+  return (
+    own.length === 2 &&
+    leads('in', outer.peer, outer.me) &&
+    leads('out', outer.me, outer.peer) &&
+    policies.some(({ device, dst }) => device === interfaceOf(number) && dst === `${overlay.remote}/32`)
+  );
+}
+
+/** The security associations of a tunnel, each direction's newest first; `other` is of addresses that it had before. */
+export function associationsOf({ associations }: KernelState, number: number, { me, peer }: Outer) {
+  const own = associations.filter((one) => one.number === number).toSorted((a, b) => b.added - a.added);
+  const between = (from: string, to: string) => own.filter(({ src, dst }) => src === from && dst === to);
+  const [incoming, outgoing] = [between(peer, me), between(me, peer)];
+  const other = own.filter((one) => !incoming.includes(one) && !outgoing.includes(one));
+  return { in: incoming, out: outgoing, other };
+}
+
+/** The lines that end all that the kernel has of one tunnel, but for the policies that keep clear text from its addresses. */
+export function linesToEnd({ associations, policies, interfaces }: KernelState, number: number): string[] {
+  return [
+    ...associations.filter((one) => one.number === number).map(endAssociation),
+    ...policies.filter((one) => belongsTo(one, number)).map(endPolicy),
+    ...interfaces.filter((one) => one.number === number).map(() => `link delete ${interfaceOf(number)}`),
+  ];
+}
+
+/** The lines that end what the kernel has of tunnels whose numbers are not among those given. */
+export function linesToSweep(state: KernelState, known: { number: number; overlay: Overlay }[]): string[] {
+  const numbers = new Set(known.map(({ number }) => number));
+  const guarded = new Set(known.flatMap(({ overlay }) => [`${overlay.local}/32`, `${overlay.remote}/32`]));
+  const strangers = [
+    ...state.associations.map(({ number }) => number),
+    ...state.policies.flatMap(({ ifId, number }) => (ifId === 0 ? (number ?? []) : ifId)),
+    ...state.interfaces.map(({ number }) => number),
+  ].filter((number) => !numbers.has(number));
+  const passes = state.policies.filter(
+    ({ priority, device }) =>
+      priority === PASS_PRIORITY && !numbers.has(numberOfInterface(device ?? '') ?? 0),
+  );
+  const guards = state.policies.filter(({ action, dst }) => action === 'block' && !guarded.has(dst));
+  return [
+    ...[...new Set(strangers)].flatMap((number) => linesToEnd(state, number)),
+    ...passes.map(endPolicy),
+    ...guards.map(endPolicy),
+  ];
+}
+
+/** The MTU of the device by which the kernel reaches an address, bytes. @throws IpError when there is no route */
+export async function pathMtu(peer: string): Promise<number> {
+  const [route] = JSON.parse(await ip(['-j', 'route', 'get', peer])) as { dev: string }[];
+  return Number(readFileSync(`/sys/class/net/${route?.dev}/mtu`, 'utf8'));
+}
+
+/** What no new tunnel may have: the IPv4 addresses of this machine, and the networks it has routes to. @throws IpError */
+export async function occupied(): Promise<Occupied> {
+  const [links, routes] = await Promise.all([
+    ip(['-4', '-j', 'address', 'show']),
+    ip(['-4', '-j', 'route', 'show', 'table', 'all']),
+  ]);
+  const addresses = (JSON.parse(links) as Partial<LinkJson>[]).flatMap((link) =>
+    (link.addr_info ?? []).flatMap(({ local, address }) => [local, address ?? local]),
+  );
+  const networks = (JSON.parse(routes) as { dst?: string }[]).flatMap(({ dst }) =>
+    dst === undefined || dst === 'default' ? [] : parseNetwork(dst),
+  );
+  return { addresses: new Set(addresses), networks };
+}
+
+function isTunnels({ action, priority, ifId, number, device }: KernelPolicy): boolean {
+  if (isTunnelNumber(ifId) || isTunnelNumber(number ?? 0)) return true;
+  if (action === 'block') return priority === BLOCK_PRIORITY;
+  // One whose interface is gone is bound to a number.
+  return priority === PASS_PRIORITY && device !== undefined;
+}
+
+function belongsTo({ ifId, number, device }: KernelPolicy, of: number): boolean {
+  return ifId === of || number === of || device === interfaceOf(of);
+}
+
+function readInterface({ ifname, mtu, flags, addr_info, stats64 }: LinkJson): KernelInterface[] {
+  const number = numberOfInterface(ifname);
+  if (number === undefined) return [];
+  const four = addr_info.filter(({ family }) => family === 'inet');
+  return [
+    {
+      number,
+      mtu,
+      up: flags.includes('UP'),
+      addresses: four.map(({ local, address }) => ({ local, remote: address ?? '' })),
+      received: { bytes: stats64.rx.bytes, packets: stats64.rx.packets },
+      sent: { bytes: stats64.tx.bytes, packets: stats64.tx.packets },
+    },
+  ];
+}
+
+function endAssociation({ src, dst, spi }: AssociationId): string {
+  return `xfrm state delete src ${src} dst ${dst} proto esp spi 0x${spi.toString(16)}`;
+}
+
+function endPolicy({ index, dir, ifId }: KernelPolicy): string {
+  return `xfrm policy delete index ${index} dir ${dir}${ifId === 0 ? '' : ` if_id ${ifId}`}`;
+}
