@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { requireRoot } from './fail.js';
 
-/** Adds what the units of tunnels run: `tunnel-up`, `tunnel-rekey` and `tunnel-guard`. */
+/** Adds what the units of tunnels run: `tunnel-up`, `tunnel-rekey`, `tunnel-udp` and `tunnel-guard`. */
 export function addTunnelServices(program: Command): void {
   program
     .command('tunnel-up', { hidden: true })
@@ -32,6 +32,14 @@ export function addTunnelServices(program: Command): void {
           `${(error as Error).message}; the tunnel to ${host} keeps the keys it has, for three hours at the most`,
         );
       }
+    });
+  program
+    .command('tunnel-udp', { hidden: true })
+    .description('receive ESP in UDP for as long as there is a tunnel that needs it')
+    .action(async () => {
+      requireRoot('tunnel-udp');
+      const { serveUdp } = await import('../control/tunnel/udp-service.js');
+      await serveUdp(say);
     });
   program
     .command('tunnel-guard', { hidden: true })

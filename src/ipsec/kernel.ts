@@ -3,7 +3,7 @@ import { ip } from './apply.js';
 import { BLOCK_PRIORITY, interfaceOf, isTunnelNumber, numberOfInterface, PASS_PRIORITY } from './names.js';
 import { type Occupied, parseNetwork } from './overlay.js';
 import { type KernelAssociation, type KernelPolicy, parseAssociations, parsePolicies } from './parse.js';
-import type { AssociationId, Frame, Outer, Overlay } from './plan.js';
+import type { AssociationId, Frame, Outer, Overlay, Ports } from './plan.js';
 
 /** The interface of a tunnel as the kernel has it: bytes and packets have been counted since it was made. */
 export interface KernelInterface {
@@ -73,6 +73,12 @@ export function associationsOf({ associations }: KernelState, number: number, { 
   const [incoming, outgoing] = [between(peer, me), between(me, peer)];
   const other = own.filter((one) => !incoming.includes(one) && !outgoing.includes(one));
   return { in: incoming, out: outgoing, other };
+}
+
+/** The UDP ports of an outgoing security association, if it has any. */
+export function portsOf(outgoing: KernelAssociation | undefined): Ports | undefined {
+  const [, me, peer] = /^espinudp (\d+) (\d+) /.exec(outgoing?.encapsulation ?? '') ?? [];
+  return me === undefined || peer === undefined ? undefined : { me: Number(me), peer: Number(peer) };
 }
 
 /** The lines that end all that the kernel has of one tunnel, but for the policies that keep clear text from its addresses. */

@@ -105,11 +105,16 @@ export function association(
 ): Step {
   const [src, dst] = direction === 'in' ? [outer.peer, outer.me] : [outer.me, outer.peer];
   const [from, to] = direction === 'in' ? [ports?.peer, ports?.me] : [ports?.me, ports?.peer];
-  const encapsulation = ports === undefined ? '' : ` encap espinudp ${from} ${to} ${anywhere(src)}`;
+  const encap = ports === undefined ? undefined : inUdp(from as number, to as number, src);
   return {
-    line: `xfrm state add ${text({ src, dst, spi })} ${PROPERTIES(number)} limit time-hard ${HARD_LIMIT}${encapsulation} aead rfc4106(gcm(aes)) 0x${key.toString('hex')} 128`,
+    line: `xfrm state add ${text({ src, dst, spi })} ${PROPERTIES(number)} limit time-hard ${HARD_LIMIT}${encapsulation(encap)} aead rfc4106(gcm(aes)) 0x${key.toString('hex')} 128`,
     undo: remove({ src, dst, spi }).line,
   };
+}
+
+/** How ip(8) is told that ESP travels in UDP between two ports (RFC 3948). */
+export function inUdp(from: number, to: number, address: string): string {
+  return `espinudp ${from} ${to} ${isSix(address) ? '::' : '0.0.0.0'}`;
 }
 
 /** Ends a security association. */
@@ -117,19 +122,24 @@ export function remove(id: AssociationId): Step {
   return { line: `xfrm state delete ${text(id)}` };
 }
 
+/** Has a security association end by itself in {@link GRACE} seconds. @param age how old it is, seconds */
+export function expire(number: number, id: AssociationId, age: number, encap?: string): Step {
+  return update(number, id, age + GRACE, encap);
+}
+
+/** Has a security association travel between other UDP ports from now on. */
+export function remap(number: number, id: AssociationId, encap: string): Step {
+  return update(number, id, HARD_LIMIT, encap);
+}
+
 /**
- * Has a security association end by itself {@link GRACE} seconds from now, whatever becomes of the process that wants it
- * so.
- *
- * An update changes the limits, and never the key: xfrm_state_update() in net/xfrm/xfrm_state.c. It has to name one of the
+ * Changes when a security association ends, in seconds from its beginning, and its ports, whatever becomes of the process
+ * that wants it so. An update never changes the key: xfrm_state_update() in net/xfrm/xfrm_state.c. It has to name one of the
  * same form nevertheless.
- *
- * @param age how old it is, seconds: limits count from its beginning
  */
-export function expire(number: number, id: AssociationId, age: number, encapsulation?: string): Step {
-  const encap = encapsulation === undefined ? '' : ` encap ${encapsulation}`;
+function update(number: number, id: AssociationId, limit: number, encap?: string): Step {
   return {
-    line: `xfrm state update ${text(id)} ${PROPERTIES(number)} limit time-hard ${age + GRACE}${encap} aead rfc4106(gcm(aes)) 0x${'00'.repeat(36)} 128`,
+    line: `xfrm state update ${text(id)} ${PROPERTIES(number)} limit time-hard ${limit}${encapsulation(encap)} aead rfc4106(gcm(aes)) 0x${'00'.repeat(36)} 128`,
   };
 }
 
@@ -141,6 +151,6 @@ function text({ src, dst, spi }: AssociationId): string {
   return `src ${src} dst ${dst} proto esp spi 0x${spi.toString(16)}`;
 }
 
-function anywhere(address: string): string {
-  return isSix(address) ? '::' : '0.0.0.0';
+function encapsulation(encap: string | undefined): string {
+  return encap === undefined ? '' : ` encap ${encap}`;
 }

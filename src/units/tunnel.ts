@@ -63,6 +63,7 @@ export function renderTunnel(tunnel: Tunnel, where: Installation, template: Temp
     command: [where.node, where.cli].map(quoteArgument).join(' '),
     rekeyTimer: rekeyUnits(tunnel.peer)[0],
     asked: tunnel.asked ? 'yes' : 'no',
+    udp: tunnel.mode === 'udp',
   });
   return { name: tunnelUnit(tunnel.peer), text };
 }

@@ -32,7 +32,8 @@ export interface Greeting {
 /**
  * What the asker would have. `asked` is whether somebody wants the tunnel on that side; if not, one that is unknown here
  * is not made. With `keep`, the packets go on travelling between the addresses they do, whatever connection it is asked over.
- * `candidates` are pairs of addresses, the asker's first. `incoming` is what the asker receives with from now on.
+ * `candidates` are pairs of addresses, the asker's first. `incoming` is what the asker receives with from now on,
+ * `udpPort` where, if in UDP.
  */
 export interface Proposal {
   machine: string;
@@ -42,12 +43,14 @@ export interface Proposal {
   keep: boolean;
   candidates: Overlay[];
   incoming: Association;
+  udpPort?: number;
 }
 
-/** What becomes of it: the addresses as the asker has them, and what the other side receives with. */
+/** What becomes of it: the addresses as the asker has them, and what the other side receives with, at which UDP port. */
 export interface Acceptance {
   overlay: Overlay;
   incoming: Association;
+  udpPort?: number;
 }
 
 /** Who says that its side is up, and what it receives with. */
@@ -63,8 +66,9 @@ export function toWire<T extends { incoming: Association }>(value: T): unknown {
 
 /** Checks the body of `PUT /v1/tunnels/ID`. @throws Failure with code usage, which names the field */
 export function checkProposal(body: unknown): Proposal {
-  const known = ['machine', 'external', 'mode', 'asked', 'keep', 'candidates', 'incoming'];
-  const { machine, external, mode, asked, keep, candidates, incoming } = fields(body, 'the body', known);
+  const known = ['machine', 'external', 'mode', 'asked', 'keep', 'candidates', 'incoming', 'udpPort'];
+  const all = fields(body, 'the body', known);
+  const { machine, external, mode, asked, keep, candidates, incoming } = all;
   if (mode !== 'esp' && mode !== 'udp') throw wrong('"mode" must be esp or udp');
   if (typeof asked !== 'boolean' || typeof keep !== 'boolean')
     throw wrong('"asked" and "keep" must be true or false');
@@ -78,6 +82,7 @@ export function checkProposal(body: unknown): Proposal {
     keep,
     candidates: candidates.map(checkOverlay),
     incoming: checkAssociation(incoming),
+    ...checkPort(all.udpPort, mode),
   };
 }
 
@@ -88,9 +93,13 @@ export function checkSettlement(body: unknown): Settlement {
 }
 
 /** Checks what a machine has answered to a proposal. @throws Failure */
-export function checkAcceptance(body: unknown): Acceptance {
-  const { overlay, incoming } = fields(body, 'the answer', ['overlay', 'incoming']);
-  return { overlay: checkOverlay(overlay), incoming: checkAssociation(incoming) };
+export function checkAcceptance(body: unknown, mode: TunnelMode): Acceptance {
+  const { overlay, incoming, udpPort } = fields(body, 'the answer', ['overlay', 'incoming', 'udpPort']);
+  return {
+    overlay: checkOverlay(overlay),
+    incoming: checkAssociation(incoming),
+    ...checkPort(udpPort, mode),
+  };
 }
 
 /** Checks what a machine has answered about itself. @throws Failure */
@@ -139,6 +148,13 @@ function checkAssociation(value: unknown): Association {
   if (typeof key !== 'string' || !/^[0-9a-f]{72}$/.test(key))
     throw wrong('"incoming.key" must be 36 bytes in hexadecimal');
   return { spi: checkSpi(spi), key: Buffer.from(key, 'hex') };
+}
+
+function checkPort(port: unknown, mode: TunnelMode): { udpPort?: number } {
+  if (mode === 'esp' && port === undefined) return {};
+  if (mode === 'udp' && Number.isInteger(port) && (port as number) > 0 && (port as number) < 65_536)
+    return { udpPort: port as number };
+  throw wrong('"udpPort" must be a port in UDP, and must not be there otherwise');
 }
 
 function checkSpi(spi: unknown): number {

@@ -14,6 +14,7 @@ import { otherMode, outerOf } from './prepare.js';
 import { freshAssociation, isUp, raise, receive, refuse, retire, sweep } from './raise.js';
 import type { TunnelSettings } from './settings.js';
 import { readTunnels } from './tunnels.js';
+import { openUdp, portsBetween, type UdpPort } from './udp.js';
 import { removeTunnel, startTunnel, writeTunnel } from './unit.js';
 
 /** A machine that asks this one. */
@@ -62,16 +63,18 @@ export async function acceptTunnel(
       ...(known && proposal.keep ? outerOfTunnel(known) : outer),
     };
     const ours = freshAssociation();
+    const port: UdpPort = tunnel.mode === 'udp' ? await openUdp() : {};
+    const ports = portsBetween(port.udpPort, proposal.udpPort);
     try {
       nowAnswered(tunnel);
-      await receive(tunnel, ours);
-      await raise(tunnel, theirs);
+      await receive(tunnel, ours, ports);
+      await raise(tunnel, theirs, ports);
     } catch (error) {
       forgetAnswer(machine);
       await (known ? refuse(tunnel, ours) : sweep());
       throw error;
     }
-    return { overlay: { local: tunnel.remote, remote: tunnel.local }, incoming: ours };
+    return { overlay: { local: tunnel.remote, remote: tunnel.local }, incoming: ours, ...port };
   });
 }
 

@@ -14,6 +14,7 @@ import { candidatesFor, type Prepared, prepare, requireFree, type Wanted } from 
 import { raise, refuse, retire, sweep } from './raise.js';
 import type { TunnelSettings } from './settings.js';
 import { readTunnels } from './tunnels.js';
+import { portsBetween, sayHello } from './udp.js';
 import { writeTunnel } from './unit.js';
 
 /** The other machine has no such tunnel, and is the one that would know. */
@@ -77,7 +78,7 @@ async function once(wanted: Wanted, machine: Machine, settings: TunnelSettings):
 }
 
 async function agree(
-  { tunnel, known, keep, incoming }: Prepared & { step: 'ask' },
+  { tunnel, known, keep, incoming, port }: Prepared & { step: 'ask' },
   ask: Ask,
   greeting: Greeting,
   settings: TunnelSettings,
@@ -89,16 +90,17 @@ async function agree(
     const external = settings.external === undefined ? {} : { external: settings.external };
     const candidates = await candidatesFor(tunnel, known, settings);
     const { mode, asked } = tunnel;
-    const proposal = { machine, ...external, mode, asked, keep, candidates, incoming };
-    const answer = checkAcceptance(await ask('PUT', path, toWire(proposal)));
+    const proposal = { machine, ...external, mode, asked, keep, candidates, incoming, ...port };
+    const answer = checkAcceptance(await ask('PUT', path, toWire(proposal)), mode);
     accepted = true;
     const agreed = { ...tunnel, ...answer.overlay };
     await withLock('tunnels', async () => {
       if (known) requireKnown(tunnel);
       else await requireFree(agreed, settings);
-      await raise(agreed, answer.incoming);
+      await raise(agreed, answer.incoming, portsBetween(port.udpPort, answer.udpPort));
       writeTunnel(agreed);
     });
+    if (mode === 'udp') await sayHello();
     await ask('POST', `${path}/settle`, { machine, spi: incoming.spi });
     await withLock('tunnels', () => retire(agreed, incoming.spi));
     return agreed;

@@ -13,6 +13,7 @@ import { answeredTo, nowAsking } from './marks.js';
 import { freshAssociation, isUp, receive, sweep } from './raise.js';
 import type { TunnelSettings } from './settings.js';
 import { readTunnels } from './tunnels.js';
+import { openUdp, portsBetween, type UdpPort } from './udp.js';
 import { writeTunnel } from './unit.js';
 
 /** What is wanted of another machine: `peer` as people name it. With `fresh`, new keys even if the tunnel is well. */
@@ -32,7 +33,7 @@ export interface Wanted {
 export type Prepared =
   | { step: 'wait' }
   | { step: 'done'; tunnel: Tunnel }
-  | { step: 'ask'; tunnel: Tunnel; known: boolean; keep: boolean; incoming: Association };
+  | { step: 'ask'; tunnel: Tunnel; known: boolean; keep: boolean; incoming: Association; port: UdpPort };
 
 /**
  * Looks what there is to ask of a machine, and notes that it is being asked. Only with the locks `asking` and `tunnels` held.
@@ -70,9 +71,11 @@ export async function prepare(
     return { step: 'done', tunnel: asked };
   }
   const incoming = freshAssociation();
-  await receive(tunnel, incoming);
+  const port: UdpPort = tunnel.mode === 'udp' ? await openUdp() : {};
+  // Where the other machine sends from is not known before it answers, and does not matter to what is received.
+  await receive(tunnel, incoming, portsBetween(port.udpPort, port.udpPort));
   nowAsking(machine);
-  return { step: 'ask', tunnel, known: found !== undefined, keep, incoming };
+  return { step: 'ask', tunnel, known: found !== undefined, keep, incoming, port };
 }
 
 /** The pairs of addresses to offer: of a known tunnel, its own and no other. @throws Error when none is free; IpError */

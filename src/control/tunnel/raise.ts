@@ -3,14 +3,27 @@ import { apply, carryOutAll, takeBack } from '../../ipsec/apply.js';
 import {
   associationsOf,
   hasFrame,
+  type KernelState,
   linesToEnd,
   linesToSweep,
   pathMtu,
+  portsOf,
   readKernel,
 } from '../../ipsec/kernel.js';
 import { tunnelMtu } from '../../ipsec/mtu.js';
 import { tunnelNumber } from '../../ipsec/names.js';
-import { type Association, association, expire, type Frame, frame, guard, remove } from '../../ipsec/plan.js';
+import {
+  type Association,
+  association,
+  expire,
+  type Frame,
+  frame,
+  guard,
+  inUdp,
+  type Ports,
+  remap,
+  remove,
+} from '../../ipsec/plan.js';
 import { removeTemporaryFiles } from '../../systemd/unit-files.js';
 import type { Tunnel } from '../../units/tunnel.js';
 import { openAnswers } from './marks.js';
@@ -27,8 +40,8 @@ export function freshAssociation(): Association {
 }
 
 /** Begins to receive what is encrypted with `incoming`, beside what is received already. @throws IpError */
-export async function receive(tunnel: Tunnel, incoming: Association): Promise<void> {
-  await apply([association('in', place(tunnel), incoming)]);
+export async function receive(tunnel: Tunnel, incoming: Association, ports?: Ports): Promise<void> {
+  await apply([association('in', place(tunnel), incoming, ports)]);
 }
 
 /** Receives what is encrypted with `incoming` no more. @throws IpError */
@@ -41,15 +54,33 @@ export async function refuse(tunnel: Tunnel, incoming: Association): Promise<voi
  *
  * @throws IpError, when nothing has changed
  */
-export async function raise(tunnel: Tunnel, outgoing: Association): Promise<void> {
+export async function raise(tunnel: Tunnel, outgoing: Association, ports?: Ports): Promise<void> {
   await block(tunnel);
   const wanted = await frameOf(tunnel);
   const kernel = await readKernel();
   const complete = hasFrame(kernel, wanted);
   if (!complete) await carryOutAll(linesToEnd({ ...kernel, associations: [] }, wanted.number));
-  await apply([...(complete ? [] : frame(wanted)), association('out', wanted, outgoing)]);
+  await apply([
+    ...(complete ? [] : frame(wanted)),
+    association('out', wanted, outgoing, learned(kernel, wanted, ports)),
+  ]);
   const { out, other } = associationsOf(kernel, wanted.number, wanted.outer);
   await carryOutAll([...out, ...other].map((old) => remove(old).line));
+}
+
+/**
+ * Has a tunnel in UDP send to another port of the other machine: the one that a router between has given it.
+ *
+ * @throws IpError
+ */
+export async function redirect(tunnel: Tunnel, ports: Ports): Promise<void> {
+  const { number, outer } = place(tunnel);
+  const own = associationsOf(await readKernel(), number, outer);
+  const [incoming, outgoing] = [inUdp(ports.peer, ports.me, outer.me), inUdp(ports.me, ports.peer, outer.me)];
+  await apply([
+    ...own.in.slice(0, 1).map((id) => remap(number, id, incoming)),
+    ...own.out.map((id) => remap(number, id, outgoing)),
+  ]);
 }
 
 /** Has all that is received beside `incoming` end in a few seconds. @throws IpError */
@@ -90,6 +121,12 @@ export async function isUp(tunnel: Tunnel): Promise<boolean> {
   const { in: incoming, out } = associationsOf(kernel, wanted.number, wanted.outer);
   const there = kernel.addresses.includes(tunnel.me);
   return there && hasFrame(kernel, wanted) && incoming.length > 0 && out.length > 0;
+}
+
+/** A port that the other machine was found at is better than the one that it believes to have. */
+function learned(kernel: KernelState, { number, outer }: Frame, ports: Ports | undefined): Ports | undefined {
+  const known = portsOf(associationsOf(kernel, number, outer).out[0]);
+  return ports && known ? { ...ports, peer: known.peer } : ports;
 }
 
 async function frameOf(tunnel: Tunnel): Promise<Frame> {

@@ -1,0 +1,206 @@
+import * as assert from 'uvu/assert';
+import { inject, onWire } from './rig/segment.ts';
+import type { Vm } from './rig/vm.ts';
+import { vmSuite } from './suite.ts';
+import { counter, create, ESP, MARKER, PAYLOAD, pair, traces, transfer, warm, wormhole } from './tunnels.ts';
+
+const clear = (frames: { bytes: Buffer }[]) => frames.filter(({ bytes }) => bytes.includes(MARKER)).length;
+
+vmSuite('tunnels', pair, (test, at) => {
+  let local = '';
+  let remote = '';
+
+  test('without a tunnel the wire shows what is sent, with one it shows ESP alone, in packets of 1400 bytes at the most', async () => {
+    const { alpha, beta } = at();
+    assert.ok(clear(await transfer(alpha, beta, beta.address)) > 0);
+    [local, remote] = await create(alpha, 'beta');
+    assert.match(local, /^100\.6[4-7]\./);
+    const frames = await transfer(alpha, beta, remote);
+    assert.is(clear(frames), 0);
+    const esp = frames.filter(({ protocol }) => protocol === ESP);
+    assert.ok(esp.reduce((sum, { bytes }) => sum + bytes.length, 0) > PAYLOAD.length);
+    assert.ok(Math.max(...esp.map(({ bytes }) => bytes.length - 14)) <= 1400);
+    assert.ok(Math.max(...esp.map(({ bytes }) => bytes.length - 14)) > 1390);
+    await transfer(beta, alpha, local);
+  });
+
+  test('a second tunnel-create, by whatever name and from either side, prints the same addresses', async () => {
+    const { alpha, beta } = at();
+    for (const name of ['beta', beta.address, beta.address6, 'beta:9999'])
+      assert.equal(await create(alpha, name), [local, remote], name);
+    assert.equal(await create(beta, 'alpha'), [remote, local]);
+    for (const vm of [alpha, beta]) {
+      const [tunnel, ...others] = JSON.parse(await wormhole(vm, 'tunnel-list --json'));
+      assert.equal(others, []);
+      assert.is(tunnel.state, 'up');
+      assert.ok(tunnel.received.bytes > PAYLOAD.length);
+    }
+    const [far] = JSON.parse(await wormhole(alpha, '-H tcp://beta tunnel-list --json'));
+    assert.is(far.remote, local);
+  });
+
+  test('a machine reaches its own address, and clear text from the wire does not', async () => {
+    const { alpha } = at();
+    const listener = alpha.spawn(`socat TCP-LISTEN:9001,fork,bind=${local} EXEC:"echo hello"`);
+    await alpha.waitFor(() => alpha.run('ss -Hltn sport = 9001 | grep .'), { what: 'the listener' });
+    assert.is((await alpha.run(`socat -u TCP:${local}:9001 -`)).stdout, 'hello\n');
+    const blocked = await counter(alpha, 'XfrmInPolBlock');
+    await onWire(`ip route add ${local} via ${alpha.address}`);
+    const reached = await onWire(`socat -u TCP:${local}:9001,connect-timeout=3 -`, { check: false });
+    await onWire(`ip route delete ${local}`);
+    assert.is(reached.stdout, '');
+    assert.ok((await counter(alpha, 'XfrmInPolBlock')) > blocked);
+    await listener.stop();
+  });
+
+  test('packets that are sent again, cut or changed count as errors, and change nothing else', async () => {
+    const { alpha, beta } = at();
+    const { bytes } = alpha
+      .frames()
+      .filter(({ protocol, bytes }) => protocol === ESP && bytes.length > 1000)
+      .at(-1) as { bytes: Buffer };
+    const to = bytes.subarray(0, 6).toString('hex').endsWith('02') ? alpha : beta;
+    const before = (await to.run('ip -s xfrm state list nokeys')).stdout.match(/\d+\(packets\)/g);
+    const errors = async () =>
+      (await counter(to, 'XfrmInStateSeqError')) + (await counter(to, 'XfrmInStateProtoError'));
+    const flipped = Buffer.from(bytes);
+    flipped[700] = (flipped[700] ?? 0) ^ 1;
+    for (const frame of [bytes, flipped, bytes.subarray(0, 400)]) {
+      const count = await errors();
+      await inject(frame);
+      if (frame.length === bytes.length)
+        await to.waitFor(async () => (await errors()) > count, { what: 'the packet to be refused' });
+    }
+    const after = (await to.run('ip -s xfrm state list nokeys')).stdout.match(/\d+\(packets\)/g);
+    assert.equal(after, before);
+    await transfer(alpha, beta, remote);
+  });
+
+  test('without security associations, or without its interface, nothing passes in the clear; tunnel-create mends both', async () => {
+    const { alpha, beta } = at();
+    for (const loss of [
+      'ip xfrm state flush',
+      'ip link delete $(ip -br link show type xfrm | cut -d@ -f1)',
+    ]) {
+      await alpha.run(loss);
+      const before = alpha.frames().length;
+      const sent = await alpha.run(`echo ${MARKER} | socat -u - UDP:${remote}:9000`, { check: false });
+      assert.is.not(sent.status, 0, loss);
+      await alpha.run('ping -c 1 -W 1 beta');
+      assert.is(clear(alpha.frames().slice(before)), 0, loss);
+      assert.equal(await create(alpha, 'beta'), [local, remote], loss);
+      await transfer(alpha, beta, remote);
+    }
+  });
+
+  test('ten times new keys under a running transfer, which loses no byte', async () => {
+    const { alpha, beta } = at();
+    const receiver = beta.spawn(`socat -u TCP-LISTEN:9002,bind=${remote} OPEN:/root/got,creat,trunc`);
+    await beta.waitFor(() => beta.run('ss -Hltn sport = 9002 | grep .'), { what: 'the receiver' });
+    const sender = alpha.spawn(
+      `rm -f sent stop; until [ -e stop ]; do head -c 20000 /dev/urandom | tee -a sent; sleep 0.1; done | socat -u - TCP:${remote}:9002`,
+    );
+    const spis = new Set<string>();
+    for (let round = 0; round < 10; round++) {
+      const [vm, peer] = round % 3 === 0 ? [beta, 'alpha'] : [alpha, 'beta'];
+      await wormhole(vm, `tunnel-rekey --now ${await nameOf(vm, peer)}`);
+      for (const spi of (await alpha.run('ip xfrm state list nokeys')).stdout.match(/spi 0x\w+/g) ?? [])
+        spis.add(spi);
+    }
+    await alpha.run('touch stop');
+    assert.is((await sender.exited).status, 0);
+    assert.is((await receiver.exited).status, 0);
+    const sum = async (vm: Vm, file: string) => (await vm.run(`sha256sum < ${file}`)).stdout;
+    assert.is(await sum(alpha, 'sent'), await sum(beta, 'got'));
+    assert.ok(spis.size >= 22, `${spis.size} SPIs`);
+    await alpha.waitFor(
+      async () => (await alpha.run('ip xfrm state list nokeys | grep -c ^src')).stdout === '2\n',
+      {
+        what: 'the old security associations to end',
+      },
+    );
+  });
+
+  test('keys are in no command line, environment, journal or file', async () => {
+    const { alpha, beta } = at();
+    const watch =
+      'while :; do for p in /proc/[0-9]*; do tr "\\0" " " <$p/cmdline; echo; cat $p/environ; done; done >/run/watched 2>/dev/null';
+    const watchers = [alpha, beta].map((vm) => vm.spawn(watch));
+    await alpha.run('ip xfrm state flush');
+    await create(alpha, 'beta');
+    await wormhole(alpha, 'tunnel-rekey --now beta');
+    const keys = (await alpha.run('ip xfrm state')).stdout.match(/0x[0-9a-f]{72}/g) ?? [];
+    assert.ok(keys.length >= 2);
+    for (const watcher of watchers) await watcher.stop();
+    for (const vm of [alpha, beta]) {
+      assert.match((await vm.run('tr -d "\\0" </run/watched | grep -c tunnel-')).stdout, /\d/);
+      await vm.run('journalctl --sync; journalctl -a -o export >/run/journal');
+      for (const key of keys) {
+        for (const text of [key.slice(2), Buffer.from(key.slice(2), 'hex').toString('base64').slice(0, 40)]) {
+          const found = await vm.run(
+            `grep -rlaiF ${text} /run/watched /run/journal /etc /run/wormhole /run/systemd /var/lib /var/log /tmp`,
+            { check: false },
+          );
+          assert.is(found.stdout, '', vm.name);
+        }
+      }
+    }
+  });
+
+  test('both machines reboot at once: the tunnel is up again by itself, with other keys and the same addresses', async () => {
+    const { alpha, beta } = at();
+    const spis = (await alpha.run('ip xfrm state list nokeys | grep spi')).stdout;
+    await Promise.all([alpha.reboot({ allowFailed: true }), beta.reboot({ allowFailed: true })]);
+    const up = async (vm: Vm) => JSON.parse(await wormhole(vm, 'tunnel-list --json'))[0]?.state === 'up';
+    for (const vm of [alpha, beta]) await vm.waitFor(() => up(vm), { timeout: 180, what: 'the tunnel' });
+    assert.is.not((await alpha.run('ip xfrm state list nokeys | grep spi')).stdout, spis);
+    await transfer(alpha, beta, remote);
+    await warm(alpha, beta);
+  });
+
+  test('tunnel-delete leaves nothing on either machine', async () => {
+    const { alpha, beta } = at();
+    await wormhole(alpha, 'tunnel-delete beta');
+    for (const vm of [alpha, beta]) assert.is(await traces(vm), '', vm.name);
+    const again = await alpha.run('wormhole tunnel-delete beta', { check: false });
+    assert.is(again.stderr, 'wormhole: no tunnel to "beta": see wormhole tunnel-list\n');
+    assert.is(again.status, 1);
+  });
+
+  test('both machines create at once: one tunnel, and both print its addresses', async () => {
+    const { alpha, beta } = at();
+    const [here, there] = await Promise.all([create(alpha, beta.address), create(beta, alpha.address)]);
+    assert.equal(here, there.toReversed());
+    for (const vm of [alpha, beta]) {
+      assert.is(JSON.parse(await wormhole(vm, 'tunnel-list --json')).length, 1);
+      assert.is((await vm.run('ls /etc/systemd/system | grep -c wormhole-tunnel@')).stdout, '1\n');
+    }
+    await transfer(alpha, beta, here[1]);
+    await wormhole(beta, `tunnel-delete ${alpha.address}`);
+  });
+
+  test('killed at any moment, on either side: what comes next works, and leaves nothing behind', async () => {
+    const { alpha, beta } = at();
+    for (let round = 0; round < 6; round++) {
+      const running = alpha.spawn(`wormhole tunnel-${round % 3 === 2 ? 'delete' : 'create'} beta`);
+      await new Promise((resolve) => setTimeout(resolve, 4000 + Math.random() * 8000));
+      const victim = round % 2 === 0 ? 'pkill -9 -f "[m]ain.js tunnel"' : 'systemctl kill -s KILL wormholed';
+      await (round % 4 === 1 ? beta : alpha).run(victim, { check: false });
+      await running.exited;
+      await warm(alpha, beta);
+    }
+    const [, far] = await create(alpha, 'beta');
+    await transfer(alpha, beta, far);
+    await wormhole(alpha, 'tunnel-delete beta');
+    for (const vm of [alpha, beta]) {
+      await wormhole(vm, 'tunnel-list');
+      assert.is(await traces(vm), '', vm.name);
+    }
+  });
+});
+
+/** The name of the instance by which a machine knows the tunnel. */
+async function nameOf(vm: Vm, peer: string): Promise<string> {
+  const [tunnel] = JSON.parse(await wormhole(vm, 'tunnel-list --json'));
+  return tunnel?.peer ?? peer;
+}
