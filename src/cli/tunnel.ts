@@ -43,7 +43,7 @@ async function remove(host: string, { force }: { force?: boolean }, command: Com
   const { peer, peerAway } = await deleteTunnel(host, force === true);
   if (peerAway) {
     process.stderr.write(
-      `wormhole: the tunnel is gone here; ${peer} cannot be told, and removes its side when it next asks this machine\n`,
+      `wormhole: the tunnel is gone here, but ${peer} cannot be told: wormhole tunnel-delete there, when it is back\n`,
     );
   }
 }

@@ -7,6 +7,11 @@ export class IpError extends Error {}
 /** What ip says of what is not there, or not any more: errno(3) ENOENT, ESRCH, ENODEV and EADDRNOTAVAIL, or its own words. */
 const GONE = /No such (file|process|device)|Cannot find device|Cannot assign requested address/;
 
+/** What it says of a kernel that was built without what tunnels need. */
+const LACKING = /Protocol not supported|Unknown device type|algorithm not found|Operation not supported/;
+const LACKS =
+  'this kernel lacks ESP, AES-GCM or xfrm interfaces (CONFIG_INET_ESP, CRYPTO_GCM, XFRM_INTERFACE)';
+
 /**
  * Carries steps out one after the other, all or none: when one fails, those before it are taken back.
  *
@@ -62,8 +67,13 @@ export async function ip(args: string[], input = ''): Promise<string> {
     child.on('close', resolve);
   });
   if (status === 0) return Buffer.concat(out).toString();
-  const said = Buffer.concat(err).toString().trim() || `it says nothing, exit status ${status}`;
-  throw new IpError(`ip ${withoutKey(input || args.join(' '))}: ${withoutKey(said)}`);
+  const said =
+    Buffer.concat(err)
+      .toString()
+      .replace(/^Command failed .*/m, '')
+      .trim() || `it says nothing, exit status ${status}`;
+  const hint = LACKING.test(said) ? `; ${LACKS}` : '';
+  throw new IpError(`ip ${withoutKey(input || args.join(' '))}: ${withoutKey(said)}${hint}`);
 }
 
 /** ip quotes what it does not understand. */

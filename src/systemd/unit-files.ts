@@ -1,11 +1,14 @@
 import {
   closeSync,
+  existsSync,
   fsyncSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -42,6 +45,30 @@ export function writeUnitFile(name: string, text: string): void {
     throw error;
   }
   syncDirectory();
+}
+
+/** What an enabled unit of multi-user.target has its symlink in, systemd.unit(5). */
+const WANTS = join(UNIT_DIR, 'multi-user.target.wants');
+
+/**
+ * Enables a unit for multi-user.target without asking systemd, as `systemctl enable` would: the symlink may be there
+ * before the file is, so that nobody ever finds one that is written and not enabled.
+ */
+export function linkUnitFile(name: string): void {
+  mkdirSync(WANTS, { recursive: true, mode: 0o755 });
+  try {
+    symlinkSync(join(UNIT_DIR, name), join(WANTS, name));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}
+
+/** Removes the symlinks of {@link linkUnitFile} whose names begin with `prefix`, and whose files are not there. */
+export function removeDanglingLinks(prefix: string): void {
+  if (!existsSync(WANTS)) return;
+  for (const name of readdirSync(WANTS))
+    if (name.startsWith(prefix) && !existsSync(join(UNIT_DIR, name)))
+      rmSync(join(WANTS, name), { force: true });
 }
 
 /** Removes unit files; one that is not there is fine. */

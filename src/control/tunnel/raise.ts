@@ -24,7 +24,7 @@ import {
   remap,
   remove,
 } from '../../ipsec/plan.js';
-import { removeTemporaryFiles } from '../../systemd/unit-files.js';
+import { removeDanglingLinks, removeTemporaryFiles } from '../../systemd/unit-files.js';
 import type { Tunnel } from '../../units/tunnel.js';
 import { openAnswers } from './marks.js';
 import { readTunnels } from './tunnels.js';
@@ -110,6 +110,7 @@ export async function end(tunnel: Tunnel): Promise<void> {
 /** Ends what killed commands have left, and what an asker has not said yes to for a minute. @throws IpError */
 export async function sweep(): Promise<void> {
   removeTemporaryFiles('tunnels');
+  removeDanglingLinks('wormhole-tunnel@');
   const known = [...readTunnels().tunnels, ...openAnswers().map(({ tunnel }) => tunnel)];
   const overlays = known.map((tunnel) => ({ number: tunnelNumber(tunnel.id), overlay: tunnel }));
   await carryOutAll(linesToSweep(await readKernel(), overlays));

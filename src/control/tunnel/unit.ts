@@ -1,18 +1,19 @@
 import { connectSystemd, type Systemd } from '../../systemd/systemd.js';
-import { readUnitFile, removeUnitFiles, writeUnitFile } from '../../systemd/unit-files.js';
+import { linkUnitFile, readUnitFile, removeUnitFiles, writeUnitFile } from '../../systemd/unit-files.js';
 import { rekeyUnits, renderTunnel, type Tunnel, tunnelUnit } from '../../units/tunnel.js';
 import { installation, tunnelTemplate } from '../installation.js';
 import { withLock } from '../lock.js';
 import { end } from './raise.js';
 
-/** Writes the unit file of a tunnel, unless it is there as it should be. Only with the lock `tunnels` held. */
+/** Writes the unit file of a tunnel, unless it is there as it should be, and enables it. Only with the lock `tunnels` held. */
 export function writeTunnel(tunnel: Tunnel): void {
   const { name, text } = renderTunnel(tunnel, installation(), tunnelTemplate());
+  linkUnitFile(name);
   if (readUnitFile(name) !== text) writeUnitFile(name, text);
 }
 
 /**
- * Has systemd bring a tunnel up at every boot, and have its unit be active now. Not to be called by that unit, which would
+ * Has the unit of a tunnel be active. Not to be called by that unit, which would
  * wait for itself, nor with a lock held that the unit takes.
  *
  * @throws JobError
@@ -23,7 +24,6 @@ export async function startTunnel(tunnel: Tunnel): Promise<void> {
   try {
     const { load, needReload } = await systemd.state(unit);
     if (load !== 'loaded' || needReload) await systemd.reloadAll();
-    await systemd.enable(unit);
     await systemd.start(unit);
   } finally {
     systemd.close();
