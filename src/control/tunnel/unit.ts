@@ -52,9 +52,9 @@ export async function removeTunnel(tunnel: Tunnel): Promise<void> {
 }
 
 async function forget(unit: string, { peer }: Tunnel, systemd: Systemd): Promise<void> {
-  const units = [...rekeyUnits(peer), unit];
+  const [timer, rekey] = rekeyUnits(peer);
   await systemd.reloadAll();
-  for (const one of units) {
+  for (const one of [timer, unit, rekey]) {
     await systemd.stop(one);
     await systemd.resetFailed(one);
   }
