@@ -133,7 +133,7 @@ vmSuite('tunnels', pair, (test, at) => {
     assert.ok(keys.length >= 2);
     for (const watcher of watchers) await watcher.stop();
     for (const vm of [alpha, beta]) {
-      assert.match((await vm.run('tr -d "\\0" </run/watched | grep -c tunnel-')).stdout, /\d/);
+      assert.match((await vm.run('tr -d "\\0" </run/watched | grep -c wormhole')).stdout, /\d/);
       await vm.run('journalctl --sync; journalctl -a -o export >/run/journal');
       for (const key of keys) {
         for (const text of [key.slice(2), Buffer.from(key.slice(2), 'hex').toString('base64').slice(0, 40)]) {
