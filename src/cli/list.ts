@@ -39,10 +39,11 @@ async function table(links: ListedLink[]): Promise<string> {
     leaving: colours.yellow,
     failed: colours.red,
   };
-  const rows = links.map(({ id, owner, head, tail, state, detail }) => {
+  const rows = links.map(({ id, owner, tunnel, head, tail, state, detail }) => {
     const colour = paint[state as keyof typeof paint] ?? String;
     const name = owner === undefined ? id : `${id} (for ${owner})`;
-    return [name, describe(head), describe(tail), colour(detail === '' ? state : `${state} ${detail}`)];
+    const to = tunnel === undefined ? describe(tail) : `${describe(tail)}, tunnel ${tunnel}`;
+    return [name, describe(head), to, colour(detail === '' ? state : `${state} ${detail}`)];
   });
   return printTable(['ID', 'HEAD', 'TAIL', 'STATE'], rows);
 }

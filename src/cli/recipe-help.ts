@@ -9,6 +9,7 @@ export const recipeHelp = `The recipe describes a link from its head, where it l
   child                                the rest describes a second link, whose head starts as our tail
   chain                                as child, and its head becomes our tail
   remote HOST                          the rest describes a link on that machine; its head becomes our tail
+  tunnel HOST, udptunnel HOST          as remote, through an IPsec tunnel: of ESP, or of ESP in UDP
   id NAME                              the link's id
   idle SPAN                            after so long without a connection, stop what was started: 30s, 5m, 1h
 
@@ -17,9 +18,10 @@ port; a head without a port gets a free one, and keeps it. The id is the head's 
 the head is in one; a child's begins with its parent's. create prints the id and the url of the head.
 
 A remote link's head listens on that machine's address that faces us, at a port it chooses, and lets in this machine
-alone. It is plain TCP: whoever can read the wire between can read it.
+alone. It is plain TCP: whoever can read the wire between can read it. With tunnel it listens inside the tunnel, which is
+made if there is none, and nothing can be read.
 
-These parse and are checked, but this version cannot create them yet: tunnel HOST, udptunnel HOST, and udp:// urls.
+udp:// urls parse and are checked, but this version cannot create them yet.
 
 Examples:
   this host's port 3306 leads to the one in container db
@@ -36,6 +38,8 @@ Examples:
     wormhole create url :3306 remote myserver tail docker-ns db
   the same, started there by the first connection here
     wormhole create url :3306 trigger remote myserver trigger url :3306 docker-run wormhole/mysql
+  the same, and what goes between the machines is encrypted
+    wormhole create url :3306 trigger tunnel myserver trigger url :3306 docker-run wormhole/mysql
   another port, another name, IPv6, and a namespace made by ip netns add blue
     wormhole create id web url [::1]:8080 tail url blue@:80
   two links, one after the other

@@ -26,6 +26,7 @@ import { freePort } from './ports.js';
 import { resolveLink } from './resolve.js';
 import { takeAway } from './take-away.js';
 import { remindOfDebts, takeBackFarPart } from './take-back-far.js';
+import { tunnelToUndo } from './tunnel/undo.js';
 import { takeBackUnfinished, unfinishedDuring } from './unfinished.js';
 
 /** How far the pull of an image is. */
@@ -135,13 +136,16 @@ async function makeWithFarPart(
   if (!link) throw new Error('the recipe has no part on another machine');
   const { peer } = link.link.child;
   const debt = { ...ties.far, peer, id: planned.id as string, recipe: recipeText(planned), until: 0 };
+  const undoTunnel = await tunnelToUndo(link);
   const open = owe(debt);
   let made: Created;
   try {
     const address = await makeFarPart(link);
     made = await make(withPorts(resolved, planned), options, ties, systemd, address);
   } catch (error) {
-    throw await takeBackFarPart(debt, open, error as Error);
+    const reason = await takeBackFarPart(debt, open, error as Error);
+    await undoTunnel();
+    throw reason;
   }
   open.settle();
   return made;

@@ -9,6 +9,10 @@ import { parseMachine } from './api/address.js';
 import { makePartAt } from './api/client.js';
 import type { Machine } from './api/connect.js';
 import { Failure } from './api/failure.js';
+import { ensureTunnel } from './tunnel/create.js';
+
+/** The words of a recipe for a tunnel, and what each is. */
+const TUNNEL_MODES = { tunnel: 'esp', udptunnel: 'udp' } as const;
 
 /** A link of ours that has a part on another machine: what is needed to ask for it. */
 export interface FarLink {
@@ -35,23 +39,30 @@ export function machineCalled(peer: string, keyFile: string): Machine {
 }
 
 /**
- * Has the other machine make its part of a link, or tell of it when it has.
+ * Has the other machine make its part of a link, or tell of it when it has. A tunnel to it is made or mended first, if the
+ * recipe has one.
  *
- * @returns the address to connect to, such as `10.0.0.2:61234`: the port that the other machine has chosen, at the address
- *   by which we have reached it, unless the recipe says another
- * @throws Failure, which names the machine; Unreachable, KeyUnusable
+ * @returns the address to connect to, such as `10.0.0.2:61234`: the port that the other machine has chosen, at its end of the
+ *   tunnel, or at the address by which we have reached it, unless the recipe says another
+ * @throws Failure, which names the machine; Unreachable, KeyUnusable; what ensureTunnel throws
  */
 export async function makeFarPart({ id, link, far, options }: FarLink): Promise<string> {
-  const { peer } = link.child;
+  const { peer, kinship } = link.child;
   const part = lend(link);
   try {
+    const tunnel =
+      kinship === 'tunnel' || kinship === 'udptunnel'
+        ? await ensureTunnel(peer, TUNNEL_MODES[kinship], far.keyFile)
+        : undefined;
     const { url, reached } = await makePartAt(machineCalled(peer, far.keyFile), far.key, {
       recipe: formatRecipe(part),
       options,
+      ...(tunnel && { tunnel: tunnel.id }),
       owner: { id, machine: hostname().replace(/[^A-Za-z0-9_.-]|^[^A-Za-z0-9]+/g, '') || 'unnamed' },
     });
     const { port, host } = parseUrl({ text: url, position: 0 });
-    const wanted = part.head.host === undefined || /^(0\.0\.0\.0|::)$/.test(part.head.host) ? reached : host;
+    const anyHost = part.head.host === undefined || /^(0\.0\.0\.0|::)$/.test(part.head.host);
+    const wanted = anyHost ? (tunnel?.remote ?? reached) : host;
     return isSix(wanted ?? '') ? `[${wanted}]:${port}` : `${wanted}:${port}`;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

@@ -1,15 +1,17 @@
 import { existsSync } from 'node:fs';
 import { describePeer, describePlace, endUrl } from '../recipe/describe.js';
-import { type End, tailOf } from '../recipe/link.js';
+import { type End, type Link, tailOf } from '../recipe/link.js';
 import { recipeFromText, recipeText } from '../recipe/text.js';
 import { connectSystemd, type Systemd } from '../systemd/systemd.js';
 import { givenUpFile, netnsInstance, serviceUnit, socketUnit } from '../units/names.js';
 import type { NamedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
+import type { Tunnel } from '../units/tunnel.js';
 import { readFarFile } from './far-file.js';
 import { readLinks } from './links.js';
 import { isVoid } from './netns.js';
 import { type Debt, openDebts } from './owed.js';
+import { readTunnels } from './tunnel/tunnels.js';
 
 /**
  * An end as `wormhole list` tells it: `place` in words, such as `this host`, `container mysql` or `machine myserver`. The
@@ -22,7 +24,7 @@ export interface ListedEnd {
 
 /**
  * One link as `wormhole list` tells it. `parent` is the id of the link that it is a part of; `owner` tells for whose link on
- * another machine it was made, such as `3306 of alpha`.
+ * another machine it was made, such as `3306 of alpha`; `tunnel` the machine at the other end of the tunnel that it uses.
  *
  * `state` is `listening` (nobody is connected), `connected` (the forwarder runs), `sleeping` (it is, or what it leads to
  * is, started by a connection), `waiting` (an end's container, netns or machine is not there), `failed`, `stopped`, or
@@ -32,6 +34,7 @@ export interface ListedLink {
   id: string;
   parent?: string;
   owner?: string;
+  tunnel?: string;
   head: ListedEnd;
   tail: ListedEnd;
   state: 'listening' | 'connected' | 'sleeping' | 'waiting' | 'failed' | 'stopped' | 'leaving';
@@ -50,14 +53,15 @@ export async function listLinks(): Promise<Listing> {
   const { links, unreadable } = readLinks();
   const systemd = await connectSystemd();
   try {
-    const described = await Promise.all(links.map((link) => describe(link, systemd)));
+    const { tunnels } = readTunnels();
+    const described = await Promise.all(links.map((link) => describe(link, tunnels, systemd)));
     return { links: [...described, ...leaving()], unreadable };
   } finally {
     systemd.close();
   }
 }
 
-async function describe(named: NamedLink, systemd: Systemd): Promise<ListedLink> {
+async function describe(named: NamedLink, tunnels: Tunnel[], systemd: Systemd): Promise<ListedLink> {
   const { id, parent, owner, openedBy, link } = named;
   const tail = tailOf(link);
   const peer = link.child?.peer;
@@ -72,6 +76,7 @@ async function describe(named: NamedLink, systemd: Systemd): Promise<ListedLink>
     ...(parent === undefined ? {} : { parent }),
     ...(owner ? { owner: `${owner.id} of ${owner.machine}` } : {}),
     head: describeEnd(link.head),
+    ...tunnelOf(link, tunnels),
     tail: describeTail(named),
     recipe: recipeText(link),
   };
@@ -94,6 +99,13 @@ async function describe(named: NamedLink, systemd: Systemd): Promise<ListedLink>
 
 function describeEnd(end: End): ListedEnd {
   return { url: endUrl(end), place: describePlace(end.place) };
+}
+
+/** The tunnel that a link leads through, or that its head is in. */
+function tunnelOf({ head, child }: Link, tunnels: Tunnel[]): { tunnel?: string } {
+  if (child?.kinship === 'tunnel' || child?.kinship === 'udptunnel') return { tunnel: child.peer as string };
+  const around = tunnels.find(({ local }) => local === head.host);
+  return around ? { tunnel: around.peer } : {};
 }
 
 /** The tail, or where another machine has it. */

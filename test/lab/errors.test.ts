@@ -35,7 +35,6 @@ labSuite(
       ['create --pull perhaps url :80 tail url :81', /perhaps.*never, missing, always/],
       [`create url :80 trigger docker-run '--gpus all nginx'`, /--gpus/],
       [`create url :80 trigger docker-run '--restart always nginx'`, /--restart/],
-      ['create url :1 chain url :2 tunnel x tail', /this version cannot create "tunnel" yet/],
     ];
     for (const [args, expected] of faults) {
       test(`usage: wormhole ${args}`, async () => {

@@ -6,6 +6,7 @@ import { readLinks } from '../links.js';
 import { type Listing, listLinks } from '../list.js';
 import { makePart, NoPart, removePart } from '../part.js';
 import { checkRecipe, readRecipe } from '../recipe.js';
+import { readTunnels } from '../tunnel/tunnels.js';
 import type { Caller } from './caller.js';
 import { Failure } from './failure.js';
 import type { CreateRequest, PartRequest, Plan } from './schema.js';
@@ -40,7 +41,7 @@ export function createCarryOut(keyFile: string): CarryOut {
       }
     },
     async makePart(key, request, caller) {
-      const { address, local } = requireMachine(caller);
+      const { address, local } = endsFor(request, requireMachine(caller));
       const recipe = checkRecipe(parseFarRecipe(request.recipe));
       return makePart(recipe, optionsOf(request), { key, ...request.owner, address }, local, keyFile);
     },
@@ -59,6 +60,14 @@ export function createCarryOut(keyFile: string): CarryOut {
 function requireMachine(caller: Caller): Caller & { kind: 'machine' } {
   if (caller.kind === 'machine') return caller;
   throw new Failure('usage', 'parts of links are for other machines: use /v1/links');
+}
+
+/** The address that the part of a link lets in, and the one where it listens. @throws Failure for a tunnel that is not here */
+function endsFor({ tunnel }: PartRequest, { address, local }: Caller & { kind: 'machine' }) {
+  if (tunnel === undefined) return { address, local };
+  const found = readTunnels().tunnels.find(({ id }) => id === tunnel);
+  if (!found) throw new Failure('failed', `no tunnel ${tunnel} here: it has just been deleted`);
+  return { address: found.remote, local: found.local };
 }
 
 function optionsOf({ options: { startTimeout, pull } = {} }: CreateRequest | PartRequest): CreateOptions {

@@ -19,7 +19,9 @@
 import { quoted } from '../../recipe/error.js';
 import type { CreateOptions } from '../../units/plan.js';
 import type { UnitFile } from '../../units/render.js';
-import { Failure, type FailureCode } from './failure.js';
+import type { FailureCode } from './failure.js';
+import { fields, wrong } from './fields.js';
+import { checkTunnelId } from './tunnel-schema.js';
 
 /** The longest body that a request may have, bytes. */
 export const MAX_BODY = 65_536;
@@ -35,11 +37,13 @@ export interface CreateRequest {
 
 /**
  * The far part of a link, which is made for the machine that asks. `recipe` is what follows `remote HOST`, in the form that
- * `parseFarRecipe` reads; `owner` the id of the link and the name of its machine, for people.
+ * `parseFarRecipe` reads; `owner` the id of the link and the name of its machine, for people. With the id of a `tunnel`
+ * between the two machines, the part listens at this one's end of it, and lets in the other end.
  */
 export interface PartRequest {
   recipe: string[];
   options?: Partial<CreateOptions>;
+  tunnel?: string;
   owner: { id: string; machine: string };
 }
 
@@ -87,7 +91,12 @@ export function checkCreateRequest(body: unknown): CreateRequest {
 
 /** Checks the body of `PUT /v1/parts/KEY`. @throws Failure with code usage, which names the field */
 export function checkPartRequest(body: unknown): PartRequest {
-  const { recipe, options, owner } = fields(body, 'the body', ['recipe', 'options', 'owner']);
+  const { recipe, options, owner, tunnel } = fields(body, 'the body', [
+    'recipe',
+    'options',
+    'owner',
+    'tunnel',
+  ]);
   const words = checkWords(recipe);
   const { id, machine } = fields(owner, '"owner"', ['id', 'machine']);
   for (const [name, value] of [
@@ -96,7 +105,8 @@ export function checkPartRequest(body: unknown): PartRequest {
   ]) {
     if (typeof value !== 'string' || !NAME.test(value)) throw wrong(`"owner.${name}" must be a name`);
   }
-  const part = { recipe: words, owner: { id: id as string, machine: machine as string } };
+  const part: PartRequest = { recipe: words, owner: { id: id as string, machine: machine as string } };
+  if (tunnel !== undefined) part.tunnel = checkTunnelId(tunnel);
   if (options === undefined) return part;
   return { ...part, options: checkOptions(fields(options, '"options"', ['startTimeout', 'pull'])) };
 }
@@ -127,18 +137,4 @@ function checkOptions(options: Record<string, unknown>): AskedOptions {
 export function checkId(id: string): string {
   if (!NAME.test(id)) throw wrong(`${quoted(id)} cannot be the id of a link`);
   return id;
-}
-
-/** The fields of a JSON object, of which all must be `known`. @throws Failure with code usage */
-export function fields(value: unknown, what: string, known: string[]): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw wrong(`${what} must be a JSON object`);
-  const unknown = Object.keys(value).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw wrong(`${what} has a field ${quoted(unknown)}, which means nothing here`);
-  return value as Record<string, unknown>;
-}
-
-/** A request that makes no sense. */
-export function wrong(message: string): Failure {
-  return new Failure('usage', message);
 }

@@ -13,7 +13,7 @@ import { isTunnelId } from '../../ipsec/names.js';
 import type { Association, Overlay } from '../../ipsec/plan.js';
 import { canonicalAddress } from '../../recipe/address.js';
 import type { TunnelMode } from '../../units/tunnel.js';
-import { fields, wrong } from './schema.js';
+import { fields, wrong } from './fields.js';
 
 /** The most pairs of addresses that may be offered. */
 const MAX_CANDIDATES = 64;

@@ -28,7 +28,7 @@ export async function deleteTunnel(name: string, force: boolean): Promise<Delete
   const tunnel = await tunnelFor(name);
   if (!tunnel) throw new NoTunnel(`no tunnel to "${name}": see wormhole tunnel-list`);
   const { id, peer, keyFile } = tunnel;
-  const users = usedBy(peer);
+  const users = await usedBy(tunnel);
   if (users.length > 0 && !force) {
     const links = users.map((link) => `wormhole delete ${link}`).join('; ');
     throw new Error(`the tunnel to ${peer} is in use: ${links}; or tunnel-delete --force ${peer}`);
