@@ -27,13 +27,14 @@ export interface FarPart {
 
 /**
  * The link of another machine that this one is the far part of: the `key` of its {@link FarPart}, its id, the name of its
- * machine, and the address of that machine, which alone may connect.
+ * machine, and the address of that machine, which alone may connect. `tunnel` is the id of the tunnel that it comes through.
  */
 export interface Owner {
   key: string;
   id: string;
   machine: string;
   address: string;
+  tunnel?: string;
 }
 
 /** What ties a link, with all its children, to other machines. */

@@ -54,7 +54,8 @@ function readTies(settings: Map<string, string>): Ties {
   if (far) ties.far = { key: far[0] as string, keyFile: far[1] as string };
   if (owner) {
     const [key, id, machine, address] = owner as [string, string, string, string];
-    ties.owner = { key, id, machine, address };
+    const tunnel = settings.get('ThroughTunnel');
+    ties.owner = { key, id, machine, address, ...(tunnel === undefined ? {} : { tunnel }) };
   }
   return ties;
 }

@@ -91,6 +91,7 @@ export function renderLink(named: NamedLink, where: Installation, templates: Tem
         wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
         recipe: parent === undefined ? recipeText(link) : undefined,
         owner,
+        throughTunnel: owner?.tunnel,
         far,
         ...options,
       }),

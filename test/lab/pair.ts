@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import { said, writeKey } from './cluster.ts';
+import { writeKey } from './cluster.ts';
 import { installedHost, leavesNothing, succeeds } from './installed.ts';
 import type { Host } from './rig/host.ts';
 
@@ -56,5 +56,3 @@ export async function farSaid(host: Host): Promise<string> {
   const log = 'journalctl -q -o cat -t wormhole-far --cursor-file=/var/tmp/far-said --no-pager -n all';
   return (await host.run(log, { check: false })).stdout;
 }
-
-export { said };

@@ -175,6 +175,14 @@ test("the far part of another machine's link is for that machine alone", () => {
   );
 });
 
+test('in a tunnel, it is the policies of the tunnel that let in that machine alone', () => {
+  const inTunnel = { ...owner, tunnel: '0123456789abcdef' };
+  const files = tied('id a url 100.64.0.2:61234 tail docker-ns x', { owner: inTunnel });
+  assert.equal(settings(files['wormhole-a.socket'], 'IPAddressAllow'), []);
+  assert.match(files['wormhole-a.service'] ?? '', / --allow 10\.0\.0\.1 /);
+  assert.equal((readLink(files['wormhole-a.socket'] ?? '') as StoredLink).owner, inTunnel);
+});
+
 test('what docker-run is given stands in the recipe and nowhere else', () => {
   const files = units('id', 'a', 'url', ':1', 'trigger', 'docker-run', '-e PASSWORD=swordfish db');
   for (const [name, text] of Object.entries(files)) {

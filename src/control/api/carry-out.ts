@@ -41,9 +41,16 @@ export function createCarryOut(keyFile: string): CarryOut {
       }
     },
     async makePart(key, request, caller) {
+      const { tunnel } = request;
       const { address, local } = endsFor(request, requireMachine(caller));
       const recipe = checkRecipe(parseFarRecipe(request.recipe));
-      return makePart(recipe, optionsOf(request), { key, ...request.owner, address }, local, keyFile);
+      return makePart(
+        recipe,
+        optionsOf(request),
+        { key, ...request.owner, address, ...(tunnel === undefined ? {} : { tunnel }) },
+        local,
+        keyFile,
+      );
     },
     async removePart(key, caller) {
       requireMachine(caller);
