@@ -48,6 +48,7 @@ export function machineSuite<T>(
         try {
           await body();
         } catch (error) {
+          process.stdout.write(`\n--- "${what}" fails: ${(error as Error).message}\n`);
           await printJournals(booted(), what, began);
           throw error;
         }
