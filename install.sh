@@ -9,7 +9,7 @@ usage: ./install.sh [--prefix DIR] [--uninstall [--purge]]
 
   --prefix DIR   install below DIR instead of /usr/local
   --uninstall    remove what was installed; links, their units and /etc/wormhole stay
-  --purge        with --uninstall: delete all links and /etc/wormhole too
+  --purge        with --uninstall: delete all links, tunnels and /etc/wormhole too
 
 With DESTDIR set, the files go below it, for a package, and nothing is started.
 EOF
@@ -76,18 +76,29 @@ links() {
 	done
 }
 
+tunnels() {
+	for file in "$units"/wormhole-tunnel@*.service; do
+		[ ! -e "$file" ] || sed -n 's/^Peer=//p' "$file"
+	done
+}
+
 if [ -n "$uninstall" ]; then
 	if [ -n "$purge" ]; then
 		for id in $(links); do
 			"$prefix/bin/wormhole" delete "$id" && say "deleted link $id"
 		done
+		for peer in $(tunnels); do
+			"$prefix/bin/wormhole" tunnel-delete --force "$peer" && say "deleted the tunnel to $peer"
+		done
+	elif [ -n "$(tunnels)" ]; then
+		say "links and tunnels stay, and do not work without the program: $(links | tr '\n' ' ')$(tunnels | tr '\n' ' ')(--purge deletes them)"
 	elif [ -n "$(links)" ]; then
 		say "links stay, and do not work without the program: $(links | tr '\n' ' ')(--purge deletes them)"
 	fi
 	if booted; then
 		# shellcheck disable=SC2086 # words
 		systemctl disable --now $enabled $atboot >/dev/null 2>&1 || true
-		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service 2>/dev/null || true
+		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"
