@@ -144,7 +144,11 @@ async function makeWithFarPart(
     made = await make(withPorts(resolved, planned), options, ties, systemd, address);
   } catch (error) {
     const reason = await takeBackFarPart(debt, open, error as Error);
-    await undoTunnel();
+    await undoTunnel().catch(({ message }: Error) => {
+      throw new Error(
+        `${reason.message}; taking the tunnel back failed too (${message}): wormhole tunnel-delete ${peer}`,
+      );
+    });
     throw reason;
   }
   open.settle();

@@ -10,7 +10,8 @@
  *                            asked for again, though its url may be another one then
  *     DELETE /v1/parts/KEY   204, no body
  *
- * KEY is 32 hexadecimal digits, which the owner of the link has made up. Only other machines have parts, not users.
+ * KEY is 32 hexadecimal digits, which the owner of the link has made up. Only other machines have parts, not users. What is
+ * below /v1/tunnels is in tunnel-schema.ts.
  *
  * Whatever fails answers `{"error": {"code", "message"}}` with the codes and statuses of failure.ts. While a request is
  * being worked on, the daemon says so with `102 Processing` (RFC 2518, 10.1) every few seconds; a client that hears
