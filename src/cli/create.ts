@@ -1,12 +1,10 @@
 import { type Command, Option } from 'commander';
 import type { Machine } from '../control/api/connect.js';
-import { readRecipe } from '../control/recipe.js';
 import { formatDuration, readDuration } from '../recipe/duration.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
-import { showProgress } from './progress.js';
 
 /** Adds `wormhole create`. */
 export function addCreate(program: Command): void {
@@ -44,6 +42,7 @@ async function create(
   { dryRun, idle, startTimeout, pull }: Flags,
   command: Command,
 ): Promise<void> {
+  const { readRecipe } = await import('../control/recipe.js');
   const recipe = readRecipe(words);
   if (idle !== undefined && recipe.idle !== undefined) {
     throw new UsageError(`--idle "${idle}": the recipe says idle ${formatDuration(recipe.idle)} already`);
@@ -60,6 +59,7 @@ async function create(
   const { createLink, planLink } = await import('../control/create.js');
   if (dryRun) return printFiles(await planLink(recipe, options, { keyFile }));
   requireRoot('create …');
+  const { showProgress } = await import('./progress.js');
   const { id, url } = await createLink(recipe, options, showProgress(), { keyFile });
   process.stdout.write(`${id} ${url}\n`);
 }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { compileTemplates, type Installation, type Template, type Templates } from '../units/render.js';
-import { compileTunnelTemplate } from '../units/tunnel.js';
+import type { Installation, Template, Templates } from '../units/render.js';
+import { compileTemplate } from './template.js';
 
 /** The directory that holds dist/ and templates/: where the running program is installed, or its source tree. */
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -22,20 +22,20 @@ export function installation(): Installation {
 
 /** The templates of a link's units. */
 export function templates(): Templates {
-  return compileTemplates({
-    socket: source('link.socket'),
-    service: source('link.service'),
-    run: source('link-run.service'),
-  });
+  return {
+    socket: template('link.socket'),
+    service: template('link.service'),
+    run: template('link-run.service'),
+  };
 }
 
 /** The template of a tunnel's unit. */
 export function tunnelTemplate(): Template {
-  return compileTunnelTemplate(source('tunnel.service'));
+  return template('tunnel.service');
 }
 
-function source(name: string): string {
-  return readFileSync(`${ROOT}templates/${name}.hbs`, 'utf8');
+function template(name: string): Template {
+  return compileTemplate(readFileSync(`${ROOT}templates/${name}.hbs`, 'utf8'));
 }
 
 /** The version of the installed program, from its package.json. */

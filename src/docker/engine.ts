@@ -1,4 +1,5 @@
-import Docker from 'dockerode';
+import { createRequire } from 'node:module';
+import type Docker from 'dockerode';
 
 /** A container as far as links need to know it. `pid` is the process whose network namespace is the container's. */
 export interface Container {
@@ -40,12 +41,17 @@ interface EngineReply extends Error {
   json?: { message?: string };
 }
 
+const require = createRequire(import.meta.url);
+
+/** Loading it takes longer than most commands that turn out not to need the engine. */
+const open = (options?: Docker.DockerOptions): Docker => new (require('dockerode') as typeof Docker)(options);
+
 let connection: Docker | undefined;
 let patientConnection: Docker | undefined;
 
 /** The connection to the engine for questions, made when it is first used. It is given up when silent for 30 s. */
 export function engine(): Docker {
-  connection ??= new Docker({ timeout: TIMEOUT_MS });
+  connection ??= open({ timeout: TIMEOUT_MS });
   return connection;
 }
 
@@ -54,7 +60,7 @@ export function engine(): Docker {
  * actions. It has no limit, so each request that needs one brings an AbortSignal.
  */
 export function patientEngine(): Docker {
-  patientConnection ??= new Docker();
+  patientConnection ??= open();
   return patientConnection;
 }
 

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { pack } from 'tar-stream';
 import { engine, explain, patientEngine } from './engine.js';
 import { followed, hasImage } from './image.js';
 import { type Architecture, pauseProgram } from './pause-program.js';
@@ -66,7 +65,8 @@ interface Entry {
 }
 
 async function archive(entries: Entry[]): Promise<Buffer> {
-  const tar = pack();
+  const { default: tarStream } = await import('tar-stream');
+  const tar = tarStream.pack();
   for (const { name, mode, content } of entries) tar.entry({ name, mode, mtime: new Date(0) }, content);
   tar.finalize();
   return buffer(tar);

@@ -1,8 +1,7 @@
-import Handlebars from 'handlebars';
 import { address, describePeer, describePlace } from '../recipe/describe.js';
 import { type End, type Link, tailOf } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
-import { escapeSpecifiers, quoteArgument } from './escape.js';
+import { quoteArgument } from './escape.js';
 import { FAR_SOCKET, farFile, givenUpFile, netnsPath, netnsUnit, serviceUnit, socketUnit } from './names.js';
 import type { NamedLink } from './plan.js';
 import { runsOf } from './runs.js';
@@ -24,7 +23,7 @@ export interface Installation {
   flags: string[];
 }
 
-/** Renders one link's values to the text of a unit. */
+/** Renders values to the text of a unit. */
 export type Template = (values: Record<string, unknown>) => string;
 
 /** The templates of the units of a link: every link has the first two, one that runs containers the third. */
@@ -32,15 +31,6 @@ export interface Templates {
   socket: Template;
   service: Template;
   run: Template;
-}
-
-/** Compiles the Handlebars sources of templates/link*.hbs. */
-export function compileTemplates(sources: Record<keyof Templates, string>): Templates {
-  const handlebars = Handlebars.create();
-  handlebars.registerHelper('specifiers', escapeSpecifiers);
-  handlebars.registerHelper('argument', quoteArgument);
-  const compile = (source: string): Template => handlebars.compile(source, { noEscape: true, strict: true });
-  return { socket: compile(sources.socket), service: compile(sources.service), run: compile(sources.run) };
 }
 
 /** Where an end is, in words: `127.0.0.1:3306 in container mysql`. */

@@ -1,5 +1,4 @@
-import Handlebars from 'handlebars';
-import { escapeSpecifiers, escapeUnitName, quoteArgument } from './escape.js';
+import { escapeUnitName, quoteArgument } from './escape.js';
 import { section } from './read.js';
 import type { Installation, Template, UnitFile } from './render.js';
 
@@ -46,14 +45,6 @@ export function rekeyUnits(peer: string): [timer: string, service: string] {
 /** Whether a file of that name is a tunnel's. */
 export function isTunnelUnit(name: string): boolean {
   return name.startsWith(PREFIX) && name.endsWith('.service');
-}
-
-/** Compiles the Handlebars source of templates/tunnel.service.hbs. */
-export function compileTunnelTemplate(source: string): Template {
-  const handlebars = Handlebars.create();
-  handlebars.registerHelper('specifiers', escapeSpecifiers);
-  handlebars.registerHelper('argument', quoteArgument);
-  return handlebars.compile(source, { noEscape: true, strict: true });
 }
 
 /** The unit file of a tunnel. */

@@ -2,19 +2,20 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { compileTemplate } from '../../src/control/template.ts';
 import type { Link } from '../../src/recipe/link.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
 import { type CreateOptions, DEFAULT_OPTIONS, flatten, type Ties } from '../../src/units/plan.ts';
 import { readLink, type StoredLink, UnreadableLink } from '../../src/units/read.ts';
-import { compileTemplates, renderLink, type UnitFile } from '../../src/units/render.ts';
+import { renderLink, type UnitFile } from '../../src/units/render.ts';
 
 const template = (name: string) =>
-  readFileSync(new URL(`../../templates/${name}.hbs`, import.meta.url), 'utf8');
-const templates = compileTemplates({
+  compileTemplate(readFileSync(new URL(`../../templates/${name}.hbs`, import.meta.url), 'utf8'));
+const templates = {
   socket: template('link.socket'),
   service: template('link.service'),
   run: template('link-run.service'),
-});
+};
 const where = { node: '/lib/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
 
 const render = (link: Link, options: CreateOptions = DEFAULT_OPTIONS): UnitFile[] =>
