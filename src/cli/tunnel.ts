@@ -40,10 +40,10 @@ async function remove(host: string, { force }: { force?: boolean }, command: Com
   await requireMachine(host);
   requireRoot(`tunnel-delete ${host}`);
   const { deleteTunnel } = await import('../control/tunnel/delete.js');
-  const { peer, peerAway } = await deleteTunnel(host, force === true);
-  if (peerAway) {
+  const { peer, left } = await deleteTunnel(host, force === true);
+  if (left !== undefined) {
     process.stderr.write(
-      `wormhole: the tunnel is gone here, but ${peer} cannot be told: wormhole tunnel-delete there, when it is back\n`,
+      `wormhole: the tunnel is gone here, and on ${peer} it goes when that can be told: ${left}\n`,
     );
   }
 }
@@ -78,7 +78,7 @@ async function table(tunnels: ListedTunnel[]): Promise<string> {
     local,
     remote,
     mode,
-    (state === 'up' ? colours.green : colours.red)(state),
+    { up: colours.green, down: colours.red, leaving: colours.yellow }[state](state),
     keyAge === null ? '-' : formatDuration(keyAge),
     traffic(received),
     traffic(sent),

@@ -6,7 +6,7 @@ import { isId, serviceUnit } from '../units/names.js';
 import type { NamedLink } from '../units/plan.js';
 import { family, readLinks } from './links.js';
 import { withLock } from './lock.js';
-import { type Debt, type OpenDebt, owe, pay } from './owed.js';
+import { type OpenDebt, owe, type PartDebt, pay } from './owed.js';
 import { takeAway } from './take-away.js';
 import { remindOfDebts } from './take-back-far.js';
 import { takeBackUnfinished, unfinishedDuring } from './unfinished.js';
@@ -34,7 +34,10 @@ export async function deleteLink(id: string): Promise<string | undefined> {
 }
 
 /** Deletes all that is on this machine, and writes down what is on another. */
-async function deleteHere(id: string, systemd: Systemd): Promise<{ debt: Debt; open: OpenDebt } | undefined> {
+async function deleteHere(
+  id: string,
+  systemd: Systemd,
+): Promise<{ debt: PartDebt; open: OpenDebt } | undefined> {
   const { links, unreadable } = readLinks();
   const link = links.find((candidate) => candidate.id === id);
   const remains = unreadable.some((other) => other.id === id) || readUnitFile(serviceUnit(id)) !== undefined;
@@ -50,13 +53,13 @@ async function deleteHere(id: string, systemd: Systemd): Promise<{ debt: Debt; o
   return debt && open && { debt, open };
 }
 
-function debtOf({ id, link, far }: NamedLink): Debt | undefined {
+function debtOf({ id, link, far }: NamedLink): PartDebt | undefined {
   const peer = farthest(link)?.child.peer;
   return far && peer !== undefined ? { ...far, peer, id, recipe: recipeText(link), until: 0 } : undefined;
 }
 
 /** Outside the lock: the other machine may need ours for its own part of the work. */
-async function deleteThere({ debt, open }: { debt: Debt; open: OpenDebt }): Promise<string | undefined> {
+async function deleteThere({ debt, open }: { debt: PartDebt; open: OpenDebt }): Promise<string | undefined> {
   open.release();
   const left = await pay(debt);
   if (left === undefined) return undefined;

@@ -7,7 +7,7 @@ import { answerForwarders } from './ask.js';
 import { type FarLink, farLinkOf, makeFarPart } from './far.js';
 import { readFarFile, writeFarFile } from './far-file.js';
 import { readLinks } from './links.js';
-import { debts, openDebts, pay } from './owed.js';
+import { type Debt, debts, isTunnels, openDebts, pay } from './owed.js';
 import { unfinishedIds } from './unfinished.js';
 
 /** Takes one line for the journal. */
@@ -48,8 +48,8 @@ export async function keepFarEnds(sockets: Passed[], say: Say): Promise<void> {
         const left = await pay(debt);
         say(
           left === undefined
-            ? `link ${debt.id}, which is deleted: machine ${debt.peer} has removed its part.`
-            : `link ${debt.id}, which is deleted: machine ${debt.peer} cannot be told yet: ${left}. It is tried again in 30 s.`,
+            ? `${named(debt)}, which is deleted: machine ${debt.peer} has nothing of it any more.`
+            : `${named(debt)}, which is deleted: machine ${debt.peer} cannot be told yet: ${left}. It is tried again in 30 s.`,
         );
       }),
     ),
@@ -61,6 +61,11 @@ export async function keepFarEnds(sockets: Passed[], say: Say): Promise<void> {
   await door.quietFor(QUIET_MS);
   await Promise.all(busy.values());
   await setTimer(debts().length > 0);
+}
+
+/** What a debt is about, in words. */
+function named(debt: Debt): string {
+  return isTunnels(debt) ? `tunnel ${debt.key}` : `link ${debt.id}`;
 }
 
 /** The links of this machine that have a part on another one, each with the link that was created. */

@@ -7,7 +7,6 @@ import { parseUrl } from '../recipe/url.js';
 import type { CreateOptions, FarPart } from '../units/plan.js';
 import { parseMachine } from './api/address.js';
 import { makePartAt } from './api/client.js';
-import type { Machine } from './api/connect.js';
 import { Failure } from './api/failure.js';
 import { ensureTunnel } from './tunnel/create.js';
 
@@ -33,11 +32,6 @@ export function farLinkOf(root: Link, far: FarPart, options: CreateOptions): Far
   return link?.id === undefined ? undefined : { id: link.id, link, far, options };
 }
 
-/** The machine of that name in a recipe, to be asked with the key of that file. */
-export function machineCalled(peer: string, keyFile: string): Machine {
-  return { address: parseMachine(peer), keyFile };
-}
-
 /**
  * Has the other machine make its part of a link, or tell of it when it has. A tunnel to it is made or mended first, if the
  * recipe has one.
@@ -54,12 +48,16 @@ export async function makeFarPart({ id, link, far, options }: FarLink): Promise<
       kinship === 'tunnel' || kinship === 'udptunnel'
         ? await ensureTunnel(peer, TUNNEL_MODES[kinship], far.keyFile)
         : undefined;
-    const { url, reached } = await makePartAt(machineCalled(peer, far.keyFile), far.key, {
-      recipe: formatRecipe(part),
-      options,
-      ...(tunnel && { tunnel: tunnel.id }),
-      owner: { id, machine: hostname().replace(/[^A-Za-z0-9_.-]|^[^A-Za-z0-9]+/g, '') || 'unnamed' },
-    });
+    const { url, reached } = await makePartAt(
+      { address: parseMachine(peer), keyFile: far.keyFile },
+      far.key,
+      {
+        recipe: formatRecipe(part),
+        options,
+        ...(tunnel && { tunnel: tunnel.id }),
+        owner: { id, machine: hostname().replace(/[^A-Za-z0-9_.-]|^[^A-Za-z0-9]+/g, '') || 'unnamed' },
+      },
+    );
     const { port, host } = parseUrl({ text: url, position: 0 });
     const anyHost = part.head.host === undefined || /^(0\.0\.0\.0|::)$/.test(part.head.host);
     const wanted = anyHost ? (tunnel?.remote ?? reached) : host;

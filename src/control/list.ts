@@ -10,7 +10,7 @@ import type { Tunnel } from '../units/tunnel.js';
 import { readFarFile } from './far-file.js';
 import { readLinks } from './links.js';
 import { isVoid } from './netns.js';
-import { type Debt, openDebts } from './owed.js';
+import { isTunnels, openDebts, type PartDebt } from './owed.js';
 import { readTunnels } from './tunnel/tunnels.js';
 
 /**
@@ -118,11 +118,13 @@ function describeTail({ id, link }: Pick<NamedLink, 'id' | 'link'>): ListedEnd {
 
 /** Recipes may hold secrets, and these are in no unit file: root alone is shown them. */
 function leaving(): ListedLink[] {
-  return process.geteuid?.() === 0 ? openDebts().map(describeDebt) : [];
+  return process.geteuid?.() === 0
+    ? openDebts().flatMap((debt) => (isTunnels(debt) ? [] : describeDebt(debt)))
+    : [];
 }
 
 /** What is left of a link that is deleted: its part on a machine that cannot be told yet. */
-function describeDebt({ id, peer, recipe }: Debt): ListedLink {
+function describeDebt({ id, peer, recipe }: PartDebt): ListedLink {
   const { head } = recipeFromText(recipe);
   const detail = `${describePeer(peer)} has its part until it can be told`;
   return {

@@ -10,16 +10,19 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs';
-import { removePartAt } from './api/client.js';
+import type { Tunnel } from '../units/tunnel.js';
+import { parseMachine } from './api/address.js';
+import { removePartAt, removeTunnelAt } from './api/client.js';
 import { Failure } from './api/failure.js';
-import { machineCalled } from './far.js';
 import { readLinks } from './links.js';
 import { tryLock } from './lock.js';
+import { readTunnels } from './tunnel/tunnels.js';
+import { stopStrays } from './tunnel/unit.js';
 import { unfinishedIds } from './unfinished.js';
 
 /**
- * Where it is written what other machines have of links that are no more, one file for each part. A part has no unit on
- * this machine, so this is the only state that is not in one. It is kept until the other machine has been told.
+ * Where it is written what other machines have of links and tunnels that are no more, one file for each. These have no
+ * unit on this machine, so this is the only state that is not in one. It is kept until the other machine has been told.
  */
 const DIR = '/var/lib/wormhole/owed';
 
@@ -30,16 +33,28 @@ const TEMPORARY = /^\..*\.new$/;
 export const STRAY_MS = 120_000;
 
 /**
- * What a machine has to be told: that it may remove its part of a link. `id` and `recipe` are those of the link, for
- * people. Until `until`, ms since the epoch, the part may yet come into being.
+ * What a machine has to be told: that it may remove its part of a link, or its side of a tunnel. `key` is what it knows
+ * that by: 32 hexadecimal digits for a part, the 16 of the id for a tunnel. Until `until`, ms since the epoch, it may yet
+ * come into being.
  */
-export interface Debt {
+export type Debt = PartDebt | TunnelDebt;
+
+interface AnyDebt {
   key: string;
   peer: string;
   keyFile: string;
+  until: number;
+}
+
+/** `id` and `recipe` are those of the link, for people. */
+export interface PartDebt extends AnyDebt {
   id: string;
   recipe: string;
-  until: number;
+}
+
+/** The tunnel as it was on this machine. */
+export interface TunnelDebt extends AnyDebt {
+  tunnel: Tunnel;
 }
 
 /** A debt that this process has written down. Nobody else pays it until it is `released`, or this process has ended. */
@@ -69,7 +84,7 @@ export function owe(debt: Debt): OpenDebt {
 /** All debts, those of this moment's creates and deletes included. */
 export function debts(): Debt[] {
   if (!existsSync(DIR)) return [];
-  const keys = readdirSync(DIR).filter((name) => /^[0-9a-f]{32}$/.test(name));
+  const keys = readdirSync(DIR).filter((name) => /^([0-9a-f]{16}){1,2}$/.test(name));
   return keys.map(readDebt).filter((debt) => debt !== undefined);
 }
 
@@ -81,27 +96,36 @@ export function openDebts(): Debt[] {
   return debts().filter(({ key }) => isFree(key));
 }
 
+/** Whether a debt is about a tunnel, not about a part of a link. */
+export function isTunnels(debt: Debt): debt is TunnelDebt {
+  return 'tunnel' in debt;
+}
+
 /**
- * Tells the machine that it may remove its part.
+ * Tells the machine that it may remove what it has.
  *
- * @returns undefined when it is removed, and the debt with it; else the reason why it could not be told, for people
+ * @returns undefined when that is removed, and the debt with it; else the reason why it could not be told, for people
  */
 export async function pay(debt: Debt): Promise<string | undefined> {
   if (!isAlive(debt)) {
     try {
-      await removePartAt(machineCalled(debt.peer, debt.keyFile), debt.key);
+      const machine = { address: parseMachine(debt.peer), keyFile: debt.keyFile };
+      await (isTunnels(debt) ? removeTunnelAt : removePartAt)(machine, debt.key);
     } catch (error) {
       if (!(error instanceof Failure && error.code === 'not-found')) return (error as Error).message;
       if (Date.now() < debt.until)
         return `machine ${debt.peer} may yet get a request that was lost on the way`;
     }
   }
+  if (isTunnels(debt)) await stopStrays();
   rmSync(`${DIR}/${debt.key}`, { force: true });
   return undefined;
 }
 
-/** A create that was killed when all but the debt was done has left a link that is well. */
-function isAlive({ key }: Debt): boolean {
+/** A create that was killed when all but the debt was done has left a link that is well, a delete before its time a tunnel. */
+function isAlive(debt: Debt): boolean {
+  const { key } = debt;
+  if (isTunnels(debt)) return readTunnels().tunnels.some(({ id }) => id === key);
   const unfinished = new Set(unfinishedIds());
   return readLinks().links.some(
     ({ id, root, far }) => id === root && far?.key === key && !unfinished.has(id),

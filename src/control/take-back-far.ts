@@ -1,6 +1,6 @@
 import type { Systemd } from '../systemd/systemd.js';
 import { Unreachable } from './api/connect.js';
-import { type Debt, type OpenDebt, openDebts, pay, STRAY_MS } from './owed.js';
+import { type OpenDebt, openDebts, type PartDebt, pay, STRAY_MS } from './owed.js';
 
 /** Has wormhole-far.service pay what a command has left owing, also one that was killed. */
 export async function remindOfDebts(systemd: Systemd): Promise<void> {
@@ -12,7 +12,7 @@ export async function remindOfDebts(systemd: Systemd): Promise<void> {
  *
  * @returns the error to tell: the reason, and what is left on the other machine
  */
-export async function takeBackFarPart(debt: Debt, open: OpenDebt, reason: Error): Promise<Error> {
+export async function takeBackFarPart(debt: PartDebt, open: OpenDebt, reason: Error): Promise<Error> {
   if (reason instanceof Unreachable && !reason.asked) {
     open.settle();
     return reason;

@@ -39,6 +39,8 @@ export class JobError extends Error {
 export interface Systemd {
   /** Starts a unit. @throws JobError when its job does not end in `done`. */
   start(unit: string): Promise<void>;
+  /** Has a unit started, and does not wait for it: how that ends, the journal tells. */
+  queue(unit: string): Promise<void>;
   /** Stops a unit; one that is not loaded is stopped already. @throws JobError */
   stop(unit: string): Promise<void>;
   /** Restarts a unit that is active and leaves any other alone. @throws JobError */
@@ -105,6 +107,9 @@ export async function connectSystemd(): Promise<Systemd> {
 
   return {
     start: (unit) => runJob('StartUnit', unit),
+    async queue(unit) {
+      await manager('StartUnit', 'ss', [unit, 'replace']);
+    },
     async stop(unit) {
       for (let attempt = 1; ; attempt++) {
         try {

@@ -68,6 +68,11 @@ export async function removePartAt(machine: Machine, key: string): Promise<void>
   await once(machine, 'DELETE', `/v1/parts/${key}`);
 }
 
+/** Has a machine remove its side of a tunnel. @throws Failure, `not-found` when it has none of that id; Unreachable, KeyUnusable */
+export async function removeTunnelAt(machine: Machine, id: string): Promise<void> {
+  await once(machine, 'DELETE', `/v1/tunnels/${id}`);
+}
+
 /** Lists the links of a machine. @throws Failure, Unreachable, KeyUnusable */
 export function listAt(machine: Machine): Promise<Listing> {
   return once(machine, 'GET', '/v1/links') as Promise<Listing>;

@@ -11,11 +11,11 @@ import { spisOf } from './greet.js';
 import { ownMachine } from './machine-id.js';
 import { answeredTo, forgetAnswer, isAsking, nowAnswered } from './marks.js';
 import { otherMode, outerOf } from './prepare.js';
-import { freshAssociation, isUp, raise, receive, refuse, retire, sweep } from './raise.js';
+import { end, freshAssociation, isUp, raise, receive, refuse, retire, sweep } from './raise.js';
 import type { TunnelSettings } from './settings.js';
 import { readTunnels } from './tunnels.js';
 import { openUdp, portsBetween, type UdpPort } from './udp.js';
-import { removeTunnel, startTunnel, writeTunnel } from './unit.js';
+import { removeTunnel, startTunnel, stopStrays, writeTunnel } from './unit.js';
 
 /** A machine that asks this one. */
 export type CallingMachine = Caller & { kind: 'machine' };
@@ -71,7 +71,7 @@ export async function acceptTunnel(
       await raise(tunnel, theirs, ports);
     } catch (error) {
       forgetAnswer(machine);
-      await (known ? refuse(tunnel, ours) : sweep());
+      await (known ? refuse(tunnel, ours) : end(tunnel));
       throw error;
     }
     return { overlay: { local: tunnel.remote, remote: tunnel.local }, incoming: ours, ...port };
@@ -92,13 +92,16 @@ export async function settleTunnel(id: string, { machine, spi }: Settlement): Pr
     forgetAnswer(machine);
     return answered;
   });
-  await startTunnel(tunnel);
+  // The tunnel is up; the asker need not wait for the unit to find that as well.
+  await startTunnel(tunnel, false);
 }
 
 /** Takes this side of a tunnel away. @throws Failure, not-found; JobError, IpError */
 export async function dropTunnel(id: string): Promise<void> {
   const tunnel = readTunnels().tunnels.find((known) => known.id === id);
   if (tunnel) return removeTunnel(tunnel);
+  // A removal may have been killed half-way.
+  await stopStrays();
   throw new Failure('not-found', `no tunnel ${id}: see wormhole tunnel-list`);
 }
 

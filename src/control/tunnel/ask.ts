@@ -10,8 +10,9 @@ import { withLock } from '../lock.js';
 import { greet } from './greet.js';
 import { ownMachine } from './machine-id.js';
 import { doneAsking } from './marks.js';
+import { mendTunnels } from './mend.js';
 import { candidatesFor, type Prepared, prepare, requireFree, type Wanted } from './prepare.js';
-import { raise, refuse, retire, sweep } from './raise.js';
+import { end, raise, refuse, retire } from './raise.js';
 import type { TunnelSettings } from './settings.js';
 import { readTunnels } from './tunnels.js';
 import { portsBetween, sayHello } from './udp.js';
@@ -39,6 +40,7 @@ const PAUSE_MS = 200;
 export async function askForTunnel(wanted: Wanted, settings: TunnelSettings): Promise<Tunnel> {
   const machine: Machine = { address: parseMachine(wanted.peer), keyFile: wanted.keyFile };
   if (machine.address.kind === 'unix') throw new Error(`"${wanted.peer}" is this machine itself`);
+  await mendTunnels();
   // A machine that is away is not waited for with the lock held, or others would wait as well.
   await versionAt(machine);
   return withLock('asking', async () => {
@@ -86,6 +88,8 @@ async function agree(
   const path = `/v1/tunnels/${tunnel.id}`;
   const machine = ownMachine();
   let accepted = false;
+  // What there is here of the tunnel: its addresses are somebody else's until they are found to be free.
+  let laid = tunnel;
   try {
     const external = settings.external === undefined ? {} : { external: settings.external };
     const candidates = await candidatesFor(tunnel, known, settings);
@@ -97,6 +101,7 @@ async function agree(
     await withLock('tunnels', async () => {
       if (known) requireKnown(tunnel);
       else await requireFree(agreed, settings);
+      laid = agreed;
       await raise(agreed, answer.incoming, portsBetween(port.udpPort, answer.udpPort));
       writeTunnel(agreed);
     });
@@ -106,7 +111,7 @@ async function agree(
     return agreed;
   } catch (error) {
     if (!known) {
-      await withLock('tunnels', () => takeBack(tunnel));
+      await withLock('tunnels', () => takeBack(laid));
       // If it cannot be told, it takes its side back by itself in a minute.
       if (accepted && !greeting.tunnel) await ask('DELETE', path).catch(() => {});
     } else if (error instanceof Failure && !accepted) {
@@ -118,9 +123,9 @@ async function agree(
 }
 
 /** Takes a new tunnel back, as far as it has come. */
-async function takeBack({ peer }: Tunnel): Promise<void> {
-  removeUnitFiles([tunnelUnit(peer)]);
-  await sweep();
+async function takeBack(tunnel: Tunnel): Promise<void> {
+  removeUnitFiles([tunnelUnit(tunnel.peer)]);
+  await end(tunnel);
 }
 
 function requireKnown({ id, peer }: Tunnel): void {

@@ -14,6 +14,6 @@ import { startTunnel } from './unit.js';
 export async function ensureTunnel(peer: string, mode: TunnelMode, keyFile: string): Promise<Tunnel> {
   const wanted = { peer, keyFile, mode, asked: true, fresh: false };
   const tunnel = await askForTunnel(wanted, installedSettings());
-  await startTunnel(tunnel);
+  await startTunnel(tunnel, true);
   return tunnel;
 }

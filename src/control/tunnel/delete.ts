@@ -1,30 +1,24 @@
-import { parseMachine } from '../api/address.js';
-import { withLine } from '../api/client.js';
-import { Unreachable } from '../api/connect.js';
-import { Failure } from '../api/failure.js';
-import { withLock } from '../lock.js';
-import { sweep } from './raise.js';
+import { owe, pay } from '../owed.js';
+import { mendTunnels } from './mend.js';
 import { tunnelFor } from './tunnels.js';
 import { removeTunnel } from './unit.js';
 import { NoTunnel } from './up.js';
 import { usedBy } from './used-by.js';
 
-/** What has become of a tunnel: `peerAway` says that the other machine could not be told, and has its side still. */
+/** A tunnel that is gone here. `left` says why the other machine could not be told, and has its side still. */
 export interface DeletedTunnel {
-  id: string;
   peer: string;
-  peerAway: boolean;
+  left?: string;
 }
 
 /**
- * Deletes a tunnel, here at once and then on the other machine.
+ * Deletes a tunnel, here at once and then on the other machine, or as soon as that can be reached.
  *
  * @param force also while links use it, which then lead nowhere
- * @throws NoTunnel; Error while links use it; JobError, IpError; KeyUnusable, Failure, when it is gone here and the other
- *   machine refuses
+ * @throws NoTunnel; Error while links use it; JobError, IpError
  */
 export async function deleteTunnel(name: string, force: boolean): Promise<DeletedTunnel> {
-  await withLock('tunnels', sweep);
+  await mendTunnels();
   const tunnel = await tunnelFor(name);
   if (!tunnel) throw new NoTunnel(`no tunnel to "${name}": see wormhole tunnel-list`);
   const { id, peer, keyFile } = tunnel;
@@ -33,13 +27,15 @@ export async function deleteTunnel(name: string, force: boolean): Promise<Delete
     const links = users.map((link) => `wormhole delete ${link}`).join('; ');
     throw new Error(`the tunnel to ${peer} is in use: ${links}; or tunnel-delete --force ${peer}`);
   }
-  await removeTunnel(tunnel);
+  const debt = { key: id, peer, keyFile, tunnel, until: 0 };
+  const open = owe(debt);
   try {
-    await withLine({ address: parseMachine(peer), keyFile }, (ask) => ask('DELETE', `/v1/tunnels/${id}`));
-  } catch (error) {
-    if (error instanceof Unreachable) return { id, peer, peerAway: true };
-    // It has gone there already.
-    if (!(error instanceof Failure && error.code === 'not-found')) throw error;
+    await removeTunnel(tunnel);
+  } finally {
+    open.release();
   }
-  return { id, peer, peerAway: false };
+  const left = await pay(debt);
+  if (left === undefined) return { peer };
+  await mendTunnels();
+  return { peer, left };
 }

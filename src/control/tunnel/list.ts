@@ -1,16 +1,16 @@
 import { associationsOf, type KernelInterface, type KernelState, readKernel } from '../../ipsec/kernel.js';
 import { tunnelNumber } from '../../ipsec/names.js';
 import type { Tunnel, TunnelMode } from '../../units/tunnel.js';
-import { withLock } from '../lock.js';
-import { sweep } from './raise.js';
+import { isTunnels, openDebts } from '../owed.js';
+import { mendTunnels } from './mend.js';
 import { readTunnels } from './tunnels.js';
 
 /** Bytes and packets since the tunnel has been up, those of the packets inside it. */
 export type Traffic = KernelInterface['received'];
 
 /**
- * A tunnel as `wormhole tunnel-list` tells it. `state` is `up`, or `down` when this machine has no keys for it, and lets
- * nothing through. `keyAge` is in seconds, `lastRekey` a time as ISO 8601 has it, both null when there are no keys.
+ * A tunnel as `wormhole tunnel-list` tells it. `state` is `up`, `down` when this machine has no keys for it, and lets
+ * nothing through, or `leaving` when it is deleted, and the other machine cannot be told yet. `keyAge` is in seconds, `lastRekey` a time as ISO 8601 has it, both null when there are no keys.
  */
 export interface ListedTunnel {
   id: string;
@@ -20,7 +20,7 @@ export interface ListedTunnel {
   remote: string;
   address: string;
   peerAddress: string;
-  state: 'up' | 'down';
+  state: 'up' | 'down' | 'leaving';
   keyAge: number | null;
   lastRekey: string | null;
   received: Traffic;
@@ -33,12 +33,21 @@ export interface TunnelListing {
   unreadable: { unit: string; reason: string }[];
 }
 
-/** Lists the tunnels of this machine, after taking away what killed commands have left of others. @throws IpError */
+/** Lists the tunnels of this machine, after seeing to what killed commands have left. @throws IpError */
 export async function listTunnels(): Promise<TunnelListing> {
-  await withLock('tunnels', sweep);
+  await mendTunnels();
   const { tunnels, unreadable } = readTunnels();
   const kernel = await readKernel();
-  return { tunnels: tunnels.map((tunnel) => describe(tunnel, kernel)), unreadable };
+  const leaving = openDebts()
+    .filter(isTunnels)
+    .map(({ tunnel }) => tunnel);
+  return {
+    tunnels: [
+      ...tunnels.map((tunnel) => describe(tunnel, kernel)),
+      ...leaving.map((tunnel) => ({ ...describe(tunnel, kernel), state: 'leaving' as const })),
+    ],
+    unreadable,
+  };
 }
 
 function describe(tunnel: Tunnel, kernel: KernelState): ListedTunnel {

@@ -35,6 +35,11 @@ export function isAsking(machine: string): boolean {
   return isLocked('asking') && read(ASKING) === machine;
 }
 
+/** The machine that a process was asking when it was killed; undefined when there is none. Only with the lock `tunnels` held. */
+export function interruptedWith(): string | undefined {
+  return isLocked('asking') ? undefined : read(ASKING);
+}
+
 /** Notes that a machine has been answered, and what it is going to have. */
 export function nowAnswered(tunnel: Tunnel): void {
   write(fileOf(tunnel.machine), JSON.stringify({ tunnel, since: uptime() } satisfies Answered));

@@ -101,17 +101,30 @@ export async function block({ local, remote }: Pick<Tunnel, 'local' | 'remote'>)
   for (const step of guard({ local, remote })) await apply([step]);
 }
 
-/** Ends all that the kernel has of a tunnel, what blocks clear text last. @throws IpError when something stays */
+/**
+ * Ends all that the kernel has of a tunnel, what blocks clear text last; of one whose addresses are not agreed on yet there
+ * is nothing that blocks.
+ *
+ * @throws IpError when something stays
+ */
 export async function end(tunnel: Tunnel): Promise<void> {
   await carryOutAll(linesToEnd(await readKernel(), tunnelNumber(tunnel.id)));
-  await takeBack(guard(tunnel));
+  if (tunnel.local !== '') await takeBack(guard(tunnel));
 }
 
-/** Ends what killed commands have left, and what an asker has not said yes to for a minute. @throws IpError */
+/**
+ * Ends what killed commands have left, and what an asker has not said yes to for a minute; nothing while a tunnel's unit
+ * cannot be read.
+ *
+ * @throws IpError
+ */
 export async function sweep(): Promise<void> {
   removeTemporaryFiles('tunnels');
   removeDanglingLinks('wormhole-tunnel@');
-  const known = [...readTunnels().tunnels, ...openAnswers().map(({ tunnel }) => tunnel)];
+  const { tunnels, unreadable } = readTunnels();
+  // What belongs to a tunnel whose unit somebody has spoilt cannot be told from what nobody needs.
+  if (unreadable.length > 0) return;
+  const known = [...tunnels, ...openAnswers().map(({ tunnel }) => tunnel)];
   const overlays = known.map((tunnel) => ({ number: tunnelNumber(tunnel.id), overlay: tunnel }));
   await carryOutAll(linesToSweep(await readKernel(), overlays));
 }

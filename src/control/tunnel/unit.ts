@@ -4,6 +4,7 @@ import { rekeyUnits, renderTunnel, type Tunnel, tunnelUnit } from '../../units/t
 import { installation, tunnelTemplate } from '../installation.js';
 import { withLock } from '../lock.js';
 import { end } from './raise.js';
+import { readTunnels } from './tunnels.js';
 
 /** Writes the unit file of a tunnel, unless it is there as it should be, and enables it. Only with the lock `tunnels` held. */
 export function writeTunnel(tunnel: Tunnel): void {
@@ -16,15 +17,17 @@ export function writeTunnel(tunnel: Tunnel): void {
  * Has the unit of a tunnel be active. Not to be called by that unit, which would
  * wait for itself, nor with a lock held that the unit takes.
  *
+ * @param wait whether to wait until it is; what goes wrong is in the unit's journal alone otherwise, and it tries again by
+ *   itself
  * @throws JobError
  */
-export async function startTunnel(tunnel: Tunnel): Promise<void> {
+export async function startTunnel(tunnel: Tunnel, wait: boolean): Promise<void> {
   const unit = tunnelUnit(tunnel.peer);
   const systemd = await connectSystemd();
   try {
     const { load, needReload } = await systemd.state(unit);
     if (load !== 'loaded' || needReload) await systemd.reloadAll();
-    await systemd.start(unit);
+    await (wait ? systemd.start(unit) : systemd.queue(unit));
   } finally {
     systemd.close();
   }
@@ -46,6 +49,28 @@ export async function removeTunnel(tunnel: Tunnel): Promise<void> {
       await end(tunnel);
     });
     await forget(unit, tunnel, systemd);
+  } finally {
+    systemd.close();
+  }
+}
+
+/**
+ * Stops the units of tunnels that have no unit file any more, which a killed command has left running: they do nothing, but
+ * are told to be active.
+ *
+ * @throws JobError
+ */
+export async function stopStrays(): Promise<void> {
+  const systemd = await connectSystemd();
+  try {
+    const known = new Set(
+      readTunnels().tunnels.flatMap(({ peer }) => [tunnelUnit(peer), ...rekeyUnits(peer)]),
+    );
+    const loaded = await systemd.loaded(['wormhole-tunnel@*', 'wormhole-tunnel-rekey@*']);
+    for (const unit of loaded.filter((one) => !known.has(one) && readUnitFile(one) === undefined)) {
+      await systemd.stop(unit);
+      await systemd.resetFailed(unit);
+    }
   } finally {
     systemd.close();
   }
