@@ -1,8 +1,7 @@
 // Runs layers of tests: node --import tsx test/run.ts LAYER… [PART-OF-A-FILE-NAME…]
 //
 // A layer is a directory beside this file, or `lint`. Each test file is a process of its own; two run at
-// a time, since most of the time they wait. Those of `ipsec` do not: each keeps two or three emulated machines busy, of which each
-// takes a processor. So they come last, one at a time.
+// a time, since most of the time they wait.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -123,8 +122,7 @@ const filters = words.filter((word) => !isLayer(word));
 const sum: Score = { passed: 0, failed: 0, skipped: 0 };
 const troubles: string[] = [];
 const jobsOf = (layer: string) => (layer === 'lint' ? ['lint'] : filesOf(layer, filters));
-const jobs = layers.filter((layer) => layer !== 'ipsec').flatMap(jobsOf);
-const slowJobs = layers.filter((layer) => layer === 'ipsec').flatMap(jobsOf);
+const jobs = layers.flatMap(jobsOf);
 
 async function runJob(job: string, print: Print): Promise<void> {
   if (interrupted) return;
@@ -139,8 +137,7 @@ async function runJob(job: string, print: Print): Promise<void> {
 }
 
 await inLanes(jobs, Math.min(2, availableParallelism()), runJob);
-await inLanes(slowJobs, 1, runJob);
-if (jobs.length + slowJobs.length === 0) {
+if (jobs.length === 0) {
   sum.failed = 1;
   troubles.push(`no test file for: ${words.join(' ')}`);
 }

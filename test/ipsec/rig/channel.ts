@@ -21,6 +21,11 @@ export function connectChannel(directory: string): void {
     '--pdeathsig=KILL',
     'ssh',
     ...options,
+    // Twice a command was seen to wait on this port until something else came through it.
+    '-o',
+    'ServerAliveInterval=2',
+    '-o',
+    'ServerAliveCountMax=1000',
     '-M',
     '-N',
     '-S',

@@ -2,9 +2,26 @@ import * as assert from 'uvu/assert';
 import { inject, onWire } from './rig/segment.ts';
 import type { Vm } from './rig/vm.ts';
 import { vmSuite } from './suite.ts';
-import { counter, create, ESP, MARKER, PAYLOAD, pair, traces, transfer, warm, wormhole } from './tunnels.ts';
+import { counter, create, ESP, MARKER, PAYLOAD, pair, traces, transfer, wormhole } from './tunnels.ts';
 
 const clear = (frames: { bytes: Buffer }[]) => frames.filter(({ bytes }) => bytes.includes(MARKER)).length;
+
+/** The first bytes of a frame with an IP packet in it, as a packet that was no longer than that from the beginning. */
+function cut(frame: Buffer, length: number): Buffer {
+  const short = Buffer.from(frame.subarray(0, length));
+  const ip = short.subarray(14);
+  if (ip.readUInt8(0) >> 4 === 6) {
+    ip.writeUInt16BE(ip.length - 40, 4);
+    return short;
+  }
+  ip.writeUInt16BE(ip.length, 2);
+  ip.writeUInt16BE(0, 10);
+  let sum = 0;
+  for (let offset = 0; offset < 20; offset += 2) sum += ip.readUInt16BE(offset);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  ip.writeUInt16BE(~sum & 0xffff, 10);
+  return short;
+}
 
 vmSuite('tunnels', pair, (test, at) => {
   let local = '';
@@ -24,19 +41,51 @@ vmSuite('tunnels', pair, (test, at) => {
     await transfer(beta, alpha, local);
   });
 
+  test('a path that carries 1400 bytes and says nothing of it does not stop a transfer', async () => {
+    const { alpha, beta } = at();
+    // A bridge drops what is longer than the port's MTU, as a black hole would: without a word.
+    const narrow = (mtu: number) =>
+      onWire(`for port in $(ls /sys/class/net/bridge/brif); do ip link set $port mtu ${mtu}; done`);
+    const ping = (bytes: number) =>
+      alpha.run(`ping -4 -c 1 -W 2 -M do -s ${bytes - 28} beta`, { check: false });
+    assert.is((await ping(1500)).status, 0);
+    await narrow(1400);
+    try {
+      assert.is((await ping(1400)).status, 0);
+      assert.is.not((await ping(1401)).status, 0);
+      await transfer(alpha, beta, remote);
+      await transfer(beta, alpha, local);
+    } finally {
+      await narrow(1500);
+    }
+  });
+
   test('a second tunnel-create, by whatever name and from either side, prints the same addresses', async () => {
     const { alpha, beta } = at();
-    for (const name of ['beta', beta.address, beta.address6, 'beta:9999'])
+    for (const name of [beta.address, beta.address6, 'beta:9999'])
       assert.equal(await create(alpha, name), [local, remote], name);
     assert.equal(await create(beta, 'alpha'), [remote, local]);
+    const outer = { alpha: beta.address6, beta: alpha.address6 };
     for (const vm of [alpha, beta]) {
       const [tunnel, ...others] = JSON.parse(await wormhole(vm, 'tunnel-list --json'));
       assert.equal(others, []);
       assert.is(tunnel.state, 'up');
+      assert.is(tunnel.peerAddress, outer[vm.name as keyof typeof outer]);
       assert.ok(tunnel.received.bytes > PAYLOAD.length);
     }
     const [far] = JSON.parse(await wormhole(alpha, '-H tcp://beta tunnel-list --json'));
     assert.is(far.remote, local);
+  });
+
+  test('a unit that somebody has spoilt is told, and its tunnel carries on', async () => {
+    const { alpha, beta } = at();
+    const unit = '/etc/systemd/system/wormhole-tunnel@beta.service';
+    await alpha.run(`sed -i.whole s/^Local=.*/Local=somewhere/ ${unit}`);
+    const { stderr, status } = await alpha.run('wormhole tunnel-list', { check: false });
+    assert.match(stderr, /^wormhole: wormhole-tunnel@beta\.service cannot be read: [^\n]*Local=[^\n]*\n$/);
+    assert.is(status, 1);
+    await transfer(alpha, beta, remote);
+    await alpha.run(`mv ${unit}.whole ${unit}`);
   });
 
   test('a machine reaches its own address, and clear text from the wire does not', async () => {
@@ -65,11 +114,10 @@ vmSuite('tunnels', pair, (test, at) => {
       (await counter(to, 'XfrmInStateSeqError')) + (await counter(to, 'XfrmInStateProtoError'));
     const flipped = Buffer.from(bytes);
     flipped[700] = (flipped[700] ?? 0) ^ 1;
-    for (const frame of [bytes, flipped, bytes.subarray(0, 400)]) {
+    for (const frame of [bytes, flipped, cut(bytes, 400)]) {
       const count = await errors();
       await inject(frame);
-      if (frame.length === bytes.length)
-        await to.waitFor(async () => (await errors()) > count, { what: 'the packet to be refused' });
+      await to.waitFor(async () => (await errors()) > count, { what: 'the packet to be refused' });
     }
     const after = (await to.run('ip -s xfrm state list nokeys')).stdout.match(/\d+\(packets\)/g);
     assert.equal(after, before);
@@ -98,7 +146,7 @@ vmSuite('tunnels', pair, (test, at) => {
     const receiver = beta.spawn(`socat -u TCP-LISTEN:9002,bind=${remote} OPEN:/root/got,creat,trunc`);
     await beta.waitFor(() => beta.run('ss -Hltn sport = 9002 | grep .'), { what: 'the receiver' });
     const sender = alpha.spawn(
-      `rm -f sent stop; until [ -e stop ]; do head -c 20000 /dev/urandom | tee -a sent; sleep 0.1; done | socat -u - TCP:${remote}:9002`,
+      `rm -f sent stop; until [ -e stop ]; do head -c 20000 /dev/urandom | tee -a sent; sleep 0.4; done | socat -u - TCP:${remote}:9002`,
     );
     const spis = new Set<string>();
     const [tunnel] = JSON.parse(await wormhole(beta, 'tunnel-list --json'));
@@ -125,7 +173,7 @@ vmSuite('tunnels', pair, (test, at) => {
   test('keys are in no command line, environment, journal or file', async () => {
     const { alpha, beta } = at();
     const watch =
-      'while :; do for p in /proc/[0-9]*; do tr "\\0" " " <$p/cmdline; echo; cat $p/environ; done; done >/run/watched 2>/dev/null';
+      'while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; sleep 0.01; done >/run/watched 2>/dev/null';
     const watchers = [alpha, beta].map((vm) => vm.spawn(watch));
     await alpha.run('ip xfrm state flush');
     await create(alpha, 'beta');
@@ -146,17 +194,6 @@ vmSuite('tunnels', pair, (test, at) => {
     }
   });
 
-  test('both machines reboot at once: the tunnel is up again by itself, with other keys and the same addresses', async () => {
-    const { alpha, beta } = at();
-    const spis = (await alpha.run('ip xfrm state list nokeys | grep spi')).stdout;
-    await Promise.all([alpha.reboot({ allowFailed: true }), beta.reboot({ allowFailed: true })]);
-    const up = async (vm: Vm) => JSON.parse(await wormhole(vm, 'tunnel-list --json'))[0]?.state === 'up';
-    for (const vm of [alpha, beta]) await vm.waitFor(() => up(vm), { timeout: 180, what: 'the tunnel' });
-    assert.is.not((await alpha.run('ip xfrm state list nokeys | grep spi')).stdout, spis);
-    await transfer(alpha, beta, remote);
-    await warm(alpha, beta);
-  });
-
   test('tunnel-delete leaves nothing on either machine', async () => {
     const { alpha, beta } = at();
     await wormhole(alpha, 'tunnel-delete beta');
@@ -171,29 +208,11 @@ vmSuite('tunnels', pair, (test, at) => {
     const [here, there] = await Promise.all([create(alpha, beta.address), create(beta, alpha.address)]);
     assert.equal(here, there.toReversed());
     for (const vm of [alpha, beta]) {
-      assert.is(JSON.parse(await wormhole(vm, 'tunnel-list --json')).length, 1);
+      const [{ peerAddress }, ...others] = JSON.parse(await wormhole(vm, 'tunnel-list --json'));
+      assert.equal([peerAddress, others], [vm === alpha ? beta.address : alpha.address, []]);
       assert.is((await vm.run('ls /etc/systemd/system | grep -c wormhole-tunnel@')).stdout, '1\n');
     }
     await transfer(alpha, beta, here[1]);
     await wormhole(beta, `tunnel-delete ${alpha.address}`);
-  });
-
-  test('killed at any moment, on either side: what comes next works, and leaves nothing behind', async () => {
-    const { alpha, beta } = at();
-    for (let round = 0; round < 6; round++) {
-      const running = alpha.spawn(`wormhole tunnel-${round % 3 === 2 ? 'delete' : 'create'} beta`);
-      await new Promise((resolve) => setTimeout(resolve, 4000 + Math.random() * 8000));
-      const victim = round % 2 === 0 ? 'pkill -9 -f "[m]ain.js tunnel"' : 'systemctl kill -s KILL wormholed';
-      await (round % 4 === 1 ? beta : alpha).run(victim, { check: false });
-      await running.exited;
-      await warm(alpha, beta);
-    }
-    const [, far] = await create(alpha, 'beta');
-    await transfer(alpha, beta, far);
-    await wormhole(alpha, 'tunnel-delete beta');
-    for (const vm of [alpha, beta]) {
-      await wormhole(vm, 'tunnel-list');
-      assert.is(await traces(vm), '', vm.name);
-    }
   });
 });
