@@ -1,3 +1,4 @@
+import { isDue } from '../../ipsec/due.js';
 import { associationsOf, readKernel } from '../../ipsec/kernel.js';
 import { tunnelNumber } from '../../ipsec/names.js';
 import { type Tunnel, tunnelUnit } from '../../units/tunnel.js';
@@ -10,16 +11,6 @@ import { block, isUp, sweep } from './raise.js';
 import { installedSettings } from './settings.js';
 import { readTunnels } from './tunnels.js';
 import { removeTunnel } from './unit.js';
-
-/** Keys are renewed after so long, ms: in time for once an hour, and not all tunnels of a machine at the same time. */
-const KEY_AGE_MS = 50 * 60_000;
-const JITTER_MS = 8 * 60_000;
-
-/** An end that nobody asked for leaves it to the other one, for so much longer, ms. */
-const OTHERS_TURN_MS = 20 * 60_000;
-
-/** Keys are renewed after so many packets, of the 2^64 that ESN would allow. */
-const MAX_PACKETS = 2 ** 31;
 
 /** There is no tunnel to that machine. */
 export class NoTunnel extends Error {}
@@ -59,7 +50,7 @@ export async function bringUp(peer: string, say: (line: string) => void): Promis
  */
 export async function rekeyTunnel(peer: string, now: boolean, say: (line: string) => void): Promise<boolean> {
   const tunnel = ofUnit(peer);
-  if (!now && !(await isDue(tunnel)) && (await check(tunnel))) return false;
+  if (!now && !(await areOld(tunnel)) && (await check(tunnel))) return false;
   await renew(tunnel, true, say);
   return true;
 }
@@ -81,14 +72,10 @@ async function check(tunnel: Tunnel): Promise<boolean> {
   return isWell(tunnel, await withLine(machine, greet));
 }
 
-async function isDue({ id, me, peerAddress, asked }: Tunnel): Promise<boolean> {
-  const own = associationsOf(await readKernel(), tunnelNumber(id), { me, peer: peerAddress });
-  const [newest] = own.in;
-  if (!newest) return true;
-  if ([...own.in, ...own.out].some(({ packets }) => packets > MAX_PACKETS)) return true;
-  const jitter = (tunnelNumber(id) % 1000) / 1000;
-  const limit = KEY_AGE_MS + JITTER_MS * jitter + (asked ? 0 : OTHERS_TURN_MS);
-  return Date.now() - newest.added > limit;
+async function areOld({ id, me, peerAddress, asked }: Tunnel): Promise<boolean> {
+  const number = tunnelNumber(id);
+  const own = associationsOf(await readKernel(), number, { me, peer: peerAddress });
+  return isDue({ ...own, number, asked }, Date.now());
 }
 
 function ofUnit(peer: string): Tunnel {
