@@ -61,6 +61,16 @@ vmSuite('tunnels in UDP', hidden, (test, at) => {
     await transfer(alpha, gamma, local);
   });
 
+  test('the other machine reboots, which cannot ask for the tunnel itself: it is made anew with nothing typed', async () => {
+    const { alpha, gamma } = at();
+    await alpha.reboot({ allowFailed: true });
+    const up = async () => JSON.parse(await wormhole(alpha, 'tunnel-list --json'))[0]?.state === 'up';
+    await alpha.waitFor(up, { timeout: 240, what: 'the tunnel' });
+    await transfer(alpha, gamma, local);
+    const said = await gamma.run('journalctl -q -t wormhole-tunnel -o cat');
+    assert.match(said.stdout, `${alpha.address} has not been heard for`);
+  });
+
   test('tunnel-delete leaves nothing on either side', async () => {
     const { alpha, gamma } = at();
     await wormhole(gamma, `tunnel-delete ${alpha.address}`);

@@ -10,7 +10,8 @@ export type Traffic = KernelInterface['received'];
 
 /**
  * A tunnel as `wormhole tunnel-list` tells it. `state` is `up`, `down` when this machine has no keys for it, and lets
- * nothing through, or `leaving` when it is deleted, and the other machine cannot be told yet. `keyAge` is in seconds, `lastRekey` a time as ISO 8601 has it, both null when there are no keys.
+ * nothing through, or `leaving` when it is deleted, and the other machine cannot be told yet. `keyAge` is in seconds,
+ * `lastRekey` a time as ISO 8601 has it, both null when there are no keys.
  */
 export interface ListedTunnel {
   id: string;
@@ -40,7 +41,8 @@ export async function listTunnels(): Promise<TunnelListing> {
   const kernel = await readKernel();
   const leaving = openDebts()
     .filter(isTunnels)
-    .map(({ tunnel }) => tunnel);
+    .map(({ tunnel }) => tunnel)
+    .filter(({ id }) => tunnels.every((tunnel) => tunnel.id !== id));
   return {
     tunnels: [
       ...tunnels.map((tunnel) => describe(tunnel, kernel)),

@@ -11,7 +11,8 @@ import { associationsOf, portsOf, readKernel } from '../../ipsec/kernel.js';
 import { tunnelNumber } from '../../ipsec/names.js';
 import type { Ports } from '../../ipsec/plan.js';
 import { isSix } from '../../recipe/address.js';
-import type { Tunnel } from '../../units/tunnel.js';
+import { connectSystemd } from '../../systemd/systemd.js';
+import { rekeyUnits, type Tunnel } from '../../units/tunnel.js';
 import { readKeys } from '../api/key.js';
 import { withLock } from '../lock.js';
 import { ownMachine } from './machine-id.js';
@@ -26,6 +27,20 @@ const HELLO_MS = 20_000;
 
 /** After so long without a tunnel in UDP the service ends, ms. */
 const IDLE_MS = 120_000;
+
+/**
+ * A machine that has said nothing for so long, ms, has perhaps rebooted, and cannot ask this one if that is behind a router.
+ * If it keeps silent it is asked less and less often, every ten minutes at last.
+ */
+const SILENCE_MS = 70_000;
+const LONGEST_SILENCE_MS = 600_000;
+
+/** When the last hello of the other machine was sent, and came, and when it is to be asked if none comes; ms since the epoch. */
+interface Heard {
+  sent: number;
+  patience: number;
+  askAt: number;
+}
 
 interface Sockets {
   four: Socket;
@@ -42,11 +57,11 @@ interface Sockets {
  */
 export async function serveUdp(say: (line: string) => void): Promise<void> {
   const sockets = await bindAny(installedSettings().udpPorts);
-  const latest = new Map<string, number>();
+  const heard = new Map<string, Heard>();
   for (const socket of [sockets.four, sockets.six]) {
     encapsulate(descriptor(socket));
     socket.on('message', (message, { address, port }) => {
-      hear(message, address, { me: sockets.port, peer: port }, latest, say).catch(({ message }) =>
+      hear(message, address, { me: sockets.port, peer: port }, heard, say).catch(({ message }) =>
         say(message),
       );
     });
@@ -59,6 +74,7 @@ export async function serveUdp(say: (line: string) => void): Promise<void> {
   for (let used = Date.now(); Date.now() - used < IDLE_MS; await sleep(HELLO_MS)) {
     if (tunnelsInUdp().length > 0) used = Date.now();
     await greetAll(sockets, say);
+    await askTheSilent(heard, say);
   }
   for (const socket of [sockets.four, sockets.six]) socket.close();
 }
@@ -84,7 +100,7 @@ async function hear(
   message: Buffer,
   from: string,
   ports: Ports,
-  latest: Map<string, number>,
+  heard: Map<string, Heard>,
   say: (line: string) => void,
 ): Promise<void> {
   const hello = readHello(message);
@@ -92,8 +108,8 @@ async function hear(
   if (!hello || !tunnel || from !== tunnel.peerAddress) return;
   const keys = readKeys(tunnel.keyFile);
   if (!keys.some(({ secret }) => provesHello(message, tunnel.machine, secret))) return;
-  if (hello.time <= (latest.get(tunnel.id) ?? 0)) return;
-  latest.set(tunnel.id, hello.time);
+  if (hello.time <= (heard.get(tunnel.id)?.sent ?? 0)) return;
+  heard.set(tunnel.id, { sent: hello.time, patience: SILENCE_MS, askAt: Date.now() + SILENCE_MS });
   await withLock('tunnels', async () => {
     const outer = { me: tunnel.me, peer: tunnel.peerAddress };
     const known = portsOf(associationsOf(await readKernel(), tunnelNumber(tunnel.id), outer).out[0]);
@@ -101,6 +117,38 @@ async function hear(
     await redirect(tunnel, ports);
     say(`${tunnel.peer} is behind a router, and found at port ${ports.peer} of ${from}`);
   });
+}
+
+/** Has the machines looked at that have fallen silent, as the timer of their tunnel does, which makes it anew if it is lost. */
+async function askTheSilent(heard: Map<string, Heard>, say: (line: string) => void): Promise<void> {
+  const now = Date.now();
+  for (const { id, peer } of readTunnels().tunnels.filter(({ mode }) => mode === 'udp')) {
+    const { sent, patience, askAt } = heard.get(id) ?? {
+      sent: 0,
+      patience: SILENCE_MS,
+      askAt: now + SILENCE_MS,
+    };
+    const longer = Math.min(2 * patience, LONGEST_SILENCE_MS);
+    heard.set(id, now < askAt ? { sent, patience, askAt } : { sent, patience: longer, askAt: now + longer });
+    if (now < askAt) continue;
+    say(
+      `${peer} has not been heard for ${Math.round(patience / 1000)} s: it is asked whether it has its side still`,
+    );
+    try {
+      await lookAt(peer);
+    } catch (error) {
+      say((error as Error).message);
+    }
+  }
+}
+
+async function lookAt(peer: string): Promise<void> {
+  const systemd = await connectSystemd();
+  try {
+    await systemd.queue(rekeyUnits(peer)[1]);
+  } finally {
+    systemd.close();
+  }
 }
 
 function tunnelsInUdp(): Tunnel[] {
