@@ -197,7 +197,10 @@ vmSuite('tunnels that are hurt', pair, (test, at) => {
       await pause(seconds);
       const [on, kill] = victims[round % victims.length] as [() => Vm, string];
       const killed = await on().run(kill, { check: false });
+      // The command may wait for what is dead: then it is killed as well.
+      const patience = setTimeout(() => alpha.run('pkill -9 -f "[m]ain.js tunnel"', { check: false }), 8000);
       const { status } = await running.exited;
+      clearTimeout(patience);
       const what = `round ${round}: ${command}, after ${seconds.toFixed(1)} s ${kill} on ${on().name} (${killed.status}), ended with ${status}`;
       console.log(what);
       // What a killed side has begun is found by the next command, or ends after a minute: looked at after ten rounds.

@@ -59,7 +59,7 @@ export async function acceptTunnel(
       mode: proposal.mode,
       asked: false,
       keyFile: settings.keyFile,
-      ...(known ?? (await chosen(proposal.candidates, settings))),
+      ...(known ?? waitingFor(id, proposal) ?? (await chosen(proposal.candidates, settings))),
       ...(known && proposal.keep ? outerOfTunnel(known) : outer),
     };
     const ours = freshAssociation();
@@ -133,6 +133,14 @@ function requireFitting(
   );
   if (rival)
     throw new Failure('taken', `the number of tunnel ${id} is that of the one to ${rival.peer}: try again`);
+}
+
+/** The same tunnel as it has been answered for already, to one who was killed before he could say yes: it has its addresses. */
+function waitingFor(id: string, { machine, mode, candidates }: Proposal): Tunnel | undefined {
+  const tunnel = answeredTo(machine)?.tunnel;
+  if (tunnel?.id !== id || tunnel.mode !== mode) return undefined;
+  const offered = candidates.some(({ local, remote }) => local === tunnel.remote && remote === tunnel.local);
+  return offered ? tunnel : undefined;
 }
 
 async function chosen(candidates: Overlay[], { overlay }: TunnelSettings): Promise<Overlay> {
