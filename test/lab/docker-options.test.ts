@@ -58,7 +58,7 @@ labSuite(
 
     test('ports, also of one address, of udp and of a range', async () => {
       const host = at();
-      const serve = `sh -c 'socat TCP-LISTEN:80,fork,reuseaddr EXEC:"echo tcp" & socat TCP-LISTEN:81,fork,reuseaddr EXEC:"echo two" & socat UDP-LISTEN:53,fork EXEC:"echo udp"'`;
+      const serve = `sh -c 'socat TCP-LISTEN:80,fork,reuseaddr EXEC:"echo tcp" & socat TCP-LISTEN:81,fork,reuseaddr EXEC:"echo two" & socat UDP-LISTEN:53,fork SYSTEM:"read line; echo udp"'`;
       const args = `-p 127.0.0.1:8080:80 -p 8180-8181:80-81 -p 5353:53/udp wormhole/tools ${serve}`;
       await during(args, async () => {
         const ask = (command: string) =>

@@ -42,7 +42,7 @@ labSuite(
       const host = at();
       await succeeds(
         host,
-        `create id slow url :7003 trigger docker-run "wormhole/tools sh -c 'sleep 10; exec socat TCP-LISTEN:7003,fork,reuseaddr SYSTEM:date'"`,
+        `create id slow url :7003 trigger docker-run "wormhole/tools sh -c 'sleep 10; exec socat TCP-LISTEN:7003,fork,reuseaddr SYSTEM:\\"read line; date\\"'"`,
       );
       assert.match((await host.run('echo | timeout 60 nc 127.0.0.1 7003')).stdout, /20\d\d/);
       const began = Date.now();
@@ -110,7 +110,7 @@ labSuite(
     test('a HEALTHCHECK is waited for', async () => {
       const host = at();
       await host.run(
-        `printf 'FROM wormhole/tools\\nHEALTHCHECK --interval=1s --retries=20 CMD test -e /ready\\nCMD sh -c "(sleep 4; touch /ready) & exec socat TCP-LISTEN:7006,fork,reuseaddr SYSTEM:\\\\"test -e /ready \\\\&\\\\& echo ready\\\\""\\n' > /root/Dockerfile; cat /root/Dockerfile; docker build -q -t healthy - < /root/Dockerfile`,
+        `printf 'FROM wormhole/tools\\nHEALTHCHECK --interval=1s --retries=20 CMD test -e /ready\\nCMD sh -c "(sleep 4; touch /ready) & exec socat TCP-LISTEN:7006,fork,reuseaddr SYSTEM:\\\\"read line; test -e /ready \\\\&\\\\& echo ready\\\\""\\n' > /root/Dockerfile; cat /root/Dockerfile; docker build -q -t healthy - < /root/Dockerfile`,
         { timeout: 120 },
       );
       await succeeds(host, 'create id healthy url :7006 trigger docker-run healthy');
@@ -215,7 +215,7 @@ labSuite(
     test('trigger docker-ns starts a container that is stopped, and with idle stops it again', async () => {
       const host = at();
       await host.run(
-        'docker create --name mine wormhole/tools socat TCP-LISTEN:7010,fork,reuseaddr SYSTEM:"cat /etc/hostname"',
+        'docker create --name mine wormhole/tools socat TCP-LISTEN:7010,fork,reuseaddr SYSTEM:"read line; cat /etc/hostname"',
       );
       await succeeds(host, 'create id mine url :7010 idle 3s trigger docker-ns mine');
       const hostname = await host.container('mine').inspect('{{.Config.Hostname}}');
