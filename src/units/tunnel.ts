@@ -47,10 +47,16 @@ export function isTunnelUnit(name: string): boolean {
   return name.startsWith(PREFIX) && name.endsWith('.service');
 }
 
+/** Says to the unit of a tunnel, which takes it away, that the tunnel is up; it is written just before the unit is started. */
+export function upFile({ id }: Pick<Tunnel, 'id'>): string {
+  return `/run/wormhole/tunnels/up-${id}`;
+}
+
 /** The unit file of a tunnel. */
 export function renderTunnel(tunnel: Tunnel, where: Installation, template: Template): UnitFile {
   const text = template({
     ...tunnel,
+    upFile: upFile(tunnel),
     command: [where.node, where.cli].map(quoteArgument).join(' '),
     rekeyTimer: rekeyUnits(tunnel.peer)[0],
     asked: tunnel.asked ? 'yes' : 'no',

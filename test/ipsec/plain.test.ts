@@ -173,7 +173,7 @@ vmSuite('tunnels', pair, (test, at) => {
   test('keys are in no command line, environment, journal or file', async () => {
     const { alpha, beta } = at();
     const watch =
-      'while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; sleep 0.01; done >/run/watched 2>/dev/null';
+      'while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; sleep 0.1; done >/run/watched 2>/dev/null';
     const watchers = [alpha, beta].map((vm) => vm.spawn(watch));
     await alpha.run('ip xfrm state flush');
     await create(alpha, 'beta');

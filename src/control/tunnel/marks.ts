@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { uptime } from 'node:os';
-import type { Tunnel } from '../../units/tunnel.js';
+import { type Tunnel, upFile } from '../../units/tunnel.js';
 import { isLocked, RUN_DIR } from '../lock.js';
 
 /*
@@ -59,15 +59,32 @@ export function forgetAnswer(machine: string): void {
 
 /** All answers that are waited for, those that have waited for too long left out, and forgotten. */
 export function openAnswers(): Answered[] {
-  mkdirSync(DIRECTORY, { recursive: true, mode: 0o755 });
-  const machines = readdirSync(DIRECTORY).flatMap(
-    (name) => /^answered-([0-9a-f]{16})$/.exec(name)?.[1] ?? [],
-  );
+  const machines = notes().flatMap((name) => /^answered-([0-9a-f]{16})$/.exec(name)?.[1] ?? []);
   return machines.flatMap((machine) => {
     const answered = answeredTo(machine);
     if (!answered) forgetAnswer(machine);
     return answered ?? [];
   });
+}
+
+/** Notes for a tunnel's unit, which is about to be started, that the tunnel is up. */
+export function nowUp(tunnel: Tunnel): void {
+  write(upFile(tunnel), '');
+}
+
+/** Takes the note of {@link nowUp} back, if the unit has not. */
+export function forgetUp(tunnel: Tunnel): void {
+  rmSync(upFile(tunnel), { force: true });
+}
+
+/** Takes all notes of {@link nowUp} back: a unit that is being started for one finds out by itself. */
+export function forgetUps(): void {
+  for (const name of notes()) if (name.startsWith('up-')) rmSync(`${DIRECTORY}/${name}`, { force: true });
+}
+
+function notes(): string[] {
+  mkdirSync(DIRECTORY, { recursive: true, mode: 0o755 });
+  return readdirSync(DIRECTORY);
 }
 
 function fileOf(machine: string): string {

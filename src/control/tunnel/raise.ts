@@ -26,7 +26,7 @@ import {
 } from '../../ipsec/plan.js';
 import { removeDanglingLinks, removeTemporaryFiles } from '../../systemd/unit-files.js';
 import type { Tunnel } from '../../units/tunnel.js';
-import { openAnswers } from './marks.js';
+import { forgetUps, openAnswers } from './marks.js';
 import { readTunnels } from './tunnels.js';
 
 /* What the kernel has of the tunnels. Each function but `isUp` is to be called with the lock `tunnels` held. */
@@ -120,6 +120,7 @@ export async function end(tunnel: Tunnel): Promise<void> {
  */
 export async function sweep(): Promise<void> {
   removeTemporaryFiles('tunnels');
+  forgetUps();
   removeDanglingLinks('wormhole-tunnel@');
   const { tunnels, unreadable } = readTunnels();
   // What belongs to a tunnel whose unit somebody has spoilt cannot be told from what nobody needs.

@@ -3,6 +3,7 @@ import { linkUnitFile, readUnitFile, removeUnitFiles, writeUnitFile } from '../.
 import { rekeyUnits, renderTunnel, type Tunnel, tunnelUnit } from '../../units/tunnel.js';
 import { installation, tunnelTemplate } from '../installation.js';
 import { withLock } from '../lock.js';
+import { forgetUp, nowUp } from './marks.js';
 import { end } from './raise.js';
 import { readTunnels } from './tunnels.js';
 
@@ -14,7 +15,7 @@ export function writeTunnel(tunnel: Tunnel): void {
 }
 
 /**
- * Has the unit of a tunnel be active. Not to be called by that unit, which would
+ * Has the unit of a tunnel, which is up, be active. Not to be called by that unit, which would
  * wait for itself, nor with a lock held that the unit takes.
  *
  * @param wait whether to wait until it is; what goes wrong is in the unit's journal alone otherwise, and it tries again by
@@ -25,9 +26,14 @@ export async function startTunnel(tunnel: Tunnel, wait: boolean): Promise<void> 
   const unit = tunnelUnit(tunnel.peer);
   const systemd = await connectSystemd();
   try {
-    const { load, needReload } = await systemd.state(unit);
+    const { load, active, needReload } = await systemd.state(unit);
     if (load !== 'loaded' || needReload) await systemd.reloadAll();
+    // One that is running is finding out already.
+    if (active === 'inactive' || active === 'failed') nowUp(tunnel);
     await (wait ? systemd.start(unit) : systemd.queue(unit));
+  } catch (error) {
+    forgetUp(tunnel);
+    throw error;
   } finally {
     systemd.close();
   }
@@ -76,8 +82,9 @@ export async function stopStrays(): Promise<void> {
   }
 }
 
-async function forget(unit: string, { peer }: Tunnel, systemd: Systemd): Promise<void> {
-  const [timer, rekey] = rekeyUnits(peer);
+async function forget(unit: string, tunnel: Tunnel, systemd: Systemd): Promise<void> {
+  const [timer, rekey] = rekeyUnits(tunnel.peer);
+  forgetUp(tunnel);
   await systemd.reloadAll();
   for (const one of [timer, unit, rekey]) {
     await systemd.stop(one);
