@@ -21,11 +21,11 @@ import { install } from './install.js';
 import { installation, templates } from './installation.js';
 import { readLinks } from './links.js';
 import { withLock } from './lock.js';
-import { owe } from './owed.js';
+import { owe, remindOfDebts } from './owed.js';
 import { freePort } from './ports.js';
 import { resolveLink } from './resolve.js';
 import { takeAway } from './take-away.js';
-import { remindOfDebts, takeBackFarPart } from './take-back-far.js';
+import { takeBackFarPart } from './take-back-far.js';
 import { tunnelToUndo } from './tunnel/undo.js';
 import { takeBackUnfinished, unfinishedDuring } from './unfinished.js';
 

@@ -6,9 +6,9 @@ import { isId, serviceUnit } from '../units/names.js';
 import type { NamedLink } from '../units/plan.js';
 import { family, readLinks } from './links.js';
 import { withLock } from './lock.js';
-import { type OpenDebt, owe, type PartDebt, pay } from './owed.js';
+import { type OpenDebt, owe, type PartDebt, remindOfDebts } from './owed.js';
+import { pay } from './pay.js';
 import { takeAway } from './take-away.js';
-import { remindOfDebts } from './take-back-far.js';
 import { takeBackUnfinished, unfinishedDuring } from './unfinished.js';
 
 /** There is no link of that id, or it is not one to be deleted by itself. */

@@ -7,7 +7,8 @@ import { answerForwarders } from './ask.js';
 import { type FarLink, farLinkOf, makeFarPart } from './far.js';
 import { readFarFile, writeFarFile } from './far-file.js';
 import { readLinks } from './links.js';
-import { type Debt, debts, isTunnels, openDebts, pay } from './owed.js';
+import { type Debt, debts, isTunnels, openDebts } from './owed.js';
+import { pay } from './pay.js';
 import { unfinishedIds } from './unfinished.js';
 
 /** Takes one line for the journal. */

@@ -10,15 +10,9 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs';
+import type { Systemd } from '../systemd/systemd.js';
 import type { Tunnel } from '../units/tunnel.js';
-import { parseMachine } from './api/address.js';
-import { removePartAt, removeTunnelAt } from './api/client.js';
-import { Failure } from './api/failure.js';
-import { readLinks } from './links.js';
 import { tryLock } from './lock.js';
-import { readTunnels } from './tunnel/tunnels.js';
-import { stopStrays } from './tunnel/unit.js';
-import { unfinishedIds } from './unfinished.js';
 
 /**
  * Where it is written what other machines have of links and tunnels that are no more, one file for each. These have no
@@ -101,35 +95,14 @@ export function isTunnels(debt: Debt): debt is TunnelDebt {
   return 'tunnel' in debt;
 }
 
-/**
- * Tells the machine that it may remove what it has.
- *
- * @returns undefined when that is removed, and the debt with it; else the reason why it could not be told, for people
- */
-export async function pay(debt: Debt): Promise<string | undefined> {
-  if (!isAlive(debt)) {
-    try {
-      const machine = { address: parseMachine(debt.peer), keyFile: debt.keyFile };
-      await (isTunnels(debt) ? removeTunnelAt : removePartAt)(machine, debt.key);
-    } catch (error) {
-      if (!(error instanceof Failure && error.code === 'not-found')) return (error as Error).message;
-      if (Date.now() < debt.until)
-        return `machine ${debt.peer} may yet get a request that was lost on the way`;
-    }
-  }
-  if (isTunnels(debt)) await stopStrays();
-  rmSync(`${DIR}/${debt.key}`, { force: true });
-  return undefined;
+/** Has wormhole-far.service pay what a command has left owing, also one that was killed. @throws JobError */
+export async function remindOfDebts(systemd: Systemd): Promise<void> {
+  if (openDebts().length > 0) await systemd.start('wormhole-far.service');
 }
 
-/** A create that was killed when all but the debt was done has left a link that is well, a delete before its time a tunnel. */
-function isAlive(debt: Debt): boolean {
-  const { key } = debt;
-  if (isTunnels(debt)) return readTunnels().tunnels.some(({ id }) => id === key);
-  const unfinished = new Set(unfinishedIds());
-  return readLinks().links.some(
-    ({ id, root, far }) => id === root && far?.key === key && !unfinished.has(id),
-  );
+/** Forgets a debt that is paid. */
+export function cross({ key }: Debt): void {
+  rmSync(`${DIR}/${key}`, { force: true });
 }
 
 /** Writes and locks the file of a debt before it gets its name. */

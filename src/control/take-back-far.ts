@@ -1,11 +1,6 @@
-import type { Systemd } from '../systemd/systemd.js';
 import { Unreachable } from './api/connect.js';
-import { type OpenDebt, openDebts, type PartDebt, pay, STRAY_MS } from './owed.js';
-
-/** Has wormhole-far.service pay what a command has left owing, also one that was killed. */
-export async function remindOfDebts(systemd: Systemd): Promise<void> {
-  if (openDebts().length > 0) await systemd.start('wormhole-far.service');
-}
+import { type OpenDebt, type PartDebt, STRAY_MS } from './owed.js';
+import { pay } from './pay.js';
 
 /**
  * A create has failed: takes back what another machine has made for it, now or as soon as that can be reached.

@@ -66,6 +66,13 @@ export function hasFrame({ policies, interfaces }: KernelState, wanted: Frame): 
   );
 }
 
+/** Whether the kernel lets nothing reach a tunnel's addresses but through it: whether it has all policies of {@link guard}. */
+export function isGuarded({ policies }: KernelState, { local, remote }: Overlay): boolean {
+  const blocks = (dir: string, dst: string) =>
+    policies.some((one) => one.action === 'block' && one.dir === dir && one.dst === `${dst}/32`);
+  return blocks('in', local) && blocks('fwd', remote) && blocks('out', remote);
+}
+
 /** The security associations of a tunnel, each direction's newest first; `other` is of addresses that it had before. */
 export function associationsOf({ associations }: KernelState, number: number, { me, peer }: Outer) {
   const own = associations.filter((one) => one.number === number).toSorted((a, b) => b.added - a.added);

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { hasFrame, linesToEnd, linesToSweep } from '../../src/ipsec/kernel.ts';
+import { hasFrame, isGuarded, linesToEnd, linesToSweep } from '../../src/ipsec/kernel.ts';
 import { parseAssociations, parsePolicies } from '../../src/ipsec/parse.ts';
 
 const test = suite('what ip prints');
@@ -174,6 +174,11 @@ test('policies, by which a tunnel is known to be whole', () => {
   for (const index of policies.filter(({ action }) => action === 'allow').keys()) {
     const fewer = policies.filter(({ action }) => action === 'allow').toSpliced(index, 1);
     assert.not(hasFrame({ ...kernel, policies: fewer }, wanted));
+  }
+  assert.ok(isGuarded(kernel, wanted.overlay));
+  for (const index of policies.keys()) {
+    const fewer = policies.toSpliced(index, 1);
+    assert.is(isGuarded({ ...kernel, policies: fewer }, wanted.overlay), policies[index]?.action !== 'block');
   }
   // Two associations, the policies that are not for blocking, and the interface.
   assert.is(linesToEnd(kernel, NUMBER).length, 6);

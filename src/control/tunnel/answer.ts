@@ -7,11 +7,10 @@ import type { Caller } from '../api/caller.js';
 import { Failure } from '../api/failure.js';
 import type { Acceptance, Greeting, Proposal, Settlement } from '../api/tunnel-schema.js';
 import { withLock } from '../lock.js';
-import { spisOf } from './greet.js';
 import { ownMachine } from './machine-id.js';
 import { answeredTo, forgetAnswer, isAsking, nowAnswered } from './marks.js';
 import { otherMode, outerOf } from './prepare.js';
-import { end, freshAssociation, isUp, raise, receive, refuse, retire, sweep } from './raise.js';
+import { conditionOf, end, freshAssociation, raise, receive, refuse, retire, sweep } from './raise.js';
 import type { TunnelSettings } from './settings.js';
 import { readTunnels } from './tunnels.js';
 import { openUdp, portsBetween, type UdpPort } from './udp.js';
@@ -84,7 +83,7 @@ export async function settleTunnel(id: string, { machine, spi }: Settlement): Pr
     const answered = answeredTo(machine)?.tunnel;
     if (answered?.id !== id)
       throw new Failure('not-found', `no tunnel ${id} is waiting for that, not any more`);
-    const { in: incoming, out } = await spisOf(answered);
+    const { in: incoming, out } = await conditionOf(answered);
     if (out[0] !== spi || incoming[0] === undefined)
       throw new Failure('not-found', `tunnel ${id} has other keys by now`);
     writeTunnel(answered);
@@ -107,7 +106,8 @@ export async function dropTunnel(id: string): Promise<void> {
 
 async function told(tunnel: Tunnel): Promise<NonNullable<Greeting['tunnel']>> {
   const { id, mode } = tunnel;
-  const spis = (await isUp(tunnel)) ? await spisOf(tunnel) : { in: [], out: [] };
+  const own = await conditionOf(tunnel);
+  const spis = own.up ? { in: own.in, out: own.out } : { in: [], out: [] };
   return { id, mode, ...outerOfTunnel(tunnel), ...spis };
 }
 

@@ -1,4 +1,5 @@
-import { owe, pay } from '../owed.js';
+import { owe } from '../owed.js';
+import { pay } from '../pay.js';
 import { mendTunnels } from './mend.js';
 import { tunnelFor } from './tunnels.js';
 import { removeTunnel } from './unit.js';

@@ -1,10 +1,8 @@
-import { associationsOf, readKernel } from '../../ipsec/kernel.js';
-import { tunnelNumber } from '../../ipsec/names.js';
 import type { Tunnel } from '../../units/tunnel.js';
 import type { Ask } from '../api/client.js';
 import { checkGreeting, type Greeting } from '../api/tunnel-schema.js';
 import { ownMachine } from './machine-id.js';
-import { isUp } from './raise.js';
+import { conditionOf } from './raise.js';
 
 /** Asks a machine who it is, and what it has of a tunnel with this one. @throws Failure, Unreachable */
 export async function greet(ask: Ask): Promise<Greeting> {
@@ -14,17 +12,11 @@ export async function greet(ask: Ask): Promise<Greeting> {
   throw new Error('that is this machine itself, or a copy of it with the same /etc/machine-id');
 }
 
-/** The SPIs of a tunnel that the kernel has, each direction's newest first. @throws IpError */
-export async function spisOf({ id, me, peerAddress }: Tunnel): Promise<{ in: number[]; out: number[] }> {
-  const own = associationsOf(await readKernel(), tunnelNumber(id), { me, peer: peerAddress });
-  return { in: own.in.map(({ spi }) => spi), out: own.out.map(({ spi }) => spi) };
-}
-
 /** Whether both machines have a tunnel up, and each sends with what the other receives with. @throws IpError */
 export async function isWell(tunnel: Tunnel, { tunnel: theirs }: Greeting): Promise<boolean> {
-  if (theirs?.id !== tunnel.id || !(await isUp(tunnel))) return false;
-  const own = await spisOf(tunnel);
-  return meet(own.out, theirs.in) && meet(theirs.out, own.in);
+  if (theirs?.id !== tunnel.id) return false;
+  const own = await conditionOf(tunnel);
+  return own.up && meet(own.out, theirs.in) && meet(theirs.out, own.in);
 }
 
 function meet(sent: number[], received: number[]): boolean {

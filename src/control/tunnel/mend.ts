@@ -1,8 +1,7 @@
 import { connectSystemd } from '../../systemd/systemd.js';
 import { rekeyUnits, type Tunnel, tunnelUnit } from '../../units/tunnel.js';
 import { withLock } from '../lock.js';
-import { openDebts } from '../owed.js';
-import { remindOfDebts } from '../take-back-far.js';
+import { openDebts, remindOfDebts } from '../owed.js';
 import { doneAsking, interruptedWith } from './marks.js';
 import { sweep } from './raise.js';
 import { readTunnels } from './tunnels.js';

@@ -10,7 +10,7 @@ import { Failure } from '../api/failure.js';
 import type { Greeting } from '../api/tunnel-schema.js';
 import { isWell } from './greet.js';
 import { answeredTo, nowAsking } from './marks.js';
-import { freshAssociation, isUp, receive, sweep } from './raise.js';
+import { conditionOf, freshAssociation, receive, sweep } from './raise.js';
 import type { TunnelSettings } from './settings.js';
 import { readTunnels } from './tunnels.js';
 import { openUdp, portsBetween, type UdpPort } from './udp.js';
@@ -133,7 +133,7 @@ export function otherMode(peer: string, mode: TunnelMode): Failure {
 /** Whether a tunnel is up on both sides, between the same addresses: then it stays there, by whatever address one asks. */
 async function worksBetween(tunnel: Tunnel, { tunnel: theirs }: Greeting): Promise<boolean> {
   const same = theirs?.me === tunnel.peerAddress && theirs.peerAddress === tunnel.me;
-  return same && theirs.out.length > 0 && (await isUp(tunnel));
+  return same && theirs.out.length > 0 && (await conditionOf(tunnel)).up;
 }
 
 function newId(): string {

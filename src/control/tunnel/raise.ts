@@ -3,6 +3,7 @@ import { apply, carryOutAll, takeBack } from '../../ipsec/apply.js';
 import {
   associationsOf,
   hasFrame,
+  isGuarded,
   type KernelState,
   linesToEnd,
   linesToSweep,
@@ -29,10 +30,20 @@ import type { Tunnel } from '../../units/tunnel.js';
 import { forgetUps, openAnswers } from './marks.js';
 import { readTunnels } from './tunnels.js';
 
-/* What the kernel has of the tunnels. Each function but `isUp` is to be called with the lock `tunnels` held. */
+/* What the kernel has of the tunnels. Each function but `conditionOf` is to be called with the lock `tunnels` held. */
 
 /** SPIs up to here are reserved (RFC 4303, 2.1). */
 const RESERVED_SPIS = 255;
+
+/**
+ * Whether a tunnel can send and receive, from an address that this machine still has, and the SPIs with which it does, each
+ * direction's newest first.
+ */
+export interface Condition {
+  up: boolean;
+  in: number[];
+  out: number[];
+}
 
 /** A random SPI and key, for one direction of one tunnel and for nothing else. */
 export function freshAssociation(): Association {
@@ -55,9 +66,8 @@ export async function refuse(tunnel: Tunnel, incoming: Association): Promise<voi
  * @throws IpError, when nothing has changed
  */
 export async function raise(tunnel: Tunnel, outgoing: Association, ports?: Ports): Promise<void> {
-  await block(tunnel);
-  const wanted = await frameOf(tunnel);
-  const kernel = await readKernel();
+  const [kernel, wanted] = await Promise.all([readKernel(), frameOf(tunnel)]);
+  if (!isGuarded(kernel, tunnel)) await block(tunnel);
   const complete = hasFrame(kernel, wanted);
   if (!complete) await carryOutAll(linesToEnd({ ...kernel, associations: [] }, wanted.number));
   await apply([
@@ -130,12 +140,13 @@ export async function sweep(): Promise<void> {
   await carryOutAll(linesToSweep(await readKernel(), overlays));
 }
 
-/** Whether a tunnel can send and receive, from an address that this machine still has. @throws IpError */
-export async function isUp(tunnel: Tunnel): Promise<boolean> {
+/** Looks at what the kernel has of a tunnel. @throws IpError */
+export async function conditionOf(tunnel: Tunnel): Promise<Condition> {
   const [kernel, wanted] = await Promise.all([readKernel(), frameOf(tunnel)]);
   const { in: incoming, out } = associationsOf(kernel, wanted.number, wanted.outer);
   const there = kernel.addresses.includes(tunnel.me);
-  return there && hasFrame(kernel, wanted) && incoming.length > 0 && out.length > 0;
+  const up = there && hasFrame(kernel, wanted) && incoming.length > 0 && out.length > 0;
+  return { up, in: incoming.map(({ spi }) => spi), out: out.map(({ spi }) => spi) };
 }
 
 /** A port that the other machine was found at is better than the one that it believes to have. */

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { connectSystemd, type Systemd } from '../../systemd/systemd.js';
 import { linkUnitFile, readUnitFile, removeUnitFiles, writeUnitFile } from '../../systemd/unit-files.js';
 import { rekeyUnits, renderTunnel, type Tunnel, tunnelUnit } from '../../units/tunnel.js';
@@ -7,11 +8,14 @@ import { forgetUp, nowUp } from './marks.js';
 import { end } from './raise.js';
 import { readTunnels } from './tunnels.js';
 
-/** Writes the unit file of a tunnel, unless it is there as it should be, and enables it. Only with the lock `tunnels` held. */
+/**
+ * Writes the unit file of a tunnel, unless there is one that tells the same, and enables it. Only with the lock `tunnels` held.
+ */
 export function writeTunnel(tunnel: Tunnel): void {
-  const { name, text } = renderTunnel(tunnel, installation(), tunnelTemplate());
-  linkUnitFile(name);
-  if (readUnitFile(name) !== text) writeUnitFile(name, text);
+  const unit = tunnelUnit(tunnel.peer);
+  linkUnitFile(unit);
+  if (readTunnels().tunnels.some((known) => isDeepStrictEqual(known, tunnel))) return;
+  writeUnitFile(unit, renderTunnel(tunnel, installation(), tunnelTemplate()).text);
 }
 
 /**

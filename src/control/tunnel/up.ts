@@ -7,7 +7,7 @@ import { withLine } from '../api/client.js';
 import { withLock } from '../lock.js';
 import { askForTunnel, TunnelUnknown } from './ask.js';
 import { greet, isWell } from './greet.js';
-import { block, isUp, sweep } from './raise.js';
+import { block, conditionOf, sweep } from './raise.js';
 import { installedSettings } from './settings.js';
 import { readTunnels } from './tunnels.js';
 import { removeTunnel } from './unit.js';
@@ -37,7 +37,13 @@ export async function bringUp(peer: string, say: (line: string) => void): Promis
     await sweep();
     await block(tunnel);
   });
-  if (await isUp(tunnel).catch(() => false)) return;
+  if (
+    await conditionOf(tunnel).then(
+      ({ up }) => up,
+      () => false,
+    )
+  )
+    return;
   await renew(tunnel, false, say);
 }
 
