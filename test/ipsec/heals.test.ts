@@ -186,13 +186,13 @@ vmSuite('tunnels that are hurt', pair, (test, at) => {
     const victims: [() => Vm, string][] = [
       [() => alpha, 'pkill -9 -f "[m]ain.js tunnel"'],
       [() => beta, 'systemctl kill -s KILL wormholed'],
-      [() => beta, 'pkill -9 -f "[m]ain.js tunnel"'],
+      [() => beta, 'pkill -9 -f "[m]ain.js"'],
     ];
     for (let round = 0; round < 20; round++) {
       const there = (await alpha.run(`test -e ${unit}`, { check: false })).status === 0;
       const command = there ? commands[Math.floor(round / victims.length) % 2] : 'create beta';
       const running = alpha.spawn(`wormhole tunnel-${command}`);
-      const seconds = 0.5 + Math.random() * 11;
+      const seconds = 0.5 + Math.random() * 7;
       await pause(seconds);
       const [on, kill] = victims[round % victims.length] as [() => Vm, string];
       const killed = await on().run(kill, { check: false });

@@ -141,7 +141,7 @@ vmSuite('tunnels', pair, (test, at) => {
     }
   });
 
-  test('ten times new keys under a running transfer, which loses no byte', async () => {
+  test('six times new keys under a running transfer, which loses no byte', async () => {
     const { alpha, beta } = at();
     const receiver = beta.spawn(`socat -u TCP-LISTEN:9002,bind=${remote} OPEN:/root/got,creat,trunc`);
     await beta.waitFor(() => beta.run('ss -Hltn sport = 9002 | grep .'), { what: 'the receiver' });
@@ -150,7 +150,7 @@ vmSuite('tunnels', pair, (test, at) => {
     );
     const spis = new Set<string>();
     const [tunnel] = JSON.parse(await wormhole(beta, 'tunnel-list --json'));
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < 6; round++) {
       if (round % 3 === 0) await wormhole(beta, `tunnel-rekey --now ${tunnel.peer}`);
       else await wormhole(alpha, 'tunnel-rekey --now beta');
       for (const spi of (await alpha.run('ip xfrm state list nokeys')).stdout.match(/spi 0x\w+/g) ?? [])
@@ -161,7 +161,7 @@ vmSuite('tunnels', pair, (test, at) => {
     assert.is((await receiver.exited).status, 0);
     const sum = async (vm: Vm, file: string) => (await vm.run(`sha256sum < ${file}`)).stdout;
     assert.is(await sum(alpha, 'sent'), await sum(beta, 'got'));
-    assert.ok(spis.size >= 20, `${spis.size} SPIs`);
+    assert.ok(spis.size >= 12, `${spis.size} SPIs`);
     await alpha.waitFor(
       async () => (await alpha.run('ip xfrm state list nokeys | grep -c ^src')).stdout === '2\n',
       {
