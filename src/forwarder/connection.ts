@@ -5,8 +5,14 @@ import type { Log } from './log.js';
 import { closeLater, type Loop, type Watch } from './loop.js';
 import { liftLimits } from './patience.js';
 import { discard, giveBack, type Pipe, type Pool } from './pipes.js';
-import { pinned, SO_LINGER, SOL_SOCKET, setsockopt } from './syscalls.js';
+import { EPOLLIN, EPOLLPRI, EPOLLRDHUP, pinned, SO_LINGER, SOL_SOCKET, setsockopt } from './syscalls.js';
 import { stop, type Timer } from './timers.js';
+
+/**
+ * Events of a socket that can be read. EPOLLRDHUP says that its FIN is there too, so one more read is worth it; EPOLLPRI
+ * that there is urgent data, which splice(2) does not get past.
+ */
+export const READABLE = EPOLLIN | EPOLLPRI | EPOLLRDHUP;
 
 /** What all connections of the link share. */
 export interface Relay {
@@ -42,8 +48,9 @@ export interface Relay {
   /** Called when a connection begins and when it is closed. */
   onOpen: () => void;
   onClose: () => void;
-  /** Flows that got no pipe, and what wakes them when nobody gives one back. */
+  /** Flows that wait for a pipe and for memory, the longest waiting first, and what wakes them if nothing else does. */
   readonly starved: Flow[];
+  readonly memoryless: Flow[];
   readonly starvedTimer: Timer;
 }
 
@@ -56,6 +63,10 @@ export interface End extends Watch {
   readonly writes: Flow;
   /** Whether the peer reset the connection, or the kernel gave it up: nothing can be written any more. */
   reset: boolean;
+  /** Whether bytes have been written to it. */
+  written: boolean;
+  /** Whether Nagle's algorithm is off (TCP_NODELAY, tcp(7)). Clients inherit that from their listener. */
+  noDelay: boolean;
 }
 
 /** One of the two directions of a connection. It reads from `from` while it holds no bytes. */
@@ -70,7 +81,7 @@ export interface Flow {
   ended: boolean;
   /** Whether nothing is left to do: the end was passed on, or there is nobody to pass anything to. */
   done: boolean;
-  /** Whether it stands in the list of flows that wait for a pipe. */
+  /** Whether it is in the list of flows that wait for a pipe or for memory. */
   starved: boolean;
 }
 
@@ -85,9 +96,7 @@ export interface Connection {
   readonly down: Flow;
   /** Whether the target is known to have accepted. Until then `target.fd` may be -1. */
   connected: boolean;
-  /** Dials that failed. */
-  refusals: number;
-  /** errno of the last of them. */
+  /** errno of the last dial that failed. */
   failure: number;
   /** When the last dial began, ms, on the clock of the loop. */
   dialled: number;

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
-import { type Connection, close, closeWithReset, type Relay } from './connection.js';
+import { type Connection, closeWithReset, type Relay, resetOnClose } from './connection.js';
 import { add, closeLater } from './loop.js';
 import { limitSilence } from './patience.js';
 import {
@@ -11,16 +11,15 @@ import {
   errno,
   errorWords,
   getsockopt,
-  IPPROTO_TCP,
   pinned,
   SO_ERROR,
+  SO_OOBINLINE,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
   SOL_SOCKET,
   setsockopt,
   socket,
-  TCP_NODELAY,
 } from './syscalls.js';
 import { start, stop } from './timers.js';
 
@@ -33,6 +32,9 @@ const DOUBT_MS = 1000;
 
 /** Errors that no waiting heals: policy, or a machine without this address family. */
 const HOPELESS = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT]);
+
+/** Errors of this machine, which has no room for another socket or for watching it. */
+const NO_ROOM = new Set([E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.ENOSPC]);
 
 const on = pinned(4);
 on.words[0] = 1;
@@ -57,16 +59,21 @@ export function dial(connection: Connection): void {
     dialFailed(connection, errno());
     return;
   }
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, on.address, 4);
+  setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, on.address, 4);
   if (targetSilence !== undefined) limitSilence(fd, targetSilence);
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   target.fd = fd;
+  target.noDelay = false;
   add(loop, target);
+  // The kernel refused to watch it, and that has been dealt with.
+  if (target.fd < 0) return;
   if (failure !== 0 && failure !== E.EINPROGRESS) {
     dialFailed(connection, failure);
     return;
   }
   if (isEphemeral(to.port) && localPortOf(fd) === to.port) {
+    // Closed with a FIN, it would leave TIME-WAIT on the port, which the target could not bind for a minute.
+    resetOnClose(fd);
     dialFailed(connection, E.ECONNREFUSED);
     return;
   }
@@ -106,14 +113,9 @@ export function connected(connection: Connection): void {
 
 /** A dial failed with this errno: dials again soon, or gives up. */
 export function dialFailed(connection: Connection, failure: number): void {
-  const { relay, up, target } = connection;
+  const { relay, target } = connection;
   const { loop } = relay;
-  connection.refusals += 1;
   closeLater(loop, target);
-  if (up.ended && up.held === 0) {
-    close(connection);
-    return;
-  }
   if (relay.hopeless()) {
     sendAway(connection, 'start', `${relay.target} could not be started: the journal says why`);
     return;
@@ -176,15 +178,15 @@ function whatFailed(target: string, failure: number): string {
   if (failure === E.EDESTADDRREQ) return `no address of ${target} was learnt`;
   if (failure === E.ECONNREFUSED) return `${target} refused`;
   if (failure === E.ETIMEDOUT) return `${target} did not answer`;
-  if (failure === E.EMFILE || failure === E.ENFILE) return `no socket to ${target} could be made`;
+  if (NO_ROOM.has(failure)) return `no socket to ${target} could be made`;
   return `${target} could not be reached`;
 }
 
 /** errno of what ended the connection of `fd`, 0 when none did or it was told already: SO_ERROR of socket(7). */
 export function errorOf(fd: number): number {
   valueSize.words[0] = 4;
-  getsockopt(fd, SOL_SOCKET, SO_ERROR, value.address, valueSize.address);
-  return value.words[0] as number;
+  const isKnown = getsockopt(fd, SOL_SOCKET, SO_ERROR, value.address, valueSize.address) === 0;
+  return isKnown ? (value.words[0] as number) : errno();
 }
 
 /*

@@ -5,17 +5,18 @@ import {
   type End,
   empty,
   type Flow,
-  type Relay,
+  READABLE,
 } from './connection.js';
 import { connected, dialFailed, errorOf } from './dial.js';
 import { park, want } from './loop.js';
 import { noteLoss } from './loss.js';
 import { borrow, giveBack, type Pipe } from './pipes.js';
+import { waitForMemory, waitForPipe } from './starve.js';
 import {
   E,
   EPOLLERR,
-  EPOLLIN,
   EPOLLOUT,
+  EPOLLPRI,
   EPOLLRDHUP,
   errno,
   getsockopt,
@@ -25,15 +26,15 @@ import {
   SHUT_WR,
   SIOCOUTQ,
   SPLICE_F_NONBLOCK,
+  setsockopt,
   shutdown,
   splice,
   TCP_CLOSE,
   TCP_INFO,
+  TCP_NODELAY,
 } from './syscalls.js';
 import { start } from './timers.js';
-
-/** Events of a socket that can be read. EPOLLRDHUP says that its FIN is there too, so one more read is worth it. */
-export const READABLE = EPOLLIN | EPOLLRDHUP;
+import { isAtUrgentMark, passUrgentByte } from './urgent.js';
 
 /** Most bytes moved by one splice(2). A pipe takes as many buffers as it has slots, whatever their size. */
 const CHUNK = 1 << 20;
@@ -42,43 +43,49 @@ const CHUNK = 1 << 20;
 const FIRST_LOOK_MS = 1;
 const LAST_LOOK_MS = 250;
 
-/** How soon a flow that got no pipe tries again if nobody gives one back, ms. */
-const NO_PIPE_MS = 250;
+/** Errors of the moment: there is nothing to do now, or the kernel is short of memory. The connection is as it was. */
+const PASSING = new Set([E.EAGAIN, E.EINTR, E.ENOMEM, E.ENOBUFS]);
 
+const on = pinned(4);
+on.words[0] = 1;
 const value = pinned(4);
 const valueSize = pinned(4);
 
 /**
  * Moves what has come from `flow.from`. Whatever `flow.to` does not take stays in the pipe, and `from` is not read
- * until it has left. With `fin` set the FIN is known to have come too, and is read in the same go.
+ * until it has left. `events` are those that epoll has reported of `from`, 0 if it has reported none. When they say that
+ * the FIN has come, all is read in the same go, unless that would keep other connections waiting.
  */
-export function fill(flow: Flow, fin: boolean): void {
+export function fill(flow: Flow, events: number): void {
   if (flow.held > 0 || flow.ended || flow.done || flow.starved) return;
   const { from, to } = flow;
   const { relay } = from.connection;
   const pipe = flow.pipe ?? borrow(relay.pool);
   if (pipe === undefined) {
-    starve(relay, flow);
+    waitForPipe(flow);
     return;
   }
   flow.pipe = undefined;
-  for (;;) {
-    const read = splice(from.fd, 0, pipe.into, 0, CHUNK, SPLICE_F_NONBLOCK);
+  for (let moved = 0; moved < CHUNK; ) {
+    let read = splice(from.fd, 0, pipe.into, 0, CHUNK, SPLICE_F_NONBLOCK);
     if (read <= 0) {
       const failure = read < 0 ? errno() : 0;
-      giveBack(relay.pool, pipe);
-      if (read === 0) ended(flow);
-      else if (failure !== E.EAGAIN && failure !== E.EINTR) readFailed(flow, failure);
-      return;
+      if (!passUrgentMark(flow, pipe, failure, events)) {
+        giveBack(relay.pool, pipe);
+        if (!from.connection.closed) endRead(flow, failure);
+        return;
+      }
+      read = 1;
     }
+    moved += read;
     relay.bytes += read;
-    const written = to.fd < 0 ? 0 : splice(pipe.out, 0, to.fd, 0, read, SPLICE_F_NONBLOCK);
+    const written = to.fd < 0 ? 0 : send(pipe, to, read);
     if (written !== read) {
       block(flow, pipe, read, written);
       return;
     }
     if (!to.connection.connected) connected(to.connection);
-    if (!fin) break;
+    if ((events & EPOLLRDHUP) === 0) break;
   }
   giveBack(relay.pool, pipe);
 }
@@ -88,7 +95,7 @@ export function drain(flow: Flow): void {
   const { from, to } = flow;
   const { loop } = from.connection.relay;
   if (flow.held > 0 && flow.pipe !== undefined) {
-    const written = splice(flow.pipe.out, 0, to.fd, 0, flow.held, SPLICE_F_NONBLOCK);
+    const written = send(flow.pipe, to, flow.held);
     if (written < 0) {
       writeFailed(flow, errno());
       return;
@@ -104,7 +111,7 @@ export function drain(flow: Flow): void {
   if (flow.done) return;
   want(loop, from, from.wanted | READABLE);
   // A sender who was held up has more to say, nearly always; and if so, no mask has to change.
-  fill(flow, false);
+  fill(flow, 0);
 }
 
 /**
@@ -117,24 +124,47 @@ export function hungUp(end: End, events: number): void {
   // been consumed: splice(2) sends in pieces, and does not tell of an error behind the first.
   if ((events & EPOLLERR) !== 0 || !writes.done) lost(end, errorOf(end.fd));
   if (connection.closed) return;
-  if (!reads.ended && !reads.done && !reads.starved && reads.held === 0) fill(reads, false);
+  if (!reads.ended && !reads.done && !reads.starved && reads.held === 0) fill(reads, events);
   else park(connection.relay.loop, end);
 }
 
-/** Lets the flows that wait for a pipe try again. */
-export function feedStarved(relay: Relay): void {
-  for (const flow of relay.starved.splice(0)) {
-    flow.starved = false;
-    if (!flow.done) want(relay.loop, flow.from, flow.from.wanted | READABLE);
+/** Writes `size` bytes of a pipe to a socket. Returns how many it took, or -1: see errno(). */
+function send(pipe: Pipe, to: End, size: number): number {
+  // Nagle's algorithm never delays the first write, so a connection with a single one needs no TCP_NODELAY.
+  if (to.written && !to.noDelay) {
+    setsockopt(to.fd, IPPROTO_TCP, TCP_NODELAY, on.address, 4);
+    to.noDelay = true;
   }
+  const written = splice(pipe.out, 0, to.fd, 0, size, SPLICE_F_NONBLOCK);
+  if (written > 0) to.written = true;
+  return written;
 }
 
-/** Leaves the bytes in the socket until there is a pipe for them. */
-function starve(relay: Relay, flow: Flow): void {
-  flow.starved = true;
-  want(relay.loop, flow.from, flow.from.wanted & ~READABLE);
-  relay.starved.push(flow);
-  start(relay.loop.timers, relay.starvedTimer, relay.loop.now + NO_PIPE_MS);
+/**
+ * Deals with the urgent mark as the reason why splice(2) has moved nothing and returned `failure`, errno or 0. True if it
+ * was the reason, and the byte behind the mark is in the pipe now.
+ */
+function passUrgentMark(flow: Flow, pipe: Pipe, failure: number, events: number): boolean {
+  const { from } = flow;
+  if (!mayBeAtMark(from, failure, events) || !isAtUrgentMark(from.fd)) return false;
+  // The kernel tells the error of a reset once, also while there are bytes before it to read.
+  if (failure !== 0 && !PASSING.has(failure)) lost(from, failure);
+  return !from.connection.closed && passUrgentByte(from.fd, pipe.into) === 0;
+}
+
+/** Whether a read that moved nothing may have stopped at the urgent mark. It is asked for nothing in ordinary cases. */
+function mayBeAtMark(from: End, failure: number, events: number): boolean {
+  // Without an event there may simply be nothing to read; epoll reports what there is.
+  if (failure === E.EAGAIN) return events !== 0;
+  // No byte comes after a FIN. So if epoll has seen one and would have told of urgent data, this is the end.
+  return failure !== 0 || (events & EPOLLRDHUP) === 0 || ((events | ~from.mask) & EPOLLPRI) !== 0;
+}
+
+/** Nothing can be read now, for ever, or because of an error. */
+function endRead(flow: Flow, failure: number): void {
+  if (failure === 0) ended(flow);
+  else if (!PASSING.has(failure)) readFailed(flow, failure);
+  else if (failure !== E.EAGAIN && failure !== E.EINTR) waitForMemory(flow);
 }
 
 /** Keeps what `flow.to` has not taken, and waits for it. */
@@ -151,7 +181,10 @@ function block(flow: Flow, pipe: Pipe, read: number, written: number): void {
 }
 
 function writeFailed(flow: Flow, failure: number): void {
-  if (failure === E.EAGAIN || failure === E.EINTR) return;
+  if (PASSING.has(failure)) {
+    if (failure !== E.EAGAIN && failure !== E.EINTR) waitForMemory(flow);
+    return;
+  }
   const { connection } = flow.to;
   // A target that resets has accepted before: it would have refused otherwise (tcp_reset() in the kernel).
   if (!connection.connected && (failure === E.ECONNRESET || failure === E.EPIPE)) connected(connection);
@@ -174,10 +207,8 @@ function finish(flow: Flow): void {
   const { relay } = connection;
   empty(relay, flow);
   if (!connection.connected) {
-    // Ended without a byte while the target refuses: a probe, or a client that lost patience.
-    if (connection.refusals > 0) close(connection);
     // shutdown(2) would break off the handshake; the first EPOLLOUT says that it is over.
-    else want(relay.loop, to, to.wanted | EPOLLOUT);
+    want(relay.loop, to, to.wanted | EPOLLOUT);
     return;
   }
   flow.done = true;

@@ -60,6 +60,11 @@ export function createGuide(
       next = loop.now + PACE_MS;
       heard(readAnswer(file, log));
     },
+    refused: (failure) => {
+      closeLater(loop, question);
+      next = loop.now + PACE_MS;
+      tellUnasked(log, service?.text ?? '', failure);
+    },
   };
   return {
     ask() {

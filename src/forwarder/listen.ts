@@ -20,6 +20,7 @@ import {
   pinned,
   SO_ACCEPTCONN,
   SO_DOMAIN,
+  SO_OOBINLINE,
   SO_TYPE,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
@@ -34,7 +35,7 @@ import { start, timer } from './timers.js';
 /** First descriptor that a service manager passes: SD_LISTEN_FDS_START of sd_listen_fds(3). */
 const FIRST_FD = 3;
 
-/** Clients accepted by one listener before others have their turn. */
+/** Most clients accepted by one listener before others have their turn. */
 const ACCEPTS_A_ROUND = 16;
 
 /** How long no client is accepted after the kernel has no more descriptors or memory, ms. */
@@ -80,17 +81,29 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
   const { loop, log, guard, clientSilence } = relay;
   const [from, fromSize] = guard === undefined ? [0, 0] : [guard.room.address, guard.roomSize.address];
   let paused = false;
-  // Who has connected before the options below were set has not inherited them: they are in front of the backlog.
-  const early = new Set(clientSilence === undefined ? [] : fds);
-  const listeners = fds.map((fd): Watch => {
-    // Accepted sockets inherit it.
+  // Sockets inherit the options of their listener when they are connected. Those at the front of the backlog, among them
+  // the one that has started this process, were connected before the options were set.
+  const early = new Set(fds);
+  const setOptions = (fd: number): void => {
     value.words[0] = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, value.address, 4);
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, value.address, 4);
     if (clientSilence !== undefined) limitSilence(fd, clientSilence);
+  };
+  const listeners = fds.map((fd): Watch => {
+    setOptions(fd);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
-    return { fd, wanted: EPOLLIN, mask: -1, changed: false, ready: () => accept(fd) };
+    let most = ACCEPTS_A_ROUND;
+    let lastRound = loop.round;
+    const ready = (): void => {
+      // Where clients come one by one, the attempt that finds no other would be a system call a client.
+      const isBusy = loop.round === lastRound + 1 || early.has(fd);
+      most = isBusy ? Math.min(2 * most, ACCEPTS_A_ROUND) : 1;
+      lastRound = loop.round;
+      accept(fd, most);
+    };
+    return { fd, wanted: EPOLLIN, mask: -1, changed: false, ready, refused: (failure) => tryLater(failure) };
   });
-  for (const listener of listeners) add(loop, listener);
 
   const resume = (): void => {
     if (!paused || relay.open >= maxOpen) return;
@@ -103,8 +116,19 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
     for (const listener of listeners) park(loop, listener);
   };
 
-  const accept = (fd: number): void => {
-    for (let i = 0; i < ACCEPTS_A_ROUND && !paused; i++) {
+  const tryLater = (failure: number): void => {
+    paused = true;
+    start(loop.timers, again, loop.now + PAUSE_MS);
+    const story = `the kernel does not watch a listening socket (${errorWords(failure)})`;
+    log.failure(
+      `listen ${failure}`,
+      `${story}; new clients wait until one leaves, or 1 s`,
+      (count) => `${story}, ${count} more times in the last 10 s`,
+    );
+  };
+
+  const accept = (fd: number, most: number): void => {
+    for (let i = 0; i < most && !paused; i++) {
       if (relay.open >= maxOpen) {
         pause();
         const story = `${relay.open} clients are connected, which is as many as --max-open and LimitNOFILE= allow`;
@@ -122,7 +146,7 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
           turnAway(guard, client, log);
           continue;
         }
-        if (clientSilence !== undefined && early.has(fd)) limitSilence(client, clientSilence);
+        if (early.has(fd)) setOptions(client);
         serve(relay, client);
         continue;
       }
@@ -142,7 +166,13 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
       );
     }
   };
-  return { knock: () => fds.forEach(accept), resume };
+  for (const listener of listeners) add(loop, listener);
+  return {
+    knock: () => {
+      for (const fd of fds) accept(fd, ACCEPTS_A_ROUND);
+    },
+    resume,
+  };
 }
 
 /** Errors of one client, not of the listener: accept(2) says to try again. */

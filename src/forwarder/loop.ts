@@ -42,6 +42,11 @@ export interface Watch {
   changed: boolean;
   /** Called with the events that happened; EPOLLERR and EPOLLHUP come unasked. */
   ready(events: number): void;
+  /**
+   * Called with errno when the kernel refuses to watch the descriptor as asked (ENOSPC, ENOMEM: epoll_ctl(2)). No event
+   * comes until its owner asks again. The owner must not ask at once, or this never ends.
+   */
+  refused(failure: number): void;
 }
 
 /**
@@ -59,6 +64,8 @@ export interface Loop {
   readonly timers: Timers;
   /** Time of the last wake-up, ms, on the clock of performance.now(). */
   now: number;
+  /** Wake-ups so far. */
+  round: number;
   /** Called at the end of each round, before descriptors are closed. */
   atRoundEnd: (freedDescriptors: boolean) => void;
 }
@@ -77,11 +84,12 @@ export function createLoop(): Loop {
     closing: [],
     timers: [],
     now: performance.now(),
+    round: 0,
     atRoundEnd: () => {},
   };
 }
 
-/** Starts to watch `watch.fd` for `watch.wanted`. */
+/** Starts to watch `watch.fd` for `watch.wanted`. If the kernel refuses, `watch.refused` has been called on return. */
 export function add(loop: Loop, watch: Watch): void {
   loop.watches[watch.fd] = watch;
   watch.mask = ABSENT;
@@ -132,6 +140,9 @@ export function run(loop: Loop, started: () => void): void {
     ready: () => {
       nodeTurn = true;
     },
+    refused: (failure) => {
+      throw new Error(`signals cannot be received: epoll_ctl failed (${errorWords(failure)})`);
+    },
   };
   add(loop, node);
   const turn = (): void => {
@@ -149,10 +160,11 @@ function round(loop: Loop): void {
   if (loop.changes.length > 0) applyChanges(loop);
   const count = epollWait(loop.epoll, events.address, BATCH, timeout(loop));
   loop.now = performance.now();
+  loop.round += 1;
   if (count < 0 && errno() !== E.EINTR) throw new Error(`epoll_wait failed (${errorWords(errno())})`);
   const words = events.words;
   for (let at = 0; at < count * EVENT_WORDS; at += EVENT_WORDS) {
-    // What an earlier event of this round closed is no longer there.
+    // A descriptor that an earlier event of this round closed is no longer there.
     loop.watches[words[at + DATA_WORD] as number]?.ready(words[at] as number);
   }
   fireDue(loop.timers, loop.now);
@@ -164,6 +176,8 @@ function round(loop: Loop): void {
 }
 
 function timeout(loop: Loop): number {
+  // A refused change may have closed a descriptor, and the descriptor ends its connection when the round ends.
+  if (loop.closing.length > 0) return 0;
   const first = loop.timers[0];
   if (first === undefined) return -1;
   return Math.max(0, Math.ceil(first.due - performance.now()));
@@ -183,7 +197,8 @@ function control(loop: Loop, op: number, watch: Watch): void {
   change.words[0] = watch.wanted;
   change.words[DATA_WORD] = watch.fd;
   if (epollCtl(loop.epoll, op, watch.fd, change.address) < 0) {
-    throw new Error(`epoll_ctl failed (${errorWords(errno())})`);
+    watch.refused(errno());
+    return;
   }
   watch.mask = op === EPOLL_CTL_DEL ? ABSENT : watch.wanted;
 }

@@ -1,18 +1,19 @@
 import { existsSync } from 'node:fs';
 import type { Relay } from './connection.js';
-import { feedStarved } from './flow.js';
 import { aim, follow } from './follow.js';
 import { createGuide, readAnswer } from './guide.js';
 import { exitWhenIdle } from './idle.js';
 import { listen, listenFds } from './listen.js';
-import { createLog, write } from './log.js';
+import { createLog, printFatal } from './log.js';
 import { createLoop, run } from './loop.js';
 import { createNotify, watchdogInterval } from './notify.js';
 import { type Options, parseOptions, USAGE } from './options.js';
 import { sparePausedReaders } from './patience.js';
 import { createPool } from './pipes.js';
+import { feedStarved, wakeStarved } from './starve.js';
 import { keepStatus } from './status.js';
 import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
+import { resetOpenSessions } from './tcp.js';
 import { start, timer } from './timers.js';
 
 /*
@@ -38,7 +39,7 @@ function main(): void {
     options = parseOptions(process.argv.slice(2));
     listeners = listenFds(process.env, process.pid);
   } catch (error) {
-    write(3, `wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
+    printFatal(`wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
     process.exit(BAD_CALL);
   }
   forward(options, listeners);
@@ -47,7 +48,7 @@ function main(): void {
 function forward(options: Options, listeners: number[]): void {
   const loop = createLoop();
   const log = createLog(options.link, loop.timers);
-  const notify = createNotify(process.env.NOTIFY_SOCKET);
+  const notify = createNotify(process.env.NOTIFY_SOCKET, loop.timers);
   const { toFile } = options;
   const relay: Relay = {
     loop,
@@ -70,7 +71,8 @@ function forward(options: Options, listeners: number[]): void {
     served: 0,
     bytes: 0,
     starved: [],
-    starvedTimer: timer(() => feedStarved(relay)),
+    memoryless: [],
+    starvedTimer: timer(() => wakeStarved(relay)),
     onOpen: () => status.touch(),
     onClose: () => {
       door.resume();
@@ -82,9 +84,14 @@ function forward(options: Options, listeners: number[]): void {
   };
   aim(relay, toFile === undefined ? options.to : readAnswer(toFile, log).to);
   sparePausedReaders(relay);
+  // Also when an error ends the process.
+  process.on('exit', () => resetOpenSessions(loop));
   const exit = (why: string): void => {
+    if (relay.open > 0) {
+      log.info(`stopped by ${why}; reset ${relay.open} open session${relay.open === 1 ? '' : 's'}`);
+    }
     log.flush();
-    notify(`STOPPING=1\nSTATUS=${why}`, true);
+    notify(`STOPPING=1\nSTATUS=${why}`);
     process.exit(0);
   };
   const leave = timer(() => {
@@ -97,9 +104,7 @@ function forward(options: Options, listeners: number[]): void {
     options.idle === 0
       ? () => {}
       : exitWhenIdle(relay, door, options.idle, () => exit(`idle for ${options.idle / 1000} s`));
-  loop.atRoundEnd = (freedDescriptors) => {
-    if (relay.starved.length > 0 && (freedDescriptors || relay.pool.spare.length > 0)) feedStarved(relay);
-  };
+  loop.atRoundEnd = (freedDescriptors) => feedStarved(relay, freedDescriptors);
 
   const every = watchdogInterval(process.env, process.pid);
   if (every !== undefined) {
@@ -110,7 +115,7 @@ function forward(options: Options, listeners: number[]): void {
     start(loop.timers, alive, loop.now);
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => exit(signal));
-  run(loop, () => notify('READY=1', true));
+  run(loop, () => notify('READY=1'));
 }
 
 /** Soft limit of file descriptors. Node has raised it to the hard limit, LimitNOFILE= of the unit, by now. */

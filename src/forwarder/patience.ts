@@ -23,6 +23,10 @@ const NOTSENT_BYTES = 144;
 const SND_WND = 228;
 const INFO_BYTES = 232;
 
+/** Connections looked at by one turn of the walk over all, and the time until its next turn, ms. */
+const LOOKS_A_TURN = 64;
+const TURN_MS = 1;
+
 /** Looks into a shut window that go unanswered in a row before its owner is taken for gone: two may get lost. */
 const TRIES_IN_VAIN = 3;
 
@@ -48,7 +52,8 @@ export function limitSilence(fd: number, ms: number): void {
  * Protects readers who pause. TCP_USER_TIMEOUT also ends a connection whose peer has shut its window for that long,
  * although it answers every probe (tcp_probe_timer() in the kernel): a client that stops reading for a while would lose
  * its session. So the limit is lifted from such a socket while its probes are answered. Looks four times in the
- * shorter of the two limits; does nothing when there is none.
+ * shorter of the two limits, at a few connections a time, so that thousands of them do not keep events waiting. Does
+ * nothing when there is no limit.
  */
 export function sparePausedReaders(relay: Relay): void {
   const { loop, connections, clientSilence, targetSilence } = relay;
@@ -64,14 +69,28 @@ export function sparePausedReaders(relay: Relay): void {
     if (pauses) spared.add(end);
     else spared.delete(end);
   };
-  const round = timer(() => {
-    for (const { client, target, connected } of connections ?? []) {
+  // The iterator of a Set meets entries added behind it, so the walk also ends after as many as there were.
+  let walk: Iterator<Connection> | undefined;
+  let left = 0;
+  const turn = timer(() => {
+    if (walk === undefined) {
+      walk = connections?.values();
+      left = connections?.size ?? 0;
+    }
+    for (let looks = 0; looks < LOOKS_A_TURN; looks++, left--) {
+      const next = left > 0 ? walk?.next() : undefined;
+      if (next === undefined || next.done) {
+        walk = undefined;
+        start(loop.timers, turn, loop.now + every);
+        return;
+      }
+      const { client, target, connected } = next.value;
       check(client, clientSilence);
       if (connected) check(target, targetSilence);
     }
-    start(loop.timers, round, loop.now + every);
+    start(loop.timers, turn, loop.now + TURN_MS);
   });
-  start(loop.timers, round, loop.now + every);
+  start(loop.timers, turn, loop.now + every);
 }
 
 /**

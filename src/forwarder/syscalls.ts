@@ -50,6 +50,12 @@ export const getpeername: Call = libc.func('int getpeername(int fd, int64_t addr
 export const getsockname: Call = libc.func('int getsockname(int fd, int64_t addr, int64_t len)');
 /** getrlimit(2); `limit` is the address of two 64-bit words. */
 export const getrlimit: Call = libc.func('int getrlimit(int resource, int64_t limit)');
+/** recv(2) into memory at an address. */
+export const recv: Call = libc.func('int recv(int fd, int64_t bytes, int64_t len, int flags)');
+/** write(2) from memory at an address. */
+export const write: Call = libc.func('int write(int fd, int64_t bytes, int64_t len)');
+/** poll(2); `fds` is the address of `count` structs pollfd, `timeout` in ms. */
+export const poll: Call = libc.func('int poll(int64_t fds, ulong count, int timeout)');
 /** inet_pton(3); `to` is an address with room for 16 bytes. */
 export const inetPton: (family: number, text: string, to: number) => number = libc.func(
   'int inet_pton(int family, str text, int64_t to)',
@@ -117,6 +123,7 @@ export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;
 export const EPOLL_CTL_MOD = 3;
 export const EPOLLIN = 0x1;
+export const EPOLLPRI = 0x2;
 export const EPOLLOUT = 0x4;
 export const EPOLLERR = 0x8;
 export const EPOLLHUP = 0x10;
@@ -132,6 +139,7 @@ export const SOL_SOCKET = 1;
 export const SO_TYPE = 3;
 export const SO_ERROR = 4;
 export const SO_KEEPALIVE = 9;
+export const SO_OOBINLINE = 10;
 export const SO_LINGER = 13;
 export const SO_ACCEPTCONN = 30;
 export const SO_DOMAIN = 39;
@@ -148,9 +156,12 @@ export const SPLICE_F_NONBLOCK = 2;
 export const F_SETFL = 4;
 export const F_GETFL = 3;
 export const F_SETPIPE_SZ = 1031;
+export const F_GETPIPE_SZ = 1032;
 export const O_NONBLOCK = 0x800;
 export const O_CLOEXEC = 0x80000;
 export const SIOCOUTQ = 0x5411;
 export const RLIMIT_NOFILE = 7;
+export const POLLOUT = 0x4;
+export const MSG_PEEK = 0x2;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;

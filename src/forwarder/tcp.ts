@@ -1,8 +1,8 @@
-import type { Connection, End, Flow, Relay } from './connection.js';
-import { answered, dial, dialTimer } from './dial.js';
-import { drain, fill, hungUp, passReset, READABLE } from './flow.js';
-import { add } from './loop.js';
-import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP } from './syscalls.js';
+import { type Connection, type End, type Flow, READABLE, type Relay, resetOnClose } from './connection.js';
+import { answered, dial, dialFailed, dialTimer, sendAway } from './dial.js';
+import { drain, fill, hungUp, passReset } from './flow.js';
+import { add, type Loop, type Watch, want } from './loop.js';
+import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { timer } from './timers.js';
 
 /** Serves a client that was just accepted, a non-blocking socket: connects it to the target. */
@@ -13,22 +13,35 @@ export function serve(relay: Relay, client: number): void {
   relay.connections?.add(connection);
   relay.onOpen();
   add(relay.loop, connection.client);
-  dial(connection);
+  if (!connection.closed) dial(connection);
+}
+
+/**
+ * Makes every open connection end with a reset on both sides when the process ends: a FIN would tell the peers that they
+ * have received everything.
+ */
+export function resetOpenSessions(loop: Loop): void {
+  for (const watch of loop.watches) {
+    if (watch !== undefined && isEnd(watch)) resetOnClose(watch.fd);
+  }
+}
+
+function isEnd(watch: Watch): watch is End {
+  return 'connection' in watch;
 }
 
 function createConnection(relay: Relay, fd: number): Connection {
   const connection = {
     relay,
     connected: false,
-    refusals: 0,
     failure: 0,
     dialled: relay.loop.now,
     deadline: relay.loop.now + relay.dialTimeout,
     wait: 0,
     closed: false,
   } as Mutable<Connection>;
-  const client = createEnd(connection, fd);
-  const target = createEnd(connection, -1);
+  const client = createEnd(connection, fd, true);
+  const target = createEnd(connection, -1, false);
   connection.client = client;
   connection.target = target;
   connection.up = client.reads = target.writes = createFlow(client, target);
@@ -39,8 +52,19 @@ function createConnection(relay: Relay, fd: number): Connection {
 
 type Mutable<T> = { -readonly [key in keyof T]: T[key] };
 
-function createEnd(connection: Connection, fd: number): Mutable<End> {
-  return { fd, wanted: READABLE, mask: -1, changed: false, ready, connection, reset: false } as Mutable<End>;
+function createEnd(connection: Connection, fd: number, noDelay: boolean): Mutable<End> {
+  return {
+    fd,
+    wanted: READABLE,
+    mask: -1,
+    changed: false,
+    ready,
+    refused,
+    connection,
+    reset: false,
+    written: false,
+    noDelay,
+  } as Mutable<End>;
 }
 
 function createFlow(from: End, to: End): Flow {
@@ -55,5 +79,20 @@ function ready(this: End, events: number): void {
     return;
   }
   if ((events & EPOLLOUT) !== 0) drain(this.writes);
-  if ((events & READABLE) !== 0) fill(this.reads, (events & EPOLLRDHUP) !== 0);
+  // Urgent data that has overtaken lost bytes cannot be read yet, and would be reported until they have come again.
+  if ((events & READABLE) === EPOLLPRI) want(connection.relay.loop, this, this.wanted & ~EPOLLPRI);
+  else if ((events & READABLE) !== 0) fill(this.reads, events);
+}
+
+/** The kernel does not watch this end: that costs this connection and no other. A dial is tried again. */
+function refused(this: End, failure: number): void {
+  const { connection } = this;
+  const { client, target, relay } = connection;
+  if (this === target && !connection.connected) {
+    dialFailed(connection, failure);
+    return;
+  }
+  const end = this === client ? 'its client' : relay.target;
+  resetOnClose(target.fd);
+  sendAway(connection, `watch ${failure}`, `the kernel does not watch ${end} (${errorWords(failure)})`);
 }

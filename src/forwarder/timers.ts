@@ -14,6 +14,9 @@ export interface Timer {
 /** Started timers as a binary heap: the one that is due first stands at index 0. */
 export type Timers = Timer[];
 
+/** Timers fired by one round of the loop. */
+const MOST_A_ROUND = 64;
+
 /** A timer that is not started. */
 export function timer(fire: () => void): Timer {
   return { due: 0, place: -1, fire };
@@ -43,11 +46,13 @@ export function stop(timers: Timers, timer: Timer): void {
 }
 
 /**
- * Fires every timer that is due at `now`, first things first. A timer that starts itself anew must do so for a time
- * after `now`, or this never ends.
+ * Fires the timers that are due at `now`, the earliest first, and at most `most` of them: thousands of dials that are due
+ * together must not keep other events waiting. The rest stays due.
  */
-export function fireDue(timers: Timers, now: number): void {
-  for (let first = timers[0]; first !== undefined && first.due <= now; first = timers[0]) {
+export function fireDue(timers: Timers, now: number, most = MOST_A_ROUND): void {
+  for (let fired = 0; fired < most; fired++) {
+    const first = timers[0];
+    if (first === undefined || first.due > now) return;
     stop(timers, first);
     first.fire();
   }

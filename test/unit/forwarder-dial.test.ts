@@ -66,15 +66,42 @@ test('to dial costs little processor time', async () => {
   assert.ok((await load(forwarder)) < 0.3);
 });
 
-test('a client that resets or leaves without a word while the target refuses is forgotten', async () => {
+test('a client that resets while the target refuses is forgotten', async () => {
   const forwarder = await launch({ to: await freePort() });
-  const [silent, hasty] = [await connect(forwarder.port), await connect(forwarder.port)];
-  hasty.write('something');
-  await until(() => forwarder.descriptors('pipe') > 0);
-  silent.end();
-  hasty.resetAndDestroy();
+  const client = await connect(forwarder.port);
+  client.write('something');
+  await until(() => forwarder.descriptors('socket') === 2);
+  client.resetAndDestroy();
   await until(() => forwarder.descriptors('socket') === 1, 1000);
   assert.is(forwarder.log(), '');
+});
+
+test('a client that ends its half without a word while the target is starting is served when it listens', async () => {
+  const port = await freePort();
+  const forwarder = await launch({ to: port });
+  const client = await connect(forwarder.port);
+  client.end();
+  await sleep(300);
+  let said: ReturnType<typeof collect> | undefined;
+  await serve((socket) => {
+    said = collect(socket);
+    said.then(() => socket.end('the time is now'));
+  }, port);
+  const { bytes, how } = await collect(client);
+  assert.is(String(bytes), 'the time is now');
+  assert.is(how, 'end');
+  assert.equal(await said, { bytes: Buffer.alloc(0), how: 'end' });
+  assert.is(forwarder.log(), '');
+});
+
+test('a client that ends its half without a word before a target that never listens is reset', async () => {
+  const forwarder = await launch({ to: await freePort(), args: ['--dial-timeout', '0.3'] });
+  const client = await connect(forwarder.port);
+  client.end();
+  assert.ok(await wasReset(client, (await collect(client)).how));
+  await until(() => forwarder.log() !== '');
+  assert.match(forwarder.log(), /refused for 0.3 s/);
+  await until(() => forwarder.descriptors('socket') === 1);
 });
 
 test('a target that drops the handshake is given up after the same time', async () => {

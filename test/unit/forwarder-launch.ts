@@ -25,6 +25,8 @@ export interface Forwarder {
   readonly pid: number;
   /** Where it listens. */
   readonly port: number;
+  /** All ports where it listens, `port` first. */
+  readonly ports: readonly number[];
   /** What it has logged so far. */
   log(): string;
   /** Its exit status, or the signal that ended it. */
@@ -46,37 +48,52 @@ export interface LaunchOptions {
   env?: Record<string, string>;
   /** Shell commands before the program starts: "ulimit -n 64". */
   before?: string;
+  /** How many listening sockets it is passed. Default 1. */
+  listeners?: number;
+  /** Called with the descriptor of each listening socket before it is passed. */
+  prepare?: (listener: number) => void;
+  /** A descriptor for its standard error. Default: a pipe that log() reads. */
+  stderr?: number;
+  /** A command that becomes the program by exec(2): "strace -D". */
+  wrapper?: string;
 }
 
 /** Starts the forwarder on a free port of `host` (127.0.0.1). `to` may be a port of 127.0.0.1. */
 export async function launch(options: LaunchOptions): Promise<Forwarder> {
   compile();
   const to = typeof options.to === 'number' ? `127.0.0.1:${options.to}` : options.to;
-  const listener = net.createServer().listen(0, options.host ?? '127.0.0.1', 4096);
-  await once(listener, 'listening');
-  const { port } = listener.address() as net.AddressInfo;
-  const { fd } = (listener as unknown as { _handle: { fd: number } })._handle;
+  const count = options.listeners ?? 1;
+  const listeners = Array.from({ length: count }, () =>
+    net.createServer().listen(0, options.host ?? '127.0.0.1', 4096),
+  );
+  await Promise.all(listeners.map((listener) => once(listener, 'listening')));
+  const ports = listeners.map((listener) => (listener.address() as net.AddressInfo).port);
+  for (const listener of listeners) options.prepare?.(descriptorOf(listener));
   const child = run(
     ['--link', 'test', ...(to === undefined ? [] : ['--to', to]), ...(options.args ?? [])],
-    `export LISTEN_FDS=1 LISTEN_PID=$$; ${options.before ?? ':'};`,
-    options.env ?? {},
-    fd,
+    `export LISTEN_FDS=${count} LISTEN_PID=$$; ${options.before ?? ':'};`,
+    { ...options, fds: listeners.map(descriptorOf) },
   );
-  listener.close();
-  return { ...child, port };
+  for (const listener of listeners) listener.close();
+  return { ...child, port: ports[0] as number, ports };
 }
 
-/** Starts the program with these arguments, without a listening socket unless `fd` is one. */
+/** The descriptor of a listening or connected socket. */
+export function descriptorOf(socket: net.Socket | net.Server): number {
+  return (socket as unknown as { _handle: { fd: number } })._handle.fd;
+}
+
+/** Starts the program with these arguments, and with `fds` as its descriptors from 3. */
 export function run(
   args: string[],
   before = '',
-  env: Record<string, string> = {},
-  fd?: number,
-): Omit<Forwarder, 'port'> {
+  options: Pick<LaunchOptions, 'env' | 'stderr' | 'wrapper'> & { fds?: number[] } = {},
+): Omit<Forwarder, 'port' | 'ports'> {
   compile();
-  const child = spawn('sh', ['-c', `${before} exec "$@"`, 'sh', process.execPath, program, ...args], {
-    stdio: ['ignore', 'ignore', 'pipe', ...(fd === undefined ? [] : [fd])],
-    env: { PATH: process.env.PATH, ...env },
+  const command = `${before} exec ${options.wrapper ?? ''} "$@"`;
+  const child = spawn('sh', ['-c', command, 'sh', process.execPath, program, ...args], {
+    stdio: ['ignore', 'ignore', options.stderr ?? 'pipe', ...(options.fds ?? [])],
+    env: { PATH: process.env.PATH, ...options.env },
   });
   children.add(child);
   let log = '';

@@ -1,0 +1,176 @@
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import type net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import koffi from 'koffi';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  closeAll,
+  collect,
+  connect,
+  type Forwarder,
+  hear,
+  type LaunchOptions,
+  launch,
+  serve,
+  sleep,
+  until,
+  within,
+} from './forwarder-launch.ts';
+
+/* One round of the forwarder's loop: how much it does for one connection, and that nothing is lost with many. */
+
+test.after.each(closeAll);
+
+const directory = mkdtempSync(join(tmpdir(), 'wormhole-'));
+test.after(() => rmSync(directory, { recursive: true }));
+
+interface SystemCall {
+  readonly name: string;
+  /** The first argument, nearly always a descriptor. */
+  readonly fd: number;
+  readonly args: string;
+  readonly result: number;
+}
+
+/** Starts the forwarder under strace(1). rounds() are its system calls of these names, by round of the loop. */
+async function trace(
+  names: string[],
+  options: LaunchOptions,
+): Promise<{ forwarder: Forwarder; rounds: () => SystemCall[][] }> {
+  const file = join(directory, `trace-${Math.random()}`);
+  // Traced by a grandchild (-D), the program keeps the process that LISTEN_PID names.
+  const wrapper = `strace -D -q -o ${file} -e trace=epoll_wait,${names.join(',')} -e signal=none`;
+  const forwarder = await launch({ ...options, wrapper });
+  const rounds = (): SystemCall[][] => {
+    const found: SystemCall[][] = [[]];
+    for (const line of readFileSync(file, 'utf8').split('\n')) {
+      const parts = /^(\w+)\((-?\d+)(.*)\) += (-?\d+)/.exec(line);
+      if (parts === null) continue;
+      const [, name, fd, args, result] = parts as unknown as [string, string, string, string, string];
+      if (name === 'epoll_wait') found.push([]);
+      else found.at(-1)?.push({ name, fd: Number(fd), args, result: Number(result) });
+    }
+    return found;
+  };
+  return { forwarder, rounds };
+}
+
+const MB = 1 << 20;
+
+const setsockopt = koffi.load(null).func('int setsockopt(int, int, int, void *, uint)');
+const [SOL_SOCKET, SO_RCVBUFFORCE] = [1, 33];
+
+/** Only root may make the buffers larger than net.core.rmem_max, so that megabytes and a FIN can wait in one of them. */
+const asRoot = process.geteuid?.() === 0 ? test : test.skip;
+
+asRoot('bytes before a FIN are moved in several rounds when they are many', async () => {
+  const size = 12 * MB;
+  let received = 0;
+  const { port } = await serve((socket) =>
+    socket.on('data', (chunk) => {
+      received += chunk.length;
+    }),
+  );
+  const room = Buffer.from(Uint32Array.of(32 * MB).buffer);
+  const { forwarder, rounds } = await trace(['splice'], {
+    to: port,
+    prepare: (fd) => assert.is(setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, room, 4), 0),
+  });
+  const client = await connect(forwarder.port);
+  client.write('x');
+  await until(() => received === 1);
+  forwarder.kill('SIGSTOP');
+  client.end(Buffer.alloc(size));
+  await once(client, 'finish');
+  await sleep(100);
+  forwarder.kill('SIGCONT');
+  await until(() => received === size + 1);
+  const moved = rounds().map((calls) => calls.filter(({ args }) => args.includes('SPLICE_F_NONBLOCK')));
+  const bytes = moved.map((calls) => calls.reduce((sum, { result }) => sum + Math.max(0, result), 0) / 2);
+  assert.ok(Math.max(...bytes) <= 3 * MB, `${Math.max(...bytes)} bytes in one round`);
+});
+
+test('the walk over connections that may pause is cut into turns', async () => {
+  const { port } = await serve((socket) => socket.resume());
+  const args = ['--idle', '0', '--allow', '127.0.0.1', '--peer-timeout', '2'];
+  const { forwarder, rounds } = await trace(['getsockopt'], { to: port, args });
+  for (let i = 0; i < 6; i++) await Promise.all(Array.from({ length: 50 }, () => connect(forwarder.port)));
+  await until(() => forwarder.descriptors('socket') === 601);
+  await sleep(1500);
+  const looks = rounds().map((calls) => calls.filter(({ args }) => args.includes('TCP_INFO')).length);
+  assert.ok(looks.reduce((sum, count) => sum + count, 0) >= 300, 'it has walked over all of them');
+  assert.ok(Math.max(...looks) <= 128, `${Math.max(...looks)} connections looked at in one round`);
+});
+
+test('more than 256 connections that are ready at once are all served, again and again', async () => {
+  const { port } = await serve((socket) => socket.pipe(socket));
+  const forwarder = await launch({ to: port, args: ['--idle', '0'] });
+  const clients: net.Socket[] = [];
+  for (let i = 0; i < 12; i++) {
+    clients.push(...(await Promise.all(Array.from({ length: 50 }, () => connect(forwarder.port)))));
+  }
+  await until(() => forwarder.descriptors('socket') === 1201);
+  for (let turn = 0; turn < 5; turn++) {
+    forwarder.kill('SIGSTOP');
+    const answers = clients.map((client) => within(10_000, once(client, 'data')));
+    for (const [i, client] of clients.entries()) client.write(`${turn} ${i}`);
+    await sleep(100);
+    forwarder.kill('SIGCONT');
+    for (const [i, [answer]] of (await Promise.all(answers)).entries())
+      assert.is(String(answer), `${turn} ${i}`);
+  }
+  for (const client of clients) client.end();
+  await until(() => forwarder.descriptors('socket') === 1);
+});
+
+test('600 clients that come at once are all accepted', async () => {
+  const { port } = await serve((socket) => socket.end('hello'));
+  const forwarder = await launch({ to: port, args: ['--idle', '0'] });
+  assert.is(await hear(forwarder.port), 'hello');
+  forwarder.kill('SIGSTOP');
+  const heard = Array.from({ length: 600 }, () => hear(forwarder.port));
+  await sleep(300);
+  forwarder.kill('SIGCONT');
+  for (const answer of await Promise.all(heard)) assert.is(answer, 'hello');
+});
+
+test('several listening sockets lead to the target, and none starves another', async () => {
+  const { port } = await serve((socket) => socket.pipe(socket));
+  const forwarder = await launch({ to: port, args: ['--idle', '1'], listeners: 3 });
+  for (const port of forwarder.ports) {
+    const client = await connect(port);
+    client.end(`by ${port}`);
+    assert.is(String((await collect(client)).bytes), `by ${port}`);
+  }
+  forwarder.kill('SIGSTOP');
+  const [busy, ...quiet] = forwarder.ports as [number, ...number[]];
+  const crowd = await Promise.all(Array.from({ length: 200 }, () => connect(busy)));
+  const others = await Promise.all(quiet.map((port) => connect(port)));
+  for (const client of [...crowd, ...others]) client.end('hello');
+  forwarder.kill('SIGCONT');
+  for (const client of [...others, ...crowd]) assert.is(String((await collect(client)).bytes), 'hello');
+  // All of them are what systemd passed, so none is closed before the process ends.
+  assert.is(await within(5000, forwarder.exited), 0);
+});
+
+test('with several listening sockets the limit on clients holds for all together', async () => {
+  const { port } = await serve((socket) => socket.pipe(socket));
+  const forwarder = await launch({ to: port, args: ['--idle', '0', '--max-open', '2'], listeners: 2 });
+  const [first, second] = forwarder.ports as [number, number];
+  const inside = [await connect(first), await connect(second)];
+  for (const client of inside) {
+    client.write('in');
+    assert.is(String((await once(client, 'data'))[0]), 'in');
+  }
+  const waiting = await connect(second);
+  waiting.write('me too');
+  await until(() => forwarder.log() !== '');
+  assert.match(forwarder.log(), /2 clients are connected/);
+  inside[0]?.end();
+  assert.is(String((await within(5000, once(waiting, 'data')))[0]), 'me too');
+});
+
+test.run();
