@@ -52,6 +52,10 @@ export interface Relay {
   readonly starved: Flow[];
   readonly memoryless: Flow[];
   readonly starvedTimer: Timer;
+  /** Sockets of bulk streams that are ready, the longest waiting first. */
+  readonly turns: End[];
+  /** Until when small messages are expected, ms, on the clock of the loop. */
+  smallUntil: number;
 }
 
 /** One of the two sockets of a connection. */
@@ -63,6 +67,8 @@ export interface End extends Watch {
   readonly writes: Flow;
   /** Whether the peer reset the connection, or the kernel gave it up: nothing can be written any more. */
   reset: boolean;
+  /** The events with which it waits for its turn; 0 while it does not wait. */
+  queued: number;
   /** Whether bytes have been written to it. */
   written: boolean;
   /** Whether Nagle's algorithm is off (TCP_NODELAY, tcp(7)). Clients inherit that from their listener. */
@@ -83,6 +89,10 @@ export interface Flow {
   done: boolean;
   /** Whether it is in the list of flows that wait for a pipe or for memory. */
   starved: boolean;
+  /** Whether it carries a bulk stream. */
+  isBulk: boolean;
+  /** Small reads in a row since it has. */
+  smallReads: number;
 }
 
 /** A client and the target's side of it. Idle, it is two descriptors and this. */

@@ -34,10 +34,8 @@ import {
   TCP_NODELAY,
 } from './syscalls.js';
 import { start } from './timers.js';
+import { chunkOf, noteRead } from './turns.js';
 import { isAtUrgentMark, passUrgentByte } from './urgent.js';
-
-/** Most bytes moved by one splice(2). A pipe takes as many buffers as it has slots, whatever their size. */
-const CHUNK = 1 << 20;
 
 /** How often unsent bytes are looked at before a reset is passed on: at first and at most, ms. */
 const FIRST_LOOK_MS = 1;
@@ -66,8 +64,9 @@ export function fill(flow: Flow, events: number): void {
     return;
   }
   flow.pipe = undefined;
-  for (let moved = 0; moved < CHUNK; ) {
-    let read = splice(from.fd, 0, pipe.into, 0, CHUNK, SPLICE_F_NONBLOCK);
+  const chunk = chunkOf(relay);
+  for (let moved = 0; moved < chunk; ) {
+    let read = splice(from.fd, 0, pipe.into, 0, chunk, SPLICE_F_NONBLOCK);
     if (read <= 0) {
       const failure = read < 0 ? errno() : 0;
       if (!passUrgentMark(flow, pipe, failure, events)) {
@@ -79,6 +78,7 @@ export function fill(flow: Flow, events: number): void {
     }
     moved += read;
     relay.bytes += read;
+    noteRead(flow, read);
     const written = to.fd < 0 ? 0 : send(pipe, to, read);
     if (written !== read) {
       block(flow, pipe, read, written);
@@ -92,6 +92,7 @@ export function fill(flow: Flow, events: number): void {
 
 /** Moves what is in the pipe, now that `flow.to` takes bytes again; then reads on. */
 export function drain(flow: Flow): void {
+  if (flow.done) return;
   const { from, to } = flow;
   const { loop } = from.connection.relay;
   if (flow.held > 0 && flow.pipe !== undefined) {
@@ -108,7 +109,6 @@ export function drain(flow: Flow): void {
     finish(flow);
     return;
   }
-  if (flow.done) return;
   want(loop, from, from.wanted | READABLE);
   // A sender who was held up has more to say, nearly always; and if so, no mask has to change.
   fill(flow, 0);

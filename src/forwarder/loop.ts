@@ -66,8 +66,10 @@ export interface Loop {
   now: number;
   /** Wake-ups so far. */
   round: number;
-  /** Called at the end of each round, before descriptors are closed. */
-  atRoundEnd: (freedDescriptors: boolean) => void;
+  /** Called at the end of each round, before descriptors are closed. Returns whether it has left work for the next. */
+  atRoundEnd: (freedDescriptors: boolean) => boolean;
+  /** What it has returned last: then the next round does not wait for events. */
+  hasWork: boolean;
 }
 
 const events = pinned(BATCH * EVENT_WORDS * 4);
@@ -85,7 +87,8 @@ export function createLoop(): Loop {
     timers: [],
     now: performance.now(),
     round: 0,
-    atRoundEnd: () => {},
+    atRoundEnd: () => false,
+    hasWork: false,
   };
 }
 
@@ -168,7 +171,7 @@ function round(loop: Loop): void {
     loop.watches[words[at + DATA_WORD] as number]?.ready(words[at] as number);
   }
   fireDue(loop.timers, loop.now);
-  loop.atRoundEnd(loop.closing.length > 0);
+  loop.hasWork = loop.atRoundEnd(loop.closing.length > 0);
   if (loop.closing.length > 0) {
     for (const fd of loop.closing) close(fd);
     loop.closing.length = 0;
@@ -177,7 +180,7 @@ function round(loop: Loop): void {
 
 function timeout(loop: Loop): number {
   // A refused change may have closed a descriptor, and the descriptor ends its connection when the round ends.
-  if (loop.closing.length > 0) return 0;
+  if (loop.hasWork || loop.closing.length > 0) return 0;
   const first = loop.timers[0];
   if (first === undefined) return -1;
   return Math.max(0, Math.ceil(first.due - performance.now()));

@@ -13,8 +13,9 @@ import { createPool } from './pipes.js';
 import { feedStarved, wakeStarved } from './starve.js';
 import { keepStatus } from './status.js';
 import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
-import { resetOpenSessions } from './tcp.js';
+import { move, resetOpenSessions } from './tcp.js';
 import { start, timer } from './timers.js';
+import { takeTurns } from './turns.js';
 
 /*
  * The forwarder: accepts clients on the listening sockets that systemd passes and relays each to the target. The
@@ -72,6 +73,8 @@ function forward(options: Options, listeners: number[]): void {
     bytes: 0,
     starved: [],
     memoryless: [],
+    turns: [],
+    smallUntil: 0,
     starvedTimer: timer(() => wakeStarved(relay)),
     onOpen: () => status.touch(),
     onClose: () => {
@@ -104,7 +107,11 @@ function forward(options: Options, listeners: number[]): void {
     options.idle === 0
       ? () => {}
       : exitWhenIdle(relay, door, options.idle, () => exit(`idle for ${options.idle / 1000} s`));
-  loop.atRoundEnd = (freedDescriptors) => feedStarved(relay, freedDescriptors);
+  loop.atRoundEnd = (freedDescriptors) => {
+    const hasWork = takeTurns(relay, move);
+    feedStarved(relay, freedDescriptors);
+    return hasWork;
+  };
 
   const every = watchdogInterval(process.env, process.pid);
   if (every !== undefined) {

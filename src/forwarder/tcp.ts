@@ -4,6 +4,7 @@ import { drain, fill, hungUp, passReset } from './flow.js';
 import { add, type Loop, type Watch, want } from './loop.js';
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { timer } from './timers.js';
+import { queueTurn } from './turns.js';
 
 /** Serves a client that was just accepted, a non-blocking socket: connects it to the target. */
 export function serve(relay: Relay, client: number): void {
@@ -62,13 +63,24 @@ function createEnd(connection: Connection, fd: number, noDelay: boolean): Mutabl
     refused,
     connection,
     reset: false,
+    queued: 0,
     written: false,
     noDelay,
   } as Mutable<End>;
 }
 
 function createFlow(from: End, to: End): Flow {
-  return { from, to, pipe: undefined, held: 0, ended: false, done: false, starved: false };
+  return {
+    from,
+    to,
+    pipe: undefined,
+    held: 0,
+    ended: false,
+    done: false,
+    starved: false,
+    isBulk: false,
+    smallReads: 0,
+  };
 }
 
 function ready(this: End, events: number): void {
@@ -78,10 +90,16 @@ function ready(this: End, events: number): void {
     hungUp(this, events);
     return;
   }
-  if ((events & EPOLLOUT) !== 0) drain(this.writes);
+  if (this.reads.isBulk || this.writes.isBulk) queueTurn(this, events);
+  else move(this, events);
+}
+
+/** Moves what can be moved from and to a socket of which these events were reported. */
+export function move(end: End, events: number): void {
+  if ((events & EPOLLOUT) !== 0) drain(end.writes);
   // Urgent data that has overtaken lost bytes cannot be read yet, and would be reported until they have come again.
-  if ((events & READABLE) === EPOLLPRI) want(connection.relay.loop, this, this.wanted & ~EPOLLPRI);
-  else if ((events & READABLE) !== 0) fill(this.reads, events);
+  if ((events & READABLE) === EPOLLPRI) want(end.connection.relay.loop, end, end.wanted & ~EPOLLPRI);
+  else if ((events & READABLE) !== 0) fill(end.reads, events);
 }
 
 /** The kernel does not watch this end: that costs this connection and no other. A dial is tried again. */

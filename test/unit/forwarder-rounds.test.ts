@@ -58,6 +58,11 @@ async function trace(
   return { forwarder, rounds };
 }
 
+/** Bytes moved in each round: every byte is spliced into a pipe and out of it. */
+function bytesMoved(rounds: SystemCall[][]): number[] {
+  return rounds.map((calls) => calls.reduce((sum, { result }) => sum + Math.max(0, result), 0) / 2);
+}
+
 const MB = 1 << 20;
 
 const setsockopt = koffi.load(null).func('int setsockopt(int, int, int, void *, uint)');
@@ -88,9 +93,47 @@ asRoot('bytes before a FIN are moved in several rounds when they are many', asyn
   await sleep(100);
   forwarder.kill('SIGCONT');
   await until(() => received === size + 1);
-  const moved = rounds().map((calls) => calls.filter(({ args }) => args.includes('SPLICE_F_NONBLOCK')));
-  const bytes = moved.map((calls) => calls.reduce((sum, { result }) => sum + Math.max(0, result), 0) / 2);
+  const bytes = bytesMoved(rounds());
   assert.ok(Math.max(...bytes) <= 3 * MB, `${Math.max(...bytes)} bytes in one round`);
+});
+
+test('bulk streams take turns, in small chunks while a small client speaks, in large ones while none does', async () => {
+  const { port } = await serve((socket) =>
+    socket.once('data', (first) =>
+      String(first) === 'ping' ? socket.write('pong') && socket.pipe(socket) : socket.resume(),
+    ),
+  );
+  const { forwarder, rounds } = await trace(['splice'], { to: port });
+  const bytes = Buffer.alloc(8 * MB);
+  const streams = await Promise.all(Array.from({ length: 3 }, () => connect(forwarder.port)));
+  const pump = async (until: () => boolean): Promise<void> => {
+    await Promise.all(
+      streams.map(async (stream) => {
+        while (!until()) if (!stream.write(bytes)) await within(20_000, once(stream, 'drain'));
+      }),
+    );
+  };
+  const start = Date.now();
+  await pump(() => Date.now() > start + 1500);
+  const alone = bytesMoved(rounds());
+  const before = rounds().length;
+  const client = await connect(forwarder.port);
+  let answers = 0;
+  const ask = async (): Promise<void> => {
+    for (; answers < 200; answers++) {
+      client.write('ping');
+      await within(5000, once(client, 'data'));
+    }
+  };
+  await Promise.all([ask(), pump(() => answers === 200)]);
+  const beside = bytesMoved(rounds().slice(before));
+  assert.ok(
+    Math.max(...alone) > 300_000,
+    `never more than ${Math.max(...alone)} bytes in a round without a small client`,
+  );
+  // The first message finds what was read before it. From then on two chunks at most: one held back and one new.
+  const most = beside.slice(beside.length >> 2).sort((a, b) => b - a)[0] as number;
+  assert.ok(most <= 300_000, `${most} bytes in a round beside a small client`);
 });
 
 test('the walk over connections that may pause is cut into turns', async () => {
