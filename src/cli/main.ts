@@ -9,11 +9,14 @@ import { addFar } from './far.js';
 import { addHelp } from './help.js';
 import { addList } from './list.js';
 import { addNetns } from './netns.js';
+import { handleLostOutput } from './output.js';
 import { addPing } from './ping.js';
 import { addRun } from './run.js';
 import { addSync } from './sync.js';
 import { addTunnels } from './tunnel.js';
 import { addTunnelServices } from './tunnel-services.js';
+
+handleLostOutput();
 
 const program = new Command('wormhole')
   .description('Connects ports across network namespaces, containers and machines.')

@@ -6,11 +6,14 @@ import { passedSockets } from '../control/api/doors.js';
 import { checkOptions, DEFAULTS, type OptionWords, WrongOption } from '../control/api/options.js';
 import { version } from '../control/installation.js';
 import { exitStatus, fail, oneLine, requireRoot, UsageError } from './fail.js';
+import { handleLostOutput } from './output.js';
 
 const HELP = `
 systemd starts it when somebody calls (wormholed.socket, wormholed-tcp.socket); options then go into
 /etc/wormhole/wormholed.conf, and the addresses are those of the sockets. Started by hand, it stays in the foreground.
 More: man wormholed`;
+
+handleLostOutput('wormholed');
 
 const program = new Command('wormholed')
   .description("Lets this machine's links be made and deleted from other machines.")

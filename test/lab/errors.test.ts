@@ -183,6 +183,29 @@ labSuite(
       await leavesNothing(host);
     });
 
+    test('output whose reader goes away', async () => {
+      const host = at();
+      const { stdout, stderr } = await host.run(`bash -c '
+        for command in "create url :6200 tail url :6201" list "list --json" tunnel-list "help create" "delete 6200"; do
+          wormhole $command | true
+          echo "$command: \${PIPESTATUS[0]}"
+        done'`);
+      assert.is(stderr, '');
+      const expected = [
+        'create url :6200 tail url :6201',
+        'list',
+        'list --json',
+        'tunnel-list',
+        'help create',
+        'delete 6200',
+      ];
+      assert.equal(
+        stdout.trim().split('\n'),
+        expected.map((command) => `${command}: 0`),
+      );
+      await leavesNothing(host);
+    });
+
     test('a disk that is full, or read-only', async () => {
       const host = at();
       await host.run('mkdir -p /root/units && mount -t tmpfs -o ro none /root/units');
