@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { KEY_FILE } from '../control/api/key.js';
-import { version } from '../control/installation.js';
+import { KEY_FILE } from '../api/key.js';
+import { version } from '../state/installation.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
 import { exitStatus, fail, oneLine } from './fail.js';

@@ -1,7 +1,7 @@
 /**
  * Lets a command end quietly when the reader of its output goes away, as in `wormhole list | head -1`: what it prints from
- * then on goes nowhere, and what it does is done to the end. Output that is lost for another reason (ENOSPC, EIO) is a
- * failure, told on stderr, with exit status 1.
+ * then on is discarded, and its work is completed. Output that is lost for another reason (ENOSPC, EIO) is a failure,
+ * reported on stderr, with exit status 1.
  */
 export function handleLostOutput(program = 'wormhole'): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -11,6 +11,11 @@ export function handleLostOutput(program = 'wormhole'): void {
     );
     process.exitCode = 1;
   });
-  // There is no place left to tell anything about standard error itself.
+  // An error of standard error itself cannot be reported anywhere.
   process.stderr.on('error', () => {});
+}
+
+/** Prints one line on stdout, which is the journal of a service. */
+export function logLine(line: string): void {
+  process.stdout.write(`${line}\n`);
 }

@@ -166,7 +166,7 @@ labSuite(
         `unshare --mount sh -c 'mount -t tmpfs none /run/systemd && wormhole create url :1 tail url :2'`,
         { check: false },
       );
-      assert.match(result.stderr, /^wormhole: this machine was not started by systemd[^\n]*\n$/);
+      assert.match(result.stderr, /^wormhole: this machine was not booted with systemd[^\n]*\n$/);
       assert.is(result.status, 1);
       await leavesNothing(host);
     });
@@ -238,7 +238,7 @@ labSuite(
   (test, at) => {
     test('no Docker', async () => {
       const host = at();
-      await fails(host, 'create url :1 tail docker-ns app', /the Docker engine is not to be reached/);
+      await fails(host, 'create url :1 tail docker-ns app', /the Docker engine is unreachable/);
       await leavesNothing(host);
       await succeeds(host, 'create url :1 tail url :2');
       await succeeds(host, 'delete 1');
