@@ -12,6 +12,7 @@ import {
   type CreatedLink,
   createdLink,
   errorBody,
+  type LinkChange,
   type Listing,
   listing,
   type PartBody,
@@ -57,6 +58,11 @@ export async function previewAt(
 /** Deletes a link on a machine. @throws Failure, `not-found` when there is none of that id; Unreachable, KeyUnusable */
 export async function deleteAt(machine: Machine, id: string): Promise<void> {
   await ask(machine, { method: 'DELETE', path: `/v1/links/${encodeURIComponent(id)}` });
+}
+
+/** Stops, starts or puts to sleep a link on a machine. @throws Failure, `not-found`; Unreachable, KeyUnusable */
+export async function changeAt(machine: Machine, id: string, change: LinkChange): Promise<void> {
+  await ask(machine, { method: 'POST', path: `/v1/links/${encodeURIComponent(id)}/${change}` });
 }
 
 /** The far part of a link as a machine created it, and the address by which that machine was `reached`. */

@@ -3,6 +3,7 @@ import type { ListedTunnel, TunnelListing } from '../api/tunnel-schema.js';
 import { formatDuration } from '../recipe/duration.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions, parseOrUsage } from './machine.js';
+import { printCreated } from './output.js';
 
 /** Adds `wormhole tunnel-create`, `tunnel-delete` and `tunnel-list`. */
 export function addTunnels(program: Command): void {
@@ -32,7 +33,7 @@ async function create(host: string, { udp }: { udp?: boolean }, command: Command
   const { ensureTunnel } = await import('../tunnels/create.js');
   const { key } = command.optsWithGlobals<ProgramOptions>();
   const { inner } = await ensureTunnel(host, udp ? 'udp' : 'esp', key);
-  process.stdout.write(`${inner.local} ${inner.remote}\n`);
+  printCreated(`the tunnel to ${host}`, `${inner.local} ${inner.remote}`);
 }
 
 async function remove(host: string, { force = false }: { force?: boolean }, command: Command): Promise<void> {

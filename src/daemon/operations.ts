@@ -1,10 +1,11 @@
 import { Failure } from '../api/failure.js';
-import type { CreateBody, CreatedLink, Listing, PartBody, Preview } from '../api/schema.js';
+import type { CreateBody, CreatedLink, LinkChange, Listing, PartBody, Preview } from '../api/schema.js';
 import { createLink, previewLink } from '../links/create.js';
 import { deleteLink, NoSuchLink } from '../links/delete.js';
 import { listLinks } from '../links/list.js';
 import { readFarRecipe, readRecipe } from '../links/read-recipe.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
+import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
 import { readTunnels } from '../state/tunnels.js';
 import type { AddressPair } from '../text/ip-address.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
@@ -16,6 +17,7 @@ export interface Operations {
   preview(body: CreateBody, caller: Caller): Promise<Preview>;
   /** Returns what is left on another machine, if anything is. */
   delete(id: string, caller: Caller): Promise<string | undefined>;
+  change(id: string, change: LinkChange, caller: Caller): Promise<void>;
   createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedLink>;
   deletePart(partId: string, caller: Caller): Promise<void>;
   list(): Promise<Listing>;
@@ -29,6 +31,13 @@ export function createOperations(keyFile: string): Operations {
     async delete(id) {
       try {
         return await deleteLink(id);
+      } catch (error) {
+        throw error instanceof NoSuchLink ? new Failure('not-found', error.message) : error;
+      }
+    },
+    async change(id, change) {
+      try {
+        await CHANGES[change](id);
       } catch (error) {
         throw error instanceof NoSuchLink ? new Failure('not-found', error.message) : error;
       }
@@ -55,6 +64,8 @@ export function createOperations(keyFile: string): Operations {
     list: listLinks,
   };
 }
+
+const CHANGES = { stop: stopLink, start: startLink, sleep: sleepLink };
 
 function requirePeer(caller: Caller): MachineCaller {
   return requireMachine(caller, 'parts of links are for other machines: use /v1/links');

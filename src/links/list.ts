@@ -14,6 +14,7 @@ import { runsOf } from '../units/runs.js';
 import type { Tunnel } from '../units/tunnel.js';
 import { isEmptyNamespace } from './containers/netns.js';
 import { readFarAddress } from './remote/far-address.js';
+import { isStopped } from './start-stop.js';
 
 /** Lists the links of this machine. @throws Error when systemd is unreachable */
 export async function listLinks(): Promise<Listing> {
@@ -45,7 +46,8 @@ function describe(
   };
 }
 
-async function stateOf({ id, openedBy, link }: PlannedLink, systemd: Systemd): Promise<LinkState> {
+async function stateOf(planned: PlannedLink, systemd: Systemd): Promise<LinkState> {
+  const { id, root, openedBy, link } = planned;
   const [socket, service, status] = await Promise.all([
     systemd.state(socketUnit(id)),
     systemd.state(serviceUnit(id)),
@@ -54,7 +56,12 @@ async function stateOf({ id, openedBy, link }: PlannedLink, systemd: Systemd): P
   const far = farChildOf(link);
   const run = runsOf(link).find(({ end }) => end === 'tail');
   if (socket.active === 'failed') return { state: 'failed', detail: `see journalctl -u ${socketUnit(id)}` };
-  if (socket.active !== 'active') return { state: openedBy ? 'sleeping' : 'stopped', detail: '' };
+  if (socket.active !== 'active') {
+    if (await isStopped(planned, systemd)) return { state: 'stopped', detail: `wormhole start ${root}` };
+    return openedBy
+      ? { state: 'sleeping', detail: '' }
+      : { state: 'stopped', detail: `see systemctl status ${socketUnit(id)}` };
+  }
   if (run && existsSync(givenUpFile(run.name)))
     return { state: 'failed', detail: `to start its container: see journalctl -u ${run.unit}` };
   const farAddress = far && readFarAddress(id);
