@@ -22,7 +22,11 @@ export async function listLinks(): Promise<Listing> {
   const { tunnels } = readTunnels();
   const listed = await withSystemd((systemd) =>
     Promise.all(
-      links.map(async (planned) => ({ ...describe(planned, tunnels), ...(await stateOf(planned, systemd)) })),
+      links.map(async (planned) => ({
+        ...describe(planned, tunnels),
+        ...(await stateOf(planned, systemd)),
+        recipe: recipeText(planned.link),
+      })),
     ),
   );
   return { links: [...listed, ...leavingLinks()], unreadable };
@@ -33,16 +37,15 @@ type LinkState = Pick<ListedLink, 'state' | 'detail'>;
 function describe(
   { id, parent, owner, link }: PlannedLink,
   tunnels: Tunnel[],
-): Omit<ListedLink, 'state' | 'detail'> {
+): Omit<ListedLink, 'state' | 'detail' | 'recipe'> {
   const tunnel = tunnelOf(link, tunnels);
   return {
     id,
     ...(parent !== undefined && { parent }),
     ...(owner && { owner: `${owner.id} of ${owner.machine}` }),
-    head: listedEnd(link.head),
     ...(tunnel !== undefined && { tunnel }),
+    head: listedEnd(link.head),
     tail: listedTail(link),
-    recipe: recipeText(link),
   };
 }
 

@@ -25,12 +25,14 @@ labSuite('wormholed', cluster, (test, at) => {
       assert.ok(milliseconds > 0 && milliseconds < 1000, `${host}: ${milliseconds} ms`);
     }
     await succeeds(alpha, '-H tcp://beta ping');
+    await succeeds(alpha, '-H beta ping');
     await fails(alpha, 'ping nobody', /machine "nobody" is unknown/);
     await fails(alpha, 'ping beta:9998', /no daemon at tcp:\/\/beta:9998, the connection is refused/);
     await fails(alpha, 'ping 10.90.0.250', /10\.90\.0\.250:9999 (does not answer|cannot be reached)/);
     await fails(alpha, 'ping beta:x', /"beta:x" is not a machine such as/, 2);
     await fails(alpha, '-H tcp://beta ping beta', /a HOST or -H, not both/, 2);
-    await fails(alpha, '-H beta list', /"beta" is not an address such as/, 2);
+    await fails(alpha, '-H beta:x list', /"beta:x" is not a machine such as/, 2);
+    await fails(alpha, '-H tcp://beta:x list', /"tcp:\/\/beta:x" is not an address such as/, 2);
   });
 
   test('create, list and delete on another host, with the same words and errors as there', async () => {
