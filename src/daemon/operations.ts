@@ -43,7 +43,7 @@ export function createOperations(keyFile: string): Operations {
       }
     },
     async createPart(partId, body, caller) {
-      const { tunnel, owner } = body;
+      const { tunnel, owner, exactNames = false } = body;
       const ends = endsFor(body, requirePeer(caller));
       return createPart({
         recipe: readFarRecipe(body.recipe),
@@ -51,6 +51,7 @@ export function createOperations(keyFile: string): Operations {
         owner: { partId, ...owner, address: ends.remote, ...(tunnel !== undefined && { tunnel }) },
         facing: ends.local,
         keyFile,
+        exactNames,
       });
     },
     async deletePart(partId, caller) {

@@ -18,3 +18,37 @@ export function checkImageReference(image: string): void {
   const hint = image !== image.toLowerCase() ? '; names of images are in lower case' : '';
   throw new RunArgumentError(`${quoted(image)} cannot be the name of an image${hint}`);
 }
+
+/** What the engine knows an image by. */
+export interface ImageNames {
+  Id: string;
+  RepoTags?: string[] | null;
+  RepoDigests?: string[] | null;
+}
+
+/**
+ * Whether an image is the one that `reference` names: by its whole id, or by one of its names with tag or digest. To the
+ * engine itself, a name that no image has is the beginning of an id.
+ */
+export function isImageOf(reference: string, { Id, RepoTags, RepoDigests }: ImageNames): boolean {
+  const name = fullName(reference);
+  const isNamed = [...(RepoTags ?? []), ...(RepoDigests ?? [])].some((other) => fullName(other) === name);
+  return isNamed || bareId(reference) === bareId(Id);
+}
+
+/** A reference with all that it leaves out, as github.com/distribution/reference completes it: `docker.io/library/nginx:latest`. */
+function fullName(reference: string): string {
+  const [, first = '', rest = ''] = /^([^/]*)\/(.*)$/.exec(reference) ?? [];
+  const hasDomain = /[.:]/.test(first) || first === 'localhost' || first !== first.toLowerCase();
+  const registry = hasDomain ? first.replace(/^index\.docker\.io$/, 'docker.io') : 'docker.io';
+  const path = hasDomain ? rest : reference;
+  const name = registry === 'docker.io' && !path.includes('/') ? `library/${path}` : path;
+  const [beforeDigest = '', digest] = name.split('@');
+  // With a digest, the tag says nothing.
+  if (digest !== undefined) return `${registry}/${beforeDigest.replace(/:[^/]*$/, '')}@${digest}`;
+  return `${registry}/${/:[^/]*$/.test(name) ? name : `${name}:latest`}`;
+}
+
+function bareId(id: string): string {
+  return id.replace(/^sha256:/, '');
+}

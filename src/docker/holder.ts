@@ -1,5 +1,6 @@
 import type { ContainerCreateOptions } from 'dockerode';
 import type { RunRequest } from '../docker-run/request.js';
+import { requireNetwork } from './network.js';
 import { createOwn, inspectOwn, type Ownership, start, stop } from './own-container.js';
 import { ensurePauseImage } from './pause-image.js';
 import { containerName, holderName } from './runs.js';
@@ -43,6 +44,7 @@ async function make(owner: Required<Ownership>, { holder }: RunRequest): Promise
   const network = holder.HostConfig?.NetworkMode;
   // In networks of one's own, containers find each other by name; the holder's is nothing that anybody would look for.
   if (network !== undefined && !['default', 'bridge', 'host', 'none'].includes(network)) {
+    await requireNetwork(network);
     options.NetworkingConfig = {
       EndpointsConfig: { [network]: { Aliases: [owner.name, containerName(owner.name)] } },
     };

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerCreateOptions, ContainerInspectInfo } from 'dockerode';
+import { inspectByName } from './container.js';
 import { engine, explain, patientEngine, statusOf } from './engine.js';
 import { linkLabel, type Role, roleLabel, runLabel } from './runs.js';
 
@@ -26,7 +27,7 @@ export async function inspectOwn(
   dockerName: string,
   { name, link, role }: Ownership,
 ): Promise<ContainerInspectInfo | undefined> {
-  const found = await inspect(dockerName);
+  const found = await inspectByName(dockerName);
   if (found === undefined) return undefined;
   const labels = found.Config.Labels;
   if (
@@ -49,15 +50,6 @@ export async function inspectOwn(
 /** What the labels of a container of a run say it is. */
 export function roleIn(labels: Record<string, string>): Role {
   return labels[roleLabel] === 'netns' ? 'netns' : 'container';
-}
-
-async function inspect(reference: string): Promise<ContainerInspectInfo | undefined> {
-  try {
-    return await engine().getContainer(reference).inspect();
-  } catch (error) {
-    if (statusOf(error) === 404) return undefined;
-    throw explain(error, `the Docker engine says of container "${reference}"`);
-  }
 }
 
 /**
@@ -136,9 +128,19 @@ export async function removeContainer(id: string, { volumes }: { volumes: boolea
   // 409: somebody else is removing it.
   await tolerate([404, 409], container.remove({ force: true, v: volumes, abortSignal: inTime() }), what);
   const until = Date.now() + ACTION_MS;
-  while ((await inspect(id)) !== undefined) {
+  while (await exists(id)) {
     if (Date.now() > until) throw new Error(`${what}: the engine has not done it in ${ACTION_MS / 1000} s`);
     await sleep(50);
+  }
+}
+
+async function exists(id: string): Promise<boolean> {
+  try {
+    await engine().getContainer(id).inspect();
+    return true;
+  } catch (error) {
+    if (statusOf(error) === 404) return false;
+    throw explain(error, `the Docker engine says of container ${id.slice(0, 12)}`);
   }
 }
 

@@ -1,5 +1,5 @@
 import { existsSync, statSync } from 'node:fs';
-import { findContainer } from '../../docker/engine.js';
+import { findByName } from '../../docker/container.js';
 import { holderName } from '../../docker/runs.js';
 import type { PlaceId } from '../../recipe/link.js';
 import { requireEngine } from './require-engine.js';
@@ -35,13 +35,13 @@ export async function findNamespace(place: PlaceId): Promise<Namespace> {
   }
   const container = place.kind === 'run' ? holderName(place.name) : place.name;
   await requireEngine();
-  const { running, pid, name } = await findContainer(container);
+  const { running, pid, name } = await findByName(container);
   if (!running)
     throw new PlaceAbsent(`container "${name}" is not running: start it with docker start ${name}`);
   const path = `/proc/${pid}/ns/net`;
   const found = existsSync(path) ? identify(path) : undefined;
   // Asked again: if the container ended before stat(2), its process id may have become that of another process.
-  if (found === undefined || (await findContainer(container)).pid !== pid) {
+  if (found === undefined || (await findByName(container)).pid !== pid) {
     throw new PlaceAbsent(`container "${name}" has just ended`);
   }
   return found;
