@@ -16,7 +16,6 @@ export function addDelete(program: Command): void {
       }
       requireRoot(`delete ${id}`);
       const { deleteLink } = await import('../links/delete.js');
-      const left = await deleteLink(id);
-      if (left !== undefined) process.stderr.write(`wormhole: ${left}\n`);
+      for (const line of await deleteLink(id)) process.stderr.write(`wormhole: ${line}\n`);
     });
 }

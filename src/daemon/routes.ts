@@ -83,7 +83,7 @@ function deleteRoute(text: string, operations: Operations): Route {
         change: `delete ${id}`,
         async run(caller) {
           const left = await operations.delete(id, caller);
-          return { status: 204, logged: left ?? 'done' };
+          return { status: 204, logged: describeLeft(left) };
         },
       };
     },
@@ -132,8 +132,8 @@ function deletePartRoute(text: string, operations: Operations): Route {
       return {
         change: `delete our part ${partId} of its link`,
         async run(caller) {
-          await operations.deletePart(partId, caller);
-          return { status: 204, logged: 'done' };
+          const left = await operations.deletePart(partId, caller);
+          return { status: 204, logged: describeLeft(left) };
         },
       };
     },
@@ -148,6 +148,10 @@ function describeRecipe(recipe: string[]): string {
   });
   const text = words.join(' ');
   return text.length > MAX_LOGGED ? `${text.slice(0, MAX_LOGGED)}…` : text;
+}
+
+function describeLeft(left: string[]): string {
+  return left.length === 0 ? 'done' : left.join('; ');
 }
 
 function decode(text: string): string {

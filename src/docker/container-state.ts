@@ -40,7 +40,8 @@ export async function containerState(name: string): Promise<ContainerState | und
   return found && asState(found);
 }
 
-function asState(found: ContainerInspectInfo): ContainerState {
+/** What a container does, from all that the engine knows of it. */
+export function asState(found: ContainerInspectInfo): ContainerState {
   const { Id, State } = found;
   const startedAt = time(State.StartedAt);
   const finishedAt = time(State.FinishedAt);

@@ -64,7 +64,8 @@ export function nameOf({ Name }: Pick<ContainerInspectInfo, 'Name'>): string {
   return Name.replace(/^\//, '');
 }
 
-function asContainer(found: ContainerInspectInfo): Container {
+/** What links need to know of a container. */
+export function asContainer(found: ContainerInspectInfo): Container {
   const { Id, State } = found;
   return { id: Id, name: nameOf(found), running: State.Running && State.Pid > 0, pid: State.Pid };
 }

@@ -1,5 +1,7 @@
 import type { ContainerCreateOptions } from 'dockerode';
 import type { RunRequest } from '../docker-run/request.js';
+import { asContainer, type Container } from './container.js';
+import { NoSuchContainer } from './engine.js';
 import { requireNetwork } from './network.js';
 import { createOwn, inspectOwn, type Ownership, start, stop } from './own-container.js';
 import { ensurePauseImage } from './pause-image.js';
@@ -19,6 +21,17 @@ export async function startHolder(name: string, link: string, request: RunReques
   const pid = (await inspectOwn(holder, owner))?.State.Pid ?? 0;
   if (pid === 0) throw new Error(`container "${holder}" ended as soon as it was started`);
   return pid;
+}
+
+/**
+ * The holder of a run.
+ *
+ * @throws NoSuchContainer when there is none; as startHolder
+ */
+export async function findHolder(name: string): Promise<Container> {
+  const found = await inspectOwn(holderName(name), { name, role: 'netns' });
+  if (found === undefined) throw new NoSuchContainer(holderName(name));
+  return asContainer(found);
 }
 
 /** Stops the holder of a run, if there is one, and with it its network namespace. @throws as startHolder */

@@ -26,15 +26,15 @@ export class IsChild extends Error {}
  * Deletes a link with its children, also one whose units cannot be read any more. Its part on another machine is deleted too,
  * as soon as that machine can be reached.
  *
- * @returns what is left on another machine, in one line for people; undefined when nothing is
+ * @returns what is left on another machine, and what stays here because it is not the link's: a line each, for people
  * @throws NoSuchLink, IsChild; JobError when systemd cannot stop a unit
  */
-export async function deleteLink(id: string): Promise<string | undefined> {
+export async function deleteLink(id: string): Promise<string[]> {
   if (!isId(id)) throw new NoSuchLink(`no link "${id}": see wormhole list`);
   return withSystemd(async (systemd) => {
     try {
-      const pending = await withLock('links', () => deleteHere(id, systemd));
-      return pending && (await deleteThere(pending));
+      const { left, pending } = await withLock('links', () => deleteHere(id, systemd));
+      return [...left, ...(pending ? await deleteThere(pending) : [])];
     } finally {
       await startPendingDeletions(systemd);
     }
@@ -46,8 +46,13 @@ interface Pending {
   held: HeldDeletion;
 }
 
+interface Deleted {
+  left: string[];
+  pending?: Pending;
+}
+
 /** Deletes all that is on this machine, and records what is on another. */
-async function deleteHere(id: string, systemd: Systemd): Promise<Pending | undefined> {
+async function deleteHere(id: string, systemd: Systemd): Promise<Deleted> {
   const { links, unreadable } = readLinks();
   const link = links.find((candidate) => candidate.id === id);
   const remains = unreadable.some((other) => other.id === id) || readUnitFile(serviceUnit(id)) !== undefined;
@@ -59,8 +64,8 @@ async function deleteHere(id: string, systemd: Systemd): Promise<Pending | undef
   const deletion = link && partDeletion(link);
   const held = deletion && recordDeletion(deletion);
   const ids = familyOf(id, links);
-  await whileUnfinished(ids, () => remove(ids, systemd));
-  return deletion && held && { deletion, held };
+  const left = await whileUnfinished(ids, () => remove(ids, systemd));
+  return { left, ...(deletion && held && { pending: { deletion, held } }) };
 }
 
 function partDeletion({ id, link, far }: PlannedLink): PartDeletion | undefined {
@@ -70,9 +75,11 @@ function partDeletion({ id, link, far }: PlannedLink): PartDeletion | undefined 
 }
 
 /** Outside the lock: the other machine may need ours for its own part of the work. */
-async function deleteThere({ deletion, held }: Pending): Promise<string | undefined> {
+async function deleteThere({ deletion, held }: Pending): Promise<string[]> {
   held.release();
   const reason = await carryOutDeletion(deletion);
-  if (reason === undefined) return undefined;
-  return `link "${deletion.linkId}" is deleted here; its part on machine ${deletion.peer} is deleted as soon as that machine can be told: ${reason}`;
+  if (reason === undefined) return [];
+  return [
+    `link "${deletion.linkId}" is deleted here; its part on machine ${deletion.peer} is deleted as soon as that machine can be told: ${reason}`,
+  ];
 }

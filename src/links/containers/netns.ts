@@ -3,10 +3,11 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { EngineDown, NoSuchContainer } from '../../docker/engine.js';
 import { startHolder, stopHolder } from '../../docker/holder.js';
+import { ForeignContainer } from '../../docker/own-container.js';
 import { describePlace } from '../../recipe/describe.js';
 import type { PlaceId } from '../../recipe/link.js';
 import { RUN_DIR, withLock } from '../../state/lock.js';
-import type { Systemd } from '../../systemd/systemd.js';
+import { JobError, type Systemd } from '../../systemd/systemd.js';
 import { NETNS_DIR, netnsUnit, placeOfInstance } from '../../units/names.js';
 import { findNamespace, identify, isNamespace, type Namespace, PlaceAbsent } from './namespace.js';
 import { requireEngine } from './require-engine.js';
@@ -16,6 +17,9 @@ const run = promisify(execFile);
 
 /** Holds an empty file for each instance whose mount is an empty namespace: see {@link mountNamespace}. */
 const EMPTY_DIR = `${RUN_DIR}/empty`;
+
+/** The errors that say that a place has no namespace now. */
+const MEANS_ABSENT = [PlaceAbsent, NoSuchContainer, ForeignContainer, EngineDown];
 
 /** A container may end, and another begin, while its namespace is being mounted. */
 const ATTEMPTS = 5;
@@ -77,9 +81,19 @@ export async function remountNamespace(instance: string, systemd: Systemd): Prom
   const unit = unitOf(instance);
   return await withLock('namespaces', async () => {
     if ((await systemd.state(unit)).active !== 'active' || (await isCurrent(instance))) return false;
+    return await restartUnlessCanceled(unit, systemd);
+  });
+}
+
+/** Whether a unit was restarted. It is not if a delete stops it at this moment. */
+async function restartUnlessCanceled(unit: string, systemd: Systemd): Promise<boolean> {
+  try {
     await systemd.tryRestart(unit);
     return true;
-  });
+  } catch (error) {
+    if (error instanceof JobError && error.result === 'canceled') return false;
+    throw error;
+  }
 }
 
 /** The unit that keeps an instance's namespace mounted. */
@@ -130,8 +144,7 @@ async function findOrAbsent(place: PlaceId): Promise<Namespace | Error> {
   try {
     return await findNamespace(place);
   } catch (error) {
-    if (error instanceof PlaceAbsent || error instanceof NoSuchContainer || error instanceof EngineDown)
-      return error;
+    if (MEANS_ABSENT.some((type) => error instanceof type)) return error as Error;
     throw error;
   }
 }

@@ -50,12 +50,12 @@ export function createPart(request: PartRequest): Promise<CreatedLink> {
   });
 }
 
-/** Deletes this machine's part of another one's link. @throws NoPart; as deleteLink */
-export function deletePart(partId: string): Promise<void> {
+/** Deletes this machine's part of another one's link, and returns what deleteLink does. @throws NoPart; as deleteLink */
+export function deletePart(partId: string): Promise<string[]> {
   return inTurn(partId, async () => {
     const existing = findPart(partId);
     if (existing === undefined) throw new NoPart('this machine has no part of that link');
-    await deleteLink(existing.id);
+    return deleteLink(existing.id);
   });
 }
 
