@@ -7,6 +7,7 @@ import {
   LINK_CHANGES,
   type LinkChange,
 } from '../api/schema.js';
+import { isRunArgument } from '../recipe/keywords.js';
 import { version } from '../state/installation.js';
 import { quoted } from '../text/quote.js';
 import type { TunnelSettings } from '../tunnels/settings.js';
@@ -142,8 +143,8 @@ function deletePartRoute(text: string, operations: Operations): Route {
 
 /** A recipe as one could type it, cut when it is very long, and without the arguments of docker-run: they may be secret. */
 function describeRecipe(recipe: string[]): string {
-  const words = recipe.map((word, at) => {
-    if (recipe[at - 1] === 'docker-run') return '…';
+  const words = recipe.flatMap((word, at) => {
+    if (isRunArgument(recipe, at)) return recipe[at - 1] === 'docker-run' ? '…' : [];
     return /^[\w@%+=:,./[\]-]+$/.test(word) ? word : quoted(word);
   });
   const text = words.join(' ');

@@ -1,4 +1,3 @@
-import { quoted } from '../text/quote.js';
 import { RunArgumentError } from './request.js';
 
 // The grammar of github.com/distribution/reference, which the engine reads names of images with.
@@ -11,12 +10,15 @@ const reference = new RegExp(`^(?:${domain}/)?${component}(?:/${component})*(?:$
 /**
  * Says nothing when `image` can be the name of an image: `nginx`, `host:5000/team/app:tag`, `app@sha256:…`.
  *
+ * @param position its place among the arguments, for the message, which does not quote it
  * @throws RunArgumentError when it cannot
  */
-export function checkImageReference(image: string): void {
+export function checkImageReference(image: string, position: number): void {
   if (image.length <= 400 && reference.test(image)) return;
   const hint = image !== image.toLowerCase() ? '; names of images are in lower case' : '';
-  throw new RunArgumentError(`${quoted(image)} cannot be the name of an image${hint}`);
+  throw new RunArgumentError(
+    `word ${position} of its arguments cannot be the name of an image, which comes after the options${hint}`,
+  );
 }
 
 /** What the engine knows an image by. */
