@@ -2,7 +2,6 @@ import { address, describeEnd, describePeer, describePlace, describeTail } from 
 import { farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
-import { quoteArgument } from './escape.js';
 import { FAR_SOCKET, farFile, givenUpFile, netnsPath, netnsUnit, serviceUnit, socketUnit } from './names.js';
 import type { PlannedLink } from './plan.js';
 import { type Run, runsOf } from './runs.js';
@@ -113,7 +112,6 @@ function renderRun(
     netnsUnit: netnsUnit(place),
     sockets: present([end === 'head' ? socketUnit(id) : childSocketOfRun(link)]),
     idle: link.idle,
-    command: [installation.node, installation.cli].map(quoteArgument).join(' '),
     atBoot: openedBy === undefined && !link.trigger,
   });
   return { name: unit, text };
