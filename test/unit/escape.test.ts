@@ -58,15 +58,11 @@ test('a description has neither a line break nor a backslash', () => {
 });
 
 test('what would not come back as it is is refused', () => {
-  for (const text of ['a\n', 'a\nb', 'a\\', ' a', 'a\t', '\ufeffa', 'a\0', 'a\u2028b'])
-    assert.throws(
-      () => plainValue(text),
-      /^"a?.*" cannot stand in a unit file: |^" a"|ufeff/,
-      JSON.stringify(text),
-    );
+  for (const text of ['a\n', 'a\nb', 'a\\', ' a', 'a\t', '\ufeffa', 'a\0'])
+    assert.throws(() => plainValue(text), /^".*" cannot stand in a unit file: /, JSON.stringify(text));
   assert.is(plainValue('a\\ b$%"'), 'a\\ b$%"');
-  for (const text of ['a b', `a'`, 'a"', ''])
-    if (text !== '') assert.throws(() => escapeWord(text), /a blank or a quote/);
+  for (const text of ['a b', "a'", 'a"'])
+    assert.throws(() => escapeWord(text), /has a blank or a quote/, text);
 });
 
 test('quotes what systemd would split, expand or unescape', () => {

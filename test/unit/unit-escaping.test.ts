@@ -50,7 +50,12 @@ const fileName = odd.map((text) => text.replaceAll(/[/\0]/g, '_')).filter((text)
 /** What may be in a recipe: no control characters (recipe/parse.ts). */
 const netns = fileName.map((text) => text.replaceAll(/\p{Cc}/gu, '_'));
 
-const plain: Installation = { node: '/lib/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
+const plain: Installation = {
+  node: '/lib/node',
+  cli: '/lib/cli.js',
+  forwarder: '/lib/forwarder.js',
+  flags: [],
+};
 
 function files(plan: LinkPlan, installation = plain): { name: string; text: string }[] {
   return planLink(plan).flatMap((part) => renderLink(part, { installation, templates }));
