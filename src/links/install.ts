@@ -1,11 +1,11 @@
 import { describeEnd } from '../recipe/describe.js';
-import { linkRenderer } from '../state/installation.js';
+import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { lastLines } from '../systemd/journal.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
 import { writeUnitFile } from '../systemd/unit-files.js';
 import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
-import { renderLink } from '../units/render.js';
+import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
 import { findPortHolder } from './socket-tables.js';
 
@@ -21,7 +21,7 @@ export class AddressInUse extends Error {}
 export async function install(parts: PlannedLink[], systemd: Systemd): Promise<void> {
   const renderer = linkRenderer();
   const files = parts.flatMap((part) => renderLink(part, renderer));
-  for (const { name, text } of files.toReversed()) writeUnitFile(name, text);
+  writeUnitFiles(files.toReversed());
   await loadUnits(
     files.map(({ name }) => name),
     systemd,
@@ -56,11 +56,17 @@ export async function reinstall(part: PlannedLink, systemd: Systemd): Promise<vo
   const [socket, service] = [socketUnit(part.id), serviceUnit(part.id)];
   const since = Date.now();
   const files = renderLink(part, linkRenderer());
-  for (const { name, text } of files) if (name === socket || name === service) writeUnitFile(name, text);
+  writeUnitFiles(files.filter(({ name }) => name === socket || name === service));
   await loadUnits([socket, service], systemd);
   for (const unit of [socket, service]) await systemd.stop(unit);
   await startOrExplain(socket, { part, since, systemd });
   await systemd.enable(socket);
+}
+
+/** Writes unit files, and makes the directory that the forwarders in them need. */
+function writeUnitFiles(files: UnitFile[]): void {
+  makeForwarderRoot();
+  for (const { name, text } of files) writeUnitFile(name, text);
 }
 
 interface Start {

@@ -5,10 +5,9 @@ import { runName } from '../recipe/link.js';
 import { readLinks } from '../state/links.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { readUnitFile, removeUnitFiles } from '../systemd/unit-files.js';
-import { givenUpFile, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
+import { linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
-import { removeFarAddress } from './remote/far-address.js';
 
 /**
  * Removes all that links consist of, in whatever state they are: stops their units, removes their containers, symlinks and
@@ -38,9 +37,9 @@ export async function remove(ids: string[], systemd: Systemd): Promise<string[]>
     // It has if it was killed while it followed a holder that somebody had removed.
     await systemd.resetFailed(namespace);
     left.push(...(await removeRun(run)).map((container) => describeLabelled(container, link)));
-    rmSync(givenUpFile(name), { force: true });
   }
-  for (const id of ids) removeFarAddress(id);
+  for (const name of [...ids, ...runs.map((run) => run.name)])
+    rmSync(linkDirectory(name), { recursive: true, force: true });
 
   const units = [...ends, ...runs.map(({ name }) => runUnit(name))];
   // A unit without a file has no symlinks either: they are created after it and removed before it.

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type HandlebarsModule from 'handlebars';
 import {
+  escapeBind,
   escapeDescription,
   escapePath,
   escapeWord,
@@ -15,6 +16,7 @@ const require = createRequire(import.meta.url);
 /** How a template says what a value is: a helper a kind of setting. */
 const helpers: Record<string, (value: string) => string> = {
   argument: quoteArgument,
+  bind: escapeBind,
   description: escapeDescription,
   path: escapePath,
   plain: plainValue,

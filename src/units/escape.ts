@@ -61,6 +61,19 @@ export function escapeWord(word: string): string {
 }
 
 /**
+ * Quotes a path for a setting that takes a list of them, such as BindReadOnlyPaths= or Environment=, in which a path may have blanks.
+ *
+ * @throws as plainValue, and for a path with a quote or a backslash
+ */
+export function escapeBind(path: string): string {
+  const plain = plainValue(path);
+  if (/["'\\]/.test(plain))
+    throw new Error(`${quoted(path)} cannot stand in a unit file: it has a quote or a backslash`);
+  const inert = escapeSpecifiers(plain);
+  return /\s/.test(inert) ? `"${inert}"` : inert;
+}
+
+/**
  * Escapes a text for people, in which systemd expands specifiers: Description=. Nothing else can be escaped there, so control
  * characters and backslashes are written as `\xNN`, as in names of units.
  */

@@ -3,12 +3,12 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Link } from '../../src/recipe/link.ts';
-import { compileTemplate } from '../../src/state/template.ts';
 import { escapeUnitName } from '../../src/units/escape.ts';
 import { DEFAULT_OPTIONS, type LinkPlan, planLink } from '../../src/units/plan.ts';
 import { readLink } from '../../src/units/read.ts';
-import { type Installation, renderLink } from '../../src/units/render.ts';
+import { renderLink } from '../../src/units/render.ts';
 import { readTunnel, renderTunnel, type Tunnel } from '../../src/units/tunnel.ts';
+import { installation as plain, renderer, tunnelTemplate } from './renderer.ts';
 import { readCommandLine, readSettings } from './unit-syntax.ts';
 
 /*
@@ -18,14 +18,6 @@ import { readCommandLine, readSettings } from './unit-syntax.ts';
 
 const TEMPLATES = new URL('../../templates/', import.meta.url);
 const source = (name: string) => readFileSync(new URL(`${name}.hbs`, TEMPLATES), 'utf8');
-const template = (name: string) => compileTemplate(source(name));
-const templates = {
-  socket: template('link.socket'),
-  service: template('link.service'),
-  run: template('link-run.service'),
-};
-const tunnelTemplate = template('tunnel.service');
-
 /** Texts that mean something to systemd, to a shell, to us or to a terminal, at the beginning, in the middle and at the end. */
 const odd = fc
   .array(
@@ -50,15 +42,8 @@ const fileName = odd.map((text) => text.replaceAll(/[/\0]/g, '_')).filter((text)
 /** What may be in a recipe: no control characters (recipe/parse.ts). */
 const netns = fileName.map((text) => text.replaceAll(/\p{Cc}/gu, '_'));
 
-const plain: Installation = {
-  node: '/lib/node',
-  cli: '/lib/cli.js',
-  forwarder: '/lib/forwarder.js',
-  flags: [],
-};
-
 function files(plan: LinkPlan, installation = plain): { name: string; text: string }[] {
-  return planLink(plan).flatMap((part) => renderLink(part, { installation, templates }));
+  return planLink(plan).flatMap((part) => renderLink(part, { ...renderer, installation }));
 }
 
 /** A link of which everything that may be odd is. */
@@ -149,10 +134,13 @@ test('a program that is installed in a directory of any name', () => {
   fc.assert(
     fc.property(fileName, fileName, (prefix, flag) => {
       const installation = {
+        ...plain,
         node: `/opt/${prefix}/node`,
         cli: `/opt/${prefix}/cli.js`,
         forwarder: `/opt/${prefix}/forwarder.js`,
         flags: [`--${flag}`],
+        files: [`/opt/${prefix}/node`, `/opt/${prefix}/forwarder.js`, `-/opt/${prefix}/koffi`],
+        libraries: [`/opt/${prefix}`],
       };
       let rendered: ReturnType<typeof files>;
       try {
@@ -166,6 +154,10 @@ test('a program that is installed in a directory of any name', () => {
       const [node, ...words] = readCommandLine(settingOf(forwarder, 'ExecStart'));
       assert.is(node, installation.node);
       assert.equal(words.slice(0, 2), [`--${flag}`, installation.forwarder]);
+      const binds = readSettings(forwarder).flatMap(({ name, value }) =>
+        name === 'BindReadOnlyPaths' ? readCommandLine(value)[0] : [],
+      );
+      assert.equal(binds.slice(0, 4), [...installation.files, ...installation.libraries]);
     }),
     { numRuns: 2_000 },
   );
@@ -214,7 +206,7 @@ test('each value in a template says how it is escaped', () => {
     for (const [mustache, inside = ''] of text.matchAll(/\{\{([^}]*)\}\}/g)) {
       const isBlock = /^[#/]|^else$/.test(inside);
       assert.ok(
-        isBlock || /^(argument|description|path|plain|program|word) [\w.]+$/.test(inside),
+        isBlock || /^(argument|bind|description|path|plain|program|word) [\w.]+$/.test(inside),
         `${file}: ${mustache}`,
       );
     }

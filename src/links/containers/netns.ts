@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { EngineDown, NoSuchContainer } from '../../docker/engine.js';
 import { startHolder, stopHolder } from '../../docker/holder.js';
@@ -7,6 +7,7 @@ import { ForeignContainer } from '../../docker/own-container.js';
 import { describePlace } from '../../recipe/describe.js';
 import type { PlaceId } from '../../recipe/link.js';
 import { RUN_DIR, withLock } from '../../state/lock.js';
+import { makeDirectory } from '../../system/files.js';
 import { JobError, type Systemd } from '../../systemd/systemd.js';
 import { NETNS_DIR, netnsUnit, placeOfInstance } from '../../units/names.js';
 import { findNamespace, identify, isNamespace, type Namespace, PlaceAbsent } from './namespace.js';
@@ -38,12 +39,12 @@ export async function mountNamespace(instance: string): Promise<string> {
   const place = placeOfInstance(instance);
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     await unmount(instance);
-    mkdirSync(NETNS_DIR, { recursive: true, mode: 0o755 });
+    makeDirectory(NETNS_DIR);
     writeFileSync(file, '');
     const found = place.kind === 'run' ? await holderNamespace(place) : await findOrAbsent(place);
     if (found instanceof Error) {
       await run('unshare', [`--net=${file}`, 'true']);
-      mkdirSync(EMPTY_DIR, { recursive: true, mode: 0o755 });
+      makeDirectory(EMPTY_DIR);
       writeFileSync(`${EMPTY_DIR}/${instance}`, '');
       return `${found.message}. Links to and from it wait, and join it as soon as it is there.`;
     }

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
@@ -9,7 +9,7 @@ import { waitUntilReady, whyBroken } from '../../docker/ready.js';
 import { ownState, startContainer, stopContainer } from '../../docker/run-container.js';
 import { startExisting, stopExisting } from '../../docker/user-container.js';
 import type { RunRequest } from '../../docker-run/request.js';
-import { readIfExists, writeAtomically } from '../../system/files.js';
+import { makeDirectory, readIfExists, writeAtomically } from '../../system/files.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { givenUpFile, netnsInstance } from '../../units/names.js';
 import { isEmptyNamespace, remountNamespace } from './netns.js';
@@ -167,6 +167,6 @@ function readFailures(name: string): Failures | undefined {
 
 function writeFailures(name: string, failures: Failures): void {
   const file = givenUpFile(name);
-  mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(file));
   writeAtomically(file, JSON.stringify(failures));
 }
