@@ -141,6 +141,7 @@ function renderRun(
     sockets: present([end === 'head' ? socketUnit(id) : childSocketOfRun(link)]),
     idle: link.idle,
     atBoot: openedBy === undefined && !link.trigger,
+    envFiles: place.kind === 'run' && place.request.envFiles.length > 0,
   });
   return { name: unit, text };
 }
