@@ -5,7 +5,17 @@ import type { Log } from './log.js';
 import { closeLater, type Loop, type Watch } from './loop.js';
 import { liftLimits } from './patience.js';
 import { discard, giveBack, type Pipe, type Pool } from './pipes.js';
-import { EPOLLIN, EPOLLPRI, EPOLLRDHUP, pinned, SO_LINGER, SOL_SOCKET, setsockopt } from './syscalls.js';
+import {
+  EPOLLIN,
+  EPOLLPRI,
+  EPOLLRDHUP,
+  IPPROTO_TCP,
+  pinned,
+  SO_LINGER,
+  SOL_SOCKET,
+  setsockopt,
+  TCP_NODELAY,
+} from './syscalls.js';
 import { stop, type Timer } from './timers.js';
 
 /**
@@ -71,8 +81,11 @@ export interface End extends Watch {
   queued: number;
   /** Whether bytes have been written to it. */
   written: boolean;
-  /** Whether Nagle's algorithm is off (TCP_NODELAY, tcp(7)). Clients inherit that from their listener. */
-  noDelay: boolean;
+  /**
+   * Whether it has the options that setStreamOptions() sets. Clients inherit them from their listener. A target gets them
+   * when there is a second write, or a large one: so a connection with one small request does not pay for them.
+   */
+  hasStreamOptions: boolean;
 }
 
 /** One of the two directions of a connection. It reads from `from` while it holds no bytes. */
@@ -83,6 +96,8 @@ export interface Flow {
   pipe: Pipe | undefined;
   /** Bytes in the pipe. */
   held: number;
+  /** Bytes ever read. */
+  bytes: number;
   /** Whether `from` has said its last byte: its FIN was read, or its reset after the last byte before it. */
   ended: boolean;
   /** Whether nothing is left to do: the end was passed on, or there is nobody to pass anything to. */
@@ -119,13 +134,35 @@ export interface Connection {
   closed: boolean;
 }
 
-/** struct linger {1, 0}: close(2) sends RST (socket(7)). */
+const on = pinned(4);
+on.words[0] = 1;
+
+/** struct linger {1, 0}: close(2) sends a reset (socket(7)). */
 const lingerZero = pinned(8);
 lingerZero.words[0] = 1;
+const noLinger = pinned(8);
 
-/** Closes both sockets and gives back what the connection has borrowed. */
+/** Closes both sockets in order, and gives back what the connection has borrowed. */
 export function close(connection: Connection): void {
   if (connection.closed) return;
+  for (const end of [connection.client, connection.target]) {
+    if (end.hasStreamOptions && !end.reset && end.fd >= 0) {
+      setsockopt(end.fd, SOL_SOCKET, SO_LINGER, noLinger.address, 8);
+    }
+  }
+  dispose(connection);
+}
+
+/** Closes both sockets; a peer that is still there sees a reset. */
+export function closeWithReset(connection: Connection): void {
+  if (connection.closed) return;
+  for (const end of [connection.client, connection.target]) {
+    if (!end.hasStreamOptions && end.fd >= 0) resetOnClose(end.fd);
+  }
+  dispose(connection);
+}
+
+function dispose(connection: Connection): void {
   const { relay, client, target, up, down } = connection;
   connection.closed = true;
   up.done = true;
@@ -141,15 +178,19 @@ export function close(connection: Connection): void {
   relay.onClose();
 }
 
-/** Closes both sockets; whoever still listens at `end` sees a reset. */
-export function closeWithReset(connection: Connection, end: End): void {
-  if (end.fd >= 0) resetOnClose(end.fd);
-  close(connection);
-}
-
-/** Makes close(2) of `fd` send a reset. */
+/** Makes close(2) of `fd` send a reset, also the one that the kernel does when the process ends. */
 export function resetOnClose(fd: number): void {
   setsockopt(fd, SOL_SOCKET, SO_LINGER, lingerZero.address, 8);
+}
+
+/**
+ * Sets the options of a socket that carries a stream; those of a listening socket are inherited by its clients. Nagle's
+ * algorithm would delay small messages (TCP_NODELAY, tcp(7)). And a session that nobody has ended in order is reset,
+ * whatever ends the process: SIGKILL, a crash, the watchdog.
+ */
+export function setStreamOptions(fd: number): void {
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, on.address, 4);
+  resetOnClose(fd);
 }
 
 /** Takes the pipe from a flow, and with it the bytes that nobody will get. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
-import { type Connection, closeWithReset, type Relay, resetOnClose } from './connection.js';
+import { type Connection, close, closeWithReset, type Relay, resetOnClose } from './connection.js';
 import { add, closeLater } from './loop.js';
 import { limitSilence } from './patience.js';
 import {
@@ -63,7 +63,7 @@ export function dial(connection: Connection): void {
   if (targetSilence !== undefined) limitSilence(fd, targetSilence);
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   target.fd = fd;
-  target.noDelay = false;
+  target.hasStreamOptions = false;
   add(loop, target);
   // The kernel refused to watch it, and that has been dealt with.
   if (target.fd < 0) return;
@@ -84,7 +84,8 @@ export function dial(connection: Connection): void {
 /** Dials anew a connection that waits for an answer of the target: the target has moved. */
 export function redial(connection: Connection): void {
   closeLater(connection.relay.loop, connection.target);
-  dial(connection);
+  if (connection.client.reset) close(connection);
+  else dial(connection);
 }
 
 /**
@@ -116,6 +117,10 @@ export function dialFailed(connection: Connection, failure: number): void {
   const { relay, target } = connection;
   const { loop } = relay;
   closeLater(loop, target);
+  if (connection.client.reset) {
+    close(connection);
+    return;
+  }
   if (relay.hopeless()) {
     sendAway(connection, 'start', `${relay.target} could not be started: the journal says why`);
     return;
@@ -166,12 +171,16 @@ function isHopeless(relay: Relay, failure: number): boolean {
  */
 export function sendAway(connection: Connection, kind: string, story: string): void {
   const { relay, client } = connection;
+  if (client.reset) {
+    close(connection);
+    return;
+  }
   relay.log.failure(
     kind,
     `${story}; closed the client ${peerOf(client.fd) ?? '(gone)'}; the next connection tries again`,
     (count) => `${story}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
   );
-  closeWithReset(connection, client);
+  closeWithReset(connection);
 }
 
 function whatFailed(target: string, failure: number): string {

@@ -6,10 +6,12 @@ import {
   empty,
   type Flow,
   READABLE,
+  setStreamOptions,
 } from './connection.js';
 import { connected, dialFailed, errorOf } from './dial.js';
 import { park, want } from './loop.js';
 import { noteLoss } from './loss.js';
+import { bytesReceived } from './patience.js';
 import { borrow, giveBack, type Pipe } from './pipes.js';
 import { waitForMemory, waitForPipe } from './starve.js';
 import {
@@ -26,15 +28,13 @@ import {
   SHUT_WR,
   SIOCOUTQ,
   SPLICE_F_NONBLOCK,
-  setsockopt,
   shutdown,
   splice,
   TCP_CLOSE,
   TCP_INFO,
-  TCP_NODELAY,
 } from './syscalls.js';
 import { start } from './timers.js';
-import { chunkOf, noteRead } from './turns.js';
+import { BULK_BYTES, chunkOf, noteRead } from './turns.js';
 import { isAtUrgentMark, passUrgentByte } from './urgent.js';
 
 /** How often unsent bytes are looked at before a reset is passed on: at first and at most, ms. */
@@ -44,8 +44,6 @@ const LAST_LOOK_MS = 250;
 /** Errors of the moment: there is nothing to do now, or the kernel is short of memory. The connection is as it was. */
 const PASSING = new Set([E.EAGAIN, E.EINTR, E.ENOMEM, E.ENOBUFS]);
 
-const on = pinned(4);
-on.words[0] = 1;
 const value = pinned(4);
 const valueSize = pinned(4);
 
@@ -71,12 +69,13 @@ export function fill(flow: Flow, events: number): void {
       const failure = read < 0 ? errno() : 0;
       if (!passUrgentMark(flow, pipe, failure, events)) {
         giveBack(relay.pool, pipe);
-        if (!from.connection.closed) endRead(flow, failure);
+        if (!from.connection.closed) endRead(flow, failure, events);
         return;
       }
       read = 1;
     }
     moved += read;
+    flow.bytes += read;
     relay.bytes += read;
     noteRead(flow, read);
     const written = to.fd < 0 ? 0 : send(pipe, to, read);
@@ -130,10 +129,10 @@ export function hungUp(end: End, events: number): void {
 
 /** Writes `size` bytes of a pipe to a socket. Returns how many it took, or -1: see errno(). */
 function send(pipe: Pipe, to: End, size: number): number {
-  // Nagle's algorithm never delays the first write, so a connection with a single one needs no TCP_NODELAY.
-  if (to.written && !to.noDelay) {
-    setsockopt(to.fd, IPPROTO_TCP, TCP_NODELAY, on.address, 4);
-    to.noDelay = true;
+  // Nagle's algorithm never delays the first write.
+  if (!to.hasStreamOptions && (to.written || size >= BULK_BYTES)) {
+    setStreamOptions(to.fd);
+    to.hasStreamOptions = true;
   }
   const written = splice(pipe.out, 0, to.fd, 0, size, SPLICE_F_NONBLOCK);
   if (written > 0) to.written = true;
@@ -160,11 +159,27 @@ function mayBeAtMark(from: End, failure: number, events: number): boolean {
   return failure !== 0 || (events & EPOLLRDHUP) === 0 || ((events | ~from.mask) & EPOLLPRI) !== 0;
 }
 
-/** Nothing can be read now, for ever, or because of an error. */
-function endRead(flow: Flow, failure: number): void {
-  if (failure === 0) ended(flow);
-  else if (!PASSING.has(failure)) readFailed(flow, failure);
-  else if (failure !== E.EAGAIN && failure !== E.EINTR) waitForMemory(flow);
+/** Nothing can be read now, ever again, or because of an error. */
+function endRead(flow: Flow, failure: number, events: number): void {
+  const { from } = flow;
+  if (failure === 0) {
+    // Until epoll reports a FIN, this may be a reset whose error a write has consumed.
+    if (!from.reset && (events & EPOLLRDHUP) === 0 && !hasFin(flow)) return;
+    ended(flow);
+  } else if (!PASSING.has(failure)) {
+    lost(from, failure);
+    if (!from.connection.closed) ended(flow);
+  } else if (failure !== E.EAGAIN && failure !== E.EINTR) {
+    waitForMemory(flow);
+  }
+}
+
+/**
+ * Whether a FIN has come behind the bytes that were read, when no more can be read. After a reset whose error was consumed,
+ * only the kernel's count tells: it includes the FIN (tcp_data_queue()).
+ */
+function hasFin(flow: Flow): boolean {
+  return bytesReceived(flow.from.fd) > flow.bytes;
 }
 
 /** Keeps what `flow.to` has not taken, and waits for it. */
@@ -192,7 +207,7 @@ function writeFailed(flow: Flow, failure: number): void {
   else dialFailed(connection, failure);
 }
 
-/** The FIN of `flow.from` has been read, after every byte before it. */
+/** The FIN of `flow.from` or the error of its reset has been read, after every byte before it. */
 function ended(flow: Flow): void {
   const { from } = flow;
   flow.ended = true;
@@ -200,7 +215,7 @@ function ended(flow: Flow): void {
   finish(flow);
 }
 
-/** All bytes of an ended flow are delivered: passes the end on. */
+/** All bytes of an ended flow are delivered: passes the FIN or the reset on, or both. */
 function finish(flow: Flow): void {
   const { from, to } = flow;
   const { connection } = from;
@@ -212,30 +227,28 @@ function finish(flow: Flow): void {
     return;
   }
   flow.done = true;
-  if (from.reset) passReset(connection);
-  else if (from.writes.done) close(connection);
-  else shutdown(to.fd, SHUT_WR);
-}
-
-/** A read met the error of a reset (or of a peer that vanished), after every byte before it. */
-function readFailed(flow: Flow, failure: number): void {
-  flow.ended = true;
-  flow.done = true;
-  lost(flow.from, failure);
+  if (from.reset) {
+    if (hasFin(flow)) shutdown(to.fd, SHUT_WR);
+    passReset(connection);
+  } else if (from.writes.done) {
+    close(connection);
+  } else {
+    shutdown(to.fd, SHUT_WR);
+  }
 }
 
 /**
  * The peer of `end` is gone: what is on the way to it is lost, as it would be without a relay. What came from it is
- * delivered first, and then the reset is passed on.
+ * delivered first, and then the reset is passed on. A target that has not accepted yet is given the time to do so, but is
+ * not dialled again.
  */
 function lost(end: End, failure: number): void {
   const { connection, reads, writes } = end;
   const { loop } = connection.relay;
   if (!end.reset) noteLoss(end, failure);
   end.reset = true;
-  if (!connection.connected) {
-    // The client, for a target that fails is dialled anew. That may have accepted and said nothing yet.
-    closeWithReset(connection, connection.target);
+  if (connection.target.fd < 0) {
+    close(connection);
     return;
   }
   writes.done = true;
@@ -256,7 +269,7 @@ export function passReset(connection: Connection): void {
   if (rest.reset || isClosed(rest.fd)) {
     close(connection);
   } else if (ioctl(rest.fd, SIOCOUTQ, value.address) < 0 || value.words[0] === 0) {
-    closeWithReset(connection, rest);
+    closeWithReset(connection);
   } else {
     park(relay.loop, gone);
     connection.wait = Math.min(LAST_LOOK_MS, Math.max(FIRST_LOOK_MS, 2 * connection.wait));
@@ -268,7 +281,7 @@ export function passReset(connection: Connection): void {
 function isClosed(fd: number): boolean {
   valueSize.words[0] = 4;
   return (
-    getsockopt(fd, IPPROTO_TCP, TCP_INFO, value.address, valueSize.address) < 0 ||
+    getsockopt(fd, IPPROTO_TCP, TCP_INFO, value.address, valueSize.address) === 0 &&
     value.bytes[0] === TCP_CLOSE
   );
 }

@@ -1,6 +1,6 @@
 import { SIZE_V6 } from './address.js';
 import { isWelcome, turnAway } from './allow.js';
-import type { Relay } from './connection.js';
+import { type Relay, setStreamOptions } from './connection.js';
 import { add, park, type Watch, want } from './loop.js';
 import { limitSilence } from './patience.js';
 import {
@@ -15,7 +15,6 @@ import {
   F_SETFL,
   fcntl,
   getsockopt,
-  IPPROTO_TCP,
   O_NONBLOCK,
   pinned,
   SO_ACCEPTCONN,
@@ -27,7 +26,6 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
   setsockopt,
-  TCP_NODELAY,
 } from './syscalls.js';
 import { serve } from './tcp.js';
 import { start, timer } from './timers.js';
@@ -85,8 +83,8 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
   // the one that has started this process, were connected before the options were set.
   const early = new Set(fds);
   const setOptions = (fd: number): void => {
+    setStreamOptions(fd);
     value.words[0] = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, value.address, 4);
     setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, value.address, 4);
     if (clientSilence !== undefined) limitSilence(fd, clientSilence);
   };

@@ -32,7 +32,7 @@ export const splice: Call = libc.func(
 );
 /** pipe2(2); `fds` is the address of two ints. */
 export const pipe2: Call = libc.func('int pipe2(int64_t fds, int flags)');
-/** close(2). Linux frees the number whatever it returns, so nobody looks. */
+/** close(2). Linux frees the number whatever it returns, so no caller looks. */
 export const close: Call = libc.func('int close(int fd)');
 /** shutdown(2). */
 export const shutdown: Call = libc.func('int shutdown(int fd, int how)');

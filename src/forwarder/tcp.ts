@@ -19,11 +19,11 @@ export function serve(relay: Relay, client: number): void {
 
 /**
  * Makes every open connection end with a reset on both sides when the process ends: a FIN would tell the peers that they
- * have received everything.
+ * have received everything. Most sockets have that option already.
  */
 export function resetOpenSessions(loop: Loop): void {
   for (const watch of loop.watches) {
-    if (watch !== undefined && isEnd(watch)) resetOnClose(watch.fd);
+    if (watch !== undefined && isEnd(watch) && !watch.hasStreamOptions) resetOnClose(watch.fd);
   }
 }
 
@@ -53,7 +53,7 @@ function createConnection(relay: Relay, fd: number): Connection {
 
 type Mutable<T> = { -readonly [key in keyof T]: T[key] };
 
-function createEnd(connection: Connection, fd: number, noDelay: boolean): Mutable<End> {
+function createEnd(connection: Connection, fd: number, hasStreamOptions: boolean): Mutable<End> {
   return {
     fd,
     wanted: READABLE,
@@ -65,7 +65,7 @@ function createEnd(connection: Connection, fd: number, noDelay: boolean): Mutabl
     reset: false,
     queued: 0,
     written: false,
-    noDelay,
+    hasStreamOptions,
   } as Mutable<End>;
 }
 
@@ -75,6 +75,7 @@ function createFlow(from: End, to: End): Flow {
     to,
     pipe: undefined,
     held: 0,
+    bytes: 0,
     ended: false,
     done: false,
     starved: false,
@@ -111,6 +112,5 @@ function refused(this: End, failure: number): void {
     return;
   }
   const end = this === client ? 'its client' : relay.target;
-  resetOnClose(target.fd);
   sendAway(connection, `watch ${failure}`, `the kernel does not watch ${end} (${errorWords(failure)})`);
 }

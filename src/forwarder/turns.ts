@@ -7,7 +7,7 @@ import type { End, Flow, Relay } from './connection.js';
  */
 
 /** A read of this many bytes makes its flow a bulk stream. */
-const BULK_BYTES = 1 << 16;
+export const BULK_BYTES = 1 << 16;
 
 /** Smaller reads in a row after which a flow is no bulk stream any more. */
 const SMALL_READS = 16;

@@ -1,66 +1,21 @@
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import type net from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import koffi from 'koffi';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  closeAll,
-  collect,
-  connect,
-  type Forwarder,
-  hear,
-  type LaunchOptions,
-  launch,
-  serve,
-  sleep,
-  until,
-  within,
-} from './forwarder-launch.ts';
+import { closeAll, collect, connect, hear, launch, serve, sleep, until, within } from './forwarder-launch.ts';
+import { type SystemCall, trace } from './forwarder-trace.ts';
 
 /* One round of the forwarder's loop: how much it does for one connection, and that nothing is lost with many. */
 
 test.after.each(closeAll);
 
-const directory = mkdtempSync(join(tmpdir(), 'wormhole-'));
-test.after(() => rmSync(directory, { recursive: true }));
-
-interface SystemCall {
-  readonly name: string;
-  /** The first argument, nearly always a descriptor. */
-  readonly fd: number;
-  readonly args: string;
-  readonly result: number;
-}
-
-/** Starts the forwarder under strace(1). rounds() are its system calls of these names, by round of the loop. */
-async function trace(
-  names: string[],
-  options: LaunchOptions,
-): Promise<{ forwarder: Forwarder; rounds: () => SystemCall[][] }> {
-  const file = join(directory, `trace-${Math.random()}`);
-  // Traced by a grandchild (-D), the program keeps the process that LISTEN_PID names.
-  const wrapper = `strace -D -q -o ${file} -e trace=epoll_wait,${names.join(',')} -e signal=none`;
-  const forwarder = await launch({ ...options, wrapper });
-  const rounds = (): SystemCall[][] => {
-    const found: SystemCall[][] = [[]];
-    for (const line of readFileSync(file, 'utf8').split('\n')) {
-      const parts = /^(\w+)\((-?\d+)(.*)\) += (-?\d+)/.exec(line);
-      if (parts === null) continue;
-      const [, name, fd, args, result] = parts as unknown as [string, string, string, string, string];
-      if (name === 'epoll_wait') found.push([]);
-      else found.at(-1)?.push({ name, fd: Number(fd), args, result: Number(result) });
-    }
-    return found;
-  };
-  return { forwarder, rounds };
-}
-
 /** Bytes moved in each round: every byte is spliced into a pipe and out of it. */
 function bytesMoved(rounds: SystemCall[][]): number[] {
-  return rounds.map((calls) => calls.reduce((sum, { result }) => sum + Math.max(0, result), 0) / 2);
+  return rounds.map(
+    (calls) =>
+      calls.reduce((sum, { name, result }) => sum + (name === 'splice' ? Math.max(0, result) : 0), 0) / 2,
+  );
 }
 
 const MB = 1 << 20;
