@@ -100,6 +100,8 @@ export interface Flow {
   bytes: number;
   /** Whether `from` has said its last byte: its FIN was read, or its reset after the last byte before it. */
   ended: boolean;
+  /** Whether that was a FIN. */
+  isFin: boolean;
   /** Whether nothing is left to do: the end was passed on, or there is nobody to pass anything to. */
   done: boolean;
   /** Whether it is in the list of flows that wait for a pipe or for memory. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
-import { type Connection, close, closeWithReset, type Relay, resetOnClose } from './connection.js';
+import { type Connection, closeWithReset, type Relay, resetOnClose } from './connection.js';
 import { add, closeLater } from './loop.js';
 import { limitSilence } from './patience.js';
 import {
@@ -61,12 +61,12 @@ export function dial(connection: Connection): void {
   }
   setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, on.address, 4);
   if (targetSilence !== undefined) limitSilence(fd, targetSilence);
-  const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   target.fd = fd;
   target.hasStreamOptions = false;
   add(loop, target);
-  // The kernel refused to watch it, and that has been dealt with.
+  // The kernel refused to watch it, and that has been dealt with. The target has not seen anything of it.
   if (target.fd < 0) return;
+  const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   if (failure !== 0 && failure !== E.EINPROGRESS) {
     dialFailed(connection, failure);
     return;
@@ -84,7 +84,7 @@ export function dial(connection: Connection): void {
 /** Dials anew a connection that waits for an answer of the target: the target has moved. */
 export function redial(connection: Connection): void {
   closeLater(connection.relay.loop, connection.target);
-  if (connection.client.reset) close(connection);
+  if (connection.client.reset) closeWithReset(connection);
   else dial(connection);
 }
 
@@ -118,7 +118,7 @@ export function dialFailed(connection: Connection, failure: number): void {
   const { loop } = relay;
   closeLater(loop, target);
   if (connection.client.reset) {
-    close(connection);
+    closeWithReset(connection);
     return;
   }
   if (relay.hopeless()) {
@@ -172,7 +172,7 @@ function isHopeless(relay: Relay, failure: number): boolean {
 export function sendAway(connection: Connection, kind: string, story: string): void {
   const { relay, client } = connection;
   if (client.reset) {
-    close(connection);
+    closeWithReset(connection);
     return;
   }
   relay.log.failure(

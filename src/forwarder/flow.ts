@@ -35,14 +35,17 @@ import {
 } from './syscalls.js';
 import { start } from './timers.js';
 import { BULK_BYTES, chunkOf, noteRead } from './turns.js';
-import { isAtUrgentMark, passUrgentByte } from './urgent.js';
+import { findUrgentMark, passUrgentByte } from './urgent.js';
 
 /** How often unsent bytes are looked at before a reset is passed on: at first and at most, ms. */
 const FIRST_LOOK_MS = 1;
 const LAST_LOOK_MS = 250;
 
-/** Errors of the moment: there is nothing to do now, or the kernel is short of memory. The connection is as it was. */
-const PASSING = new Set([E.EAGAIN, E.EINTR, E.ENOMEM, E.ENOBUFS]);
+/** Errors of a kernel that is short of memory. The connection is as it was. */
+const SHORTAGES = new Set([E.ENOMEM, E.ENOBUFS]);
+
+/** Those, and errors of the moment: there is nothing to do now. */
+const PASSING = new Set([E.EAGAIN, E.EINTR, ...SHORTAGES]);
 
 const value = pinned(4);
 const valueSize = pinned(4);
@@ -66,10 +69,10 @@ export function fill(flow: Flow, events: number): void {
   for (let moved = 0; moved < chunk; ) {
     let read = splice(from.fd, 0, pipe.into, 0, chunk, SPLICE_F_NONBLOCK);
     if (read <= 0) {
-      const failure = read < 0 ? errno() : 0;
-      if (!passUrgentMark(flow, pipe, failure, events)) {
+      const outcome = passUrgentMark(flow, pipe, read < 0 ? errno() : 0, events);
+      if (outcome !== 'passed') {
         giveBack(relay.pool, pipe);
-        if (!from.connection.closed) endRead(flow, failure, events);
+        if (!from.connection.closed) endRead(flow, outcome, events);
         return;
       }
       read = 1;
@@ -140,15 +143,21 @@ function send(pipe: Pipe, to: End, size: number): number {
 }
 
 /**
- * Deals with the urgent mark as the reason why splice(2) has moved nothing and returned `failure`, errno or 0. True if it
- * was the reason, and the byte behind the mark is in the pipe now.
+ * Deals with the urgent mark as the reason why splice(2) has moved nothing and returned `failure`, errno or 0. If it was the
+ * reason, the byte behind the mark is in the pipe now: "passed". Otherwise returns why nothing was moved, errno or 0.
  */
-function passUrgentMark(flow: Flow, pipe: Pipe, failure: number, events: number): boolean {
+function passUrgentMark(flow: Flow, pipe: Pipe, failure: number, events: number): 'passed' | number {
   const { from } = flow;
-  if (!mayBeAtMark(from, failure, events) || !isAtUrgentMark(from.fd)) return false;
+  if (!mayBeAtMark(from, failure, events)) return failure;
+  const isFatal = failure !== 0 && !PASSING.has(failure);
+  // The bytes of a connection that the kernel has not given up are not read one by one in spite of an error.
+  if (isFatal && !isClosed(from.fd)) return failure;
+  const found = findUrgentMark(from.fd);
+  if (found !== 0) return SHORTAGES.has(found) ? found : failure;
   // The kernel tells the error of a reset once, also while there are bytes before it to read.
-  if (failure !== 0 && !PASSING.has(failure)) lost(from, failure);
-  return !from.connection.closed && passUrgentByte(from.fd, pipe.into) === 0;
+  if (isFatal) lost(from, failure);
+  if (from.connection.closed) return failure;
+  return passUrgentByte(from.fd, pipe) || 'passed';
 }
 
 /** Whether a read that moved nothing may have stopped at the urgent mark. It is asked for nothing in ordinary cases. */
@@ -164,13 +173,14 @@ function endRead(flow: Flow, failure: number, events: number): void {
   const { from } = flow;
   if (failure === 0) {
     // Until epoll reports a FIN, this may be a reset whose error a write has consumed.
-    if (!from.reset && (events & EPOLLRDHUP) === 0 && !hasFin(flow)) return;
-    ended(flow);
+    const isFin = (!from.reset && (events & EPOLLRDHUP) !== 0) || hasFin(flow);
+    if (isFin || from.reset) ended(flow, isFin);
+  } else if (SHORTAGES.has(failure)) {
+    waitForMemory(flow);
   } else if (!PASSING.has(failure)) {
     lost(from, failure);
-    if (!from.connection.closed) ended(flow);
-  } else if (failure !== E.EAGAIN && failure !== E.EINTR) {
-    waitForMemory(flow);
+    // With a FIN before it, the end would have been read, and not the error.
+    if (!from.connection.closed) ended(flow, false);
   }
 }
 
@@ -197,7 +207,7 @@ function block(flow: Flow, pipe: Pipe, read: number, written: number): void {
 
 function writeFailed(flow: Flow, failure: number): void {
   if (PASSING.has(failure)) {
-    if (failure !== E.EAGAIN && failure !== E.EINTR) waitForMemory(flow);
+    if (SHORTAGES.has(failure)) waitForMemory(flow);
     return;
   }
   const { connection } = flow.to;
@@ -208,9 +218,10 @@ function writeFailed(flow: Flow, failure: number): void {
 }
 
 /** The FIN of `flow.from` or the error of its reset has been read, after every byte before it. */
-function ended(flow: Flow): void {
+function ended(flow: Flow, isFin: boolean): void {
   const { from } = flow;
   flow.ended = true;
+  flow.isFin = isFin;
   want(from.connection.relay.loop, from, from.wanted & ~READABLE);
   finish(flow);
 }
@@ -228,7 +239,7 @@ function finish(flow: Flow): void {
   }
   flow.done = true;
   if (from.reset) {
-    if (hasFin(flow)) shutdown(to.fd, SHUT_WR);
+    if (flow.isFin) shutdown(to.fd, SHUT_WR);
     passReset(connection);
   } else if (from.writes.done) {
     close(connection);
@@ -248,7 +259,7 @@ function lost(end: End, failure: number): void {
   if (!end.reset) noteLoss(end, failure);
   end.reset = true;
   if (connection.target.fd < 0) {
-    close(connection);
+    closeWithReset(connection);
     return;
   }
   writes.done = true;

@@ -111,7 +111,7 @@ standardError.bytes.writeInt16LE(POLLOUT, 4);
  * closed or has lost its reader does not make us wait either.
  */
 function hasRoom(): boolean {
-  return poll(standardError.address, 1, 0) !== 0;
+  return poll(standardError.address, 1, 0) > 0;
 }
 
 function print(line: string): void {

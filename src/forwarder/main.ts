@@ -25,6 +25,9 @@ import { takeTurns } from './turns.js';
 /** Exit status of a call that cannot work, however often it is repeated. */
 const BAD_CALL = 2;
 
+/** Exit status when the kernel refuses what the process cannot do without; systemd starts it again. */
+const FAILURE = 1;
+
 /** Descriptors a connection may need: two sockets, and two pipes of two when both directions are held up. */
 const FDS_A_CONNECTION = 6;
 
@@ -43,7 +46,12 @@ function main(): void {
     printFatal(`wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
     process.exit(BAD_CALL);
   }
-  forward(options, listeners);
+  try {
+    forward(options, listeners);
+  } catch (error) {
+    printFatal(`link ${options.link}: the forwarder cannot start: ${(error as Error).message}`);
+    process.exit(FAILURE);
+  }
 }
 
 function forward(options: Options, listeners: number[]): void {

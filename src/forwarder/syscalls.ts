@@ -52,6 +52,8 @@ export const getsockname: Call = libc.func('int getsockname(int fd, int64_t addr
 export const getrlimit: Call = libc.func('int getrlimit(int resource, int64_t limit)');
 /** recv(2) into memory at an address. */
 export const recv: Call = libc.func('int recv(int fd, int64_t bytes, int64_t len, int flags)');
+/** read(2) into memory at an address. */
+export const read: Call = libc.func('int read(int fd, int64_t bytes, int64_t len)');
 /** write(2) from memory at an address. */
 export const write: Call = libc.func('int write(int fd, int64_t bytes, int64_t len)');
 /** poll(2); `fds` is the address of `count` structs pollfd, `timeout` in ms. */

@@ -1,3 +1,4 @@
+import { peerOf } from './address.js';
 import { type Connection, type End, type Flow, READABLE, type Relay, resetOnClose } from './connection.js';
 import { answered, dial, dialFailed, dialTimer, sendAway } from './dial.js';
 import { drain, fill, hungUp, passReset } from './flow.js';
@@ -77,6 +78,7 @@ function createFlow(from: End, to: End): Flow {
     held: 0,
     bytes: 0,
     ended: false,
+    isFin: false,
     done: false,
     starved: false,
     isBulk: false,
@@ -107,7 +109,7 @@ export function move(end: End, events: number): void {
 function refused(this: End, failure: number): void {
   const { connection } = this;
   const { client, target, relay } = connection;
-  if (this === target && !connection.connected) {
+  if (this === target && !connection.connected && peerOf(target.fd) === undefined) {
     dialFailed(connection, failure);
     return;
   }

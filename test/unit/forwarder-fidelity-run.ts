@@ -147,6 +147,11 @@ function begin(script: Script, options: PlayOptions): Session {
       target.wrong = 'was never connected';
       break;
     }
+    watchForReset(client, true);
+    if (client.sawReset) {
+      target.wrong = 'was never connected, for the client was reset';
+      break;
+    }
     poll(0, 0, 1);
   }
   if (target.fd >= 0 && script.narrow.includes('target')) narrow(target.fd);
@@ -301,9 +306,9 @@ function push(end: End): boolean {
   return moved;
 }
 
-/** Looks whether a side that does not read, or has read the FIN, was reset. */
-function watchForReset(end: End): void {
-  if (end.fd < 0 || end.sawReset || (end.reads && end.readUntil === undefined)) return;
+/** Looks whether a side was reset. One that reads to its end meets that there in its place, so `always` is false then. */
+function watchForReset(end: End, always = false): void {
+  if (end.fd < 0 || end.sawReset || (!always && end.reads && end.readUntil === undefined)) return;
   pollSlot.words[0] = end.fd;
   pollSlot.words[1] = 0;
   if (poll(pollSlot.address, 1, 0) > 0 && ((pollSlot.words[1] as number) >> 16) & EPOLLERR) {

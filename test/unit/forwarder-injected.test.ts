@@ -1,0 +1,188 @@
+import { once } from 'node:events';
+import type net from 'node:net';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { listenRaw, play } from './forwarder-fidelity-run.ts';
+import { createScript, describeScript } from './forwarder-fidelity-script.ts';
+import {
+  closeAll,
+  collect,
+  connect,
+  hear,
+  serve,
+  sleep,
+  until,
+  wasReset,
+  within,
+} from './forwarder-launch.ts';
+import { trace } from './forwarder-trace.ts';
+
+/*
+ * System calls fail, as they do on a machine without memory, descriptors or room in epoll (strace -e inject). Errors that
+ * pass cost nobody anything: random scripts end as on a direct connection. What cannot be mended costs one connection, which
+ * is reset, and no other.
+ */
+
+test.after.each(closeAll);
+
+const MB = 1 << 20;
+
+for (const [what, scripts, ...inject] of [
+  ['interrupted', 60, 'splice:error=EINTR:when=2+3', 'epoll_wait:error=EINTR:when=5+3'],
+  ['without memory to read or write', 30, 'splice:error=ENOMEM:when=3+11'],
+  ['without buffers to read or write', 30, 'splice:error=ENOBUFS:when=4+13'],
+  ['without memory for pipes', 60, 'pipe2:error=ENOMEM:when=5+2'],
+  ['without buffers to accept clients', 8, 'accept4:error=ENOBUFS:when=2+4'],
+  ['whose clients are gone when they are accepted', 60, 'accept4:error=ECONNABORTED:when=2+2'],
+  ['without buffers for sockets to the target', 30, 'socket:error=ENOBUFS:when=4+3'],
+  ['without a source port to the target', 30, 'connect:error=EADDRNOTAVAIL:when=2+3'],
+  ['without memory to connect', 30, 'connect:error=ENOMEM:when=1+4'],
+  ['without memory to look for urgent data', 60, 'recvfrom:error=ENOMEM:when=1+3'],
+] as const) {
+  test(`a forwarder ${what}: all sessions end as on a direct connection`, async () => {
+    const target = listenRaw();
+    const { forwarder, rounds } = await trace([], {
+      to: target.port,
+      args: ['--idle', '0', '--dial-timeout', '30'],
+      inject: [...inject],
+    });
+    const seeds = Array.from({ length: scripts }, (_, i) => i + 1);
+    const troubles = play(seeds.map(createScript), {
+      port: forwarder.port,
+      listener: target.fd,
+      patience: 60_000,
+    });
+    assert.equal(
+      troubles.map(({ seed, what }) => `${what}: ${describeScript(createScript(seed))}`),
+      [],
+    );
+    await until(() => forwarder.descriptors('socket') === 1);
+    const failed = rounds()
+      .flat()
+      .filter(({ result, isInjected }) => isInjected && result === -1);
+    assert.ok(failed.length > 0, 'no call was made to fail');
+  });
+}
+
+for (const error of ['ENOSPC', 'ENOMEM']) {
+  test(`${error} of epoll_ctl costs the connection that it meets, which is reset, and no other`, async () => {
+    const target = listenRaw();
+    const { forwarder, rounds } = await trace([], {
+      to: target.port,
+      args: ['--idle', '0'],
+      // The first few are those of the start.
+      inject: [`epoll_ctl:error=${error}:when=12+23`],
+    });
+    const seeds = Array.from({ length: 120 }, (_, i) => i + 1);
+    const troubles = play(seeds.map(createScript), {
+      port: forwarder.port,
+      listener: target.fd,
+      patience: 20_000,
+    });
+    const failed = rounds()
+      .flat()
+      .filter(({ isInjected }) => isInjected);
+    assert.ok(failed.length >= 5);
+    assert.ok(troubles.length <= failed.length, `${troubles.length} of ${failed.length}`);
+    for (const { seed, what } of troubles) {
+      assert.match(what, /was reset|was never connected|acknowledged/, describeScript(createScript(seed)));
+      assert.not.match(what, /saw an end that|before the last byte|wrong bytes|received more/);
+    }
+    await until(() => forwarder.descriptors('socket') === 1);
+    // Both sides of one that failed see it at once, and the next client is served.
+    await until(() => /does not watch/.test(forwarder.log()) || troubles.length === 0);
+  });
+}
+
+test('a listening socket that epoll refuses is watched a second later, and its clients are served', async () => {
+  const { port } = await serve((socket) => socket.end('hello'));
+  const { forwarder } = await trace([], {
+    to: port,
+    args: ['--idle', '0'],
+    // The first one of the forwarder; those before are Node's.
+    inject: ['epoll_ctl:error=ENOSPC:when=3'],
+  });
+  assert.is(await hear(forwarder.port), 'hello');
+  assert.match(forwarder.log(), /does not watch a listening socket \(ENOSPC: [^)]*\); new clients wait/);
+});
+
+test('a kernel that refuses what the forwarder cannot do without: one line, status 1', async () => {
+  for (const [inject, complaint] of [
+    // The call before the last of the start; the listening sockets were watched with the one before it.
+    [
+      'epoll_ctl:error=ENOSPC:when=4',
+      'signals cannot be received: epoll_ctl failed (ENOSPC: no space left on device)',
+    ],
+    ['epoll_create1:error=EMFILE:when=3', 'epoll_create1 failed (EMFILE: too many open files)'],
+  ] as const) {
+    const { forwarder } = await trace([], { to: 1, inject: [inject] });
+    assert.is(await within(20_000, forwarder.exited), 1);
+    assert.is(forwarder.log(), `<3>link test: the forwarder cannot start: ${complaint}\n`);
+  }
+});
+
+for (const [what, inject] of [
+  ['splice', 'splice:error=ENOMEM:when=40..70'],
+  ['splice to the receiver', 'splice:error=ENOBUFS:when=41..81+2'],
+] as const) {
+  test(`while ${what} fails the loop does not spin, and then every byte arrives`, async () => {
+    const sent = Buffer.alloc(8 * MB, 'abcdefg');
+    const { port } = await serve((socket) => socket.once('data', () => socket.end(sent)));
+    const { forwarder, rounds } = await trace([], {
+      to: port,
+      args: ['--idle', '0'],
+      inject: [inject],
+    });
+    const clients = await Promise.all(Array.from({ length: 4 }, () => connect(forwarder.port)));
+    for (const client of clients) client.write('send');
+    const received = clients.map((client) => collect(client));
+    await until(() =>
+      rounds()
+        .flat()
+        .some(({ isInjected }) => isInjected),
+    );
+    const before = rounds().length;
+    await sleep(1000);
+    const during = rounds().slice(before);
+    const failures = during.flat().filter(({ isInjected }) => isInjected).length;
+    // Four flows are tried four times a second.
+    assert.ok(failures <= 40, `${failures} calls failed within a second`);
+    for (const { bytes, how } of await Promise.all(received)) {
+      assert.is(how, 'end');
+      assert.ok(bytes.equals(sent));
+    }
+  });
+}
+
+test('an error of splice that does not pass costs its connection only, and says so', async () => {
+  const targets: net.Socket[] = [];
+  const { port } = await serve((socket) => {
+    targets.push(socket);
+    socket.pipe(socket);
+  });
+  const { forwarder } = await trace([], {
+    to: port,
+    args: ['--idle', '0'],
+    inject: ['splice:error=EINVAL:when=9'],
+  });
+  const [other, client] = [await connect(forwarder.port), await connect(forwarder.port)];
+  const talk = async (socket: net.Socket): Promise<void> => {
+    socket.write('ping');
+    assert.is(String((await within(5000, once(socket, 'data')))[0]), 'ping');
+  };
+  await talk(other);
+  await talk(client);
+  const atTarget = collect(targets[1] as net.Socket);
+  client.write('the ninth call');
+  assert.ok(await wasReset(client, (await collect(client)).how));
+  await atTarget;
+  await talk(other);
+  await until(() => forwarder.log() !== '');
+  assert.match(
+    forwarder.log(),
+    /a client can no longer be reached \(EINVAL: [^)]*\); closed its connection to/,
+  );
+  await until(() => forwarder.descriptors('socket') === 3);
+});
+
+test.run();
