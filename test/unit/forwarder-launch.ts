@@ -1,7 +1,17 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
@@ -13,6 +23,15 @@ import koffi from 'koffi';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const program = join(root, 'dist/forwarder/main.js');
+
+/**
+ * The name of the environment variable with the number of the user that the forwarder runs as, where the tests run as root.
+ * Only to an unprivileged user do the limits of pipes apply (pipe(7)).
+ */
+export const FORWARDER_USER = 'WORMHOLE_TEST_FORWARDER_USER';
+
+/** The command that runs the program, without its arguments. */
+let command: string[] | undefined;
 
 const children = new Set<ChildProcess>();
 const sockets = new Set<net.Socket>();
@@ -38,6 +57,8 @@ export interface Forwarder {
   descriptors(kind: string): number;
   /** Resident memory, bytes. */
   memory(): number;
+  /** The number of the user it runs as. */
+  user(): number;
 }
 
 export interface LaunchOptions {
@@ -90,8 +111,9 @@ export function run(
   options: Pick<LaunchOptions, 'env' | 'stderr' | 'wrapper'> & { fds?: number[] } = {},
 ): Omit<Forwarder, 'port' | 'ports'> {
   compile();
-  const command = `${before} exec ${options.wrapper ?? ''} "$@"`;
-  const child = spawn('sh', ['-c', command, 'sh', process.execPath, program, ...args], {
+  command ??= commandOf(process.env[FORWARDER_USER]);
+  const script = `${before} exec ${options.wrapper ?? ''} "$@"`;
+  const child = spawn('sh', ['-c', script, 'sh', ...command, ...args], {
     stdio: ['ignore', 'ignore', options.stderr ?? 'pipe', ...(options.fds ?? [])],
     env: { PATH: process.env.PATH, ...options.env },
   });
@@ -105,6 +127,8 @@ export function run(
     return code ?? signal;
   });
   const pid = child.pid as number;
+  const status = (field: RegExp): number =>
+    Number(field.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
   return {
     pid,
     log: () => log,
@@ -126,7 +150,8 @@ export function run(
       const fds = readdirSync(`/proc/${pid}/fd`).filter((fd) => Number(fd) > 2);
       return fds.filter((fd) => kindOf(fd).startsWith(`${kind}:`)).length;
     },
-    memory: () => 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]),
+    memory: () => 1024 * status(/VmRSS:\s+(\d+)/),
+    user: () => status(/Uid:\s+(\d+)/),
   };
 }
 
@@ -258,6 +283,21 @@ export async function closeAll(): Promise<void> {
   const ends = [...children].map((child) => once(child, 'close'));
   for (const child of children) child.kill('SIGKILL');
   await Promise.all(ends);
+}
+
+/** Another user may not be able to read this repository, and gets a copy of what runs. */
+function commandOf(user: string | undefined): string[] {
+  if (user === undefined) return [process.execPath, program];
+  const copy = mkdtempSync(join(tmpdir(), 'wormhole-'));
+  process.on('exit', () => rmSync(copy, { recursive: true, force: true }));
+  chmodSync(copy, 0o755);
+  cpSync(join(root, 'package.json'), join(copy, 'package.json'));
+  cpSync(join(root, 'dist/forwarder'), join(copy, 'dist/forwarder'), { recursive: true });
+  for (const name of ['koffi', '@koromix']) {
+    cpSync(join(root, 'node_modules', name), join(copy, 'node_modules', name), { recursive: true });
+  }
+  const become = ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--'];
+  return [...become, process.execPath, join(copy, 'dist/forwarder/main.js')];
 }
 
 let compiled = false;
