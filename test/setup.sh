@@ -30,7 +30,7 @@ node_major=${node_version#v}
 install_packages() {
   missing=
   for package in mmdebstrap systemd-container iproute2 util-linux mount debian-archive-keyring procps \
-    qemu-system-x86 qemu-utils e2fsprogs openssh-client socat nftables strace; do
+    qemu-system-x86 qemu-utils e2fsprogs openssh-client socat nftables strace qemu-user; do
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || status=none
     [ "$status" = installed ] || missing="$missing $package"
   done

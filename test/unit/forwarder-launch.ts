@@ -30,8 +30,8 @@ const program = join(root, 'dist/forwarder/main.js');
  */
 export const FORWARDER_USER = 'WORMHOLE_TEST_FORWARDER_USER';
 
-/** The command that runs the program, without its arguments. */
-let command: string[] | undefined;
+/** The usual command that runs the program. */
+let usual: string[] | undefined;
 
 const children = new Set<ChildProcess>();
 const sockets = new Set<net.Socket>();
@@ -77,6 +77,8 @@ export interface LaunchOptions {
   stderr?: number;
   /** A command that becomes the program by exec(2): "strace -D". */
   wrapper?: string;
+  /** The command that runs the program, without its arguments. Default: this Node, with the compiled forwarder. */
+  command?: readonly string[];
 }
 
 /** Starts the forwarder on a free port of `host` (127.0.0.1). `to` may be a port of 127.0.0.1. */
@@ -108,12 +110,12 @@ export function descriptorOf(socket: net.Socket | net.Server): number {
 export function run(
   args: string[],
   before = '',
-  options: Pick<LaunchOptions, 'env' | 'stderr' | 'wrapper'> & { fds?: number[] } = {},
+  options: Pick<LaunchOptions, 'env' | 'stderr' | 'wrapper' | 'command'> & { fds?: number[] } = {},
 ): Omit<Forwarder, 'port' | 'ports'> {
   compile();
-  command ??= commandOf(process.env[FORWARDER_USER]);
+  usual ??= commandOf(process.env[FORWARDER_USER]);
   const script = `${before} exec ${options.wrapper ?? ''} "$@"`;
-  const child = spawn('sh', ['-c', script, 'sh', ...command, ...args], {
+  const child = spawn('sh', ['-c', script, 'sh', ...(options.command ?? usual), ...args], {
     stdio: ['ignore', 'ignore', options.stderr ?? 'pipe', ...(options.fds ?? [])],
     env: { PATH: process.env.PATH, ...options.env },
   });
