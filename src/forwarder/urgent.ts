@@ -1,16 +1,18 @@
 import { E, errno, MSG_DONTWAIT, MSG_PEEK, pinned, read, recv, write } from './syscalls.js';
 
 /*
- * Urgent data (MSG_OOB, RFC 6093). splice(2) never moves past the urgent mark: it fails with EAGAIN there, or returns 0
- * or an error if the connection has ended, although bytes wait (tcp_splice_read() in the kernel). recv(2) does move past
- * it, and with SO_OOBINLINE it returns the urgent byte in its place in the stream.
+ * Urgent data (MSG_OOB, RFC 6093). splice(2) never moves past the urgent mark: it fails with EAGAIN there, or
+ * returns 0 or an error if the connection has ended, although bytes are left (tcp_splice_read() in the
+ * kernel). recv(2) does move past it, and with SO_OOBINLINE it returns the urgent byte in its place in the
+ * stream.
  */
 
 const byte = pinned(4);
 
 /**
- * Looks whether bytes can be read from `fd` although splice(2) moves none: then it has stopped at the urgent mark. Returns 0
- * if so, EAGAIN if no byte can be read, and another errno if the kernel does not tell.
+ * Checks whether splice(2) moves nothing because it has stopped at the urgent mark: then bytes can be read
+ * from `fd` all the same. Returns 0 if so, EAGAIN if no byte can be read, and another errno if the check
+ * fails.
  */
 export function findUrgentMark(fd: number): number {
   const count = recv(fd, byte.address, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -19,8 +21,9 @@ export function findUrgentMark(fd: number): number {
 }
 
 /**
- * Moves the byte that findUrgentMark() has just found into an empty pipe; after it, splice(2) goes on. It is the only byte
- * that passes through the process. Returns 0, or errno if the byte is still in the socket and the pipe is still empty.
+ * Moves the byte that findUrgentMark() has just found into an empty pipe, after which splice(2) continues. It
+ * is the only byte that passes through the process. Returns 0, or errno if the byte is still in the socket
+ * and the pipe is still empty.
  */
 export function passUrgentByte(fd: number, pipe: { out: number; into: number }): number {
   if (write(pipe.into, byte.address, 1) !== 1) return errno();

@@ -63,7 +63,7 @@ test('300 random scripts end on arm64 as TCP promises', async () => {
   const troubles = play(seeds.map(createScript), {
     port: forwarder.port,
     listener: target.fd,
-    patience: 120_000,
+    timeout: 120_000,
   })
     // QEMU passes on no more than the first four bytes of TCP_INFO, which tells of a FIN before a reset.
     .filter(({ what }) => !/was not told of the end before the reset/.test(what));

@@ -98,7 +98,7 @@ export interface PlayOptions {
   /** The target's listening socket, see listenRaw(). */
   readonly listener: number;
   /** How long one step may take, ms. */
-  readonly patience: number;
+  readonly timeout: number;
 }
 
 /** A listening socket on a free port of 127.0.0.1. */
@@ -118,7 +118,7 @@ export function play(scripts: readonly Script[], options: PlayOptions): Trouble[
   const sessions = scripts.map((script) => begin(script, options));
   for (let busy = sessions; busy.length > 0; busy = busy.filter(({ done }) => !done)) {
     let moved = false;
-    for (const session of busy) moved = advance(session, options.patience) || moved;
+    for (const session of busy) moved = advance(session, options.timeout) || moved;
     if (!moved) poll(0, 0, 1);
   }
   const troubles = sessions.flatMap(({ script, ends }) => {
@@ -140,7 +140,7 @@ function begin(script: Script, options: PlayOptions): Session {
   if (script.narrow.includes('client')) narrow(client.fd);
   for (const step of script.steps.slice(0, script.early)) act(step, { client, target });
   push(client);
-  for (const end = Date.now() + options.patience; target.fd < 0; ) {
+  for (const end = Date.now() + options.timeout; target.fd < 0; ) {
     target.fd = accept4(options.listener, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (target.fd >= 0) break;
     if (Date.now() > end) {
@@ -182,7 +182,7 @@ function createEnd(side: Side, fd: number): End {
 }
 
 /** Does what can be done now. Returns whether that was anything. */
-function advance(session: Session, patience: number): boolean {
+function advance(session: Session, timeout: number): boolean {
   const { client, target } = session.ends;
   let moved = false;
   for (const end of [client, target]) {
@@ -201,7 +201,7 @@ function advance(session: Session, patience: number): boolean {
     if (now < session.since + step.ms) return moved;
   } else if (step.do === 'settle') {
     if (!isSettled(client, target) || !isSettled(target, client)) {
-      if (now < session.since + patience) return moved;
+      if (now < session.since + timeout) return moved;
       const late = isSettled(client, target) ? target : client;
       late.wrong ??= `waits in vain in step ${session.step}`;
       session.done = true;

@@ -18,7 +18,7 @@ test.after.each(closeAll);
 const AT_ONCE = 300;
 
 /** How long a step may take on a busy machine, ms. */
-const PATIENCE_MS = 30_000;
+const STEP_TIMEOUT_MS = 30_000;
 
 const [first = Date.now() % 1_000_000_000, count] = (process.env.WORMHOLE_FIDELITY ?? '')
   .split(':')
@@ -38,7 +38,7 @@ function playAll(port: (target: number) => number, listener: { fd: number; port:
   for (let at = 0; at < seeds.length; at += AT_ONCE) {
     const scripts = seeds.slice(at, at + AT_ONCE).map(createScript);
     troubles.push(
-      ...play(scripts, { port: port(listener.port), listener: listener.fd, patience: PATIENCE_MS }),
+      ...play(scripts, { port: port(listener.port), listener: listener.fd, timeout: STEP_TIMEOUT_MS }),
     );
   }
   return troubles;

@@ -50,7 +50,7 @@ for (const [what, scripts, ...inject] of [
     const troubles = play(seeds.map(createScript), {
       port: forwarder.port,
       listener: target.fd,
-      patience: 60_000,
+      timeout: 60_000,
     });
     assert.equal(
       troubles.map(({ seed, what }) => `${what}: ${describeScript(createScript(seed))}`),
@@ -77,7 +77,7 @@ for (const error of ['ENOSPC', 'ENOMEM']) {
     const troubles = play(seeds.map(createScript), {
       port: forwarder.port,
       listener: target.fd,
-      patience: 20_000,
+      timeout: 20_000,
     });
     const failed = rounds()
       .flat()

@@ -4,25 +4,28 @@ import { resetOnClose } from './connection.js';
 import type { Log } from './log.js';
 import { AF_INET, AF_INET6, close, inetPton, type Pinned, pinned } from './syscalls.js';
 
-/** Lets in the clients of one machine only. */
-export interface Guard {
-  /** Its address, as it was written. */
+/** Admits the clients of one machine only. */
+export interface AccessRule {
+  /** The address of that machine, as written on the command line. */
   readonly address: string;
-  /** The same as the four words of an IPv6 address; an IPv4 one is ::ffff:a.b.c.d there. */
+  /** The address as the four words of an IPv6 address; an IPv4 address is ::ffff:a.b.c.d. */
   readonly words: Int32Array;
   /**
-   * Where accept4(2) puts the address of a client, and its size (28 bytes before each call): so a look at who comes
-   * costs no system call.
+   * The memory to which accept4(2) writes the address of a client and its size. The size must be 28 bytes
+   * before each call. Checking a client costs no system call of its own.
    */
   readonly room: Pinned;
   readonly roomSize: Pinned;
 }
 
-/** The words of ::ffff:0:0 before the IPv4 address, RFC 4291 2.5.5.2. */
+/** The words of ::ffff:0:0 that precede an IPv4 address (RFC 4291, 2.5.5.2). */
 const MAPPED = new Int32Array(Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff).buffer);
 
-/** Lets in the clients of `address`, an IPv4 or IPv6 address. Throws an Error that quotes it if it is neither. */
-export function createGuard(address: string): Guard {
+/**
+ * Creates a rule that admits `address`, an IPv4 or IPv6 address. Throws an Error that quotes it if it is
+ * neither.
+ */
+export function createAccessRule(address: string): AccessRule {
   const isV4 = isIPv4(address);
   if (!(isV4 || isIPv6(address)) || address.includes('%')) {
     throw new Error(`--allow "${address}" is not an IP address like 10.90.0.1 or 2001:db8::1`);
@@ -33,8 +36,8 @@ export function createGuard(address: string): Guard {
   return { address, words, room: pinned(SIZE_V6), roomSize: pinned(4) };
 }
 
-/** Whether the client whose address lies in the guard's room is allowed. */
-export function isWelcome({ room, words }: Guard): boolean {
+/** Whether the client whose address accept4(2) has just written is admitted. */
+export function isAllowed({ room, words }: AccessRule): boolean {
   const client = room.words;
   if (room.bytes.readUInt16LE(0) === AF_INET) {
     return MAPPED.every((word, i) => words[i] === word) && client[1] === words[3];
@@ -42,12 +45,12 @@ export function isWelcome({ room, words }: Guard): boolean {
   return words.every((word, i) => client[2 + i] === word);
 }
 
-/** Resets the client whose address lies in the guard's room, and says so. */
-export function turnAway(guard: Guard, client: number, log: Log): void {
-  const rule = `this head serves ${guard.address} only`;
+/** Resets the client whose address accept4(2) has just written, and logs it. */
+export function reject(access: AccessRule, client: number, log: Log): void {
+  const rule = `this head serves ${access.address} only`;
   log.failure(
-    'turned away',
-    `refused ${addressText(guard.room.bytes)}: ${rule}`,
+    'rejected',
+    `refused ${addressText(access.room.bytes)}: ${rule}`,
     (count) => `refused ${count} more client${count === 1 ? '' : 's'} in the last 10 s: ${rule}`,
   );
   resetOnClose(client);
