@@ -113,7 +113,7 @@ test('a session that has ended by itself before SIGTERM ends cleanly', async () 
 });
 
 test('a target that nobody has started yet: SIGTERM resets the client', async () => {
-  const forwarder = await launch({ to: await freePort() });
+  const forwarder = await launch({ to: freePort() });
   const client = await connect(forwarder.port);
   client.end('hello');
   await sleep(100);

@@ -2,6 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  closeSync,
   cpSync,
   mkdtempSync,
   readdirSync,
@@ -157,7 +158,7 @@ export function run(
   };
 }
 
-/** A server that hands its connections to `serve`; half-open ones stay so. Its port is `port`. */
+/** A server that hands its connections to `serveOne`; half-open ones stay so. Its port is `port`, also one of freePort(). */
 export async function serve(
   serveOne: (socket: net.Socket) => void,
   port = 0,
@@ -168,18 +169,35 @@ export async function serve(
     serveOne(socket);
   });
   servers.add(server);
-  server.listen(port, host, 4096);
+  const reserved = reservedPorts.get(port);
+  if (reserved === undefined) server.listen(port, host, 4096);
+  else server.listen({ fd: reserved, backlog: 4096 });
+  reservedPorts.delete(port);
   await once(server, 'listening');
   return { port: (server.address() as net.AddressInfo).port, server };
 }
 
-/** A port of 127.0.0.1 where nothing listens. */
-export async function freePort(): Promise<number> {
-  const { port, server } = await serve(() => {});
-  server.close();
-  await once(server, 'close');
+/** Bound sockets that do not listen, by port. */
+const reservedPorts = new Map<number, number>();
+
+/**
+ * A port of 127.0.0.1 where nothing listens, until serve() does. It is bound, so that no other process takes it meanwhile, as
+ * the port of a server or as the source port of a client.
+ */
+export function freePort(): number {
+  const libc = koffi.load(null);
+  const fd = libc.func('int socket(int, int, int)')(AF_INET, SOCK_STREAM_CLOEXEC, 0);
+  const address = Buffer.alloc(16);
+  address.writeUInt16LE(AF_INET, 0);
+  address.writeUInt32BE(0x7f000001, 4);
+  if (libc.func('int bind(int, void *, int)')(fd, address, 16) !== 0) throw new Error('bind failed');
+  libc.func('int getsockname(int, void *, void *)')(fd, address, Buffer.from([16, 0, 0, 0]));
+  const port = address.readUInt16BE(2);
+  reservedPorts.set(port, fd);
   return port;
 }
+
+const [AF_INET, SOCK_STREAM_CLOEXEC] = [2, 1 | 0x80000];
 
 /** A listening socket that nobody accepts from and whose backlog is full, so that Linux drops further SYNs. */
 export async function deafTarget(): Promise<{ port: number }> {
@@ -187,7 +205,6 @@ export async function deafTarget(): Promise<{ port: number }> {
   const socket = libc.func('int socket(int, int, int)');
   const listen = libc.func('int listen(int, int)');
   const getsockname = libc.func('int getsockname(int, void *, void *)');
-  const [AF_INET, SOCK_STREAM_CLOEXEC] = [2, 1 | 0x80000];
   const fd = socket(AF_INET, SOCK_STREAM_CLOEXEC, 0);
   // Without bind(2) it listens on all addresses, at a port the kernel chooses.
   listen(fd, 0);
@@ -282,6 +299,8 @@ export async function closeAll(): Promise<void> {
   for (const socket of sockets) socket.destroy();
   for (const server of servers) server.close();
   servers.clear();
+  for (const fd of reservedPorts.values()) closeSync(fd);
+  reservedPorts.clear();
   const ends = [...children].map((child) => once(child, 'close'));
   for (const child of children) child.kill('SIGKILL');
   await Promise.all(ends);

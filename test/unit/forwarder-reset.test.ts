@@ -168,7 +168,8 @@ test('1,000 connections on which both sides do anything at any time leave nothin
       else if (what < 16) socket.pause();
       else if (what < 19) socket.resume();
       else if (what < 22) socket.end();
-      else if (what === 22) socket.resetAndDestroy();
+      // While a socket shuts down, Node does not close it by resetAndDestroy(), now or later (uv_tcp_close_reset()).
+      else if (what === 22 && !socket.writableEnded) socket.resetAndDestroy();
       else if (what === 23) socket.destroy();
       setTimeout(act, below(20));
     };

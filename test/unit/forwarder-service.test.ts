@@ -220,7 +220,7 @@ test('a full queue of systemd stops nothing, and what did not fit is sent as soo
 test('another process watchdog is not fed, and an abstract notify socket works', async () => {
   const bus = notifySocket(`@wormhole-test-${process.pid}`);
   const forwarder = await launch({
-    to: await freePort(),
+    to: freePort(),
     env: { NOTIFY_SOCKET: bus.path, WATCHDOG_USEC: '100000', WATCHDOG_PID: '1' },
   });
   try {
@@ -237,7 +237,7 @@ test('another process watchdog is not fed, and an abstract notify socket works',
 
 test('a dead reader of standard error does not end the relay', async () => {
   const forwarder = await launch({
-    to: await freePort(),
+    to: freePort(),
     before: 'exec 2>&-; exec 2>/dev/full',
     args: ['--dial-timeout', '0.1'],
   });

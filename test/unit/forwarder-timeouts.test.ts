@@ -197,7 +197,7 @@ test('a target that vanishes without a word, idle or addressed, ends its clients
     console.log('SKIP: this user may not make network namespaces');
     return;
   }
-  const port = await freePort();
+  const port = freePort();
   const file = fileWith(`10.90.0.2:${port}`);
   const args = ['--to-file', file, '--place', 'machine beta', '--peer-timeout', '2'];
   // The head is in this namespace, the tail in a new one, where the target's address can be taken away.

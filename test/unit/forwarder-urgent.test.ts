@@ -145,7 +145,7 @@ test('an urgent byte, silence and a reset: the byte and the reset arrive', async
 });
 
 test('an urgent byte to a target that is still starting waits for it in its place', async () => {
-  const port = await freePort();
+  const port = freePort();
   const forwarder = await launch({ to: port });
   const client = await connect(forwarder.port);
   sendUrgent(client, 'ab!');
