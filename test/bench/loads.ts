@@ -26,6 +26,9 @@ const reverse: Column = { title: 'reverse GB/s', better: 'more', digits: 2 };
 const median: Column = { title: 'keep-alive p50 µs', better: 'less', digits: 0 };
 const rate: Column = { title: '64 clients req/s', better: 'more', digits: 0 };
 const late: Column = { title: 'p99 ms', better: 'less', digits: 1 };
+const besideMedian: Column = { title: 'p50 µs beside 2 streams', better: 'less', digits: 0 };
+const besideLate: Column = { title: 'p99 ms beside 2 streams', better: 'less', digits: 2 };
+const besideBulk: Column = { title: 'those 2 GB/s', better: 'more', digits: 2 };
 const connects: Column = { title: 'connect+close /s', better: 'more', digits: 0 };
 
 /** CPU time of the relay a request with 64 clients, which the caller measures. */
@@ -56,7 +59,25 @@ export const loads: readonly Load[] = [
       [connects.title]: (await wrk(port, seconds, ['-t1', '-c16', '-H', 'Connection: close'])).perSecond,
     }),
   },
+  {
+    target: 'http',
+    columns: [besideMedian, besideLate, besideBulk],
+    run: async (port, seconds) => {
+      const bulk = wrk(port, seconds + 1, ['-t1', '-c2'], BULK_PATH);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      const small = await wrk(port, seconds, ['-t1', '-c1']);
+      return {
+        [besideMedian.title]: small.p50 * 1e6,
+        [besideLate.title]: small.p99 * 1000,
+        [besideBulk.title]: (await bulk).bytesPerSecond / 1e9,
+      };
+    },
+  },
 ];
+
+/** What the HTTP server has to send at BULK_PATH. */
+export const BULK_PATH = '/bulk';
+export const BULK_BYTES = 64 << 20;
 
 function stream(column: Column, args: string[]): Load {
   return {
@@ -86,15 +107,16 @@ interface WrkResult {
   /** Seconds. */
   p50: number;
   p99: number;
+  bytesPerSecond: number;
 }
 
-async function wrk(port: number, seconds: number, args: string[]): Promise<WrkResult> {
+async function wrk(port: number, seconds: number, args: string[], path = '/'): Promise<WrkResult> {
   const { stdout } = await run('wrk', [
     ...args,
     '--latency',
     '-d',
     `${seconds}s`,
-    `http://127.0.0.1:${port}/`,
+    `http://127.0.0.1:${port}${path}`,
   ]);
   const find = (pattern: RegExp): RegExpExecArray => {
     const found = pattern.exec(stdout);
@@ -105,10 +127,15 @@ async function wrk(port: number, seconds: number, args: string[]): Promise<WrkRe
     const [, amount, unit] = find(new RegExp(`${percent}%\\s+([\\d.]+)(us|ms|s)`));
     return Number(amount) * (unit === 'us' ? 1e-6 : unit === 'ms' ? 1e-3 : 1);
   };
+  const size = (): number => {
+    const [, amount, unit = ''] = find(/Transfer\/sec:\s+([\d.]+)(B|KB|MB|GB)/);
+    return Number(amount) * 1024 ** ['B', 'KB', 'MB', 'GB'].indexOf(unit);
+  };
   return {
     requests: Number(find(/(\d+) requests in/)[1]),
     perSecond: Number(find(/Requests\/sec:\s+([\d.]+)/)[1]),
     p50: time(50),
     p99: time(99),
+    bytesPerSecond: size(),
   };
 }

@@ -57,17 +57,22 @@ const forwarder = fileURLToPath(new URL('../../dist/forwarder/main.js', import.m
 const proxyd = '/lib/systemd/systemd-socket-proxyd';
 const streamModule = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
-/** The relays, ours first. Each is set up as its manual suggests, without limits that matter here. */
-export const relays: readonly Relay[] = [
-  {
-    name: 'wormhole',
+/** A build of the forwarder: the path of its main.js. */
+export function build(name: string, main: string): Relay {
+  return {
+    name,
     needs: [],
     start: (port, target) =>
       activate(port, process.execPath, [
-        forwarder,
+        main,
         ...['--link', 'bench', '--to', `127.0.0.1:${target}`, '--idle', '0'],
       ]),
-  },
+  };
+}
+
+/** The relays, ours first. Each is set up as its manual suggests, without limits that matter here. */
+export const relays: readonly Relay[] = [
+  build('wormhole', forwarder),
   {
     name: 'systemd-socket-proxyd',
     needs: [[proxyd, 'systemd']],

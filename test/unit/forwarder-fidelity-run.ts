@@ -44,7 +44,9 @@ const send: (fd: number, bytes: number, size: number, flags: number) => number =
 );
 const bind = libc.func('int bind(int fd, int64_t addr, uint size)');
 const listen = libc.func('int listen(int fd, int backlog)');
-const [MSG_OOB, MSG_NOSIGNAL, FIONREAD, FIONBIO, SO_SNDBUF, SO_RCVBUF] = [0x1, 0x4000, 0x541b, 0x5421, 7, 8];
+const [MSG_OOB, MSG_NOSIGNAL, FIONREAD, FIONBIO, SO_REUSEADDR, SO_SNDBUF, SO_RCVBUF] = [
+  0x1, 0x4000, 0x541b, 0x5421, 2, 7, 8,
+];
 
 /** The stream of both sides: byte N of a stream is byte N of these, which are repeated. */
 const PERIOD = 1_000_003;
@@ -101,16 +103,16 @@ export interface PlayOptions {
   readonly timeout: number;
 }
 
-/** A listening socket on a free port of 127.0.0.1. */
-export function listenRaw(): { fd: number; port: number } {
+/** A listening socket on `port` of 127.0.0.1, or on a free one. */
+export function listenRaw(port = 0): { fd: number; port: number } {
   const fd = must('socket', socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   // Accepted sockets inherit it. A byte behind which another urgent one comes is lost otherwise.
   inLine(fd);
-  must('bind', bind(fd, sockaddr(0), 16));
+  value.words[0] = 1;
+  must('setsockopt', setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, value.address, 4));
+  must('bind', bind(fd, sockaddr(port), 16));
   must('listen', listen(fd, 4096));
-  value.words[0] = 16;
-  must('getsockname', getsockname(fd, address.address, value.address));
-  return { fd, port: address.bytes.readUInt16BE(2) };
+  return { fd, port: portOf(fd) };
 }
 
 /** Plays all `scripts` at the same time and returns what did not end as TCP promises. */

@@ -30,7 +30,7 @@ async function pair(): Promise<{
   const { port } = await serve((socket) => accepted(socket));
   const forwarder = await launch({ to: port });
   const client = await connect(forwarder.port);
-  return { forwarder, client, target: await within(5000, first) };
+  return { forwarder, client, target: await within(20_000, first) };
 }
 
 /** `size` bytes of which no two neighbouring pages are alike. */

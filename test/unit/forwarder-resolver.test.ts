@@ -281,6 +281,8 @@ test('a question that finds the backlog full is asked again, and costs no line',
     args: ['--to-file', far.file, '--ask', busy.path, '--dial-timeout', '30'],
   });
   const client = await connect(forwarder.port);
+  // A forwarder that starts after the file is there has nothing to ask.
+  await until(() => forwarder.descriptors('socket') === 2);
   await sleep(500);
   assert.ok(busy.takes(), 'the one who fills the backlog');
   assert.not(busy.takes());

@@ -28,10 +28,10 @@ async function callsOf(port: number, requests: number): Promise<SystemCall[][]> 
     const client = await connect(forwarder.port);
     for (let request = 0; request < requests; request++) {
       client.write('ping');
-      await within(10_000, once(client, 'data'));
+      await within(20_000, once(client, 'data'));
     }
     client.end();
-    await within(10_000, once(client, 'end'));
+    await within(20_000, once(client, 'end'));
     await until(() => forwarder.descriptors('socket') === 1);
   }
   const calls: SystemCall[][] = [];
@@ -71,6 +71,23 @@ test('a connection with one request costs 22 system calls, and 6 more each furth
     twelve.count <= two.count + 60,
     `${twelve.count} for 12 requests, ${two.count} for 2: ${twelve.story}`,
   );
+});
+
+test("small messages are not held back for an acknowledgement: Nagle's algorithm is off from the second write on", async () => {
+  const { port } = await serve(echo);
+  const calls = (await callsOf(port, 3))[0] as SystemCall[];
+  const target = calls.find(({ name }) => name === 'socket')?.result;
+  assert.type(target, 'number');
+  const atTarget = calls.filter(({ name, fd, args }) =>
+    name === 'splice' ? args.startsWith(`, NULL, ${target}, NULL`) : name === 'setsockopt' && fd === target,
+  );
+  const kinds = atTarget.map(({ name, args }) =>
+    name === 'splice' ? 'write' : /TCP_\w+|SO_\w+/.exec(args)?.[0],
+  );
+  const [first, option] = [kinds.indexOf('write'), kinds.indexOf('TCP_NODELAY')];
+  assert.ok(first >= 0 && first < option && option < kinds.indexOf('write', first + 1), kinds.join(' '));
+  // A client has it from its listening socket.
+  assert.is(calls.filter(({ args }) => args.includes('TCP_NODELAY')).length, 1);
 });
 
 test('a port from which the kernel also takes source ports costs one more', async () => {

@@ -54,7 +54,7 @@ async function pair(): Promise<{
   const { port } = await serve((socket) => accepted(receiveInLine(socket)));
   const forwarder = await launch({ to: port });
   const client = receiveInLine(await connect(forwarder.port));
-  const target = await within(5000, first);
+  const target = await within(20_000, first);
   // So that it is the target that accepted first, and no dial is under way.
   client.write('hello');
   await once(target, 'data');
