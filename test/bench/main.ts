@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -72,6 +72,7 @@ const tools: Relay['needs'] = [
   ['/usr/bin/iperf3', 'iperf3'],
   ['/usr/bin/wrk', 'wrk'],
   ['/usr/sbin/nginx', 'nginx'],
+  ['/usr/bin/curl', 'curl'],
 ];
 const isBesideUnits = process.env[BESIDE_UNITS] !== undefined;
 if (!isBesideUnits) {
@@ -86,6 +87,8 @@ if (!isBesideUnits) {
   if (values.units) process.exit(await runBesideUnits(targets, process.argv.slice(2)));
 }
 const directory = mkdtempSync(join(tmpdir(), 'wormhole-bench-'));
+// nginx reads from it as another user.
+chmodSync(directory, 0o755);
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 
 const scripts = Array.from({ length: Number(values.scripts) }, (_, i) => createScript(i + 1));
@@ -125,7 +128,7 @@ async function startAll(): Promise<Contestant[]> {
     directory,
     targets.http,
     '',
-    `http { access_log off; keepalive_requests 100000000; sendfile on; server { listen 127.0.0.1:${targets.http} ` +
+    `http { access_log off; keepalive_requests 100000000; sendfile on; sendfile_max_chunk 128k; server { listen 127.0.0.1:${targets.http} ` +
       `backlog=4096; location / { return 200 "ok\\n"; } location = ${BULK_PATH} { root ${directory}; } } }`,
   );
   await listening(targets.http);

@@ -40,6 +40,7 @@ const servers = new Set<net.Server>();
 process.on('exit', () => {
   for (const child of children) child.kill('SIGKILL');
 });
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 
 export interface Forwarder {
   readonly pid: number;
