@@ -154,6 +154,29 @@ for (const [what, inject] of [
   });
 }
 
+test('a defect ends the process with an error, and its sessions with a reset on both sides', async () => {
+  let target: net.Socket | undefined;
+  let atTarget: ReturnType<typeof collect> | undefined;
+  const { port } = await serve((socket) => {
+    target = socket;
+    atTarget = collect(socket);
+  });
+  // epoll_wait(2) returns EINVAL for nothing that the forwarder does.
+  const { forwarder } = await trace([], { to: port, inject: ['epoll_wait:error=EINVAL:when=6+'] });
+  const client = await connect(forwarder.port);
+  const atClient = collect(client);
+  for (let i = 0; i < 6; i++) {
+    client.write('once more');
+    await sleep(50);
+  }
+  await until(() => atTarget !== undefined);
+  const [toClient, toTarget] = [(await atClient).how, (await atTarget)?.how ?? ''];
+  assert.ok(await wasReset(client, toClient), `the client saw "${toClient}"`);
+  assert.ok(await wasReset(target as net.Socket, toTarget), `the target saw "${toTarget}"`);
+  assert.is.not(await within(20_000, forwarder.exited), 0);
+  assert.match(forwarder.log(), /epoll_wait failed \(EINVAL/);
+});
+
 test('an error of splice that does not pass costs its connection only, and says so', async () => {
   const targets: net.Socket[] = [];
   const { port } = await serve((socket) => {
