@@ -4,18 +4,8 @@ import type { Log } from './log.js';
 import { type Loop, scheduleClose, type Watch } from './loop.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
 import type { Resolver } from './resolver.js';
-import {
-  EPOLLIN,
-  EPOLLPRI,
-  EPOLLRDHUP,
-  IPPROTO_TCP,
-  pinned,
-  SO_LINGER,
-  SOL_SOCKET,
-  setsockopt,
-  TCP_NODELAY,
-} from './syscalls.js';
-import { clearUserTimeouts } from './timeouts.js';
+import { endOnClose, resetOnClose, setUserTimeout } from './socket-options.js';
+import { EPOLLIN, EPOLLPRI, EPOLLRDHUP } from './syscalls.js';
 import { stop, type Timer } from './timers.js';
 
 /**
@@ -149,21 +139,11 @@ export interface Connection {
   closed: boolean;
 }
 
-const on = pinned(4);
-on.words[0] = 1;
-
-/** struct linger {1, 0}: close(2) sends a reset (socket(7)). */
-const lingerZero = pinned(8);
-lingerZero.words[0] = 1;
-const noLinger = pinned(8);
-
 /** Closes both sockets in order and releases what the connection holds. */
 export function close(connection: Connection): void {
   if (connection.closed) return;
   for (const end of [connection.client, connection.target]) {
-    if (end.hasStreamOptions && !end.reset && end.fd >= 0) {
-      setsockopt(end.fd, SOL_SOCKET, SO_LINGER, noLinger.address, 8);
-    }
+    if (end.hasStreamOptions && !end.reset && end.fd >= 0) endOnClose(end.fd);
   }
   dispose(connection);
 }
@@ -183,7 +163,10 @@ function dispose(connection: Connection): void {
   up.done = true;
   down.done = true;
   stop(relay.loop.timers, connection.timer);
-  clearUserTimeouts(connection);
+  // A peer that pauses reading would lose the rest of what was sent, and nothing checks the socket any more. The kernel has
+  // its own limit for those (tcp_orphan_retries, tcp(7)).
+  if (relay.clientTimeout !== undefined) setUserTimeout(client.fd, 0);
+  if (relay.targetTimeout !== undefined) setUserTimeout(target.fd, 0);
   scheduleClose(relay.loop, client);
   scheduleClose(relay.loop, target);
   empty(relay, up);
@@ -191,21 +174,6 @@ function dispose(connection: Connection): void {
   relay.open -= 1;
   relay.connections?.delete(connection);
   relay.onClose();
-}
-
-/** Makes close(2) of `fd` send a reset, including the implicit close when the process dies. */
-export function resetOnClose(fd: number): void {
-  setsockopt(fd, SOL_SOCKET, SO_LINGER, lingerZero.address, 8);
-}
-
-/**
- * Sets the options of an established stream; clients inherit those of their listening socket. TCP_NODELAY:
- * Nagle's algorithm would delay small messages (tcp(7)). SO_LINGER: a session that has not ended in order is
- * reset, however the process dies (SIGKILL, a crash, the watchdog).
- */
-export function setStreamOptions(fd: number): void {
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, on.address, 4);
-  resetOnClose(fd);
 }
 
 /** Releases the pipe of a flow, discarding the bytes in it. */

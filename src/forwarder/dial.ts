@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
-import { type Connection, closeWithReset, type Relay, resetOnClose } from './connection.js';
+import { type Connection, closeWithReset, type Relay } from './connection.js';
 import { add, scheduleClose } from './loop.js';
+import { receiveUrgentInline, resetOnClose, setPeerTimeout } from './socket-options.js';
 import {
   connect,
   E,
@@ -12,15 +13,12 @@ import {
   getsockopt,
   pinned,
   SO_ERROR,
-  SO_OOBINLINE,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
   SOL_SOCKET,
-  setsockopt,
   socket,
 } from './syscalls.js';
-import { setPeerTimeout } from './timeouts.js';
 import { start, stop } from './timers.js';
 
 /** The first and the longest delay between two attempts to connect, ms. */
@@ -36,8 +34,6 @@ const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTO
 /** Errors of a machine that has no resources for another socket or for watching it. */
 const OUT_OF_RESOURCES = new Set([E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.ENOSPC]);
 
-const on = pinned(4);
-on.words[0] = 1;
 const value = pinned(4);
 const valueSize = pinned(4);
 
@@ -59,7 +55,7 @@ export function dial(connection: Connection): void {
     dialFailed(connection, errno());
     return;
   }
-  setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, on.address, 4);
+  receiveUrgentInline(fd);
   if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
   target.fd = fd;
   target.hasStreamOptions = false;

@@ -6,7 +6,6 @@ import {
   empty,
   type Flow,
   READABLE,
-  setStreamOptions,
 } from './connection.js';
 import { connected, dialFailed, errorOf } from './dial.js';
 import { modify, unwatch } from './loop.js';
@@ -14,6 +13,7 @@ import { handleLostPeer } from './lost-peer.js';
 import { acquire, type Pipe, release } from './pipes.js';
 import { BULK_BYTES, chunkSize, classify } from './scheduler.js';
 import { waitForMemory, waitForPipe } from './shortage.js';
+import { setStreamOptions } from './socket-options.js';
 import {
   E,
   EPOLLERR,
@@ -21,8 +21,6 @@ import {
   EPOLLPRI,
   EPOLLRDHUP,
   errno,
-  getsockopt,
-  IPPROTO_TCP,
   ioctl,
   pinned,
   SHUT_WR,
@@ -30,10 +28,8 @@ import {
   SPLICE_F_NONBLOCK,
   shutdown,
   splice,
-  TCP_CLOSE,
-  TCP_INFO,
 } from './syscalls.js';
-import { bytesReceived } from './timeouts.js';
+import { bytesReceived, isClosed } from './tcp-info.js';
 import { start } from './timers.js';
 import { findUrgentMark, passUrgentByte } from './urgent.js';
 
@@ -50,7 +46,6 @@ const SHORTAGES = new Set([E.ENOMEM, E.ENOBUFS]);
 const TRANSIENT = new Set([E.EAGAIN, E.EINTR, ...SHORTAGES]);
 
 const value = pinned(4);
-const valueSize = pinned(4);
 
 /**
  * Reads from `flow.from` and writes to `flow.to`. Bytes that `flow.to` does not take stay in the pipe, and
@@ -294,13 +289,4 @@ export function passReset(connection: Connection): void {
     connection.wait = Math.min(LAST_CHECK_MS, Math.max(FIRST_CHECK_MS, 2 * connection.wait));
     start(relay.loop.timers, connection.timer, relay.loop.now + connection.wait);
   }
-}
-
-/** Whether the socket is in state CLOSE. The first byte of struct tcp_info is the state (linux/tcp.h). */
-function isClosed(fd: number): boolean {
-  valueSize.words[0] = 4;
-  return (
-    getsockopt(fd, IPPROTO_TCP, TCP_INFO, value.address, valueSize.address) === 0 &&
-    value.bytes[0] === TCP_CLOSE
-  );
 }

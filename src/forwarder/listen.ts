@@ -1,8 +1,9 @@
 import { isAllowed, reject } from './access.js';
 import { SIZE_V6 } from './address.js';
-import { type Relay, setStreamOptions } from './connection.js';
+import type { Relay } from './connection.js';
 import { add, modify, unwatch, type Watch } from './loop.js';
 import { serve } from './serve.js';
+import { receiveUrgentInline, setPeerTimeout, setStreamOptions } from './socket-options.js';
 import {
   AF_INET,
   AF_INET6,
@@ -19,15 +20,12 @@ import {
   pinned,
   SO_ACCEPTCONN,
   SO_DOMAIN,
-  SO_OOBINLINE,
   SO_TYPE,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
   SOL_SOCKET,
-  setsockopt,
 } from './syscalls.js';
-import { setPeerTimeout } from './timeouts.js';
 import { createTimer, start } from './timers.js';
 
 /** The first descriptor that a service manager passes: SD_LISTEN_FDS_START of sd_listen_fds(3). */
@@ -84,8 +82,7 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
   const early = new Set(fds);
   const setOptions = (fd: number): void => {
     setStreamOptions(fd);
-    value.words[0] = 1;
-    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, value.address, 4);
+    receiveUrgentInline(fd);
     if (clientTimeout !== undefined) setPeerTimeout(fd, clientTimeout);
   };
   const listeners = fds.map((fd): Watch => {

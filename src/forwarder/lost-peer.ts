@@ -1,7 +1,7 @@
 import { peerOf } from './address.js';
 import type { Connection, End } from './connection.js';
 import { E, errorWords } from './syscalls.js';
-import { bytesReceived } from './timeouts.js';
+import { bytesReceived } from './tcp-info.js';
 
 /** Errors of a peer that has reset the connection. They are passed on as a reset and not logged. */
 const RESETS = new Set([0, E.ECONNRESET, E.EPIPE]);

@@ -14,8 +14,8 @@ import { move, resetOpenSessions } from './serve.js';
 import { retryPipeWaiters, retryWaiters } from './shortage.js';
 import { reportStatus } from './status.js';
 import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
-import { exemptZeroWindows } from './timeouts.js';
 import { createTimer, start } from './timers.js';
+import { exemptZeroWindows } from './zero-window.js';
 
 /*
  * The forwarder: accepts clients on the listening sockets that systemd passes, and relays each of them to the

@@ -1,9 +1,10 @@
 import { peerOf } from './address.js';
-import { type Connection, type End, type Flow, READABLE, type Relay, resetOnClose } from './connection.js';
+import { type Connection, type End, type Flow, READABLE, type Relay } from './connection.js';
 import { abort, checkHandshake, dial, dialFailed, onDialTimer } from './dial.js';
 import { drain, fill, handleHangup, passReset } from './flow.js';
 import { add, type Loop, modify, type Watch } from './loop.js';
 import { enqueue } from './scheduler.js';
+import { resetOnClose } from './socket-options.js';
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { createTimer } from './timers.js';
 
