@@ -144,6 +144,20 @@ test('an urgent byte, silence and a reset: the byte and the reset arrive', async
   await until(() => forwarder.descriptors('socket') === 1);
 });
 
+test('an urgent byte of the client that has started the forwarder arrives in its place', async () => {
+  let received: ReturnType<typeof collect> | undefined;
+  const { port } = await serve((socket) => {
+    received = collect(socket);
+  });
+  // The client is in the backlog, and its urgent byte has arrived, before the listening socket has any option.
+  const forwarder = await launch({ to: port, before: 'sleep 0.5' });
+  const client = await connect(forwarder.port);
+  sendUrgent(client, 'ab!');
+  client.end('cd');
+  await until(() => received !== undefined);
+  assert.is(String((await received)?.bytes), 'ab!cd');
+});
+
 test('an urgent byte to a target that is still starting waits for it in its place', async () => {
   const port = freePort();
   const forwarder = await launch({ to: port });
