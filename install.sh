@@ -141,14 +141,15 @@ done
 command -v ip >/dev/null || missing="$missing; ip (Debian package iproute2)"
 [ -z "$missing" ] || die "missing: ${missing#; }"
 
-# Builds what is not built. A tree that has its packages and is up to date needs no network.
+# Builds what is not built. A tree whose dist is up to date needs no packages and no network.
 cd "$source"
-if [ ! -d node_modules ]; then
-	say "fetching packages (npm ci, no install scripts)"
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-fi
-if [ ! -e dist/cli/main.js ] || [ -n "$(find src -newer dist/cli/main.js -name '*.ts' | head -n 1)" ]; then
-	say "compiling"
+if [ ! -e dist/THIRD-PARTY-LICENSES ] ||
+	[ -n "$(find src templates build package.json package-lock.json -newer dist/THIRD-PARTY-LICENSES | head -n 1)" ]; then
+	if [ ! -d node_modules ]; then
+		say "fetching packages (npm ci, no install scripts)"
+		npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	fi
+	say "building"
 	npm run --silent build
 fi
 
@@ -156,13 +157,12 @@ fi
 new=$destdir$lib.new
 old=$destdir$lib.old
 rm -rf "$new" "$old"
-mkdir -p "$new" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
-cp -R dist templates package.json LICENSE "$new/"
-npm ls --omit=dev --all --parseable 2>/dev/null | sed -n "s#^$source/##p" | sort | while read -r package; do
-	mkdir -p "$new/$(dirname "$package")"
-	cp -R "$package" "$new/$(dirname "$package")/"
-done
-[ -d "$new/node_modules/koffi" ] || die "npm ls did not name the packages the program needs; remove node_modules and run again"
+mkdir -p "$new/dist/cli" "$new/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
+cp dist/*.cjs dist/*.cjs.map dist/koffi.node dist/package.json dist/THIRD-PARTY-LICENSES "$new/dist/"
+# The units of links that an earlier version has created start these two.
+cp dist/cli/main.js "$new/dist/cli/"
+cp dist/forwarder/main.js "$new/dist/forwarder/"
+cp LICENSE "$new/"
 ln -s "$node" "$new/node"
 chmod -R u=rwX,go=rX "$new"
 [ ! -e "$destdir$lib" ] || mv "$destdir$lib" "$old"
@@ -172,13 +172,13 @@ rm -rf "$old"
 program() {
 	cat >"$destdir$prefix/bin/$1.new" <<EOF
 #!/bin/sh
-exec $lib/node $lib/dist/cli/$2 "\$@"
+exec $lib/node $lib/dist/$1.cjs "\$@"
 EOF
 	chmod 755 "$destdir$prefix/bin/$1.new"
 	mv "$destdir$prefix/bin/$1.new" "$destdir$prefix/bin/$1"
 }
-program wormhole main.js
-program wormholed wormholed.js
+program wormhole
+program wormholed
 install -m 644 man/wormhole.1 "$destdir$prefix/share/man/man1/wormhole.1"
 install -m 644 man/wormholed.8 "$destdir$prefix/share/man/man8/wormholed.8"
 
@@ -225,6 +225,8 @@ if booted; then
 	[ -z "$changed" ] || systemctl daemon-reload
 	# It ends once it has finished what it is at; the next caller starts the new version.
 	systemctl stop wormholed.service
+	# It goes on for as long as there are tunnels in UDP.
+	systemctl try-restart wormhole-tunnel-udp.service
 	# shellcheck disable=SC2086 # words
 	systemctl enable --now --quiet $enabled
 	systemctl enable --quiet $atboot

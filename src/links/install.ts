@@ -19,7 +19,7 @@ export class AddressInUse extends Error {}
  * @throws AddressInUse; Error with what systemd, or the program that failed, says
  */
 export async function install(parts: PlannedLink[], systemd: Systemd): Promise<void> {
-  const renderer = linkRenderer();
+  const renderer = await linkRenderer();
   const files = parts.flatMap((part) => renderLink(part, renderer));
   for (const { name, text } of files.toReversed()) writeUnitFile(name, text);
   await loadUnits(
@@ -55,7 +55,7 @@ export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promis
 export async function reinstall(part: PlannedLink, systemd: Systemd): Promise<void> {
   const [socket, service] = [socketUnit(part.id), serviceUnit(part.id)];
   const since = Date.now();
-  const files = renderLink(part, linkRenderer());
+  const files = renderLink(part, await linkRenderer());
   for (const { name, text } of files) if (name === socket || name === service) writeUnitFile(name, text);
   await loadUnits([socket, service], systemd);
   for (const unit of [socket, service]) await systemd.stop(unit);

@@ -1,9 +1,8 @@
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { buildPrograms } from '../programs.ts';
 import { type Column, cpu, loads, type Result } from './loads.ts';
 import { cpuSeconds, listening, missing, type Relay, relays, start, startNginx, stopAll } from './relays.ts';
 
@@ -47,10 +46,7 @@ if (absent.length > 0)
   console.log(`Missing Debian packages; install them with: apt-get install -y ${absent.join(' ')}`);
 if (missing(tools).length > 0) process.exit(1);
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', root, '--noCheck'], {
-  stdio: 'inherit',
-});
+buildPrograms();
 const directory = mkdtempSync(join(tmpdir(), 'wormhole-bench-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 

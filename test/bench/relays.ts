@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { programs } from '../programs.ts';
 
 /** A relay of the comparison. */
 export interface Relay {
@@ -53,7 +53,6 @@ export function cpuSeconds(pid: number): number {
   }, own);
 }
 
-const forwarder = fileURLToPath(new URL('../../dist/forwarder/main.js', import.meta.url));
 const proxyd = '/lib/systemd/systemd-socket-proxyd';
 const streamModule = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
@@ -64,7 +63,7 @@ export const relays: readonly Relay[] = [
     needs: [],
     start: (port, target) =>
       activate(port, process.execPath, [
-        forwarder,
+        programs.forwarder,
         ...['--link', 'bench', '--to', `127.0.0.1:${target}`, '--idle', '0'],
       ]),
   },

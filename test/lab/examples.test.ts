@@ -24,14 +24,14 @@ labSuite(
       const host = at();
       await host.run('systemctl stop wormhole-3306.service');
       await host.waitFor(
-        async () => (await host.run(`pgrep -f '[d]ist/(forwarder|cli)' || true`)).stdout === '',
+        async () => (await host.run(`pgrep -f '[d]ist/(forwarder|wormhole)' || true`)).stdout === '',
         {
           timeout: 10,
           what: 'wormhole-sync.service, which the new container has started, to end',
         },
       );
       await queried(host);
-      assert.match((await host.run('pgrep -fc [f]orwarder/main.js')).stdout, /^1\n$/);
+      assert.match((await host.run('pgrep -fc [d]ist/forwarder.cjs')).stdout, /^1\n$/);
     });
 
     test('2: WordPress finds its database at 127.0.0.1:3306 of its own namespace', async () => {

@@ -105,10 +105,13 @@ labSuite(
 
     test('nothing of ours stays resident for it', async () => {
       const host = at();
-      await host.waitFor(async () => (await host.run(`pgrep -f '[d]ist/cli' || true`)).stdout === '', {
-        timeout: 20,
-        what: 'wormhole-sync.service to end',
-      });
+      await host.waitFor(
+        async () => (await host.run(`pgrep -f '[d]ist/wormhole.cjs' || true`)).stdout === '',
+        {
+          timeout: 20,
+          what: 'wormhole-sync.service to end',
+        },
+      );
       assert.is(
         (await host.run('systemctl is-failed wormhole-sync.service', { check: false })).stdout,
         'inactive\n',

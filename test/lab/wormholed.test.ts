@@ -15,7 +15,7 @@ labSuite('wormholed', cluster, (test, at) => {
       await daemonEnds(beta);
     }
     assert.is((await beta.run('systemctl show -P Result wormholed.service')).stdout, 'success\n');
-    assert.is((await beta.run('pgrep -f [w]ormholed.js', { check: false })).stdout, '');
+    assert.is((await beta.run('pgrep -f [w]ormholed.cjs', { check: false })).stdout, '');
   });
 
   test('ping: this host, another by name, address and port, and what cannot be', async () => {

@@ -1,18 +1,14 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import net from 'node:net';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
+import { buildPrograms, programs } from '../programs.ts';
 
 /*
  * Runs the compiled forwarder as systemd would: with its listening socket as descriptor 3. Whatever is opened
  * through this module is closed by closeAll(), and processes also when the test program dies.
  */
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const program = join(root, 'dist/forwarder/main.js');
 
 const children = new Set<ChildProcess>();
 const sockets = new Set<net.Socket>();
@@ -60,7 +56,7 @@ export interface LaunchOptions {
 
 /** Starts the forwarder on a free port of `host` (127.0.0.1). `to` may be a port of 127.0.0.1. */
 export async function launch(options: LaunchOptions): Promise<Forwarder> {
-  compile();
+  buildPrograms();
   const to = typeof options.to === 'number' ? `127.0.0.1:${options.to}` : options.to;
   const count = options.listeners ?? 1;
   const listeners = Array.from({ length: count }, () =>
@@ -89,9 +85,9 @@ export function run(
   before = '',
   options: Pick<LaunchOptions, 'env' | 'stderr' | 'wrapper'> & { fds?: number[] } = {},
 ): Omit<Forwarder, 'port' | 'ports'> {
-  compile();
+  buildPrograms();
   const command = `${before} exec ${options.wrapper ?? ''} "$@"`;
-  const child = spawn('sh', ['-c', command, 'sh', process.execPath, program, ...args], {
+  const child = spawn('sh', ['-c', command, 'sh', process.execPath, programs.forwarder, ...args], {
     stdio: ['ignore', 'ignore', options.stderr ?? 'pipe', ...(options.fds ?? [])],
     env: { PATH: process.env.PATH, ...options.env },
   });
@@ -258,18 +254,4 @@ export async function closeAll(): Promise<void> {
   const ends = [...children].map((child) => once(child, 'close'));
   for (const child of children) child.kill('SIGKILL');
   await Promise.all(ends);
-}
-
-let compiled = false;
-
-function compile(): void {
-  if (compiled) return;
-  compiled = true;
-  const sources = join(root, 'src/forwarder');
-  const newest = Math.max(...readdirSync(sources).map((name) => statSync(join(sources, name)).mtimeMs));
-  const built = statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  if (built > newest) return;
-  execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', root, '--noCheck'], {
-    stdio: 'inherit',
-  });
 }

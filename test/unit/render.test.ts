@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asLink } from '../../src/recipe/as-link.ts';
 import type { Link } from '../../src/recipe/link.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
-import { compileTemplate } from '../../src/state/template.ts';
 import {
   type CreateOptions,
   DEFAULT_OPTIONS,
@@ -15,16 +13,10 @@ import {
 } from '../../src/units/plan.ts';
 import { readLink, UnreadableLink } from '../../src/units/read.ts';
 import { renderLink, type UnitFile } from '../../src/units/render.ts';
+import { linkTemplates } from './templates.ts';
 
-const template = (name: string) =>
-  compileTemplate(readFileSync(new URL(`../../templates/${name}.hbs`, import.meta.url), 'utf8'));
-const templates = {
-  socket: template('link.socket'),
-  service: template('link.service'),
-  run: template('link-run.service'),
-};
 const installation = { node: '/lib/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
-const renderer = { installation, templates };
+const renderer = { installation, templates: linkTemplates() };
 
 const render = (link: Link, options: CreateOptions = DEFAULT_OPTIONS): UnitFile[] =>
   planLink({ link, options }).flatMap((part) => renderLink(part, renderer));
