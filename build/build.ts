@@ -1,5 +1,5 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, relative } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import * as esbuild from 'esbuild';
 import { addonPath, koffiAddon } from './koffi.ts';
 import { thirdPartyLicenses } from './licenses.ts';
@@ -78,10 +78,9 @@ function writeTree(directory: string, files: Map<string, string | Uint8Array>, t
     utimesSync(temporary, time, time);
     renameSync(temporary, path);
   }
-  for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
-    const name = relative(directory, join(entry.parentPath, entry.name));
+  for (const name of readdirSync(directory, { recursive: true, encoding: 'utf8' })) {
     const isWanted = files.has(name) || [...files.keys()].some((file) => file.startsWith(`${name}/`));
-    if (!isWanted && !entry.name.startsWith('.'))
+    if (!isWanted && !basename(name).startsWith('.'))
       rmSync(join(directory, name), { recursive: true, force: true });
   }
 }

@@ -1,11 +1,11 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
 
 /** What a package.json says of a package. */
 interface Package {
   name: string;
   version: string;
-  license?: string;
+  license?: string | { type: string };
   author?: string | { name?: string };
   repository?: string | { url?: string };
 }
@@ -43,14 +43,16 @@ function section(directory: string): string {
     const from = typeof repository === 'string' ? repository : (repository?.url ?? 'unknown');
     texts.push(`The package has no text of its licence. Author: ${by}. Source: ${from}`);
   }
-  return `${name} ${version}, ${license ?? 'license as below'}\n\n${texts.join('\n\n')}\n`;
+  const id = typeof license === 'object' ? license.type : (license ?? 'license as below');
+  return `${name} ${version}, ${id}\n\n${texts.join('\n\n')}\n`;
 }
 
 /** The licence files of a package, including those of the sources that it has copied. */
 function licenseFiles(directory: string): string[] {
-  return readdirSync(directory, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && /^(?:licen[cs]e|copying|notice)\b/i.test(entry.name))
-    .map((entry) => join(entry.parentPath, entry.name))
-    .filter((path) => !path.slice(directory.length).includes('/node_modules/'))
-    .sort();
+  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .filter((name) => /^(?:licen[cs]e|copying|notice)\b/i.test(basename(name)))
+    .filter((name) => !/(?:^|\/)node_modules\//.test(name))
+    .sort()
+    .map((name) => join(directory, name))
+    .filter((path) => statSync(path).isFile());
 }

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { SourceMap } from 'node:module';
+import type { SourceMap } from 'node:module';
 
 /*
  * Stands at the beginning of each program, and makes its stack traces name the source files. It costs nothing at the start:
@@ -36,7 +36,8 @@ function locate(site: NodeJS.CallSite): string {
 
 function readSourceMap(): SourceMap | null {
   try {
-    return new SourceMap(JSON.parse(readFileSync(`${__filename}.map`, 'utf8')));
+    const module = require('node:module') as typeof import('node:module');
+    return new module.SourceMap(JSON.parse(readFileSync(`${__filename}.map`, 'utf8')));
   } catch {
     // A stack trace of the program's own lines is better than none.
     return null;
