@@ -42,5 +42,5 @@ export async function remove(ids: string[], systemd: Systemd): Promise<void> {
   removeUnitFiles(units.toReversed());
   for (const unit of units) await systemd.resetFailed(unit);
   // A unit that another loaded unit refers to, such as sockets.target by the symlink, stays loaded until a reload.
-  if ((await systemd.loaded(units)).length > 0) await systemd.reloadAll();
+  if ((await systemd.loaded(units)).size > 0) await systemd.reloadAll();
 }

@@ -74,7 +74,8 @@ export function stopStrayUnits(): Promise<void> {
       readTunnels().tunnels.flatMap(({ peer }) => [tunnelUnit(peer), ...Object.values(rekeyUnits(peer))]),
     );
     const loaded = await systemd.loaded(['wormhole-tunnel@*', 'wormhole-tunnel-rekey@*']);
-    for (const unit of loaded.filter((one) => !known.has(one) && readUnitFile(one) === undefined)) {
+    for (const unit of loaded.keys()) {
+      if (known.has(unit) || readUnitFile(unit) !== undefined) continue;
       await systemd.stop(unit);
       await systemd.resetFailed(unit);
     }
