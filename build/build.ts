@@ -54,7 +54,10 @@ export async function build(root: string, out: string): Promise<void> {
     // dbus-next would find a session bus through x11, and debug the colours of a terminal; neither is asked to.
     alias: { x11: './build/unused/empty.cjs', 'supports-color': './build/unused/empty.cjs' },
     legalComments: 'none',
+    // Names stay, and so do lines: node prints the line of a crash.
     minifySyntax: true,
+    minifyWhitespace: true,
+    lineLimit: 120,
     sourcemap: 'external',
     sourcesContent: false,
     metafile: true,

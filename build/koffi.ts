@@ -13,15 +13,15 @@ export function addonPath(): string {
 }
 
 /**
- * Has programs load koffi.node from their own directory. That is all of koffi they need; finding out which of its files
- * suits the machine takes longer than loading it.
+ * Has programs load koffi.node from their own directory, when they first use it. That is all of koffi they need; finding out
+ * which of its files suits the machine takes longer than loading it.
  */
 export const koffiAddon: Plugin = {
   name: 'koffi',
   setup({ onResolve, onLoad }) {
     onResolve({ filter: /^koffi$/ }, () => ({ path: 'koffi', namespace: 'koffi' }));
     onLoad({ filter: /.*/, namespace: 'koffi' }, () => ({
-      contents: "module.exports = require('./koffi.node');",
+      contents: "module.exports = new Proxy({}, { get: (_, name) => require('./koffi.node')[name] });",
     }));
     onResolve({ filter: /^\.\/koffi\.node$/, namespace: 'koffi' }, ({ path }) => ({ path, external: true }));
   },

@@ -12,9 +12,9 @@ import { givenUpFile, netnsInstance, serviceUnit, socketUnit } from '../units/na
 import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
 import type { Tunnel } from '../units/tunnel.js';
-import { isEmptyNamespace } from './containers/netns.js';
+import { isEmptyNamespace } from './containers/empty-namespace.js';
+import { isStopped } from './is-stopped.js';
 import { readFarAddress } from './remote/far-address.js';
-import { isStopped } from './start-stop.js';
 
 /** Lists the links of this machine. @throws Error when systemd is unreachable */
 export async function listLinks(): Promise<Listing> {

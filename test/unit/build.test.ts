@@ -51,12 +51,10 @@ function preload(name: string, script: string): string {
   return path;
 }
 
-/** The packages that a program contains: esbuild writes the path of each file before its code. */
+/** The packages that a program contains, by its source map. */
 function packagesOf(program: string): string[] {
-  const paths = readFileSync(program, 'utf8').matchAll(
-    /^\s*(?:\/\/ |")node_modules\/((?:@[^/]+\/)?[^/]+)\//gm,
-  );
-  return [...paths].map(([, name = '']) => name);
+  const { sources } = JSON.parse(readFileSync(`${program}.map`, 'utf8')) as { sources: string[] };
+  return sources.flatMap((source) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(source)?.[1] ?? []);
 }
 
 const packages = () => [...new Set(Object.values(programs).flatMap(packagesOf))].sort();
