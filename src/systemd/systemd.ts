@@ -57,6 +57,11 @@ export interface Systemd {
   reload(service: string): Promise<void>;
   /** Reads all unit files again (systemctl daemon-reload). */
   reloadAll(): Promise<void>;
+  /**
+   * Makes systemd read all unit files again, and returns as soon as it has begun. Whatever it is asked next, by any program, it
+   * answers afterwards. Files that were changed before the last answer of systemd are read as they are now.
+   */
+  beginReload(): Promise<void>;
   /** The state of a unit, which is loaded for it. */
   state(unit: string): Promise<UnitState>;
   /** The last status that a service has sent (STATUS= of sd_notify(3)), '' when none. */
@@ -124,7 +129,20 @@ export async function connectSystemd(): Promise<Systemd> {
     return value;
   };
 
-  const runJob = await watchJobs(bus, manager);
+  const subscribe = (member: string) =>
+    bus.call({
+      destination: 'org.freedesktop.DBus',
+      path: '/org/freedesktop/DBus',
+      interface: 'org.freedesktop.DBus',
+      member: 'AddMatch',
+      signature: 's',
+      body: [`type='signal',sender='${DESTINATION}',interface='${MANAGER}',member='${member}'`],
+    });
+
+  // Before any job exists, so that none can end unseen.
+  await subscribe('JobRemoved');
+  await manager('Subscribe');
+  const runJob = watchJobs(bus, manager);
 
   return {
     start: (unit) => runJob('StartUnit', unit),
@@ -158,6 +176,16 @@ export async function connectSystemd(): Promise<Systemd> {
     reload: (service) => runJob('ReloadUnit', service),
     async reloadAll() {
       await manager('Reload');
+    },
+    async beginReload() {
+      await subscribe('Reloading');
+      await new Promise<void>((resolve, reject) => {
+        // It answers when it has read all of them.
+        manager('Reload').then(() => resolve(), reject);
+        bus.onSignal(({ interface: from, member, body }) => {
+          if (from === MANAGER && member === 'Reloading' && body[0] === true) resolve();
+        });
+      });
     },
     async statusText(service) {
       return String(await property(service, SERVICE, 'StatusText'));
@@ -197,14 +225,11 @@ function unitPath(unit: string): string {
   return `${MANAGER_PATH}/unit/${label.join('')}`;
 }
 
-/**
- * Subscribes to JobRemoved before any job exists, so that no job can end unseen, and returns a function that
- * queues one job and waits for its end.
- */
-async function watchJobs(
+/** Returns a function that queues one job and waits for its end. The connection is subscribed to JobRemoved. */
+function watchJobs(
   bus: Bus,
   manager: (member: string, signature?: string, body?: unknown[]) => Promise<unknown[]>,
-): Promise<(member: string, unit: string) => Promise<void>> {
+): (member: string, unit: string) => Promise<void> {
   const ended = new Map<string, string>();
   const waiting = new Map<string, (result: string) => void>();
   bus.onSignal(({ interface: from, member, body }) => {
@@ -214,15 +239,6 @@ async function watchJobs(
     if (waiter) waiter(result);
     else ended.set(job, result);
   });
-  await bus.call({
-    destination: 'org.freedesktop.DBus',
-    path: '/org/freedesktop/DBus',
-    interface: 'org.freedesktop.DBus',
-    member: 'AddMatch',
-    signature: 's',
-    body: [`type='signal',sender='${DESTINATION}',interface='${MANAGER}',member='JobRemoved'`],
-  });
-  await manager('Subscribe');
 
   return async (member, unit) => {
     const [job] = (await manager(member, 'ss', [unit, 'replace'])) as [string];
