@@ -31,6 +31,7 @@ labSuite(
       ['a tail that is removed and made anew', `docker rm -f server; ${SERVER}`],
       ['a head that is removed and made anew', `docker rm -f client; ${CLIENT}`],
       ['both at once', 'docker restart -t 0 server client'],
+      ['restarts in a row', 'for i in 1 2 3 4 5 6 7 8; do docker restart -t 0 client; sleep 0.5; done'],
       ['a restart of dockerd', 'systemctl restart docker'],
       ['a dockerd that was killed', 'systemctl kill -s KILL docker; sleep 4; systemctl start docker'],
     ];
