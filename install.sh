@@ -277,7 +277,7 @@ if booted; then
 	# It goes on for as long as there are tunnels in UDP.
 	systemctl try-restart wormhole-tunnel-udp.service
 	# shellcheck disable=SC2086 # words
-	systemctl enable --now --quiet $enabled
+	systemctl enable --now --quiet $enabled || die "systemd has not started all of $enabled: systemctl --failed says which"
 	systemctl enable --quiet $atboot
 elif [ -n "$live" ]; then
 	# shellcheck disable=SC2086 # words
