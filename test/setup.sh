@@ -82,7 +82,7 @@ install_libraries() {
 
 build() {
   stamp=dist/.built
-  if [ -e "$stamp" ] && [ -z "$(find src tsconfig.json package.json package-lock.json -newer "$stamp")" ]; then
+  if [ -e "$stamp" ] && [ -z "$(find src templates build tsconfig.json package.json package-lock.json -newer "$stamp")" ]; then
     return 0
   fi
   echo 'setup: npm run build'

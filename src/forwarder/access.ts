@@ -1,8 +1,7 @@
-import { isIPv4, isIPv6 } from 'node:net';
-import { addressText, SIZE_V6 } from './address.js';
+import { addressText, readHost, SIZE_V6 } from './address.js';
 import type { Log } from './log.js';
 import { resetOnClose } from './socket-options.js';
-import { AF_INET, AF_INET6, close, inetPton, type Pinned, pinned } from './syscalls.js';
+import { AF_INET, AF_INET6, close, type Pinned, pinned } from './syscalls.js';
 
 /** Admits the clients of one machine only. */
 export interface AccessRule {
@@ -26,13 +25,12 @@ const MAPPED = new Int32Array(Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 
  * neither.
  */
 export function createAccessRule(address: string): AccessRule {
-  const isV4 = isIPv4(address);
-  if (!(isV4 || isIPv6(address)) || address.includes('%')) {
-    throw new Error(`--allow "${address}" is not an IP address like 10.90.0.1 or 2001:db8::1`);
-  }
+  const isV4 = !address.includes(':');
   const { address: at, words } = pinned(16);
   if (isV4) words.set(MAPPED);
-  inetPton(isV4 ? AF_INET : AF_INET6, address, at + (isV4 ? 12 : 0));
+  if (!readHost(isV4 ? AF_INET : AF_INET6, address, at + (isV4 ? 12 : 0))) {
+    throw new Error(`--allow "${address}" is not an IP address like 10.90.0.1 or 2001:db8::1`);
+  }
   return { address, words, room: pinned(SIZE_V6), roomSize: pinned(4) };
 }
 

@@ -1,9 +1,8 @@
-import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { buildPrograms } from '../programs.ts';
 import { listenRaw, play } from '../unit/forwarder-fidelity-run.ts';
 import { createScript } from '../unit/forwarder-fidelity-script.ts';
 import { BULK_BYTES, BULK_PATH, type Column, cpu, loads, type Result } from './loads.ts';
@@ -45,7 +44,7 @@ if (values.help) {
       '--scripts N         random scripts that have to end as on a direct connection (600)',
       '--only NAME,NAME    these relays only',
       '--loads TEXT,TEXT   only loads with a column whose title contains one of these',
-      '--compare NAME=PATH another build of the forwarder too: the path of its main.js; may be repeated',
+      '--compare NAME=PATH another build of the forwarder too: the path of its forwarder.cjs; may be repeated',
       "--units             also as systemd runs it, with and without the unit's sandbox; as root, on the lab's Debian",
     ].join('\n'),
   );
@@ -80,10 +79,7 @@ if (!isBesideUnits) {
   if (absent.length > 0)
     console.log(`Missing Debian packages; install them with: apt-get install -y ${absent.join(' ')}`);
   if (missing(tools).length > 0) process.exit(1);
-  const root = fileURLToPath(new URL('../..', import.meta.url));
-  execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', root, '--noCheck'], {
-    stdio: 'inherit',
-  });
+  buildPrograms();
   if (values.units) process.exit(await runBesideUnits(targets, process.argv.slice(2)));
 }
 const directory = mkdtempSync(join(tmpdir(), 'wormhole-bench-'));

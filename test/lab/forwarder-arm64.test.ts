@@ -1,9 +1,10 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { buildPrograms, programs } from '../programs.ts';
 import { listenRaw, play } from '../unit/forwarder-fidelity-run.ts';
 import { createScript, describeScript } from '../unit/forwarder-fidelity-script.ts';
 import { closeAll, collect, connect, launch, until } from '../unit/forwarder-launch.ts';
@@ -43,11 +44,12 @@ let command: string[] = [];
 
 test.before(async () => {
   const artefact = await cached(arm64);
-  cpSync(join(repository, 'dist/forwarder'), join(copy, 'forwarder'), { recursive: true });
-  cpSync(join(repository, 'package.json'), join(copy, 'package.json'));
-  symlinkSync(join(artefact, 'node_modules'), join(copy, 'node_modules'));
+  buildPrograms();
+  cpSync(programs.forwarder, join(copy, 'forwarder.cjs'));
+  const addon = 'node_modules/@koromix/koffi-linux-arm64/linux_arm64/koffi.node';
+  cpSync(join(artefact, addon), join(copy, 'koffi.node'));
   const root = join(artefact, 'root');
-  command = ['qemu-aarch64', '-L', root, join(root, 'usr/bin/node'), join(copy, 'forwarder/main.js')];
+  command = ['qemu-aarch64', '-L', root, join(root, 'usr/bin/node'), join(copy, 'forwarder.cjs')];
 });
 test.after.each(closeAll);
 

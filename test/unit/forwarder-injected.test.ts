@@ -94,13 +94,29 @@ for (const error of ['ENOSPC', 'ENOMEM']) {
   });
 }
 
+/** The numbers of the calls of epoll_ctl(2) at the start: for the listening socket, and for Node's own epoll, which has the signals. */
+async function numbersOfWatching(): Promise<{ listener: number; signals: number }> {
+  const { forwarder, rounds } = await trace(['epoll_ctl'], { to: 1 });
+  const calls = () =>
+    rounds()
+      .flat()
+      .filter(({ name }) => name === 'epoll_ctl');
+  const numberOf = (args: RegExp) => calls().findIndex((call) => args.test(call.args)) + 1;
+  const listener = () => numberOf(/EPOLL_CTL_ADD, 3,/);
+  // The forwarder's epoll, that of the listening socket, watches Node's.
+  const signals = () =>
+    calls().findIndex(({ fd }, at) => at >= listener() && fd === calls()[listener() - 1]?.fd) + 1;
+  await until(() => listener() > 0 && signals() > 0);
+  forwarder.kill('SIGKILL');
+  return { listener: listener(), signals: signals() };
+}
+
 test('a listening socket that epoll refuses is watched a second later, and its clients are served', async () => {
   const { port } = await serve((socket) => socket.end('hello'));
   const { forwarder } = await trace([], {
     to: port,
     args: ['--idle', '0'],
-    // The first one of the forwarder; those before are Node's.
-    inject: ['epoll_ctl:error=ENOSPC:when=3'],
+    inject: [`epoll_ctl:error=ENOSPC:when=${(await numbersOfWatching()).listener}`],
   });
   assert.is(await hear(forwarder.port), 'hello');
   assert.match(forwarder.log(), /does not watch a listening socket \(ENOSPC: [^)]*\); new clients wait/);
@@ -108,9 +124,8 @@ test('a listening socket that epoll refuses is watched a second later, and its c
 
 test('a kernel that refuses what the forwarder cannot do without: one line, status 1', async () => {
   for (const [inject, complaint] of [
-    // The call before the last of the start; the listening sockets were watched with the one before it.
     [
-      'epoll_ctl:error=ENOSPC:when=4',
+      `epoll_ctl:error=ENOSPC:when=${(await numbersOfWatching()).signals}`,
       'signals cannot be received: epoll_ctl failed (ENOSPC: no space left on device)',
     ],
     ['epoll_create1:error=EMFILE:when=3', 'epoll_create1 failed (EMFILE: too many open files)'],

@@ -1,29 +1,25 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
   closeSync,
-  cpSync,
+  copyFileSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
-  statSync,
 } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname, join } from 'node:path';
 import koffi from 'koffi';
+import { buildPrograms, programs } from '../programs.ts';
 
 /*
  * Runs the compiled forwarder as systemd would: with its listening socket as descriptor 3. Whatever is opened
  * through this module is closed by closeAll(), and processes also when the test program dies.
  */
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const program = join(root, 'dist/forwarder/main.js');
 
 /**
  * The name of the environment variable with the number of the user that the forwarder runs as, where the tests run as root.
@@ -85,7 +81,7 @@ export interface LaunchOptions {
 
 /** Starts the forwarder on a free port of `host` (127.0.0.1). `to` may be a port of 127.0.0.1. */
 export async function launch(options: LaunchOptions): Promise<Forwarder> {
-  compile();
+  buildPrograms();
   const to = typeof options.to === 'number' ? `127.0.0.1:${options.to}` : options.to;
   const count = options.listeners ?? 1;
   const listeners = Array.from({ length: count }, () =>
@@ -114,7 +110,7 @@ export function run(
   before = '',
   options: Pick<LaunchOptions, 'env' | 'stderr' | 'wrapper' | 'command'> & { fds?: number[] } = {},
 ): Omit<Forwarder, 'port' | 'ports'> {
-  compile();
+  buildPrograms();
   usual ??= commandOf(process.env[FORWARDER_USER]);
   const script = `${before} exec ${options.wrapper ?? ''} "$@"`;
   const child = spawn('sh', ['-c', script, 'sh', ...(options.command ?? usual), ...args], {
@@ -322,29 +318,13 @@ export async function closeAll(): Promise<void> {
 
 /** Another user may not be able to read this repository, and gets a copy of what runs. */
 function commandOf(user: string | undefined): string[] {
-  if (user === undefined) return [process.execPath, program];
+  if (user === undefined) return [process.execPath, programs.forwarder];
   const copy = mkdtempSync(join(tmpdir(), 'wormhole-'));
   process.on('exit', () => rmSync(copy, { recursive: true, force: true }));
   chmodSync(copy, 0o755);
-  cpSync(join(root, 'package.json'), join(copy, 'package.json'));
-  cpSync(join(root, 'dist/forwarder'), join(copy, 'dist/forwarder'), { recursive: true });
-  for (const name of ['koffi', '@koromix']) {
-    cpSync(join(root, 'node_modules', name), join(copy, 'node_modules', name), { recursive: true });
+  for (const name of ['forwarder.cjs', 'koffi.node', 'package.json']) {
+    copyFileSync(join(dirname(programs.forwarder), name), join(copy, name));
   }
   const become = ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--'];
-  return [...become, process.execPath, join(copy, 'dist/forwarder/main.js')];
-}
-
-let compiled = false;
-
-function compile(): void {
-  if (compiled) return;
-  compiled = true;
-  const sources = join(root, 'src/forwarder');
-  const newest = Math.max(...readdirSync(sources).map((name) => statSync(join(sources, name)).mtimeMs));
-  const built = statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  if (built > newest) return;
-  execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', root, '--noCheck'], {
-    stdio: 'inherit',
-  });
+  return [...become, process.execPath, join(copy, 'forwarder.cjs')];
 }
