@@ -1,5 +1,6 @@
 import type { AccessRule } from './access.js';
 import type { Address } from './address.js';
+import type { Counters } from './counters.js';
 import type { Log } from './log.js';
 import { type Loop, scheduleClose, type Watch } from './loop.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
@@ -46,10 +47,8 @@ export interface Relay {
   readonly targetFailed: () => boolean;
   /** Open connections. */
   open: number;
-  /** Connections accepted since the start. */
-  served: number;
-  /** Bytes read from either side since the start. */
-  bytes: number;
+  /** What `wormhole list` shows. */
+  readonly counters: Counters;
   /** Called when a connection is accepted, and when it is closed. */
   onOpen: () => void;
   onClose: () => void;
@@ -172,6 +171,7 @@ function dispose(connection: Connection): void {
   empty(relay, up);
   empty(relay, down);
   relay.open -= 1;
+  relay.counters.open = relay.open;
   relay.connections?.delete(connection);
   relay.onClose();
 }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { Relay } from './connection.js';
+import { createCounters } from './counters.js';
 import { exitWhenIdle } from './idle.js';
 import { listen, listenFds } from './listen.js';
 import { createLog, printFatal } from './log.js';
@@ -80,8 +81,7 @@ function forward(options: Options, listeners: number[]): void {
     dialTimeout: options.dialTimeout,
     targetFailed: () => options.failedFile !== undefined && existsSync(options.failedFile),
     open: 0,
-    served: 0,
-    bytes: 0,
+    counters: createCounters(options.counters, log),
     pipeWaiters: [],
     memoryWaiters: [],
     bulkQueue: [],
@@ -113,7 +113,8 @@ function forward(options: Options, listeners: number[]): void {
     if (relay.open === 0) exit('what the target needs could not be started');
   });
   const status = reportStatus(relay, notify);
-  const listener = listen(relay, listeners, Math.min(options.maxOpen, connectionsFor(descriptorLimit())));
+  relay.counters.limit = Math.min(options.maxOpen, connectionsFor(descriptorLimit()));
+  const listener = listen(relay, listeners, relay.counters.limit);
   const quiet =
     options.idle === 0
       ? () => {}

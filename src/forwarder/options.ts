@@ -35,11 +35,13 @@ export interface Options {
    * The most connections at a time. Default, and upper limit: as many as the file descriptors suffice for.
    */
   readonly maxOpen: number;
+  /** The descriptor of the file with the figures of the link; undefined: they are lost when the process ends. */
+  readonly counters: number | undefined;
 }
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
+  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--counters FD]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -57,6 +59,7 @@ export function parseOptions(args: string[]): Options {
       'dial-timeout': { type: 'string', default: '5' },
       'given-up': { type: 'string' },
       'max-open': { type: 'string' },
+      counters: { type: 'string' },
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
@@ -77,6 +80,7 @@ export function parseOptions(args: string[]): Options {
     idle: 1000 * number('--idle', values.idle),
     failedFile: values['given-up'],
     dialTimeout: 1000 * number('--dial-timeout', values['dial-timeout']),
+    counters: values.counters === undefined ? undefined : number('--counters', values.counters),
     maxOpen:
       maxOpen === undefined
         ? Number.POSITIVE_INFINITY

@@ -26,9 +26,11 @@ export function reportStatus(relay: Relay, notify: Notify): { touch: () => void 
   };
 }
 
-/** "3 open, 120 served, 1.2 GB", with decimal units. */
-function statusLine(relay: Pick<Relay, 'open' | 'served' | 'bytes'>): string {
-  return `${relay.open} open, ${relay.served} served, ${size(relay.bytes)}`;
+/** "3 open, 120 served, 1.2 GB", with decimal units, and how many clients have been closed since the target last accepted one. */
+function statusLine({ counters }: Relay): string {
+  const { open, served, bytesFromClients, bytesFromTarget, failing } = counters;
+  const line = `${open} open, ${served} served, ${size(bytesFromClients + bytesFromTarget)}`;
+  return failing === 0 ? line : `${line}; failing, ${failing} client${failing === 1 ? '' : 's'} closed`;
 }
 
 function size(bytes: number): string {
