@@ -1,16 +1,17 @@
 import { type Command, Option } from 'commander';
-import type { Machine } from '../control/api/connect.js';
+import type { Machine } from '../api/connect.js';
 import { formatDuration, readDuration } from '../recipe/duration.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
+import { printCreated } from './output.js';
 
 /** Adds `wormhole create`. */
 export function addCreate(program: Command): void {
   program
     .command('create')
-    .description('make a link: see wormhole help create')
+    .description('create a link: see wormhole help create')
     .usage('[options] RECIPE...')
     .option('--dry-run', 'print each file that would be written, and change nothing')
     .option('--idle <span>', 'as the word idle at the beginning of the recipe')
@@ -37,43 +38,41 @@ interface Flags {
   pull?: CreateOptions['pull'];
 }
 
-async function create(
-  words: string[],
-  { dryRun, idle, startTimeout, pull }: Flags,
-  command: Command,
-): Promise<void> {
-  const { readRecipe } = await import('../control/recipe.js');
+async function create(words: string[], flags: Flags, command: Command): Promise<void> {
+  const { dryRun, idle, startTimeout, pull } = flags;
+  const { readRecipe } = await import('../links/read-recipe.js');
   const recipe = readRecipe(words);
   if (idle !== undefined && recipe.idle !== undefined) {
     throw new UsageError(`--idle "${idle}": the recipe says idle ${formatDuration(recipe.idle)} already`);
   }
-  if (idle !== undefined) recipe.idle = span('--idle', idle);
+  if (idle !== undefined) recipe.idle = parseSpan('--idle', idle);
   const options = { ...DEFAULT_OPTIONS };
-  if (startTimeout !== undefined) options.startTimeout = span('--start-timeout', startTimeout);
+  if (startTimeout !== undefined) options.startTimeout = parseSpan('--start-timeout', startTimeout);
   if (pull !== undefined) options.pull = pull;
 
   const machine = await machineOf(command);
-  if (machine)
-    return createThere(machine, idle === undefined ? words : ['idle', idle, ...words], options, dryRun);
+  if (machine) {
+    const sent = idle === undefined ? words : ['idle', idle, ...words];
+    return dryRun ? previewThere(machine, sent, options) : createThere(machine, sent, options);
+  }
   const { key: keyFile } = command.optsWithGlobals<ProgramOptions>();
-  const { createLink, planLink } = await import('../control/create.js');
-  if (dryRun) return printFiles(await planLink(recipe, options, { keyFile }));
+  const { createLink, previewLink } = await import('../links/create.js');
+  if (dryRun) return printFiles(await previewLink({ recipe, options, keyFile }));
   requireRoot('create …');
   const { showProgress } = await import('./progress.js');
-  const { id, url } = await createLink(recipe, options, showProgress(), { keyFile });
-  process.stdout.write(`${id} ${url}\n`);
+  const { id, url } = await createLink({ recipe, options, keyFile }, showProgress());
+  printCreated(`link ${id}`, `${id} ${url}`);
 }
 
-async function createThere(
-  machine: Machine,
-  words: string[],
-  options: CreateOptions,
-  dryRun = false,
-): Promise<void> {
-  const { createAt, planAt } = await import('../control/api/client.js');
-  if (dryRun) return printFiles((await planAt(machine, words, options)).files);
+async function createThere(machine: Machine, words: string[], options: CreateOptions): Promise<void> {
+  const { createAt } = await import('../api/client.js');
   const { id, url } = await createAt(machine, words, options);
-  process.stdout.write(`${id} ${url}\n`);
+  printCreated(`link ${id}`, `${id} ${url}`);
+}
+
+async function previewThere(machine: Machine, words: string[], options: CreateOptions): Promise<void> {
+  const { previewAt } = await import('../api/client.js');
+  await printFiles((await previewAt(machine, words, options)).files);
 }
 
 async function printFiles(files: UnitFile[]): Promise<void> {
@@ -81,7 +80,7 @@ async function printFiles(files: UnitFile[]): Promise<void> {
   process.stdout.write(files.map(({ name, text }) => `### ${UNIT_DIR}/${name}\n${text}`).join('\n'));
 }
 
-function span(option: string, text: string): number {
+function parseSpan(option: string, text: string): number {
   const seconds = readDuration(text);
   if (seconds === undefined)
     throw new UsageError(`${option} "${text}": expected a span of time, such as 30s, 5m or 1h`);

@@ -11,11 +11,11 @@ export function addDelete(program: Command): void {
     .action(async (id: string, _options: object, command: Command) => {
       const machine = await machineOf(command);
       if (machine) {
-        const { deleteAt } = await import('../control/api/client.js');
+        const { deleteAt } = await import('../api/client.js');
         return deleteAt(machine, id);
       }
       requireRoot(`delete ${id}`);
-      const { deleteLink } = await import('../control/delete.js');
+      const { deleteLink } = await import('../links/delete.js');
       const left = await deleteLink(id);
       if (left !== undefined) process.stderr.write(`wormhole: ${left}\n`);
     });

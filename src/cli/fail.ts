@@ -1,4 +1,4 @@
-import { Failure } from '../control/api/failure.js';
+import { Failure } from '../api/failure.js';
 import { RecipeError } from '../recipe/error.js';
 
 /** The exit statuses beside 0, wormhole(1). */

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { ListedEnd, ListedLink, Listing } from '../control/list.js';
+import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
 import { machineOf } from './machine.js';
 
 /** Adds `wormhole list`. */
@@ -9,7 +9,7 @@ export function addList(program: Command): void {
     .description('list the links of this machine')
     .option('--json', 'print them as JSON')
     .action(async ({ json }: { json?: boolean }, command: Command) => {
-      const { links, unreadable } = await listing(command);
+      const { links, unreadable } = await readListing(command);
       process.stdout.write(json ? `${JSON.stringify(links, null, 2)}\n` : await table(links));
       for (const { id, reason } of unreadable) {
         process.stderr.write(
@@ -20,27 +20,27 @@ export function addList(program: Command): void {
     });
 }
 
-async function listing(command: Command): Promise<Listing> {
+async function readListing(command: Command): Promise<Listing> {
   const machine = await machineOf(command);
   if (machine) {
-    const { listAt } = await import('../control/api/client.js');
+    const { listAt } = await import('../api/client.js');
     return listAt(machine);
   }
-  const { listLinks } = await import('../control/list.js');
+  const { listLinks } = await import('../links/list.js');
   return listLinks();
 }
 
 async function table(links: ListedLink[]): Promise<string> {
   const { printTable } = await import('./table.js');
   const { default: colours } = await import('picocolors');
-  const paint = {
+  const colourOf: Partial<Record<ListedLink['state'], (text: string) => string>> = {
     connected: colours.green,
     waiting: colours.yellow,
     leaving: colours.yellow,
     failed: colours.red,
   };
   const rows = links.map(({ id, owner, tunnel, head, tail, state, detail }) => {
-    const colour = paint[state as keyof typeof paint] ?? String;
+    const colour = colourOf[state] ?? String;
     const name = owner === undefined ? id : `${id} (for ${owner})`;
     const to = tunnel === undefined ? describe(tail) : `${describe(tail)}, tunnel ${tunnel}`;
     return [name, describe(head), to, colour(detail === '' ? state : `${state} ${detail}`)];

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { Machine } from '../control/api/connect.js';
+import type { Machine } from '../api/connect.js';
 import { UsageError } from './fail.js';
 
 /** The options that stand before the command. */
@@ -12,12 +12,12 @@ export interface ProgramOptions {
 export async function machineOf(command: Command): Promise<Machine | undefined> {
   const { host, key } = command.optsWithGlobals<ProgramOptions>();
   if (host === undefined) return undefined;
-  const { parseAddress } = await import('../control/api/address.js');
-  return { address: readAddress(parseAddress, host), keyFile: key };
+  const { parsePeerEndpoint } = await import('../api/endpoint.js');
+  return { endpoint: parseOrUsage(parsePeerEndpoint, host), keyFile: key };
 }
 
-/** What `parse` makes of an address. @throws UsageError when it is none */
-export function readAddress<T>(parse: (text: string) => T, text: string): T {
+/** What `parse` makes of a text. @throws UsageError when it throws */
+export function parseOrUsage<T>(parse: (text: string) => T, text: string): T {
   try {
     return parse(text);
   } catch (error) {

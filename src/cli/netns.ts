@@ -1,17 +1,18 @@
 import { type Command, Option } from 'commander';
 import { requireRoot } from './fail.js';
+import { logLine } from './output.js';
 
-/** Adds `wormhole netns`, which wormhole-netns@.service runs; people have no use for it. */
+/** Adds `wormhole netns`, which wormhole-netns@.service runs; it is not for people. */
 export function addNetns(program: Command): void {
   program
     .command('netns', { hidden: true })
     .description('mount the namespace of a container or a named netns below /run/wormhole/netns')
     .argument('<instance>', 'the instance of wormhole-netns@.service')
-    .addOption(new Option('--unmount', 'take it away instead'))
+    .addOption(new Option('--unmount', 'unmount it instead'))
     .action(async (instance: string, { unmount }: { unmount?: boolean }) => {
       requireRoot('netns …');
-      const { mountNamespace, unmountNamespace } = await import('../control/netns.js');
+      const { mountNamespace, unmountNamespace } = await import('../links/containers/netns.js');
       if (unmount) await unmountNamespace(instance);
-      else process.stdout.write(`${await mountNamespace(instance)}\n`);
+      else logLine(await mountNamespace(instance));
     });
 }

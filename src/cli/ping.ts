@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
-import type { Machine } from '../control/api/connect.js';
+import type { Machine } from '../api/connect.js';
 import { UsageError } from './fail.js';
-import { machineOf, type ProgramOptions, readAddress } from './machine.js';
+import { machineOf, type ProgramOptions, parseOrUsage } from './machine.js';
 
 const HELP = `
 HOST is a name or an address, with a port or without (9999): myserver, 10.0.0.2, [fd00::1]:9999. Without HOST the
-daemon of this machine is asked, over /run/wormhole.sock. What is printed is the time from a question to its answer over a
-connection that is open already, in milliseconds, such as 0.42.`;
+daemon of this machine is asked, over /run/wormhole.sock. Prints the time from a request to its answer over an open
+connection, in milliseconds, such as 0.42.`;
 
 /** Adds `wormhole ping`. */
 export function addPing(program: Command): void {
@@ -16,17 +16,17 @@ export function addPing(program: Command): void {
     .argument('[host]', 'the machine to ask')
     .addHelpText('after', HELP)
     .action(async (host: string | undefined, _options: object, command: Command) => {
-      const { ping } = await import('../control/api/client.js');
-      const milliseconds = await ping(await asked(host, command));
+      const { ping } = await import('../api/client.js');
+      const milliseconds = await ping(await machineToAsk(host, command));
       process.stdout.write(`${milliseconds.toFixed(2)}\n`);
     });
 }
 
-async function asked(host: string | undefined, command: Command): Promise<Machine> {
+async function machineToAsk(host: string | undefined, command: Command): Promise<Machine> {
   const machine = await machineOf(command);
   if (machine && host !== undefined) throw new UsageError('give a HOST or -H, not both');
   if (machine) return machine;
-  const { LOCAL, parseMachine } = await import('../control/api/address.js');
-  const address = host === undefined ? LOCAL : readAddress(parseMachine, host);
-  return { address, keyFile: command.optsWithGlobals<ProgramOptions>().key };
+  const { LOCAL, parsePeerEndpoint } = await import('../api/endpoint.js');
+  const endpoint = host === undefined ? LOCAL : parseOrUsage(parsePeerEndpoint, host);
+  return { endpoint, keyFile: command.optsWithGlobals<ProgramOptions>().key };
 }

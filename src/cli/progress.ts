@@ -1,15 +1,16 @@
 import { Presets, SingleBar } from 'cli-progress';
-import type { Progress, ShowProgress } from '../control/create.js';
+import type { PullProgress } from '../docker/pull-progress.js';
+import type { ShowProgress } from '../links/create.js';
 
 /** Between two lines where there is no terminal to draw on, ms. */
 const LINE_INTERVAL_MS = 5_000;
 
-/** A function that shows on stderr how far a pull is: a bar on a terminal, a line now and then elsewhere. */
+/** A function that shows the progress of a pull on stderr: a bar on a terminal, elsewhere a line every 5 seconds. */
 export function showProgress(): ShowProgress {
-  return process.stderr.isTTY ? drawn() : written();
+  return process.stderr.isTTY ? drawBar() : writeLines();
 }
 
-function drawn(): ShowProgress {
+function drawBar(): ShowProgress {
   const bar = new SingleBar(
     { format: '{bar} {text}', clearOnComplete: true, hideCursor: true, fps: 5 },
     Presets.shades_classic,
@@ -22,7 +23,7 @@ function drawn(): ShowProgress {
       return;
     }
     const { layers, bytes, text } = progress;
-    // Of layers the engine has already, no bytes are told.
+    // The engine reports no bytes of layers that it has already.
     const { done, total } = bytes.total > 0 ? bytes : layers;
     if (!active) bar.start(total || 1, done, { text });
     active = true;
@@ -31,10 +32,10 @@ function drawn(): ShowProgress {
   };
 }
 
-function written(): ShowProgress {
+function writeLines(): ShowProgress {
   let last = 0;
-  let latest: Progress | undefined;
-  const write = ({ text }: Progress) => process.stderr.write(`wormhole: ${text}\n`);
+  let latest: PullProgress | undefined;
+  const write = ({ text }: PullProgress) => process.stderr.write(`wormhole: ${text}\n`);
   return (progress) => {
     if (progress === 'done') {
       if (latest) write(latest);

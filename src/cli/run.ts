@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { type Command, Option } from 'commander';
 import { requireRoot } from './fail.js';
+import { logLine } from './output.js';
 
-/** How often `systemctl status` gets to know how far a start is, ms. */
+/** How often `systemctl status` is told the progress of a start, ms. */
 const INTERVAL_MS = 1_000;
 
-/** Adds `wormhole run`, which wormhole-NAME-run.service runs; people have no use for it. */
+/** Adds `wormhole run`, which wormhole-NAME-run.service runs; it is not for people. */
 export function addRun(program: Command): void {
   program
     .command('run', { hidden: true })
@@ -15,14 +16,14 @@ export function addRun(program: Command): void {
     .addOption(new Option('--died', 'it has ended by itself'))
     .action(async (name: string, { stop, died = false }: { stop?: boolean; died?: boolean }) => {
       requireRoot('run …');
-      const { startRun, stopRun } = await import('../control/run.js');
+      const { startRun, stopRun } = await import('../links/containers/run.js');
       if (stop) return stopRun(name);
-      await startRun(name, died, { say: (line) => process.stdout.write(`${line}\n`), show: notify() });
+      await startRun(name, died, { log: logLine, showStatus: statusNotifier() });
     });
 }
 
-/** A function that tells systemd, and the journal when there is something new, what is under way. */
-function notify(): (status: string) => void {
+/** A function that sends a status to systemd, at most once a second. */
+function statusNotifier(): (status: string) => void {
   let last = 0;
   return (status) => {
     if (process.env.NOTIFY_SOCKET === undefined || Date.now() - last < INTERVAL_MS) return;

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { requireRoot } from './fail.js';
+import { logLine } from './output.js';
 
 /** Adds `wormhole sync`, which wormhole-sync.service runs. */
 export function addSync(program: Command): void {
@@ -8,7 +9,7 @@ export function addSync(program: Command): void {
     .description('follow containers that have changed (systemd runs this by itself)')
     .action(async () => {
       requireRoot('sync');
-      const { followContainers } = await import('../control/sync.js');
-      await followContainers((line) => process.stdout.write(`${line}\n`));
+      const { followContainers } = await import('../links/containers/sync.js');
+      await followContainers(logLine);
     });
 }

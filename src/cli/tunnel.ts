@@ -1,14 +1,15 @@
 import type { Command } from 'commander';
-import type { ListedTunnel, Traffic, TunnelListing } from '../control/tunnel/list.js';
+import type { ListedTunnel, TunnelListing } from '../api/tunnel-schema.js';
 import { formatDuration } from '../recipe/duration.js';
 import { requireRoot, UsageError } from './fail.js';
-import { machineOf, type ProgramOptions, readAddress } from './machine.js';
+import { machineOf, type ProgramOptions, parseOrUsage } from './machine.js';
+import { printCreated } from './output.js';
 
 /** Adds `wormhole tunnel-create`, `tunnel-delete` and `tunnel-list`. */
 export function addTunnels(program: Command): void {
   program
     .command('tunnel-create')
-    .description('make an IPsec tunnel to a machine, and print the addresses of its two ends')
+    .description('create an IPsec tunnel to a machine, and print the addresses of its two ends')
     .option('--udp', 'ESP in UDP, which passes routers that translate addresses')
     .argument('<host>', 'the machine, whose wormholed is asked')
     .action(create);
@@ -29,44 +30,44 @@ async function create(host: string, { udp }: { udp?: boolean }, command: Command
   await requireHere(command);
   await requireMachine(host);
   requireRoot(`tunnel-create ${host}`);
-  const { ensureTunnel } = await import('../control/tunnel/create.js');
+  const { ensureTunnel } = await import('../tunnels/create.js');
   const { key } = command.optsWithGlobals<ProgramOptions>();
-  const { local, remote } = await ensureTunnel(host, udp ? 'udp' : 'esp', key);
-  process.stdout.write(`${local} ${remote}\n`);
+  const { inner } = await ensureTunnel(host, udp ? 'udp' : 'esp', key);
+  printCreated(`the tunnel to ${host}`, `${inner.local} ${inner.remote}`);
 }
 
-async function remove(host: string, { force }: { force?: boolean }, command: Command): Promise<void> {
+async function remove(host: string, { force = false }: { force?: boolean }, command: Command): Promise<void> {
   await requireHere(command);
   await requireMachine(host);
   requireRoot(`tunnel-delete ${host}`);
-  const { deleteTunnel } = await import('../control/tunnel/delete.js');
-  const { peer, left } = await deleteTunnel(host, force === true);
+  const { deleteTunnel } = await import('../tunnels/delete.js');
+  const { peer, left } = await deleteTunnel(host, { force });
   if (left !== undefined) {
     process.stderr.write(
-      `wormhole: the tunnel is gone here, and on ${peer} it goes when that can be told: ${left}\n`,
+      `wormhole: the tunnel is deleted here; its side on machine ${peer} is deleted as soon as that machine can be told: ${left}\n`,
     );
   }
 }
 
 async function list({ json }: { json?: boolean }, command: Command): Promise<void> {
-  const { tunnels, unreadable } = await listing(command);
+  const { tunnels, unreadable } = await readListing(command);
   process.stdout.write(json ? `${JSON.stringify(tunnels, null, 2)}\n` : await table(tunnels));
   for (const { unit, reason } of unreadable) {
     process.stderr.write(
-      `wormhole: ${unit} cannot be read: ${reason}; remove the file, and create the tunnel anew\n`,
+      `wormhole: ${unit} cannot be read: ${reason}; remove the file, and create the tunnel again\n`,
     );
     process.exitCode = 1;
   }
 }
 
-async function listing(command: Command): Promise<TunnelListing> {
+async function readListing(command: Command): Promise<TunnelListing> {
   const machine = await machineOf(command);
   if (machine) {
-    const { tunnelsAt } = await import('../control/api/client.js');
-    return tunnelsAt(machine);
+    const { listTunnelsAt } = await import('../api/client.js');
+    return listTunnelsAt(machine);
   }
   requireRoot('tunnel-list');
-  const { listTunnels } = await import('../control/tunnel/list.js');
+  const { listTunnels } = await import('../tunnels/list.js');
   return listTunnels();
 }
 
@@ -86,7 +87,7 @@ async function table(tunnels: ListedTunnel[]): Promise<string> {
   return printTable(['PEER', 'LOCAL', 'REMOTE', 'MODE', 'STATE', 'KEYS', 'RECEIVED', 'SENT'], rows);
 }
 
-function traffic({ bytes, packets }: Traffic): string {
+function traffic({ bytes, packets }: ListedTunnel['sent']): string {
   return `${bytes} B in ${packets}`;
 }
 
@@ -99,6 +100,6 @@ async function requireHere(command: Command): Promise<void> {
 
 /** @throws UsageError when it cannot be the name of a machine */
 async function requireMachine(host: string): Promise<void> {
-  const { parseMachine } = await import('../control/api/address.js');
-  readAddress(parseMachine, host);
+  const { parsePeerEndpoint } = await import('../api/endpoint.js');
+  parseOrUsage(parsePeerEndpoint, host);
 }

@@ -1,28 +1,29 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { LOCAL, NoAddress } from '../control/api/address.js';
-import { runDaemon } from '../control/api/daemon.js';
-import { passedSockets } from '../control/api/doors.js';
-import { checkOptions, DEFAULTS, type OptionWords, WrongOption } from '../control/api/options.js';
-import { version } from '../control/installation.js';
+import { InvalidEndpoint, LOCAL } from '../api/endpoint.js';
+import { runDaemon } from '../daemon/daemon.js';
+import { checkOptions, DEFAULT_IDLE, type OptionWords } from '../daemon/options.js';
+import { version } from '../state/installation.js';
+import { passedSockets } from '../systemd/listen-fds.js';
+import { DEFAULT_SETTINGS, WrongOption } from '../tunnels/settings.js';
 import { exitStatus, fail, oneLine, requireRoot, UsageError } from './fail.js';
 import { handleLostOutput } from './output.js';
 
 const HELP = `
-systemd starts it when somebody calls (wormholed.socket, wormholed-tcp.socket); options then go into
+systemd starts it on a connection (wormholed.socket, wormholed-tcp.socket); options then go into
 /etc/wormhole/wormholed.conf, and the addresses are those of the sockets. Started by hand, it stays in the foreground.
 More: man wormholed`;
 
 handleLostOutput('wormholed');
 
 const program = new Command('wormholed')
-  .description("Lets this machine's links be made and deleted from other machines.")
+  .description('Creates and deletes links of this machine for other machines.')
   .version(version(), '--version', 'print the version')
   .helpOption('-h, --help', 'print this help')
   .option(
     '-K, --key <file>',
-    'the key that callers must have; a second line in it is accepted too',
-    DEFAULTS.keyFile,
+    'the key that callers must have; every line of it is accepted',
+    DEFAULT_SETTINGS.keyFile,
   )
   .option(
     '-H, --host <address>',
@@ -31,9 +32,9 @@ const program = new Command('wormholed')
   )
   .option('-I, --internal <address>', "this machine's own address for tunnels")
   .option('-E, --external <address>', 'the address that other machines reach this one by, for tunnels')
-  .option('-C, --overlay <cidr>', 'where tunnels take their addresses from', DEFAULTS.overlay)
-  .option('-P, --ports <range>', 'UDP ports for tunnels in UDP', DEFAULTS.udpPorts)
-  .option('--idle <seconds>', 'started by systemd, end after so long without a caller', DEFAULTS.idle)
+  .option('-C, --overlay <cidr>', 'where tunnels take their addresses from', DEFAULT_SETTINGS.overlay)
+  .option('-P, --ports <range>', 'UDP ports for tunnels in UDP', DEFAULT_SETTINGS.udpPorts)
+  .option('--idle <seconds>', 'started by systemd, end after this long without a caller', DEFAULT_IDLE)
   .addHelpText('after', HELP)
   .allowExcessArguments(false)
   .configureOutput({ outputError: (text, write) => write(oneLine(text, 'wormholed')) })
@@ -45,16 +46,16 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitStatus.usage;
   else fail(error, 'wormholed');
-  // The daemon may have opened some of its sockets before it failed at another.
+  // The daemon may have opened some of its sockets before it failed to open another.
   process.exit();
 }
 
 async function run(words: OptionWords): Promise<void> {
   const options = check(words);
   const passed = passedSockets(process.env, process.pid);
-  if (passed.length > 0 && options.addresses.length > 0) {
+  if (passed.length > 0 && options.endpoints.length > 0) {
     throw new UsageError(
-      '-H is of no use here, systemd has opened sockets already: systemctl edit wormholed-tcp.socket',
+      '-H has no effect here, since systemd has opened the sockets: systemctl edit wormholed-tcp.socket',
     );
   }
   requireRoot('', 'wormholed');
@@ -65,7 +66,7 @@ function check(words: OptionWords) {
   try {
     return checkOptions(words);
   } catch (error) {
-    if (error instanceof WrongOption || error instanceof NoAddress) throw new UsageError(error.message);
+    if (error instanceof WrongOption || error instanceof InvalidEndpoint) throw new UsageError(error.message);
     throw error;
   }
 }

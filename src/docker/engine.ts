@@ -80,7 +80,7 @@ export function explain(error: unknown, what: string): Error {
   if (reply.statusCode !== undefined) return new Error(`${what}: ${said}`);
   if (reply.name === 'AbortError')
     return new EngineDown(`${what}: the Docker engine has not answered in time`);
-  return new EngineDown(`the Docker engine is not to be reached (${said})`);
+  return new EngineDown(`the Docker engine is unreachable (${said})`);
 }
 
 /**

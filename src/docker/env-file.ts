@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { quoted } from '../recipe/error.js';
+import { quoted } from '../text/quote.js';
 
 /**
  * Reads files of environment variables, as --env-file of docker run does: a `NAME=VALUE` a line, taken as it stands

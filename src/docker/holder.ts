@@ -1,7 +1,7 @@
 import type { ContainerCreateOptions } from 'dockerode';
-import { createOwn, inspectOwn, type Owner, start, stop } from './own-container.js';
+import type { RunRequest } from '../docker-run/request.js';
+import { createOwn, inspectOwn, type Ownership, start, stop } from './own-container.js';
 import { ensurePauseImage } from './pause-image.js';
-import type { RunRequest } from './run-request.js';
 import { containerName, holderName } from './runs.js';
 
 /**
@@ -27,7 +27,7 @@ export async function stopHolder(name: string): Promise<void> {
   if (found !== undefined) await stop(found.Id, holder, 0);
 }
 
-async function make(owner: Required<Owner>, { holder }: RunRequest): Promise<string> {
+async function make(owner: Required<Ownership>, { holder }: RunRequest): Promise<string> {
   const options: ContainerCreateOptions = {
     ...holder,
     Image: await ensurePauseImage(),

@@ -1,22 +1,22 @@
+import type { PullPolicy } from '../docker-run/request.js';
 import { engine, explain, patientEngine, statusOf } from './engine.js';
 import { type PullEvent, type PullProgress, pullMeter } from './pull-progress.js';
-import type { PullPolicy } from './run-request.js';
 
-/** An image is not there and is not to be had. `message` is one line for people. */
+/** An image is missing and cannot be pulled. `message` is one line for people. */
 export class NoImage extends Error {}
 
-/** What the engine says an image is made for; the types know nothing of variants. */
+/** The platform of an image as the engine describes it; dockerode's types lack the variant. */
 interface Platform {
   Os: string;
   Architecture: string;
   Variant?: string | undefined;
 }
 
-/** What is told how far a pull is, whenever there is something new to say. */
+/** Takes the progress of a pull, whenever it has changed. */
 export type OnProgress = (progress: PullProgress) => void;
 
 /**
- * Says whether the engine has an image, for the given platform if there is one.
+ * Whether the engine has an image, for the given platform if there is one.
  *
  * @throws EngineDown, or the engine's own error
  */
@@ -67,23 +67,26 @@ export async function pullImage(
   throw new NoImage(`image "${image}" cannot be pulled: ${why}`);
 }
 
+/** An image that is needed, for `platform`, by default the engine's. */
+export interface ImageRequest {
+  image: string;
+  policy: PullPolicy;
+  platform?: string | undefined;
+  onProgress?: OnProgress;
+}
+
 /**
- * Makes sure that an image is there, as far as the policy allows: `always` pulls in any case, `missing` when it is not
- * there, `never` does not pull.
+ * Makes sure that the engine has an image, as far as the policy allows: `always` pulls in any case, `missing` when the
+ * engine lacks it, `never` does not pull.
  *
  * @throws NoImage, EngineDown, or the engine's own error
  */
-export async function ensureImage(
-  image: string,
-  policy: PullPolicy,
-  platform?: string,
-  onProgress?: OnProgress,
-): Promise<void> {
+export async function ensureImage({ image, policy, platform, onProgress }: ImageRequest): Promise<void> {
   if (policy !== 'always' && (await hasImage(image, platform))) return;
   if (policy === 'never') {
     const which = platform === undefined ? '' : ` for ${platform}`;
     throw new NoImage(
-      `image "${image}"${which} is not there, and --pull never forbids to pull it: docker pull ${image}`,
+      `image "${image}"${which} is missing, and --pull never forbids to pull it: docker pull ${image}`,
     );
   }
   await pullImage(image, platform, onProgress);
@@ -111,6 +114,6 @@ function explainPull(error: unknown, image: string): Error {
   if (/denied|unauthorized|no basic auth/i.test(message))
     return new NoImage(`${message} (if it is private: docker login, docker pull ${image})`);
   if (/dial |timeout|deadline exceeded|TLS|EOF|connection re/i.test(message))
-    return new NoImage(`${message} (its registry is not to be reached)`);
+    return new NoImage(`${message} (its registry is unreachable)`);
   return new NoImage(message);
 }

@@ -10,7 +10,7 @@ const ACTION_MS = 120_000;
 export class ForeignContainer extends Error {}
 
 /** Whose a container has to be: of which run, of which link (any, when absent), and what it is to the run. */
-export interface Owner {
+export interface Ownership {
   name: string;
   link?: string;
   role: Role;
@@ -24,7 +24,7 @@ export interface Owner {
  */
 export async function inspectOwn(
   dockerName: string,
-  { name, link, role }: Owner,
+  { name, link, role }: Ownership,
 ): Promise<ContainerInspectInfo | undefined> {
   const found = await inspect(dockerName);
   if (found === undefined) return undefined;
@@ -69,7 +69,7 @@ async function inspect(reference: string): Promise<ContainerInspectInfo | undefi
  */
 export async function createOwn(
   dockerName: string,
-  owner: Required<Owner>,
+  owner: Required<Ownership>,
   options: ContainerCreateOptions,
   platform?: string,
 ): Promise<string> {

@@ -1,8 +1,16 @@
 import { readlink } from 'node:fs/promises';
 import type { ContainerInspectInfo } from 'dockerode';
+import type { RunRequest } from '../docker-run/request.js';
 import { readEnvFiles } from './env-file.js';
-import { createOwn, inspectOwn, type Owner, removeContainer, rename, start, stop } from './own-container.js';
-import type { RunRequest } from './run-request.js';
+import {
+  createOwn,
+  inspectOwn,
+  type Ownership,
+  removeContainer,
+  rename,
+  start,
+  stop,
+} from './own-container.js';
 import { containerName, holderName, replacedName } from './runs.js';
 
 /** How long a container may take to end, in seconds: docker stop's own default. */
@@ -64,7 +72,7 @@ export async function stopContainer(
 }
 
 async function make(
-  owner: Required<Owner>,
+  owner: Required<Ownership>,
   request: RunRequest,
   holder: string,
   replaced?: string,
@@ -84,7 +92,7 @@ async function make(
   return createOwn(containerName(owner.name, request), owner, options, platform);
 }
 
-async function setAside(found: ContainerInspectInfo, container: string, owner: Owner): Promise<void> {
+async function setAside(found: ContainerInspectInfo, container: string, owner: Ownership): Promise<void> {
   await stop(found.Id, container, STOP_SECONDS);
   // One that is still there was replaced by this one, which has its volumes.
   const older = await inspectOwn(replacedName(owner.name), owner);

@@ -10,9 +10,6 @@ export const runLabel = 'wormhole.run';
 /** A label that tells the holder of a run, where it is `netns`, from its container, which has none. */
 export const roleLabel = 'wormhole.role';
 
-/** What names of a run's containers end in, its container's own apart. */
-export const runSuffixes = ['-netns', '-replaced'];
-
 /** The name of a run's container: what --name said, if it was said. */
 export function containerName(name: string, { name: said }: { name?: string } = {}): string {
   return said ?? `wormhole-${name}`;

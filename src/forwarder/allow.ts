@@ -1,7 +1,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { addressText, SIZE_V6 } from './address.js';
-import { resetOnClose } from './connection.js';
 import type { Log } from './log.js';
+import { resetOnClose } from './reset.js';
 import { AF_INET, AF_INET6, close, inetPton, type Pinned, pinned } from './syscalls.js';
 
 /** Lets in the clients of one machine only. */

@@ -3,9 +3,10 @@ import type { Guard } from './allow.js';
 import type { Guide } from './guide.js';
 import type { Log } from './log.js';
 import { closeLater, type Loop, type Watch } from './loop.js';
-import { liftLimits } from './patience.js';
 import { discard, giveBack, type Pipe, type Pool } from './pipes.js';
-import { EPOLLIN, EPOLLPRI, EPOLLRDHUP, pinned, SO_LINGER, SOL_SOCKET, setsockopt } from './syscalls.js';
+import { resetOnClose } from './reset.js';
+import { liftLimit } from './silence.js';
+import { EPOLLIN, EPOLLPRI, EPOLLRDHUP } from './syscalls.js';
 import { stop, type Timer } from './timers.js';
 
 /**
@@ -119,10 +120,6 @@ export interface Connection {
   closed: boolean;
 }
 
-/** struct linger {1, 0}: close(2) sends RST (socket(7)). */
-const lingerZero = pinned(8);
-lingerZero.words[0] = 1;
-
 /** Closes both sockets and gives back what the connection has borrowed. */
 export function close(connection: Connection): void {
   if (connection.closed) return;
@@ -131,7 +128,8 @@ export function close(connection: Connection): void {
   up.done = true;
   down.done = true;
   stop(relay.loop.timers, connection.timer);
-  liftLimits(connection);
+  if (relay.clientSilence !== undefined) liftLimit(client.fd);
+  if (relay.targetSilence !== undefined) liftLimit(target.fd);
   closeLater(relay.loop, client);
   closeLater(relay.loop, target);
   empty(relay, up);
@@ -145,11 +143,6 @@ export function close(connection: Connection): void {
 export function closeWithReset(connection: Connection, end: End): void {
   if (end.fd >= 0) resetOnClose(end.fd);
   close(connection);
-}
-
-/** Makes close(2) of `fd` send a reset. */
-export function resetOnClose(fd: number): void {
-  setsockopt(fd, SOL_SOCKET, SO_LINGER, lingerZero.address, 8);
 }
 
 /** Takes the pipe from a flow, and with it the bytes that nobody will get. */

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
-import { type Connection, closeWithReset, type Relay, resetOnClose } from './connection.js';
+import { type Connection, closeWithReset, type Relay } from './connection.js';
 import { add, closeLater } from './loop.js';
-import { limitSilence } from './patience.js';
+import { resetOnClose } from './reset.js';
+import { limitSilence } from './silence.js';
 import {
   connect,
   E,

@@ -2,7 +2,7 @@ import { SIZE_V6 } from './address.js';
 import { isWelcome, turnAway } from './allow.js';
 import type { Relay } from './connection.js';
 import { add, park, type Watch, want } from './loop.js';
-import { limitSilence } from './patience.js';
+import { limitSilence } from './silence.js';
 import {
   AF_INET,
   AF_INET6,

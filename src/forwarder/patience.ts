@@ -1,17 +1,6 @@
 import type { Connection, End, Relay } from './connection.js';
-import {
-  getsockopt,
-  IPPROTO_TCP,
-  pinned,
-  SO_KEEPALIVE,
-  SOL_SOCKET,
-  setsockopt,
-  TCP_INFO,
-  TCP_KEEPCNT,
-  TCP_KEEPIDLE,
-  TCP_KEEPINTVL,
-  TCP_USER_TIMEOUT,
-} from './syscalls.js';
+import { setLimit } from './silence.js';
+import { getsockopt, IPPROTO_TCP, pinned, TCP_INFO } from './syscalls.js';
 import { start, timer } from './timers.js';
 
 /** Where the fields lie in struct tcp_info (linux/tcp.h), bytes; tcpi_snd_wnd is in it since Linux 5.4. */
@@ -32,21 +21,6 @@ const TRIES_IN_VAIN = 3;
 
 const info = pinned(INFO_BYTES);
 const infoSize = pinned(4);
-const value = pinned(4);
-
-/**
- * Lets the kernel give up the connection of `fd` when its peer has been silent for `ms`: while bytes are on the way by
- * TCP_USER_TIMEOUT, while nobody speaks by keepalive probes after a third of the time and then every sixth (tcp(7)).
- * On a listening socket it holds for those that are accepted from then on.
- */
-export function limitSilence(fd: number, ms: number): void {
-  const seconds = ms / 1000;
-  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, Math.max(1, Math.round(seconds / 3)));
-  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, Math.max(1, Math.round(seconds / 6)));
-  set(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
-  set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, ms);
-}
 
 /**
  * Protects readers who pause. TCP_USER_TIMEOUT also ends a connection whose peer has shut its window for that long,
@@ -65,7 +39,7 @@ export function sparePausedReaders(relay: Relay): void {
     if (limit === undefined || end.fd < 0 || end.reset) return;
     const pauses = hasShutWindow(end.fd);
     if (pauses === spared.has(end)) return;
-    set(end.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, pauses ? 0 : limit);
+    setLimit(end.fd, pauses ? 0 : limit);
     if (pauses) spared.add(end);
     else spared.delete(end);
   };
@@ -93,15 +67,6 @@ export function sparePausedReaders(relay: Relay): void {
   start(loop.timers, turn, loop.now + every);
 }
 
-/**
- * Lifts the limits from both sockets before they are closed. A reader who pauses then would lose the rest of what was
- * sent, and nobody looks after the socket any more; the kernel has its own limit for those (tcp_orphan_retries, tcp(7)).
- */
-export function liftLimits({ relay, client, target }: Connection): void {
-  if (relay.clientSilence !== undefined) set(client.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
-  if (relay.targetSilence !== undefined) set(target.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
-}
-
 /** Bytes that have ever come from the peer of `fd`, whether they were read or not; 0 if nobody knows. */
 export function bytesReceived(fd: number): number {
   return look(fd) ? Number(info.bytes.readBigUInt64LE(BYTES_RECEIVED)) : 0;
@@ -118,9 +83,4 @@ function hasShutWindow(fd: number): boolean {
 function look(fd: number): boolean {
   infoSize.words[0] = INFO_BYTES;
   return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info.address, infoSize.address) === 0;
-}
-
-function set(fd: number, level: number, name: number, number: number): void {
-  value.words[0] = number;
-  setsockopt(fd, level, name, value.address, 4);
 }

@@ -1,7 +1,8 @@
-import { type Connection, type End, type Flow, READABLE, type Relay, resetOnClose } from './connection.js';
+import { type Connection, type End, type Flow, READABLE, type Relay } from './connection.js';
 import { answered, dial, dialFailed, dialTimer, sendAway } from './dial.js';
 import { drain, fill, hungUp, passReset } from './flow.js';
 import { add, type Loop, type Watch, want } from './loop.js';
+import { resetOnClose } from './reset.js';
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { timer } from './timers.js';
 import { queueTurn } from './turns.js';

@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import type { Step } from './plan.js';
 
-/** A command that ip(8) did not carry out; the message has its own words, and never a key. */
+/** A command that ip(8) refused; the message has its own words, and never a key. */
 export class IpError extends Error {}
 
-/** What ip says of what is not there, or not any more: errno(3) ENOENT, ESRCH, ENODEV and EADDRNOTAVAIL, or its own words. */
+/** What ip says of what does not exist (any more): errno(3) ENOENT, ESRCH, ENODEV and EADDRNOTAVAIL, or its own words. */
 const GONE = /No such (file|process|device)|Cannot find device|Cannot assign requested address/;
 
 /** What it says of a kernel that was built without what tunnels need. */
@@ -13,32 +13,32 @@ const LACKS =
   'this kernel lacks ESP, AES-GCM or xfrm interfaces (CONFIG_INET_ESP, CRYPTO_GCM, XFRM_INTERFACE)';
 
 /**
- * Carries steps out one after the other, all or none: when one fails, those before it are taken back.
+ * Applies steps in order, all or none: when one fails, those before it are undone.
  *
  * Each goes to an `ip -batch -` of its own, on its standard input: of several, `ip xfrm` does not tell which has failed.
  *
  * @throws IpError
  */
-export async function apply(steps: Step[]): Promise<void> {
+export async function applySteps(steps: Step[]): Promise<void> {
   const done: Step[] = [];
   for (const step of steps) {
     try {
       await ip(['-batch', '-'], step.line);
       done.push(step);
     } catch (error) {
-      await takeBack(done);
+      await undoSteps(done);
       throw error;
     }
   }
 }
 
-/** Takes steps back, the last first; what is gone already is fine. @throws IpError when something stays, after all others */
-export async function takeBack(steps: Step[]): Promise<void> {
-  await carryOutAll(steps.flatMap(({ undo }) => undo ?? []).toReversed());
+/** Undoes steps, the last first; what is gone already is fine. @throws IpError when something stays, after all others */
+export async function undoSteps(steps: Step[]): Promise<void> {
+  await runRemovals(steps.flatMap(({ undo }) => undo ?? []).toReversed());
 }
 
-/** Carries lines out of which each makes something go; what is gone already is fine. @throws IpError after all lines */
-export async function carryOutAll(lines: string[]): Promise<void> {
+/** Runs lines each of which removes something; what is gone already is fine. @throws IpError after all lines */
+export async function runRemovals(lines: string[]): Promise<void> {
   let failure: unknown;
   for (const line of lines) {
     try {
@@ -50,14 +50,14 @@ export async function carryOutAll(lines: string[]): Promise<void> {
   if (failure !== undefined) throw failure;
 }
 
-/** Runs ip(8). Times are told in UTC. Returns what it printed. @throws IpError */
+/** Runs ip(8), with times in UTC. Returns what it printed. @throws IpError */
 export async function ip(args: string[], input = ''): Promise<string> {
   const child = spawn('ip', args, { env: { PATH: process.env.PATH, TZ: 'UTC', LC_ALL: 'C' } });
   const out: Buffer[] = [];
   const err: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
-  // One that fails early does not read what it is given.
+  // When it fails early, it does not read its input.
   child.stdin.on('error', () => {});
   child.stdin.end(`${input}\n`);
   const status = await new Promise<number | null>((resolve, reject) => {

@@ -1,16 +1,17 @@
 import { readFileSync } from 'node:fs';
+import type { AddressPair } from '../text/ip-address.js';
 import { ip } from './apply.js';
+import { type Occupied, parseNetwork } from './inner-addresses.js';
 import { BLOCK_PRIORITY, interfaceOf, isTunnelNumber, numberOfInterface, PASS_PRIORITY } from './names.js';
-import { type Occupied, parseNetwork } from './overlay.js';
 import { type KernelAssociation, type KernelPolicy, parseAssociations, parsePolicies } from './parse.js';
-import type { AssociationId, Frame, Outer, Overlay, Ports } from './plan.js';
+import type { AssociationId, Ports, TunnelEnd } from './plan.js';
 
-/** The interface of a tunnel as the kernel has it: bytes and packets have been counted since it was made. */
+/** The interface of a tunnel as the kernel has it: bytes and packets are counted since it was added. */
 export interface KernelInterface {
   number: number;
   up: boolean;
   mtu: number;
-  addresses: Overlay[];
+  addresses: AddressPair[];
   received: { bytes: number; packets: number };
   sent: { bytes: number; packets: number };
 }
@@ -42,53 +43,58 @@ export async function readKernel(): Promise<KernelState> {
   const found = JSON.parse(links) as LinkJson[];
   return {
     associations: parseAssociations(states),
-    policies: parsePolicies(policies).filter(isTunnels),
+    policies: parsePolicies(policies).filter(isTunnelPolicy),
     interfaces: found.flatMap(readInterface),
     addresses: found.flatMap(({ addr_info }) => addr_info.map(({ local }) => local)),
   };
 }
 
-/** Whether the kernel has a tunnel's interface and policies exactly as they are to be. */
-export function hasFrame({ policies, interfaces }: KernelState, wanted: Frame): boolean {
-  const { number, outer, overlay, mtu } = wanted;
+/** Whether the kernel has a tunnel's interface and policies exactly as they should be. */
+export function hasInterface({ policies, interfaces }: KernelState, wanted: TunnelEnd): boolean {
+  const { number, outer, inner, mtu } = wanted;
   const found = interfaces.find((candidate) => candidate.number === number);
   const [address] = found?.addresses ?? [];
   if (!found?.up || found.mtu !== mtu || found.addresses.length !== 1) return false;
-  if (address?.local !== overlay.local || address.remote !== overlay.remote) return false;
+  if (address?.local !== inner.local || address.remote !== inner.remote) return false;
   const own = policies.filter((policy) => policy.ifId === number);
   const leads = (dir: string, src: string, dst: string) =>
     own.some((policy) => policy.dir === dir && policy.ends?.src === src && policy.ends.dst === dst);
   return (
     own.length === 2 &&
-    leads('in', outer.peer, outer.me) &&
-    leads('out', outer.me, outer.peer) &&
-    policies.some(({ device, dst }) => device === interfaceOf(number) && dst === `${overlay.remote}/32`)
+    leads('in', outer.remote, outer.local) &&
+    leads('out', outer.local, outer.remote) &&
+    policies.some(({ device, dst }) => device === interfaceOf(number) && dst === `${inner.remote}/32`)
   );
 }
 
-/** Whether the kernel lets nothing reach a tunnel's addresses but through it: whether it has all policies of {@link guard}. */
-export function isGuarded({ policies }: KernelState, { local, remote }: Overlay): boolean {
+/** Whether the kernel blocks every way around a tunnel: whether it has all policies of `guardSteps`. */
+export function isGuarded({ policies }: KernelState, { local, remote }: AddressPair): boolean {
   const blocks = (dir: string, dst: string) =>
     policies.some((one) => one.action === 'block' && one.dir === dir && one.dst === `${dst}/32`);
   return blocks('in', local) && blocks('fwd', remote) && blocks('out', remote);
 }
 
 /** The security associations of a tunnel, each direction's newest first; `other` is of addresses that it had before. */
-export function associationsOf({ associations }: KernelState, number: number, { me, peer }: Outer) {
+export function associationsOf(
+  { associations }: KernelState,
+  number: number,
+  { local, remote }: AddressPair,
+) {
   const own = associations.filter((one) => one.number === number).toSorted((a, b) => b.added - a.added);
   const between = (from: string, to: string) => own.filter(({ src, dst }) => src === from && dst === to);
-  const [incoming, outgoing] = [between(peer, me), between(me, peer)];
+  const [incoming, outgoing] = [between(remote, local), between(local, remote)];
   const other = own.filter((one) => !incoming.includes(one) && !outgoing.includes(one));
   return { in: incoming, out: outgoing, other };
 }
 
 /** The UDP ports of an outgoing security association, if it has any. */
 export function portsOf(outgoing: KernelAssociation | undefined): Ports | undefined {
-  const [, me, peer] = /^espinudp (\d+) (\d+) /.exec(outgoing?.encapsulation ?? '') ?? [];
-  return me === undefined || peer === undefined ? undefined : { me: Number(me), peer: Number(peer) };
+  const [, local, remote] = /^espinudp (\d+) (\d+) /.exec(outgoing?.encapsulation ?? '') ?? [];
+  if (local === undefined || remote === undefined) return undefined;
+  return { local: Number(local), remote: Number(remote) };
 }
 
-/** The lines that end all that the kernel has of one tunnel, but for the policies that keep clear text from its addresses. */
+/** The lines that end all that the kernel has of one tunnel, except the policies of `guardSteps`. */
 export function linesToEnd({ associations, policies, interfaces }: KernelState, number: number): string[] {
   return [
     ...associations.filter((one) => one.number === number).map(endAssociation),
@@ -98,10 +104,10 @@ export function linesToEnd({ associations, policies, interfaces }: KernelState, 
 }
 
 /** The lines that end what the kernel has of tunnels whose numbers are not among those given. */
-export function linesToSweep(state: KernelState, known: { number: number; overlay: Overlay }[]): string[] {
+export function linesToSweep(state: KernelState, known: { number: number; inner: AddressPair }[]): string[] {
   const numbers = new Set(known.map(({ number }) => number));
-  const guarded = new Set(known.flatMap(({ overlay }) => [`${overlay.local}/32`, `${overlay.remote}/32`]));
-  const strangers = [
+  const guarded = new Set(known.flatMap(({ inner }) => [`${inner.local}/32`, `${inner.remote}/32`]));
+  const unknown = [
     ...state.associations.map(({ number }) => number),
     ...state.policies.flatMap(({ ifId, number }) => (ifId === 0 ? (number ?? []) : ifId)),
     ...state.interfaces.map(({ number }) => number),
@@ -112,7 +118,7 @@ export function linesToSweep(state: KernelState, known: { number: number; overla
   );
   const guards = state.policies.filter(({ action, dst }) => action === 'block' && !guarded.has(dst));
   return [
-    ...[...new Set(strangers)].flatMap((number) => linesToEnd(state, number)),
+    ...[...new Set(unknown)].flatMap((number) => linesToEnd(state, number)),
     ...passes.map(endPolicy),
     ...guards.map(endPolicy),
   ];
@@ -124,7 +130,7 @@ export async function pathMtu(peer: string): Promise<number> {
   return Number(readFileSync(`/sys/class/net/${route?.dev}/mtu`, 'utf8'));
 }
 
-/** What no new tunnel may have: the IPv4 addresses of this machine, and the networks it has routes to. @throws IpError */
+/** What a new tunnel must not use: the IPv4 addresses of this machine, and the networks it has routes to. @throws IpError */
 export async function occupied(): Promise<Occupied> {
   const [links, routes] = await Promise.all([
     ip(['-4', '-j', 'address', 'show']),
@@ -139,7 +145,7 @@ export async function occupied(): Promise<Occupied> {
   return { addresses: new Set(addresses), networks };
 }
 
-function isTunnels({ action, priority, ifId, number, device }: KernelPolicy): boolean {
+function isTunnelPolicy({ action, priority, ifId, number, device }: KernelPolicy): boolean {
   if (isTunnelNumber(ifId) || isTunnelNumber(number ?? 0)) return true;
   if (action === 'block') return priority === BLOCK_PRIORITY;
   // One whose interface is gone is bound to a number.

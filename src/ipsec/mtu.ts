@@ -1,4 +1,4 @@
-import { isSix } from '../recipe/address.js';
+import { isIPv6 } from 'node:net';
 
 /** No path is taken to carry more, bytes, so that one behind another tunnel or PPPoE does not swallow large packets. */
 const PATH = 1400;
@@ -23,7 +23,7 @@ const TRAILER = 2;
  * @param peer its outer address
  */
 export function tunnelMtu(device: number, peer: string, udp: boolean): number {
-  const headers = (isSix(peer) ? IPV6_HEADER : IPV4_HEADER) + (udp ? UDP_HEADER : 0);
+  const headers = (isIPv6(peer) ? IPV6_HEADER : IPV4_HEADER) + (udp ? UDP_HEADER : 0);
   const room = Math.min(device, PATH) - headers - ESP;
   return room - (room % 4) - TRAILER;
 }

@@ -1,31 +1,31 @@
-import { isSix } from './address.js';
-import type { End, Place } from './link.js';
+import { hostPort } from '../text/ip-address.js';
+import { farChildOf, type Link, localTailOf, type PlaceId } from './link.js';
+import type { RecipeEnd, RecipePlace } from './recipe.js';
 
 /**
  * The address of an end: `127.0.0.1:3306`, `[::1]:80`. What the end lacks is left out: `127.0.0.1` without a port,
  * `:13306` without a host, '' without both.
  */
-export function address(end: End): string {
-  const host = end.host !== undefined && isSix(end.host) ? `[${end.host}]` : (end.host ?? '');
-  return end.port === undefined ? host : `${host}:${end.port}`;
+export function address({ host = '', port }: Pick<RecipeEnd, 'host' | 'port'>): string {
+  return hostPort(host, port);
 }
 
 /**
  * An end as the recipe's `url` has it: `tcp://127.0.0.1:3306`, `tcp://[::1]:80`, `tcp://blue@127.0.0.1:80` in a
- * named netns. A container has no place in a url, so for one only protocol and address are told.
+ * named netns. A container has no place in a url: of an end in one, the url has only protocol and address.
  */
-export function endUrl(end: End): string {
+export function endUrl(end: RecipeEnd): string {
   const netns = end.place.kind === 'netns' ? `${end.place.name}@` : '';
   return `${end.protocol}://${netns}${address(end)}`;
 }
 
-/** What a link leads to when its tail is on another machine, for people: `machine myserver`. */
+/** The machine that has the tail of a link, for people: `machine myserver`. */
 export function describePeer(peer: string): string {
   return `machine ${peer}`;
 }
 
 /** A place for people: `this host`, `netns blue`, `container mysql`, `the container of link 80`. */
-export function describePlace(place: Place): string {
+export function describePlace(place: RecipePlace | PlaceId): string {
   switch (place.kind) {
     case 'host':
       return 'this host';
@@ -35,8 +35,25 @@ export function describePlace(place: Place): string {
       return `container ${place.name}`;
     case 'run':
       // What docker-run is given may hold secrets, and this ends up in journals.
-      return place.name === undefined
-        ? 'a container of its own'
-        : `the container of link ${place.name.replace(/-head$/, '')}`;
+      return 'name' in place ? describeRun(place.name) : 'a container of its own';
   }
+}
+
+/** The container that a link runs, for people; `name` as in {@link PlaceId}. */
+export function describeRun(name: string): string {
+  return `the container of link ${name.replace(/-head$/, '')}`;
+}
+
+/** Where an end is, for people: `127.0.0.1:3306 in container mysql`. */
+export function describeEnd(end: RecipeEnd): string {
+  return `${address(end)} ${end.place.kind === 'host' ? 'on' : 'in'} ${describePlace(end.place)}`;
+}
+
+/** Where a link leads to, for people: as {@link describeEnd}, or the machine that has its tail. */
+export function describeTail(link: Link): string {
+  const tail = localTailOf(link);
+  if (tail) return describeEnd(tail);
+  const far = farChildOf(link);
+  if (!far) throw new Error(`link ${link.id} has neither a tail nor a child`);
+  return describePeer(far.peer);
 }

@@ -1,3 +1,5 @@
+import { quoted } from '../text/quote.js';
+
 /** One word of a recipe. `position` counts from 1, from the first word after `create`. */
 export interface Word {
   text: string;
@@ -31,12 +33,4 @@ export function wrongWord(word: Word, reason: string): RecipeError {
 /** The error for something that is missing after a word: `after "url" (word 1): REASON`. */
 export function missingAfter(word: Word, reason: string): RecipeError {
   return new RecipeError(`after ${quoted(word.text)} (word ${word.position}): ${reason}`, word);
-}
-
-/** A text in double quotes, with whatever would break the line or hide itself on a terminal written as `\uXXXX`. */
-export function quoted(text: string): string {
-  return JSON.stringify(text).replace(
-    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
-    (char) => `\\u${(char.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`,
-  );
 }

@@ -1,41 +1,41 @@
 import { endUrl } from './describe.js';
 import { formatDuration } from './duration.js';
 import { isKeyword } from './keywords.js';
-import type { End, Link, Place } from './link.js';
+import { isFar, type Recipe, type RecipeEnd, type RecipePlace } from './recipe.js';
 
 /**
- * The words of a recipe in their canonical form: `parseRecipe` of them is the same link. Protocol, host and port are
+ * The words of a recipe in their canonical form: `parseRecipe` of them is the same recipe. Protocol, host and port are
  * explicit, id and idle come first in their link, what is unset is left out:
  *
  *     id db url tcp://127.0.0.1:3306 docker-ns app tail url tcp://127.0.0.1:3306 docker-ns mysql
  *
- * The link of a far child alone is for `parseFarRecipe`: `parseRecipe` would have its head on 127.0.0.1.
+ * The recipe of a far child alone is for `parseFarRecipe`: `parseRecipe` would have its head on 127.0.0.1.
  */
-export function formatRecipe(recipe: Link): string[] {
+export function formatRecipe(recipe: Recipe): string[] {
   const words: string[] = [];
-  let here: Place = { kind: 'host' };
-  for (let link: Link | undefined = recipe; link; link = link.child?.link) {
+  let start: RecipePlace = { kind: 'host' };
+  for (let link: Recipe | undefined = recipe; link; link = link.child?.link) {
     const { id, idle, head, tail, trigger, child } = link;
     if (id !== undefined) words.push('id', id);
     if (idle !== undefined) words.push('idle', formatDuration(idle));
-    words.push(...urlWords(head), ...placeWords(head.place, here));
+    words.push(...urlWords(head), ...placeWords(head.place, start));
     if (tail || trigger) words.push(trigger ? 'trigger' : 'tail');
     if (tail) words.push(...urlWords(tail), ...placeWords(tail.place, { kind: 'host' }));
-    if (child) words.push(child.kinship, ...(child.peer === undefined ? [] : [child.peer]));
-    // The head of a local child starts where our tail is.
-    here = tail?.place ?? { kind: 'host' };
+    if (child) words.push(child.kind, ...(isFar(child) ? [child.peer] : []));
+    // The head of a local child starts where the tail of its parent is.
+    start = tail?.place ?? { kind: 'host' };
   }
   return words;
 }
 
-function urlWords(end: End): string[] {
+function urlWords(end: RecipeEnd): string[] {
   // The head of a far child, at an address and port of the far machine's choice.
   const open = end.host === undefined && end.port === undefined && end.place.kind !== 'netns';
   return open ? [] : ['url', endUrl(end)];
 }
 
 /** The words that take an end from the place where it starts to the one it has. */
-function placeWords(place: Place, start: Place): string[] {
+function placeWords(place: RecipePlace, start: RecipePlace): string[] {
   switch (place.kind) {
     case 'host':
       return start.kind === 'host' ? [] : ['docker-ns'];

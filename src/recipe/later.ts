@@ -1,10 +1,7 @@
-import type { Link } from './link.js';
+import type { Recipe } from './recipe.js';
 
-/**
- * What this version can read in a recipe but not create: `udp`, the protocol.
- * Undefined when the link can be created.
- */
-export function laterFeature({ head, tail, child }: Link): string | undefined {
+/** What this version can read in a recipe but not create: `udp`, the protocol. Undefined when it can create the link. */
+export function laterFeature({ head, tail, child }: Recipe): string | undefined {
   if (head.protocol === 'udp' || tail?.protocol === 'udp') return 'udp';
   return child && laterFeature(child.link);
 }

@@ -1,78 +1,76 @@
-/** The protocols a link can carry. */
-export type Protocol = 'tcp' | 'udp';
+import type { RunRequest } from '../docker-run/request.js';
+import { type FarChild, isFar, type Protocol } from './recipe.js';
 
 /**
- * The network namespace an end lives in.
- *
- * - `host`: the namespace of the machine itself.
- * - `netns`: a namespace that `ip netns add NAME` made, at `/run/netns/NAME` (ip-netns(8)).
- * - `container`: the namespace of the container with that name.
- * - `run`: the namespace of a container that the link itself starts; `args` is what stood after `docker-run`, `name` what
- *   tells it from all others once the link has an id.
- *   Each is a container of its own, but for the head of a local child with the place of its parent's tail: that is the
- *   parent's container.
+ * The network namespace of an end, as in a recipe; `name` of one that the link runs distinguishes its container from those
+ * of all other links.
  */
 export type Place =
   | { kind: 'host' }
   | { kind: 'netns'; name: string }
   | { kind: 'container'; name: string }
-  | { kind: 'run'; args: string; name?: string };
+  | { kind: 'run'; name: string; args: string; request: RunRequest };
 
-/**
- * One end of a link: where it listens (head) or connects to (tail).
- *
- * `host` is an IPv4 or IPv6 address in canonical text, without brackets. Only the head of a far child may lack it: the
- * far machine then takes its address that faces us. A head's missing `port` is chosen when the link is created; a tail's
- * is then the one that its head's was chosen to be, or for a far child that of the link which asks for it.
- */
+/** What identifies a place on this machine. Every {@link Place} is one. */
+export type PlaceId = { kind: 'host' } | { kind: 'netns' | 'container' | 'run'; name: string };
+
+/** One end of a complete link. */
 export interface End {
   protocol: Protocol;
   place: Place;
-  host?: string;
-  port?: number;
+  host: string;
+  port: number;
 }
 
-/** How a second link hangs on the first: see the recipe language. The last three are created on another machine. */
-export type Kinship = 'child' | 'chain' | 'remote' | 'tunnel' | 'udptunnel';
-
-/** A second link that is created from inside the first. `peer` is the machine of a far one, absent for a local one. */
-export interface Child {
-  kinship: Kinship;
-  peer?: string;
+/** A second link on the same machine. */
+export interface LocalChild {
+  kind: 'child' | 'chain';
   link: Link;
 }
 
 /**
- * One wormhole, as the recipe describes it.
- *
- * `tail` is absent exactly when the tail is the head of the child (every kinship but `child`).
- * `idle` is the seconds without a connection after which the forwarder ends, and with it what it had started.
- * `trigger` says that the tail's part of the recipe is carried out when the first client connects.
+ * A complete link: a recipe of which nothing is left to choose, so that it can be written as units. Of a far child the other
+ * machine chooses the rest.
  */
 export interface Link {
-  id?: string;
+  id: string;
   idle?: number;
   head: End;
   tail?: End;
   trigger: boolean;
-  child?: Child;
+  child?: LocalChild | FarChild;
 }
 
-/** The link of a recipe whose child is on another machine; every recipe has one at the most. Undefined without one. */
-export function farthest(link: Link): (Link & { child: Child & { peer: string } }) | undefined {
-  const { child } = link;
-  if (child === undefined) return undefined;
-  const { peer } = child;
-  return peer === undefined ? farthest(child.link) : { ...link, child: { ...child, peer } };
-}
+/** A complete link that has its tail on another machine. */
+export type FarLink = Link & { child: FarChild };
 
 /**
- * Where a link connects to: its own tail, or the head of the child that stands in for it.
- *
- * Throws an Error for a link with neither, which no recipe describes.
+ * The name of the container that a link runs for one of its ends: what distinguishes its units, files and containers from
+ * those of all others.
  */
-export function tailOf(link: Link): End {
-  const tail = link.tail ?? link.child?.link.head;
-  if (tail === undefined) throw new Error('a link has neither a tail nor a child');
-  return tail;
+export function runName(id: string, end: 'head' | 'tail'): string {
+  return end === 'head' ? `${id}-head` : id;
+}
+
+/** The child of a link on the same machine; undefined when it has none, or one on another machine. */
+export function localChildOf({ child }: Link): LocalChild | undefined {
+  return child === undefined || isFar(child) ? undefined : child;
+}
+
+/** The child of a link on another machine; undefined when it has none, or one on the same machine. */
+export function farChildOf({ child }: Link): FarChild | undefined {
+  return child !== undefined && isFar(child) ? child : undefined;
+}
+
+/** Where a link connects to on this machine: its own tail or the head of its local child; undefined for a far tail. */
+export function localTailOf(link: Link): End | undefined {
+  return link.tail ?? localChildOf(link)?.link.head;
+}
+
+/** The one of a link and its local children whose tail is on another machine; undefined when none is. */
+export function findFarLink(link: Link): FarLink | undefined {
+  const child = farChildOf(link);
+  if (child) return { ...link, child };
+  const local = localChildOf(link);
+  return local && findFarLink(local.link);
 }

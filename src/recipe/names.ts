@@ -1,12 +1,12 @@
-import { split } from 'shlex';
-import { canonicalAddress } from './address.js';
-import { quoted, type Word, wrongWord } from './error.js';
+import { canonicalAddress } from '../text/ip-address.js';
+import { quoted } from '../text/quote.js';
+import { type Word, wrongWord } from './error.js';
 
 /**
  * Reads the argument of `docker-ns`: the name or id of a container. The engine writes names with a `/` before them;
  * it is taken off, which also lets a container be called like a keyword (`docker-ns /tail`).
  *
- * Throws a RecipeError about `word` when no container can have that name.
+ * @throws RecipeError about `word` when no container can have that name
  */
 export function parseContainer(word: Word): string {
   const name = word.text.replace(/^\//, '');
@@ -14,38 +14,17 @@ export function parseContainer(word: Word): string {
   throw wrongWord(word, `${quoted(word.text)} cannot be the name or id of a container`);
 }
 
-/**
- * Reads the argument of `docker-run`, and gives it back as it stands: options, image and command, to be split like
- * a shell does.
- *
- * Throws a RecipeError about `word` when there is no image in it, or a quote is left open.
- */
-export function parseRunArgs(word: Word): string {
-  if (shellWords(word).every((text) => text === '')) {
-    throw wrongWord(word, 'docker-run needs an image, such as docker-run nginx');
-  }
-  return word.text;
-}
-
-function shellWords(word: Word): string[] {
-  try {
-    return split(word.text);
-  } catch {
-    throw wrongWord(word, 'the arguments of docker-run end inside a quote or after a backslash');
-  }
-}
-
-/** What no id may be: units of Wormhole's own have these names. */
+/** Ids that are refused: units of Wormhole's own have these names. */
 export const RESERVED_IDS = ['sync', 'far', 'udp'];
 
-/** What no id may end in: such a link's units would be mistaken for other ones. */
+/** Endings of ids that are refused: the units of such a link would be mistaken for other ones. */
 export const RESERVED_ENDINGS = ['.socket', '.service', '-run', '-head'];
 
 /**
  * Reads the argument of `id`: at most 100 letters, digits, `_`, `.` and `-`, beginning with a letter or digit.
  *
- * Throws a RecipeError about `word` for anything else, for one of {@link RESERVED_IDS}, and for an end in one of
- * {@link RESERVED_ENDINGS}.
+ * @throws RecipeError about `word` for anything else, for one of {@link RESERVED_IDS}, and for an id that ends in one of
+ *   {@link RESERVED_ENDINGS}
  */
 export function parseId(word: Word): string {
   const id = word.text;
@@ -65,7 +44,7 @@ export function parseId(word: Word): string {
  * Reads the HOST of `remote`, `tunnel` and `udptunnel`: a host name (RFC 1123) or an IP address. An address comes
  * back in canonical form and without brackets.
  *
- * Throws a RecipeError about `word` when it is neither.
+ * @throws RecipeError about `word` when it is neither
  */
 export function parsePeer(word: Word): string {
   const bracketed = /^\[(.*:.*)\]$/.exec(word.text)?.[1];

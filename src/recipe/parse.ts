@@ -1,11 +1,12 @@
 import { farHead, firstHead } from './defaults.js';
 import { address, describePlace } from './describe.js';
-import { beginTail, type Draft, openFarChild, openLink, openLocalChild, say } from './draft.js';
+import { beginTail, type Draft, openFarChild, openLink, openLocalChild, setField } from './draft.js';
 import { formatDuration, parseDuration } from './duration.js';
 import { missingAfter, RecipeError, type Word, wrongWord } from './error.js';
 import { isKeyword, suggestion } from './keywords.js';
-import { type End, type Link, type Place, tailOf } from './link.js';
-import { parseContainer, parseId, parsePeer, parseRunArgs } from './names.js';
+import { parseContainer, parseId, parsePeer } from './names.js';
+import { type Recipe, type RecipeEnd, type RecipePlace, tailOf } from './recipe.js';
+import { parseRun } from './run.js';
 import { selfProxy } from './self.js';
 import { parseUrl, URL_FORM } from './url.js';
 
@@ -22,10 +23,10 @@ interface Line {
  * for a tail its head's protocol and port. Only two things stay absent: a port that is to be chosen at creation, and
  * the host of a far child's head.
  *
- * Throws a RecipeError for words that are no recipe: one the language does not have, one missing or malformed,
- * something said twice, a link without a tail, with two protocols, or one that would connect to itself.
+ * @throws RecipeError for words that are no recipe: one the language does not have, one missing or malformed, something
+ *   said twice, a link without a tail, with two protocols, or one that would connect to itself
  */
-export function parseRecipe(words: string[]): Link {
+export function parseRecipe(words: string[]): Recipe {
   return read(words, firstHead());
 }
 
@@ -33,22 +34,22 @@ export function parseRecipe(words: string[]): Link {
  * Reads the recipe of a link that another machine asks for: the words after its `remote HOST`, as formatRecipe writes
  * them of the child's link. The head starts at an address and port that this machine chooses.
  *
- * Throws as {@link parseRecipe} does.
+ * @throws RecipeError as {@link parseRecipe} does
  */
-export function parseFarRecipe(words: string[]): Link {
+export function parseFarRecipe(words: string[]): Recipe {
   return read(words, farHead(firstHead()));
 }
 
-function read(words: string[], head: End): Link {
+function read(words: string[], head: RecipeEnd): Recipe {
   const line: Line = { words: words.map((text, index) => ({ text, position: index + 1 })), read: 0 };
   const last = line.words.at(-1);
   if (!last) throw new RecipeError('the recipe is empty; it says where to listen and where to connect to');
-  for (const word of line.words) checkCharacters(word);
+  for (const word of line.words) checkCharacters(word, line);
 
   let draft = openLink(head);
   const drafts = [draft];
   for (let word = take(line); word; word = take(line)) {
-    const now = obey(word, draft, line);
+    const now = readWord(word, draft, line);
     if (now !== draft) drafts.push(now);
     draft = now;
   }
@@ -62,21 +63,20 @@ function read(words: string[], head: End): Link {
   return (drafts[0] ?? draft).link;
 }
 
-/** Carries out one keyword, and answers the link that the next words are about. */
-function obey(word: Word, draft: Draft, line: Line): Draft {
-  if (!isKeyword(word.text)) throw unknownWord(word, line);
+/** Reads one keyword with its argument. Returns the link that the next words are about. */
+function readWord(word: Word, draft: Draft, line: Line): Draft {
+  if (!isKeyword(word.text)) throw unknownWord(word);
   switch (word.text) {
     case 'url':
       sayUrl(draft, word, argument(line, word, URL_FORM));
       return draft;
     case 'docker-ns':
-      say(draft, 'place', containerPlace(line), word);
+      setField(draft, 'place', containerPlace(line), word);
       return draft;
     case 'docker-run': {
-      const args = parseRunArgs(
-        argument(line, word, 'the arguments of docker run in one word, such as nginx'),
-      );
-      say(draft, 'place', { kind: 'run', args }, word);
+      const args = argument(line, word, 'the arguments of docker run in one word, such as nginx');
+      requireQuotes(word, line);
+      setField(draft, 'place', parseRun(args), word);
       return draft;
     }
     case 'tail':
@@ -90,7 +90,7 @@ function obey(word: Word, draft: Draft, line: Line): Draft {
     case 'tunnel':
     case 'udptunnel': {
       const peer = parsePeer(argument(line, word, 'the name or address of a machine'));
-      return openFarChild(draft, word.text, peer, word);
+      return openFarChild(draft, { kind: word.text, peer }, word);
     }
     case 'id': {
       const id = parseId(argument(line, word, 'a name for the link, such as web'));
@@ -113,13 +113,13 @@ function obey(word: Word, draft: Draft, line: Line): Draft {
 
 function sayUrl(draft: Draft, word: Word, text: Word): void {
   const { protocol, netns, host, port } = parseUrl(refuseOption(text));
-  if (protocol !== undefined) say(draft, 'protocol', protocol, word);
-  if (netns !== undefined) say(draft, 'place', { kind: 'netns', name: netns }, word);
-  if (host !== undefined) say(draft, 'host', host, word);
-  if (port !== undefined) say(draft, 'port', port, word);
+  if (protocol !== undefined) setField(draft, 'protocol', protocol, word);
+  if (netns !== undefined) setField(draft, 'place', { kind: 'netns', name: netns }, word);
+  if (host !== undefined) setField(draft, 'host', host, word);
+  if (port !== undefined) setField(draft, 'port', port, word);
 }
 
-function containerPlace(line: Line): Place {
+function containerPlace(line: Line): RecipePlace {
   const word = line.words[line.read];
   if (!word || isKeyword(word.text)) return { kind: 'host' };
   line.read++;
@@ -137,7 +137,7 @@ function argument(line: Line, keyword: Word, expected: string): Word {
   const word = line.words[line.read];
   if (!word || isKeyword(word.text)) throw missingAfter(keyword, `expected ${expected}`);
   line.read++;
-  // What docker run is given may well begin with an option of its own.
+  // The arguments of docker run may begin with an option of its own.
   return keyword.text === 'docker-run' ? word : refuseOption(word);
 }
 
@@ -146,21 +146,29 @@ function refuseOption(word: Word): Word {
   return word;
 }
 
-function unknownWord(word: Word, line: Line): RecipeError {
-  refuseOption(word);
-  const near = suggestion(word.text);
-  if (near !== undefined) return wrongWord(word, `not a word of the recipe; did you mean "${near}"?`);
-  if (line.words[word.position - 3]?.text === 'docker-run') {
-    return wrongWord(word, 'not a word of the recipe; the arguments of docker-run go in one word, in quotes');
-  }
-  return wrongWord(word, 'not a word of the recipe');
+/** Makes sure that a keyword follows the argument of `docker-run`. The message quotes no further argument: it may be secret. */
+function requireQuotes(dockerRun: Word, line: Line): void {
+  const next = line.words[line.read];
+  if (!next || isKeyword(next.text)) return;
+  if (suggestion(next.text) !== undefined) throw unknownWord(next);
+  throw new RecipeError(
+    `after "docker-run" (word ${dockerRun.position}): its arguments go in one word, in quotes`,
+    dockerRun,
+  );
 }
 
-function checkCharacters(word: Word): void {
+function unknownWord(word: Word): RecipeError {
+  refuseOption(word);
+  const near = suggestion(word.text);
+  return wrongWord(word, `not a word of the recipe${near === undefined ? '' : `; did you mean "${near}"?`}`);
+}
+
+function checkCharacters(word: Word, line: Line): void {
   // A recipe is kept as one line of a unit file, which is UTF-8.
-  if (/[\p{Cc}\p{Cs}]/u.test(word.text)) {
-    throw wrongWord(word, 'control characters, line breaks and broken Unicode cannot stand in a recipe');
-  }
+  if (!/[\p{Cc}\p{Cs}]/u.test(word.text)) return;
+  const reason = 'control characters, line breaks and broken Unicode cannot stand in a recipe';
+  const isSecret = line.words[word.position - 2]?.text === 'docker-run';
+  throw isSecret ? new RecipeError(`word ${word.position}: ${reason}`, word) : wrongWord(word, reason);
 }
 
 /** Checks what shows only once all is read: one link's ends must fit each other. */

@@ -1,20 +1,20 @@
 import { quote, split } from 'shlex';
 import { RecipeError } from './error.js';
 import { formatRecipe } from './format.js';
-import type { Link } from './link.js';
 import { parseRecipe } from './parse.js';
+import type { Recipe } from './recipe.js';
 
 /** A recipe as one line of text in its canonical form, quoted so that a shell would read the same words. */
-export function recipeText(link: Link): string {
-  return formatRecipe(link).map(quoteWord).join(' ');
+export function recipeText(recipe: Recipe): string {
+  return formatRecipe(recipe).map(quoteWord).join(' ');
 }
 
 /**
  * Reads a line that `recipeText` wrote, or one that somebody typed with a shell's quotes.
  *
- * Throws a RecipeError when a quote is left open, and whatever `parseRecipe` throws for the words.
+ * @throws RecipeError when a quote is left open, or `parseRecipe` throws it
  */
-export function recipeFromText(text: string): Link {
+export function recipeFromText(text: string): Recipe {
   return parseRecipe(wordsOf(text));
 }
 

@@ -1,7 +1,8 @@
 import { isIPv6 } from 'node:net';
-import { canonicalAddress, isSix } from './address.js';
-import { quoted, type Word, wrongWord } from './error.js';
-import type { Protocol } from './link.js';
+import { canonicalAddress } from '../text/ip-address.js';
+import { quoted } from '../text/quote.js';
+import { type Word, wrongWord } from './error.js';
+import type { Protocol } from './recipe.js';
 
 /** What one `url` argument says; what it leaves open is absent. */
 export interface Url {
@@ -18,9 +19,9 @@ export const URL_FORM = '{proto://}{netns@}{host}{:port}, such as :3306';
  * Reads the argument of `url`: `{proto://}{netns@}{host}{:port}`. The host comes back in canonical form, `localhost`
  * as 127.0.0.1.
  *
- * Throws a RecipeError about `word` when it says nothing at all, for a protocol other than tcp and udp, a name that
- * `ip netns` cannot have made, a host that is not an IP address, an IPv6 address without brackets, and a port that
- * is not a plain number from 1 to 65535.
+ * @throws RecipeError about `word` when it says nothing at all, for a protocol other than tcp and udp, a name that
+ *   `ip netns` cannot have made, a host that is not an IP address, an IPv6 address without brackets, and a port that is not
+ *   a plain number from 1 to 65535
  */
 export function parseUrl(word: Word): Url {
   if (word.text === '') throw wrongWord(word, `expected ${URL_FORM}`);
@@ -73,7 +74,7 @@ function hostOf(text: string, word: Word): string {
   if (text === 'localhost') return '127.0.0.1';
   const bracketed = /^\[(.*)\]$/.exec(text)?.[1];
   const address = canonicalAddress(bracketed ?? text);
-  if (address !== undefined && isSix(address) === (bracketed !== undefined)) return address;
+  if (address !== undefined && isIPv6(address) === (bracketed !== undefined)) return address;
   if (/^[0-9]+$/.test(text)) {
     throw wrongWord(word, `host ${quoted(text)} is not an IP address; did you mean ${quoted(`:${text}`)}?`);
   }

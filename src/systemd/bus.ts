@@ -46,16 +46,16 @@ export interface Bus {
  * @throws Error when there is no bus, or it closes the connection while a call waits for its reply.
  */
 export async function connectBus(): Promise<Bus> {
-  // Loading it takes a fifth of the start of a program of which many runs ask nothing of systemd.
+  // Loading it takes a fifth of the start of the program, and many runs do not need systemd.
   const dbus = require('dbus-next') as typeof Dbus;
   const bus = dbus.systemBus();
   let broken: (error: Error) => void = () => {};
   const failure = new Promise<never>((_, reject) => {
-    broken = (error) => reject(new Error(`the system bus is not to be reached: ${error.message}`));
+    broken = (error) => reject(new Error(`the system bus is unreachable: ${error.message}`));
   });
   failure.catch(() => {});
   bus.on('error', broken);
-  // dbus-next does not tell of a bus that goes away, and would leave every call waiting.
+  // dbus-next does not report a bus that goes away, and every call would wait forever.
   const { _connection: connection } = bus as unknown as { _connection: EventEmitter };
   connection.on('end', () => broken(new Error('it closed the connection')));
   await Promise.race([new Promise((resolve) => bus.once('connect', resolve)), failure]);
@@ -78,7 +78,7 @@ export async function connectBus(): Promise<Bus> {
   };
 }
 
-/** Says whether `error` is the D-Bus error reply with that name. */
+/** Whether `error` is the D-Bus error reply with that name. */
 export function isBusError(error: unknown, type: string): error is BusError {
   return error instanceof Error && 'type' in error && error.type === type;
 }

@@ -5,15 +5,15 @@ import { promisify } from 'node:util';
  * The last lines that a unit, or systemd about it, wrote to the journal, oldest first.
  *
  * @param since only lines from then on, in ms since the epoch
- * @param count how many lines at the most
- * @returns the bare messages; a journal that cannot be read is told as the one line
+ * @param count how many lines at most
+ * @returns the bare messages; when the journal cannot be read, one line that says so
  */
 export async function lastLines(unit: string, since: number, count = 5): Promise<string[]> {
   const run = promisify(execFile);
-  // Unlike -u UNIT, this also finds what systemd's short-lived children say of the unit, such as why a socket cannot
-  // be bound in another namespace: they are gone before the journal can tell whose they were.
+  // Unlike -u UNIT, this also finds what systemd's short-lived children log about the unit, such as why a socket cannot be
+  // bound in another namespace: they have ended before the journal can look up their unit.
   const about = [`UNIT=${unit}`, '_UID=0', '+', `_SYSTEMD_UNIT=${unit}`];
-  // Not -b: in a container, ProtectKernelTunables= makes a service see the id of the machine's boot, not its own.
+  // Not -b: in a container, ProtectKernelTunables= makes a service see the boot id of the machine, not its own.
   const from = `--since=@${Math.floor(since / 1000)}`;
   const args = ['-o', 'cat', '-n', String(count), '--no-pager', '-q', from];
   try {

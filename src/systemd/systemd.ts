@@ -8,7 +8,7 @@ const UNIT = 'org.freedesktop.systemd1.Unit';
 const SERVICE = 'org.freedesktop.systemd1.Service';
 const PROPERTIES = 'org.freedesktop.DBus.Properties';
 
-/** Jobs end by the units' own timeouts; a pull may take its time. This is for a manager that says nothing any more. */
+/** Jobs end by the units' own timeouts, and a pull may take long. This is for a manager that no longer answers. */
 const JOB_TIMEOUT_MS = 3_600_000;
 
 const STOP_ATTEMPTS = 10;
@@ -25,7 +25,7 @@ export interface UnitState {
   needReload: boolean;
 }
 
-/** A job of systemd's that ended in something else than `done`: `failed`, `dependency`, `timeout`, `canceled`, … */
+/** A job that ended otherwise than `done`: `failed`, `dependency`, `timeout`, `canceled`, … */
 export class JobError extends Error {
   constructor(
     readonly unit: string,
@@ -35,11 +35,11 @@ export class JobError extends Error {
   }
 }
 
-/** systemd's manager over D-Bus. Jobs are waited for; unit names are full names such as `wormhole-80.socket`. */
+/** systemd's manager over D-Bus. Each job is awaited; unit names are full names such as `wormhole-80.socket`. */
 export interface Systemd {
   /** Starts a unit. @throws JobError when its job does not end in `done`. */
   start(unit: string): Promise<void>;
-  /** Has a unit started, and does not wait for it: how that ends, the journal tells. */
+  /** Queues the start of a unit and does not wait for it: the journal tells how it ends. */
   queue(unit: string): Promise<void>;
   /** Stops a unit; one that is not loaded is stopped already. @throws JobError */
   stop(unit: string): Promise<void>;
@@ -47,37 +47,53 @@ export interface Systemd {
   tryRestart(unit: string): Promise<void>;
   /** Makes the symlinks of the unit's [Install] section. */
   enable(unit: string): Promise<void>;
+  /** Whether the symlinks of the unit's [Install] section exist. */
+  isEnabled(unit: string): Promise<boolean>;
   /** Removes every symlink to the units, whose files must be there. */
   disable(units: string[]): Promise<void>;
-  /** Has an active service do its ExecReload=. @throws JobError */
+  /** Runs the ExecReload= of an active service. @throws JobError */
   reload(service: string): Promise<void>;
-  /** Reads all unit files anew (systemctl daemon-reload). */
+  /** Reads all unit files again (systemctl daemon-reload). */
   reloadAll(): Promise<void>;
   /** The state of a unit, which is loaded for it. */
   state(unit: string): Promise<UnitState>;
-  /** What a service has last said of itself (STATUS= of sd_notify(3)), '' when nothing. */
+  /** The last status that a service has sent (STATUS= of sd_notify(3)), '' when none. */
   statusText(service: string): Promise<string>;
   /** The names of the units in memory whose names match one of the shell patterns. */
   loaded(patterns: string[]): Promise<string[]>;
-  /** Forgets that a unit failed, so that it leaves the memory. */
+  /** Forgets that a unit failed, so that systemd unloads it. */
   resetFailed(unit: string): Promise<void>;
   close(): void;
 }
 
-/** Says whether systemd is this machine's init, as sd_booted(3) does. */
+/** Whether systemd is this machine's init, as sd_booted(3) tells. */
 function booted(): boolean {
   return existsSync('/run/systemd/system');
 }
 
 /**
- * Connects to systemd's manager on the system bus.
+ * Runs `work` with a connection to systemd's manager on the system bus, which is closed afterwards.
  *
- * @throws Error when systemd is not this machine's init, or the bus is not to be reached.
+ * @throws Error when systemd is not this machine's init, or the bus is unreachable; what `work` throws
+ */
+export async function withSystemd<T>(work: (systemd: Systemd) => Promise<T>): Promise<T> {
+  const systemd = await connectSystemd();
+  try {
+    return await work(systemd);
+  } finally {
+    systemd.close();
+  }
+}
+
+/**
+ * Connects to systemd's manager on the system bus, for as long as a service runs; see {@link withSystemd}.
+ *
+ * @throws Error when systemd is not this machine's init, or the bus is unreachable
  */
 export async function connectSystemd(): Promise<Systemd> {
   if (!booted()) {
     throw new Error(
-      'this machine was not started by systemd (no /run/systemd/system); wormhole needs it as init',
+      'this machine was not booted with systemd (no /run/systemd/system); Wormhole needs it as init',
     );
   }
   const bus = await connectBus();
@@ -116,16 +132,20 @@ export async function connectSystemd(): Promise<Systemd> {
           return await runJob('StopUnit', unit);
         } catch (error) {
           if (isBusError(error, 'org.freedesktop.systemd1.NoSuchUnit')) return;
-          // Somebody else's job for the same unit has come in between.
-          const displaced =
+          // Another job for the same unit has replaced this one.
+          const replaced =
             error instanceof JobError && error.result === 'canceled' && attempt < STOP_ATTEMPTS;
-          if (!displaced) throw error;
+          if (!replaced) throw error;
         }
       }
     },
     tryRestart: (unit) => runJob('TryRestartUnit', unit),
     async enable(unit) {
       await manager('EnableUnitFiles', 'asbb', [[unit], false, false]);
+    },
+    async isEnabled(unit) {
+      const [state] = (await manager('GetUnitFileState', 's', [unit])) as [string];
+      return state === 'enabled';
     },
     async disable(units) {
       await manager('DisableUnitFiles', 'asb', [units, false]);

@@ -1,58 +1,40 @@
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { isTemporary, readIfExists, syncDirectory, writeAtomically } from '../system/files.js';
 
 /** Where an administrator's unit files live (systemd.unit(5)), and so where links are written. */
 export const UNIT_DIR = '/etc/systemd/system';
 
-/** A temporary name holds no unit suffix, so systemd never reads one. */
-const TEMPORARY = {
-  links: /^\.wormhole-(?!tunnel@).*\.[0-9]+\.new$/,
-  tunnels: /^\.wormhole-tunnel@.*\.[0-9]+\.new$/,
-};
-
-/**
- * Writes a unit file so that it is there whole or not at all, also after a power cut: temporary file, fsync,
- * rename, fsync of the directory.
- *
- * @param name the unit's name, such as `wormhole-80.socket`
- * @throws the system call's error, such as EROFS; the temporary file is removed
- */
-export function writeUnitFile(name: string, text: string): void {
-  const temporary = join(UNIT_DIR, `.${name}.${process.pid}.new`);
-  try {
-    const fd = openSync(temporary, 'w', 0o644);
-    try {
-      writeSync(fd, text);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(temporary, join(UNIT_DIR, name));
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
-  syncDirectory();
-}
-
-/** What an enabled unit of multi-user.target has its symlink in, systemd.unit(5). */
+/** Where the symlinks of the enabled units of multi-user.target are, systemd.unit(5). */
 const WANTS = join(UNIT_DIR, 'multi-user.target.wants');
 
+/** Writes a unit file, whole or not at all. @throws the system call's error, such as EROFS */
+export function writeUnitFile(name: string, text: string): void {
+  writeAtomically(join(UNIT_DIR, name), text);
+}
+
+/** The text of a unit file; undefined when there is none of that name. */
+export function readUnitFile(name: string): string | undefined {
+  return readIfExists(join(UNIT_DIR, name));
+}
+
+/** Removes unit files; one that does not exist is fine. */
+export function removeUnitFiles(names: string[]): void {
+  for (const name of names) rmSync(join(UNIT_DIR, name), { force: true });
+  syncDirectory(UNIT_DIR);
+}
+
+/** The names of all unit files that begin with `prefix`, without symlinks and drop-in directories, sorted. */
+export function unitFileNames(prefix: string): string[] {
+  return readdirSync(UNIT_DIR, { withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.startsWith(prefix))
+    .map((entry) => entry.name)
+    .sort();
+}
+
 /**
- * Enables a unit for multi-user.target without asking systemd, as `systemctl enable` would: the symlink may be there
- * before the file is, so that nobody ever finds one that is written and not enabled.
+ * Enables a unit for multi-user.target without asking systemd, as `systemctl enable` would: the symlink may exist before
+ * the file does, so that no file is ever without it.
  */
 export function linkUnitFile(name: string): void {
   mkdirSync(WANTS, { recursive: true, mode: 0o755 });
@@ -63,7 +45,7 @@ export function linkUnitFile(name: string): void {
   }
 }
 
-/** Removes the symlinks of {@link linkUnitFile} whose names begin with `prefix`, and whose files are not there. */
+/** Removes the symlinks of {@link linkUnitFile} whose names begin with `prefix`, and whose files do not exist. */
 export function removeDanglingLinks(prefix: string): void {
   if (!existsSync(WANTS)) return;
   for (const name of readdirSync(WANTS))
@@ -71,41 +53,13 @@ export function removeDanglingLinks(prefix: string): void {
       rmSync(join(WANTS, name), { force: true });
 }
 
-/** Removes unit files; one that is not there is fine. */
-export function removeUnitFiles(names: string[]): void {
-  for (const name of names) rmSync(join(UNIT_DIR, name), { force: true });
-  syncDirectory();
-}
-
-/** The names of all unit files that begin with `prefix`, symlinks and drop-in directories left out. */
-export function unitFileNames(prefix: string): string[] {
-  return readdirSync(UNIT_DIR, { withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.startsWith(prefix))
-    .map((entry) => entry.name)
-    .sort();
-}
-
-/** The text of a unit file, or undefined when there is none of that name. */
-export function readUnitFile(name: string): string | undefined {
-  try {
-    return readFileSync(join(UNIT_DIR, name), 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
-/** Removes what a killed {@link writeUnitFile} of that kind left. Only to be called while no other one can be running. */
-export function removeTemporaryFiles(kind: keyof typeof TEMPORARY): void {
-  for (const name of readdirSync(UNIT_DIR))
-    if (TEMPORARY[kind].test(name)) rmSync(join(UNIT_DIR, name), { force: true });
-}
-
-function syncDirectory(): void {
-  const fd = openSync(UNIT_DIR, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
+/**
+ * Removes what killed calls of {@link writeUnitFile} have left of units for whose names `isOurs` holds. Call it only while no
+ * other process can be writing one of those.
+ */
+export function removeTemporaryFiles(isOurs: (unit: string) => boolean): void {
+  for (const name of readdirSync(UNIT_DIR)) {
+    const unit = name.slice(1).replace(/\.[0-9]+\.new$/, '');
+    if (isTemporary(name) && isOurs(unit)) rmSync(join(UNIT_DIR, name), { force: true });
   }
 }

@@ -1,11 +1,11 @@
-import type { Place } from '../recipe/link.js';
+import type { PlaceId } from '../recipe/link.js';
 import { RESERVED_IDS } from '../recipe/names.js';
 import { escapeUnitName, unescapeUnitName } from './escape.js';
 
 /** Where wormhole-netns@.service keeps its mounts: one file per namespace, named after the unit's instance. */
 export const NETNS_DIR = '/run/wormhole/netns';
 
-/** The prefixes that tell what is not a container by its name: no container name has a colon. */
+/** The prefixes of places that are not containers of the user's: no container name has a colon. */
 const NAMED = 'netns:';
 const RUN = 'run:';
 
@@ -19,7 +19,7 @@ export function serviceUnit(id: string): string {
   return `wormhole-${id}.service`;
 }
 
-/** Says whether a text can be the id of a link: whether its units would be a link's, and files of their directory. */
+/** Whether a text can be the id of a link: whether its units would be a link's, and files of their directory. */
 export function isId(text: string): boolean {
   return /^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(text) && idOfUnit(serviceUnit(text)) === text;
 }
@@ -35,43 +35,43 @@ export function runUnit(name: string): string {
   return `wormhole-${name}-run.service`;
 }
 
-/** A file that is there while what a run was to start could not be started: the forwarder then gives its clients up. */
+/** A file that exists while the container of a run cannot be started: the forwarder then closes its clients. */
 export function givenUpFile(name: string): string {
   return `/run/wormhole/given-up/${name}`;
 }
 
-/** Where wormhole-far.service writes what it knows of the far end of a link: see control/far-file.ts. */
+/** Where wormhole-far.service writes what it knows of the far end of a link. */
 export function farFile(id: string): string {
   return `/run/wormhole/far/${id}`;
 }
 
-/** Where a forwarder that cannot reach its far end asks for help: wormhole-far.socket. */
+/** Where a forwarder that cannot reach its far end asks for its address: wormhole-far.socket. */
 export const FAR_SOCKET = '/run/wormhole-far.sock';
 
 /** The instance of wormhole-netns@.service that stands for a place; undefined for the host's own namespace. */
-export function netnsInstance(place: Place): string | undefined {
+export function netnsInstance(place: PlaceId): string | undefined {
   if (place.kind === 'container') return place.name;
   if (place.kind === 'netns') return `${NAMED}${escapeUnitName(place.name)}`;
   if (place.kind === 'run') return `${RUN}${place.name}`;
   return undefined;
 }
 
-/** The place that an instance of wormhole-netns@.service stands for; of one that a link runs, the name alone is known. */
-export function placeOfInstance(instance: string): Place {
+/** The place that an instance of wormhole-netns@.service stands for. */
+export function placeOfInstance(instance: string): PlaceId & { name: string } {
   if (instance.startsWith(NAMED))
     return { kind: 'netns', name: unescapeUnitName(instance.slice(NAMED.length)) };
-  if (instance.startsWith(RUN)) return { kind: 'run', name: instance.slice(RUN.length), args: '' };
+  if (instance.startsWith(RUN)) return { kind: 'run', name: instance.slice(RUN.length) };
   return { kind: 'container', name: instance };
 }
 
 /** The unit that keeps a place's namespace at {@link netnsPath}; undefined for the host's own. */
-export function netnsUnit(place: Place): string | undefined {
+export function netnsUnit(place: PlaceId): string | undefined {
   const instance = netnsInstance(place);
   return instance === undefined ? undefined : `wormhole-netns@${instance}.service`;
 }
 
 /** The file that a place's namespace is mounted on while its {@link netnsUnit} is active; undefined for the host's own. */
-export function netnsPath(place: Place): string | undefined {
+export function netnsPath(place: PlaceId): string | undefined {
   const instance = netnsInstance(place);
   return instance === undefined ? undefined : `${NETNS_DIR}/${instance}`;
 }

@@ -1,6 +1,6 @@
-import type { Link } from '../recipe/link.js';
+import { type Link, localChildOf } from '../recipe/link.js';
+import { isFar, type Recipe } from '../recipe/recipe.js';
 import { runUnit, serviceUnit } from './names.js';
-import { nameRuns } from './runs.js';
 
 /**
  * How a link is to be created, beside its recipe.
@@ -13,44 +13,44 @@ export interface CreateOptions {
   pull: 'never' | 'missing' | 'always';
 }
 
-/** What is meant when nothing is said. */
+/** The options when nothing is said. */
 export const DEFAULT_OPTIONS: CreateOptions = { startTimeout: 60, pull: 'missing' };
 
 /**
- * What a link has on another machine. `key` is random, and what that machine knows its part by: with it, the part can be
- * asked for again and again, and be taken away. `keyFile` holds the key that both machines share.
+ * What a link has on another machine. `partId` is random, and identifies the part there: with it, the part can be asked for
+ * again and again, and be removed. `keyFile` holds the key that both machines share.
  */
 export interface FarPart {
-  key: string;
+  partId: string;
   keyFile: string;
 }
 
 /**
- * The link of another machine that this one is the far part of: the `key` of its {@link FarPart}, its id, the name of its
+ * The link of another machine that this one is the far part of: the `partId` of its {@link FarPart}, its id, the name of its
  * machine, and the address of that machine, which alone may connect. `tunnel` is the id of the tunnel that it comes through.
  */
 export interface Owner {
-  key: string;
+  partId: string;
   id: string;
   machine: string;
   address: string;
   tunnel?: string;
 }
 
-/** What ties a link, with all its children, to other machines. */
-export interface Ties {
+/** What binds a link, with all its children, to other machines: a part on one, or an owner on one, or both. */
+export interface RemoteBonds {
   far?: FarPart;
   owner?: Owner;
 }
 
 /**
- * A link that has an id and a head with a port, and so can be written as units.
+ * One link with all that its units say.
  *
- * `parent` is the id of the link that it hangs on, `root` that of the one which was created, and whose socket holds the
+ * `parent` is the id of the link that it is a child of, `root` that of the one which was created, and whose socket holds the
  * recipe of all. `openedBy` is the unit that opens it on a connection; without one it is open from boot on. `far` is that
- * of the whole recipe, which has one at the most; `owner` has only the one that was created.
+ * of the whole recipe, which has at most one; `owner` has only the one that was created.
  */
-export interface NamedLink extends Ties {
+export interface PlannedLink extends RemoteBonds {
   id: string;
   parent?: string;
   root: string;
@@ -59,38 +59,42 @@ export interface NamedLink extends Ties {
   options: CreateOptions;
 }
 
-/** A link with ids and, one after the other, the children that it has on this machine, the parent first. */
-export function flatten(link: Link, options: CreateOptions, { far, owner }: Ties = {}): NamedLink[] {
-  if (link.id === undefined) throw new Error('a link without an id has no units');
-  const all: NamedLink[] = [];
-  let next: Omit<NamedLink, 'id' | 'root' | 'options'> | undefined = { link: nameRuns(link) };
-  while (next) {
-    const named: NamedLink = { ...next, id: next.link.id as string, root: link.id, options };
-    if (owner && all.length === 0) named.owner = owner;
-    if (far) named.far = far;
-    all.push(named);
-    next = childOf(named);
+/** A link to be planned, with what holds for all its children too. */
+export interface LinkPlan extends RemoteBonds {
+  link: Link;
+  options: CreateOptions;
+}
+
+/** Plans a link and, one after the other, the children that it has on this machine, the parent first. */
+export function planLink({ link, options, far, owner }: LinkPlan): PlannedLink[] {
+  const all: PlannedLink[] = [];
+  const common = { root: link.id, options, ...(far && { far }) };
+  for (let next: Placed | undefined = { link }; next; next = childOf(next)) {
+    const isRoot = all.length === 0;
+    all.push({ ...common, ...next, id: next.link.id, ...(isRoot && owner && { owner }) });
   }
   return all;
 }
 
-function childOf({ id, openedBy, link }: NamedLink): Omit<NamedLink, 'id' | 'root' | 'options'> | undefined {
-  const { child, tail, trigger } = link;
-  if (!child || child.peer !== undefined) return undefined;
+type Placed = Pick<PlannedLink, 'parent' | 'openedBy' | 'link'>;
+
+function childOf({ openedBy, link }: Placed): Placed | undefined {
+  const { id, tail, trigger } = link;
+  const child = localChildOf(link);
+  if (!child) return undefined;
   const opener = trigger ? (startsContainer(link) ? runUnit(id) : serviceUnit(id)) : undefined;
-  const inOwnContainer = tail?.place.kind === 'run' && child.kinship === 'child' ? runUnit(id) : undefined;
+  const inOwnContainer = tail?.place.kind === 'run' && child.kind === 'child' ? runUnit(id) : undefined;
   const opened = opener ?? inOwnContainer ?? openedBy;
   return { parent: id, link: child.link, ...(opened === undefined ? {} : { openedBy: opened }) };
 }
 
-/** Says whether the tail is a container that a connection, or the creation, starts. */
+/** Whether the tail is a container that a connection, or the creation, starts. */
 function startsContainer({ tail, trigger }: Link): boolean {
   return tail?.place.kind === 'run' || (trigger && tail?.place.kind === 'container');
 }
 
-/** Says whether all of a recipe up to its far part is carried out at creation, and not by the first connection. */
-export function isEager(link: Link): boolean {
-  return (
-    !link.trigger && (link.child === undefined || link.child.peer !== undefined || isEager(link.child.link))
-  );
+/** Whether all of a link up to its far part is carried out at creation, and not by the first connection. */
+export function isEager({ trigger, child }: Recipe): boolean {
+  if (trigger) return false;
+  return child === undefined || isFar(child) || isEager(child.link);
 }

@@ -1,77 +1,88 @@
-import type { Link } from '../recipe/link.js';
+import * as v from 'valibot';
+import { asLink } from '../recipe/as-link.js';
 import { recipeFromText } from '../recipe/text.js';
-import { type CreateOptions, DEFAULT_OPTIONS, type Ties } from './plan.js';
+import { DEFAULT_OPTIONS, type LinkPlan } from './plan.js';
+import { parseSection, readSection } from './section.js';
 
 /** A unit file that says it is a link's, and does not hold what a link's must. */
 export class UnreadableLink extends Error {}
 
-/** What the socket of a created link says of it. */
-export interface StoredLink extends Ties {
-  id: string;
-  link: Link;
-  options: CreateOptions;
-}
+/** The section of a link's socket that holds the link; systemd ignores it (systemd.unit(5)). */
+const SECTION = 'X-Wormhole';
+
+const MAX_SECONDS = 365 * 24 * 3600;
+
+const linkSection = v.object({
+  Id: v.string(),
+  Recipe: v.string(),
+  StartTimeout: v.optional(
+    v.pipe(
+      v.string(),
+      v.digits('is not a number of seconds'),
+      v.transform(Number),
+      v.minValue(1, 'is not a number of seconds'),
+      v.maxValue(MAX_SECONDS, 'is more than a year'),
+    ),
+    `${DEFAULT_OPTIONS.startTimeout}`,
+  ),
+  Pull: v.optional(
+    v.picklist(['never', 'missing', 'always'], 'is not never, missing or always'),
+    DEFAULT_OPTIONS.pull,
+  ),
+});
+
+const farSection = v.object({ Far: v.string(), KeyFile: v.string() });
+
+const ownerSection = v.object({
+  Owned: v.string(),
+  OwnerId: v.string(),
+  Owner: v.string(),
+  Allow: v.string(),
+  ThroughTunnel: v.exactOptional(v.string()),
+});
 
 /**
  * Reads a link back from the text of its socket unit: the opposite of rendering.
  *
- * @returns the link; `child` for the socket of one that hangs on another, whose recipe has it; undefined when the file
- *   has no [X-Wormhole] section, and so is not a link's
+ * @returns the link; `child` for the socket of a child, whose recipe its root has; undefined when the file has no
+ *   [X-Wormhole] section, and so is not a link's
  * @throws UnreadableLink when the section lacks a setting, or holds one that cannot be read
  */
-export function readLink(text: string): StoredLink | 'child' | undefined {
-  const settings = section(text, 'X-Wormhole');
+export function readLink(text: string): LinkPlan | 'child' | undefined {
+  const settings = readSection(text, SECTION);
   if (settings === undefined) return undefined;
   if (settings.has('Parent')) return 'child';
-  const id = settings.get('Id');
-  const recipe = settings.get('Recipe');
-  if (id === undefined || recipe === undefined) throw new UnreadableLink('[X-Wormhole] lacks Id= or Recipe=');
   try {
-    return { id, link: recipeFromText(recipe), options: readOptions(settings), ...readTies(settings) };
-  } catch (error) {
-    throw new UnreadableLink(`[X-Wormhole] cannot be read: ${(error as Error).message}`);
-  }
-}
-
-function readOptions(settings: Map<string, string>): CreateOptions {
-  const startTimeout = Number(settings.get('StartTimeout') ?? DEFAULT_OPTIONS.startTimeout);
-  const pull = settings.get('Pull') ?? DEFAULT_OPTIONS.pull;
-  if (!(startTimeout > 0)) throw new Error(`StartTimeout=${startTimeout} is not a number of seconds`);
-  if (pull !== 'never' && pull !== 'missing' && pull !== 'always') throw new Error(`Pull=${pull} is unknown`);
-  return { startTimeout, pull };
-}
-
-function readTies(settings: Map<string, string>): Ties {
-  const all = (names: string[]) => {
-    const values = names.map((name) => settings.get(name));
-    if (values.every((value) => value === undefined)) return undefined;
-    if (values.includes(undefined)) throw new Error(`of ${names.join('=, ')}= only some are there`);
-    return values as string[];
-  };
-  const far = all(['Far', 'KeyFile']);
-  const owner = all(['Owned', 'OwnerId', 'Owner', 'Allow']);
-  const ties: Ties = {};
-  if (far) ties.far = { key: far[0] as string, keyFile: far[1] as string };
-  if (owner) {
-    const [key, id, machine, address] = owner as [string, string, string, string];
-    const tunnel = settings.get('ThroughTunnel');
-    ties.owner = { key, id, machine, address, ...(tunnel === undefined ? {} : { tunnel }) };
-  }
-  return ties;
-}
-
-/** The settings of one section of a unit file (systemd.syntax(7)); undefined when the section is not there. */
-export function section(text: string, name: string): Map<string, string> | undefined {
-  let found: Map<string, string> | undefined;
-  let inside = false;
-  for (const line of text.split('\n')) {
-    if (line.startsWith('[')) {
-      inside = line.trim() === `[${name}]`;
-      if (inside) found ??= new Map();
-    } else if (inside && !/^\s*[#;]/.test(line)) {
-      const at = line.indexOf('=');
-      if (at > 0) found?.set(line.slice(0, at).trim(), line.slice(at + 1).trim());
+    const {
+      Id: id,
+      Recipe: recipe,
+      StartTimeout: startTimeout,
+      Pull: pull,
+    } = parseSection(linkSection, settings);
+    const plan: LinkPlan = { link: asLink(recipeFromText(recipe)), options: { startTimeout, pull } };
+    if (plan.link.id !== id) throw new Error(`Id=${id} is not the id in Recipe=`);
+    if (hasAny(settings, farSection)) {
+      const { Far: partId, KeyFile: keyFile } = parseSection(farSection, settings);
+      plan.far = { partId, keyFile };
     }
+    if (hasAny(settings, ownerSection)) plan.owner = readOwner(settings);
+    return plan;
+  } catch (error) {
+    throw new UnreadableLink(`[${SECTION}] cannot be read: ${(error as Error).message}`);
   }
-  return found;
+}
+
+function readOwner(settings: Map<string, string>): NonNullable<LinkPlan['owner']> {
+  const { Owned, OwnerId, Owner, Allow, ThroughTunnel } = parseSection(ownerSection, settings);
+  return {
+    partId: Owned,
+    id: OwnerId,
+    machine: Owner,
+    address: Allow,
+    ...(ThroughTunnel !== undefined && { tunnel: ThroughTunnel }),
+  };
+}
+
+function hasAny(settings: Map<string, string>, { entries }: { entries: object }): boolean {
+  return Object.keys(entries).some((name) => settings.has(name));
 }

@@ -1,6 +1,8 @@
+import * as v from 'valibot';
+import type { AddressPair } from '../text/ip-address.js';
 import { escapeUnitName, quoteArgument } from './escape.js';
-import { section } from './read.js';
 import type { Installation, Template, UnitFile } from './render.js';
+import { parseSection, readSection } from './section.js';
 
 /** ESP alone, or ESP in UDP, which passes routers that translate addresses. */
 export type TunnelMode = 'esp' | 'udp';
@@ -8,19 +10,17 @@ export type TunnelMode = 'esp' | 'udp';
 /**
  * One end of a tunnel, as its unit file has it.
  *
- * `id` is the same at both ends, `peer` how this machine calls the other: a name or an address, with a port or without.
- * `machine` tells the other machine from all others, by whatever name or address it is reached. `me` and `peerAddress` are
- * the addresses between which the packets travel, `local` and `remote` those inside. `asked` says whether somebody has
- * asked for the tunnel here: an end that nobody asked for goes when the other one has none any more.
+ * `id` is the same at both ends. `peer` is the name of the other machine here: a name or an address, with a port or without.
+ * `machine` identifies the other machine, whatever name or address it is reached by. The encrypted packets travel between
+ * the `outer` addresses, and what they carry between the `inner` ones. `asked` says whether somebody has asked for the tunnel
+ * here: an end that nobody asked for goes when the other machine has none any more.
  */
 export interface Tunnel {
   id: string;
   peer: string;
   machine: string;
-  me: string;
-  peerAddress: string;
-  local: string;
-  remote: string;
+  outer: AddressPair;
+  inner: AddressPair;
   mode: TunnelMode;
   asked: boolean;
   keyFile: string;
@@ -30,16 +30,34 @@ export interface Tunnel {
 export class UnreadableTunnel extends Error {}
 
 const PREFIX = 'wormhole-tunnel@';
+const SECTION = 'X-Wormhole';
+
+const outerAddress = v.pipe(v.string(), v.regex(/^[0-9a-f.:]+$/, 'is not an IP address'));
+const innerAddress = v.pipe(v.string(), v.ipv4('is not an IPv4 address'));
+const hexId = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/, 'is not 16 hexadecimal digits'));
+
+const tunnelSection = v.object({
+  Tunnel: hexId,
+  Peer: v.pipe(v.string(), v.minLength(1, 'is empty')),
+  PeerMachine: hexId,
+  Address: outerAddress,
+  PeerAddress: outerAddress,
+  Local: innerAddress,
+  Remote: innerAddress,
+  Mode: v.picklist(['esp', 'udp'], 'is not esp or udp'),
+  Asked: v.picklist(['yes', 'no'], 'is not yes or no'),
+  KeyFile: v.pipe(v.string(), v.minLength(1, 'is empty')),
+});
 
 /** The service unit that brings a tunnel up. */
 export function tunnelUnit(peer: string): string {
   return `${PREFIX}${escapeUnitName(peer)}.service`;
 }
 
-/** The timer that renews a tunnel's keys, and the service that it starts. */
-export function rekeyUnits(peer: string): [timer: string, service: string] {
+/** The timer that rekeys a tunnel, and the service that it starts. */
+export function rekeyUnits(peer: string): { timer: string; service: string } {
   const name = `wormhole-tunnel-rekey@${escapeUnitName(peer)}`;
-  return [`${name}.timer`, `${name}.service`];
+  return { timer: `${name}.timer`, service: `${name}.service` };
 }
 
 /** Whether a file of that name is a tunnel's. */
@@ -47,7 +65,7 @@ export function isTunnelUnit(name: string): boolean {
   return name.startsWith(PREFIX) && name.endsWith('.service');
 }
 
-/** Says to the unit of a tunnel, which takes it away, that the tunnel is up; it is written just before the unit is started. */
+/** A file that tells the unit of a tunnel, which removes it, that the tunnel is up; written just before the unit is started. */
 export function upFile({ id }: Pick<Tunnel, 'id'>): string {
   return `/run/wormhole/tunnels/up-${id}`;
 }
@@ -58,7 +76,7 @@ export function renderTunnel(tunnel: Tunnel, where: Installation, template: Temp
     ...tunnel,
     upFile: upFile(tunnel),
     command: [where.node, where.cli].map(quoteArgument).join(' '),
-    rekeyTimer: rekeyUnits(tunnel.peer)[0],
+    rekeyTimer: rekeyUnits(tunnel.peer).timer,
     asked: tunnel.asked ? 'yes' : 'no',
     udp: tunnel.mode === 'udp',
   });
@@ -67,22 +85,19 @@ export function renderTunnel(tunnel: Tunnel, where: Installation, template: Temp
 
 /** Reads a tunnel back from its unit file: the opposite of {@link renderTunnel}. @throws UnreadableTunnel */
 export function readTunnel(text: string): Tunnel {
-  const settings = section(text, 'X-Wormhole') ?? new Map<string, string>();
-  const setting = (name: string, form = /./) => {
-    const value = settings.get(name) ?? '';
-    if (!form.test(value)) throw new UnreadableTunnel(`[X-Wormhole] has no ${name}= that makes sense`);
-    return value;
-  };
-  return {
-    id: setting('Tunnel', /^[0-9a-f]{16}$/),
-    peer: setting('Peer'),
-    machine: setting('PeerMachine', /^[0-9a-f]{16}$/),
-    me: setting('Address', /^[0-9a-f.:]+$/),
-    peerAddress: setting('PeerAddress', /^[0-9a-f.:]+$/),
-    local: setting('Local', /^[0-9.]+$/),
-    remote: setting('Remote', /^[0-9.]+$/),
-    mode: setting('Mode', /^(esp|udp)$/) as TunnelMode,
-    asked: setting('Asked', /^(yes|no)$/) === 'yes',
-    keyFile: setting('KeyFile'),
-  };
+  try {
+    const found = parseSection(tunnelSection, readSection(text, SECTION) ?? new Map());
+    return {
+      id: found.Tunnel,
+      peer: found.Peer,
+      machine: found.PeerMachine,
+      outer: { local: found.Address, remote: found.PeerAddress },
+      inner: { local: found.Local, remote: found.Remote },
+      mode: found.Mode,
+      asked: found.Asked === 'yes',
+      keyFile: found.KeyFile,
+    };
+  } catch (error) {
+    throw new UnreadableTunnel(`[${SECTION}] cannot be read: ${(error as Error).message}`);
+  }
 }

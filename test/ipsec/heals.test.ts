@@ -155,7 +155,7 @@ vmSuite('tunnels that are hurt', pair, (test, at) => {
     const { stderr } = await alpha.run('wormhole tunnel-delete beta', { timeout: PATIENCE });
     assert.match(
       stderr,
-      /^wormhole: the tunnel is gone here, and on beta it goes when that can be told: .+\n$/,
+      /^wormhole: the tunnel is deleted here; its side on machine beta is deleted as soon as that machine can be told: .+\n$/,
     );
     assert.match(await wormhole(alpha, 'tunnel-list'), /^beta .* leaving /m);
     await beta.setCable('up');

@@ -5,8 +5,8 @@
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { readKeys } from '../../src/control/api/key.ts';
-import { clientTls } from '../../src/control/api/tls.ts';
+import { readKeys } from '../../src/api/key.ts';
+import { clientTls } from '../../src/api/tls.ts';
 
 /** What came of the attack: times in seconds until the connection was ended. */
 export interface Outcome {

@@ -13,11 +13,11 @@ export interface Outcome<T> {
   killed: boolean;
 }
 
-// Stands before the calls: all exports of src/docker by their names, and a death at the wished-for moment.
+// Stands before the calls: all exports of src/docker and src/docker-run by their names, and a death at the given moment.
 const preamble = `
   import { readdirSync } from 'node:fs';
-  const directory = '/src/wormhole/dist/docker/';
-  for (const file of readdirSync(directory)) if (file.endsWith('.js')) Object.assign(globalThis, await import(directory + file));
+  for (const directory of ['/src/wormhole/dist/docker/', '/src/wormhole/dist/docker-run/'])
+    for (const file of readdirSync(directory)) if (file.endsWith('.js')) Object.assign(globalThis, await import(directory + file));
   const deadline = Number(process.env.DIE_AT ?? Infinity);
   const { modem } = patientEngine();
   const dial = modem.dial;

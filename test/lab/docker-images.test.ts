@@ -22,7 +22,7 @@ labSuite(
 
     test('an image is pulled when it is missing, and progress is told', async () => {
       const host = at();
-      const pull = `const texts = []; await ensureImage('${tools}', 'missing', undefined, ({ text }) => texts.push(text)); return texts;`;
+      const pull = `const texts = []; await ensureImage({ image: '${tools}', policy: 'missing', onProgress: ({ text }) => texts.push(text) }); return texts;`;
       assert.is(await done(host, `return hasImage('${tools}')`), false);
       const texts = await done<string[]>(host, pull);
       assert.is(texts[0], `pulling ${tools}`);
@@ -42,31 +42,37 @@ labSuite(
       assert.is(await done(host, `return hasImage('${tools}', 'linux/${own}')`), true);
       assert.is(await done(host, `return hasImage('${tools}', 'linux/${other}')`), false);
       assert.is(
-        await failing(host, `await ensureImage('${tools}', 'missing', 'linux/${other}')`),
+        await failing(
+          host,
+          `await ensureImage({ image: '${tools}', policy: 'missing', platform: 'linux/${other}' })`,
+        ),
         `NoImage: image "${tools}" cannot be pulled: it is not made for linux/${other}`,
       );
       assert.match(
-        await failing(host, `await ensureImage('${tools}', 'never', 'linux/${other}')`),
-        /^NoImage: image ".*" for linux\/.* is not there, and --pull never forbids to pull it: docker pull/,
+        await failing(
+          host,
+          `await ensureImage({ image: '${tools}', policy: 'never', platform: 'linux/${other}' })`,
+        ),
+        /^NoImage: image ".*" for linux\/.* is missing, and --pull never forbids to pull it: docker pull/,
       );
     });
 
     test('what cannot be pulled', async () => {
       const host = at();
       assert.match(
-        await failing(host, `await ensureImage('127.0.0.1:5000/none', 'missing')`),
+        await failing(host, `await ensureImage({ image: '127.0.0.1:5000/none', policy: 'missing' })`),
         /^NoImage: image "127.0.0.1:5000\/none" cannot be pulled: .*manifest unknown/,
       );
       assert.match(
-        await failing(host, `await ensureImage('127.0.0.1:5001/none', 'missing')`),
-        /^NoImage: image "127.0.0.1:5001\/none" cannot be pulled: .*connection refused \(its registry is not to be reached\)$/,
+        await failing(host, `await ensureImage({ image: '127.0.0.1:5001/none', policy: 'missing' })`),
+        /^NoImage: image "127.0.0.1:5001\/none" cannot be pulled: .*connection refused \(its registry is unreachable\)$/,
       );
       assert.match(
         await failing(
           host,
-          `await ensureImage('${tools}', 'always') ; await ensureImage('wormhole/none', 'never')`,
+          `await ensureImage({ image: '${tools}', policy: 'always' }) ; await ensureImage({ image: 'wormhole/none', policy: 'never' })`,
         ),
-        /^NoImage: image "wormhole\/none" is not there, and --pull never forbids to pull it: docker pull wormhole\/none$/,
+        /^NoImage: image "wormhole\/none" is missing, and --pull never forbids to pull it: docker pull wormhole\/none$/,
       );
       assert.match(
         await failing(host, starting('a', 'wormhole/none')),

@@ -238,12 +238,12 @@ labSuite(
         `await stopContainer('n')`,
         `await removeRun('n')`,
         `await containerState('n')`,
-        `await ensureImage('n', 'always')`,
+        `await ensureImage({ image: 'n', policy: 'always' })`,
         `await pullImage('n')`,
       ]) {
         assert.match(
           await failing(host, body),
-          /^EngineDown: the Docker engine is not to be reached \(connect E/,
+          /^EngineDown: the Docker engine is unreachable \(connect E/,
           body,
         );
       }

@@ -146,7 +146,7 @@ labSuite<Pair>(
       const { stderr, status } = await wormhole(near, 'delete 7000');
       assert.match(
         stderr,
-        /^wormhole: link "7000" is gone here, and its part on machine myserver goes when [^\n]+\n$/,
+        /^wormhole: link "7000" is deleted here; its part on machine myserver is deleted as soon as [^\n]+\n$/,
       );
       assert.is(status, 0);
       assert.match(await succeeds(near, 'list'), /^7000 .* leaving machine myserver has its part/m);
@@ -183,7 +183,7 @@ labSuite<Pair>(
       assert.is(stdout, '');
       assert.match(
         stderr,
-        /^wormhole: tcp:\/\/myserver:9999 has said nothing for 12 s[^\n]+goes when it answers again[^\n]+\n$/,
+        /^wormhole: tcp:\/\/myserver:9999 has said nothing for 12 s[^\n]+that is deleted when the machine answers again[^\n]+\n$/,
       );
       assert.is(status, 1);
       assert.match(await succeeds(near, 'list'), /^7000 .* leaving /m);
@@ -220,7 +220,7 @@ labSuite<Pair>(
       await asked(myserver);
       await myserver.setCable('down');
       const { stderr, status } = await remove.exited;
-      assert.match(stderr, /^wormhole: link "7000" is gone here, and [^\n]+\n$/);
+      assert.match(stderr, /^wormhole: link "7000" is deleted here; [^\n]+\n$/);
       assert.is(status, 0);
       await holder.stop('SIGKILL');
       await myserver.setCable('up');

@@ -177,7 +177,7 @@ labSuite<Pair & { stranger: Host }>(
 
     test('what cannot be made: one line, and nothing is left on either machine', async () => {
       const { near, myserver } = at();
-      await fails(near, 'create url :7000 remote nobody tail', /no machine "nobody" to be found/);
+      await fails(near, 'create url :7000 remote nobody tail', /machine "nobody" is unknown/);
       await fails(
         near,
         'create url :7000 remote 10.90.0.250 tail',
@@ -196,7 +196,7 @@ labSuite<Pair & { stranger: Host }>(
       await fails(
         near,
         'create url :7000 remote myserver remote nobody tail',
-        /machine myserver: there is no machine "nobody"/,
+        /machine myserver: machine "nobody" is unknown/,
       );
       await fails(
         near,

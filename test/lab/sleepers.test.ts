@@ -123,7 +123,7 @@ labSuite(
       await fails(
         host,
         'create --pull never id none url :7007 trigger docker-run nosuch/image',
-        /image "nosuch\/image".*is not there/,
+        /image "nosuch\/image".*is missing/,
       );
       await fails(
         host,
@@ -162,7 +162,7 @@ labSuite(
       await host.run(forget);
       assert.is((await host.run('echo | timeout 60 nc 127.0.0.1 7012')).stdout, '1\n');
       const journal = await host.journal('-b', '-o', 'cat', '-t', 'wormhole-pulled-run');
-      assert.match(journal, /link pulled: pulling 127\.0\.0\.1:5000\/tools, whoever is connected waits/);
+      assert.match(journal, /link pulled: pulling 127\.0\.0\.1:5000\/tools; clients wait/);
       assert.match(journal, /link pulled: pulled 127\.0\.0\.1:5000\/tools/);
       await succeeds(host, 'delete pulled');
 

@@ -3,24 +3,21 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
-import { createAt, ping } from '../../src/control/api/client.ts';
-import { connectMachine, type Machine } from '../../src/control/api/connect.ts';
-import { apiSuite, daemon, desk, directory, fails, journal, local, there } from './api-daemon.ts';
+import { createAt, ping } from '../../src/api/client.ts';
+import { connectMachine, type Machine } from '../../src/api/connect.ts';
+import { apiSuite, context, daemon, directory, fails, journal, local, there } from './api-daemon.ts';
 
 const test = apiSuite('the client of the API');
 
-test('what is not there, or is no wormholed, is told in one line', async () => {
+test('a machine that is unreachable, or no wormholed, is reported in one line', async () => {
   const tcp = (host: string, at: number): Machine => ({
     ...there(),
-    address: { kind: 'tcp', host, port: at },
+    endpoint: { kind: 'tcp', host, port: at },
   });
   await fails(ping(tcp('127.0.0.1', 1)), /^no daemon at tcp:\/\/127\.0\.0\.1:1, the connection is refused/);
+  await fails(ping(tcp('no-such-machine.invalid', 1)), /^machine "no-such-machine.invalid" is unknown/);
   await fails(
-    ping(tcp('no-such-machine.invalid', 1)),
-    /^there is no machine "no-such-machine.invalid" to be found/,
-  );
-  await fails(
-    ping({ ...local, address: { kind: 'unix', path: join(directory, 'none') } }),
+    ping({ ...local, endpoint: { kind: 'unix', path: join(directory, 'none') } }),
     /^no daemon at unix:\/\//,
   );
   await fails(ping({ ...there(), keyFile: '/nowhere/key' }), /^no key file \/nowhere\/key/);
@@ -39,19 +36,19 @@ test('what is not there, or is no wormholed, is told in one line', async () => {
   }
 });
 
-test('a client waits for work that takes long, and not for a daemon that says nothing', async () => {
+test('a client waits for work that takes long, but not for a silent daemon', async () => {
   daemon.gate = sleep(13_500);
   const mute = createServer((socket) => socket.on('error', () => {})).listen(join(directory, 'mute'));
   await once(mute, 'listening');
-  const address = { kind: 'unix', path: join(directory, 'mute') } as const;
+  const endpoint = { kind: 'unix', path: join(directory, 'mute') } as const;
   await Promise.all([
     createAt(there(), ['a']),
-    fails(createAt({ ...local, address }, ['a']), /mute has said nothing for 12 s: is it still there\?$/),
+    fails(createAt({ ...local, endpoint }, ['a']), /mute has said nothing for 12 s: is it still there\?$/),
   ]);
   mute.close();
 });
 
-test('work is brought to its end when the caller goes away', async () => {
+test('work is completed when the caller goes away', async () => {
   let open = () => {};
   daemon.gate = new Promise<void>((resolve) => {
     open = resolve;
@@ -59,23 +56,23 @@ test('work is brought to its end when the caller goes away', async () => {
   const before = daemon.ended;
   const socket = await connectMachine(there());
   socket.write('POST /v1/links HTTP/1.1\r\nhost: a\r\ncontent-length: 17\r\n\r\n{"recipe": ["a"]}');
-  while (desk.working === 0) await sleep(5);
+  while (context.working === 0) await sleep(5);
   socket.destroy();
   await sleep(50);
-  assert.is(desk.working, 1);
+  assert.is(context.working, 1);
   open();
-  while (desk.working > 0) await sleep(5);
+  while (context.working > 0) await sleep(5);
   assert.is(daemon.ended, before + 1);
-  assert.match(journal.join(), /: create a: made a .*; the caller had gone away\)$/);
+  assert.match(journal.join(), /: create a: created a .*; the caller had gone away\)$/);
 });
 
-test('a daemon that falls silent, or goes away, is told from one that fails', async () => {
+test('a daemon that falls silent, or goes away, is distinguished from one that fails', async () => {
   const dying = createServer((socket) => {
     socket.on('error', () => {});
     socket.once('data', () => socket.destroy());
   }).listen(join(directory, 'dying'));
   await once(dying, 'listening');
-  const machine: Machine = { ...local, address: { kind: 'unix', path: join(directory, 'dying') } };
+  const machine: Machine = { ...local, endpoint: { kind: 'unix', path: join(directory, 'dying') } };
   await fails(createAt(machine, ['a']), /has gone away before it answered/);
   dying.close();
   const odd = createServer((socket) => {
@@ -84,7 +81,7 @@ test('a daemon that falls silent, or goes away, is told from one that fails', as
   }).listen(join(directory, 'odd'));
   await once(odd, 'listening');
   await fails(
-    createAt({ ...local, address: { kind: 'unix', path: join(directory, 'odd') } }, ['a']),
+    createAt({ ...local, endpoint: { kind: 'unix', path: join(directory, 'odd') } }, ['a']),
     /gives an answer \(200\) that is no wormholed's/,
   );
   odd.close();

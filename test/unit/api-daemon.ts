@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, type Test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Machine } from '../../src/control/api/connect.ts';
-import { Failure } from '../../src/control/api/failure.ts';
-import { readKeys } from '../../src/control/api/key.ts';
-import type { Desk } from '../../src/control/api/serve.ts';
-import { createServers } from '../../src/control/api/servers.ts';
+import type { Machine } from '../../src/api/connect.ts';
+import { Failure } from '../../src/api/failure.ts';
+import { readKeys } from '../../src/api/key.ts';
+import type { RequestContext } from '../../src/daemon/serve.ts';
+import { createServers } from '../../src/daemon/servers.ts';
 
 /** Where the files of the tests are; they go with the suite. */
 export const directory = mkdtempSync(join(tmpdir(), 'wormhole-api-'));
@@ -28,45 +28,51 @@ export const refused: string[] = [];
 /** A daemon in this process: its port; what its creates wait for, and how many of them have ended. */
 export const daemon = { port: 0, gate: Promise.resolve() as Promise<unknown>, ended: 0 };
 
-/** What the daemon is at. Its work is made up: no link is made. */
-export const desk: Desk = {
+/** The context of the daemon's requests. Its operations are simulated: no link is created. */
+export const context: RequestContext = {
   settings: { keyFile, overlay: '100.65.0.0/14', udpPorts: { first: 4500, last: 4599 } },
   working: 0,
-  rest() {},
+  onEnd() {},
   log: { info: (line) => journal.push(line), warn: (line) => journal.push(line) },
-  carryOut: {
+  operations: {
     async create({ recipe }, caller) {
       await daemon.gate;
       daemon.ended++;
       if (recipe[0] === 'fail') throw new Failure('taken', 'it is taken');
       return { id: recipe.join('-').replace(/\s/g, '_'), url: JSON.stringify(caller) };
     },
-    plan: async ({ recipe }) => ({ files: [{ name: recipe.join('-'), text: 'text' }] }),
-    remove: async (id) => {
+    preview: async ({ recipe }) => ({ files: [{ name: recipe.join('-'), text: 'text' }] }),
+    delete: async (id) => {
       if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);
       return undefined;
     },
-    makePart: async (key, { owner }, caller) => ({ id: `${key} ${owner.id}`, url: JSON.stringify(caller) }),
-    async removePart(key) {
-      if (!key.startsWith('0')) throw new Failure('not-found', 'no such part');
+    createPart: async (partId, { owner }, caller) => ({
+      id: `${partId} ${owner.id}`,
+      url: JSON.stringify(caller),
+    }),
+    async deletePart(partId) {
+      if (!partId.startsWith('0')) throw new Failure('not-found', 'no such part');
+    },
+    async change(id) {
+      if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);
     },
     list: async () => ({ links: [], unreadable: [{ id: 'a', reason: 'b' }] }),
   },
 };
 
 /** The daemon's servers. */
-export const servers = createServers(desk, () => readKeys(keyFile), {
+export const servers = createServers(context, () => readKeys(keyFile), {
   note: (address, reason) => refused.push(`${address} ${reason}`),
   flush() {},
 });
 
 /** The daemon over TCP, asked with that key. */
 export function there(key = KEY): Machine {
-  return { address: { kind: 'tcp', host: '127.0.0.1', port: daemon.port }, keyFile: keyFileOf(key) };
+  return { endpoint: { kind: 'tcp', host: '127.0.0.1', port: daemon.port }, keyFile: keyFileOf(key) };
 }
 
 /** The daemon over its unix socket. */
-export const local: Machine = { address: { kind: 'unix', path: socketPath }, keyFile: '/nowhere' };
+export const local: Machine = { endpoint: { kind: 'unix', path: socketPath }, keyFile: '/nowhere' };
 
 /** A key file of those lines. */
 export function keyFileOf(...keys: string[]): string {
@@ -90,10 +96,10 @@ export function apiSuite(name: string): Test {
   const test = suite(name);
   test.before(async () => {
     writeFileSync(keyFile, `${KEY}\n`, { mode: 0o600 });
-    const tcp = servers.make('tcp').listen(0, '127.0.0.1');
+    const tcp = servers.create('tcp').listen(0, '127.0.0.1');
     await once(tcp, 'listening');
     daemon.port = (tcp.address() as AddressInfo).port;
-    await once(servers.make('unix').listen(socketPath), 'listening');
+    await once(servers.create('unix').listen(socketPath), 'listening');
   });
   test.before.each(() => {
     writeFileSync(keyFile, `${KEY}\n`);

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import * as assert from 'uvu/assert';
-import { createAt, ping } from '../../src/control/api/client.ts';
-import type { Machine } from '../../src/control/api/connect.ts';
-import { readKeys } from '../../src/control/api/key.ts';
-import { clientTls, provedKey } from '../../src/control/api/tls.ts';
+import { createAt, ping } from '../../src/api/client.ts';
+import type { Machine } from '../../src/api/connect.ts';
+import { readKeys } from '../../src/api/key.ts';
+import { clientTls, hasProvedKey } from '../../src/api/tls.ts';
 import {
   apiSuite,
   daemon,
@@ -121,10 +121,10 @@ test('a session cannot be taken up again once its key is gone', async () => {
   }
 });
 
-test('a key file that cannot be used refuses everybody, and comes back to life with the file', async () => {
+test('a key file that cannot be used refuses every caller, and comes back to life with the file', async () => {
   rmSync(keyFile);
   await fails(ping(there()), /does not accept our key/);
-  assert.match(refused.join('\n'), /^everybody cannot be told from strangers: no key file/m);
+  assert.match(refused.join('\n'), /^every caller cannot be authenticated: no key file/m);
   writeFileSync(keyFile, KEY, { mode: 0o600 });
   await ping(there());
 });
@@ -159,19 +159,19 @@ test('a server that has a certificate but not the key is not trusted', async () 
   }).listen(0, '127.0.0.1');
   liar.on('tlsClientError', () => {});
   await once(liar, 'listening');
-  const address = { kind: 'tcp', host: '127.0.0.1', port: (liar.address() as AddressInfo).port } as const;
-  await fails(createAt({ ...there(), address }, ['a']), /does not accept our key, or we not its/);
+  const endpoint = { kind: 'tcp', host: '127.0.0.1', port: (liar.address() as AddressInfo).port } as const;
+  await fails(createAt({ ...there(), endpoint }, ['a']), /does not accept our key, or we not its/);
   assert.is(heard, '', 'it was told nothing');
   // Not even when its certificate is one that we would trust.
   const socket = connectTls({
     ...clientTls(readKeys(keyFile)[0]),
-    port: address.port,
+    port: endpoint.port,
     host: '127.0.0.1',
     ca: cert,
   });
   await once(socket, 'secureConnect');
   assert.ok(socket.authorized);
-  assert.not(provedKey(socket));
+  assert.not(hasProvedKey(socket));
   socket.destroy();
   liar.close();
 });

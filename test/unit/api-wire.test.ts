@@ -2,9 +2,9 @@ import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
-import { createAt, deleteAt, listAt, ping, planAt, versionAt } from '../../src/control/api/client.ts';
-import type { Failure } from '../../src/control/api/failure.ts';
-import { apiSuite, daemon, desk, fails, journal, local, socketPath, there } from './api-daemon.ts';
+import { createAt, deleteAt, listAt, ping, previewAt, versionAt } from '../../src/api/client.ts';
+import type { Failure } from '../../src/api/failure.ts';
+import { apiSuite, context, daemon, fails, journal, local, socketPath, there } from './api-daemon.ts';
 
 const test = apiSuite('the API on the wire');
 
@@ -12,7 +12,7 @@ test('all that the client can ask, over TLS and over the unix socket', async () 
   for (const machine of [there(), local]) {
     assert.ok((await ping(machine)) < 1000);
     assert.is((await createAt(machine, ['a', 'b'])).id, 'a-b');
-    assert.equal(await planAt(machine, ['a']), { files: [{ name: 'a', text: 'text' }] });
+    assert.equal(await previewAt(machine, ['a']), { files: [{ name: 'a', text: 'text' }] });
     assert.equal(await listAt(machine), { links: [], unreadable: [{ id: 'a', reason: 'b' }] });
     await deleteAt(machine, 'there');
     assert.equal((await versionAt(machine)).api, 1);
@@ -39,11 +39,11 @@ test('each change is told in one line: who, what, and the result', async () => {
   await createAt(local, ['fail']).catch(() => {});
   await deleteAt(there(), 'there');
   await listAt(there());
-  await planAt(there(), ['a']);
+  await previewAt(there(), ['a']);
   assert.is(journal.length, 3, journal.join('\n'));
   assert.match(
     journal[0] ?? '',
-    /^127\.0\.0\.1: create url :80 "with space" "line\\nbreak": made url-.* \(0\.0 s\)$/,
+    /^127\.0\.0\.1: create url :80 "with space" "line\\nbreak": created url-.* \(0\.0 s\)$/,
   );
   assert.match(journal[1] ?? '', /^uid \d+: create fail: taken: it is taken \(0\.0 s\)$/);
   assert.match(journal[2] ?? '', /^127\.0\.0\.1: delete there: done \(0\.0 s\)$/);
@@ -91,10 +91,10 @@ test("parts of other machines' links", async () => {
   assert.is(JSON.parse(made.body).id, `${key} 80`);
   assert.is((await ask('DELETE', `/v1/parts/${key}`)).status, 204);
   assert.is((await ask('DELETE', `/v1/parts/${'1'.repeat(32)}`)).status, 404);
-  assert.match(journal[0] ?? '', /: our part of link 80 of alpha, tail docker-run …: it is 0+ 80 /);
+  assert.match(journal[0] ?? '', /: create our part of link 80 of alpha, tail docker-run …: it is 0+ 80 /);
   for (const [path, body, expected] of [
     ['0'.repeat(31), { recipe, owner }, /is not 32 hexadecimal digits/],
-    [key, { recipe }, /"owner" must be a JSON object/],
+    [key, { recipe }, /"owner" is missing/],
     [key, { recipe, owner: { id: '80', machine: '../x' } }, /"owner.machine" must be a name/],
     [key, { recipe, owner: { id: '', machine: 'a' } }, /"owner.id" must be a name/],
     [key, { recipe: 'tail', owner }, /"recipe" must be an array/],
@@ -120,7 +120,7 @@ test('bodies that are no request', async () => {
   }
   const unasked = await ask('GET', '/v1/ping', 'x', { 'content-length': 1 });
   assert.is(unasked.status, 400);
-  assert.is(desk.working, 0);
+  assert.is(context.working, 0);
 });
 
 test('the longest body there may be, and one byte more', async () => {
@@ -173,7 +173,7 @@ test('the 65th request at a time is told to come again', async () => {
     open = resolve;
   });
   const all = Array.from({ length: 64 }, (_, n) => createAt(local, [`n${n}`]));
-  while (desk.working < 64) await sleep(5);
+  while (context.working < 64) await sleep(5);
   const error = await fails(createAt(there(), ['late']), /works on 64 requests already; try again later/);
   assert.is((error as Failure).code, 'busy');
   open();

@@ -1,8 +1,8 @@
 import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseRunArguments } from '../../src/docker/run-arguments.ts';
-import { RunArgumentError, type RunRequest } from '../../src/docker/run-request.ts';
+import { parseRunArguments } from '../../src/docker-run/arguments.ts';
+import { RunArgumentError, type RunRequest } from '../../src/docker-run/request.ts';
 
 type Expected = Partial<Omit<RunRequest, 'holder' | 'container'>> & {
   holder?: object;
@@ -149,10 +149,10 @@ for (const image of [
 }
 
 const misunderstood: [args: string, message: RegExp][] = [
-  ['', /^docker-run needs an image, such as docker-run nginx$/],
-  ['-e A=B', /^docker-run needs an image/],
-  ['"" x', /^docker-run needs an image/],
-  ['-e A=B --', /^docker-run needs an image/],
+  ['', /^it needs an image, such as docker-run nginx$/],
+  ['-e A=B', /^it needs an image/],
+  ['"" x', /^it needs an image/],
+  ['-e A=B --', /^it needs an image/],
   ['"open', /inside a quote/],
   ['image\\', /after a backslash/],
   ['Nginx', /^"Nginx" cannot be the name of an image; names of images are in lower case$/],
@@ -162,7 +162,7 @@ const misunderstood: [args: string, message: RegExp][] = [
   ['--tty image', /^--tty: .* no terminal/],
   ['--rm image', /^--rm: the container is kept/],
   ['--rm=yes image', /true or false/],
-  ['--gpus all image', /^--gpus is not supported: docker-run knows --add-host, --cap-add, /],
+  ['--gpus all image', /^--gpus is not supported; these options are: --add-host, --cap-add, /],
   ['--__proto__ x image', /^--__proto__ is not supported/],
   ['--constructor=x image', /^--constructor is not supported/],
   ['-x image', /^-x is not supported/],

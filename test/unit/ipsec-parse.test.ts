@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { hasFrame, isGuarded, linesToEnd, linesToSweep } from '../../src/ipsec/kernel.ts';
+import { hasInterface, isGuarded, linesToEnd, linesToSweep } from '../../src/ipsec/kernel.ts';
 import { parseAssociations, parsePolicies } from '../../src/ipsec/parse.ts';
 
 const test = suite('what ip prints');
@@ -154,8 +154,8 @@ test('policies, by which a tunnel is known to be whole', () => {
   assert.is(policies.length, 6);
   const wanted = {
     number: NUMBER,
-    outer: { me: 'fd91::2', peer: 'fd91::3' },
-    overlay: { local: '100.64.19.98', remote: '100.64.19.99' },
+    outer: { local: 'fd91::2', remote: 'fd91::3' },
+    inner: { local: '100.64.19.98', remote: '100.64.19.99' },
     mtu: 1326,
   };
   const none = { bytes: 0, packets: 0 };
@@ -163,22 +163,22 @@ test('policies, by which a tunnel is known to be whole', () => {
     associations: parseAssociations(STATES),
     policies,
     interfaces: [
-      { number: NUMBER, up: true, mtu: 1326, addresses: [wanted.overlay], received: none, sent: none },
+      { number: NUMBER, up: true, mtu: 1326, addresses: [wanted.inner], received: none, sent: none },
     ],
     addresses: ['fd91::2'],
   };
-  assert.ok(hasFrame(kernel, wanted));
-  assert.not(hasFrame(kernel, { ...wanted, mtu: 1300 }));
-  assert.not(hasFrame(kernel, { ...wanted, outer: { me: 'fd91::2', peer: 'fd91::4' } }));
-  assert.not(hasFrame({ ...kernel, interfaces: [] }, wanted));
+  assert.ok(hasInterface(kernel, wanted));
+  assert.not(hasInterface(kernel, { ...wanted, mtu: 1300 }));
+  assert.not(hasInterface(kernel, { ...wanted, outer: { local: 'fd91::2', remote: 'fd91::4' } }));
+  assert.not(hasInterface({ ...kernel, interfaces: [] }, wanted));
   for (const index of policies.filter(({ action }) => action === 'allow').keys()) {
     const fewer = policies.filter(({ action }) => action === 'allow').toSpliced(index, 1);
-    assert.not(hasFrame({ ...kernel, policies: fewer }, wanted));
+    assert.not(hasInterface({ ...kernel, policies: fewer }, wanted));
   }
-  assert.ok(isGuarded(kernel, wanted.overlay));
+  assert.ok(isGuarded(kernel, wanted.inner));
   for (const index of policies.keys()) {
     const fewer = policies.toSpliced(index, 1);
-    assert.is(isGuarded({ ...kernel, policies: fewer }, wanted.overlay), policies[index]?.action !== 'block');
+    assert.is(isGuarded({ ...kernel, policies: fewer }, wanted.inner), policies[index]?.action !== 'block');
   }
   // Two associations, the policies that are not for blocking, and the interface.
   assert.is(linesToEnd(kernel, NUMBER).length, 6);

@@ -8,12 +8,12 @@ import {
   numberOfInterface,
   tunnelNumber,
 } from '../../src/ipsec/names.ts';
-import { association, expire, frame, guard, remove } from '../../src/ipsec/plan.ts';
+import { associationStep, expireStep, guardSteps, interfaceSteps, removeStep } from '../../src/ipsec/plan.ts';
 
 const test = suite('the plan of a tunnel');
 
-const outer = { me: '10.0.0.1', peer: '10.0.0.2' };
-const overlay = { local: '100.64.0.2', remote: '100.64.0.3' };
+const outer = { local: '10.0.0.1', remote: '10.0.0.2' };
+const inner = { local: '100.64.0.2', remote: '100.64.0.3' };
 const number = tunnelNumber('1a2b3c4d5e6f7081');
 const key = Buffer.from(Array.from({ length: 36 }, (_, i) => i));
 const KEY = '0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20212223';
@@ -39,12 +39,12 @@ test('numbers and names come from the id, and are known again', () => {
 });
 
 test('clear text is blocked in all three directions', () => {
-  assert.equal(lines(guard(overlay)), [
+  assert.equal(lines(guardSteps(inner)), [
     'xfrm policy update src 0.0.0.0/0 dst 100.64.0.2/32 dir in priority 22344 action block',
     'xfrm policy update src 0.0.0.0/0 dst 100.64.0.3/32 dir fwd priority 22344 action block',
     'xfrm policy update src 0.0.0.0/0 dst 100.64.0.3/32 dir out priority 22344 action block',
   ]);
-  assert.equal(undos(guard(overlay)), [
+  assert.equal(undos(guardSteps(inner)), [
     'xfrm policy delete src 0.0.0.0/0 dst 100.64.0.2/32 dir in',
     'xfrm policy delete src 0.0.0.0/0 dst 100.64.0.3/32 dir fwd',
     'xfrm policy delete src 0.0.0.0/0 dst 100.64.0.3/32 dir out',
@@ -52,7 +52,7 @@ test('clear text is blocked in all three directions', () => {
 });
 
 test('the interface, its address and its policies, and back', () => {
-  const steps = frame({ number, outer, overlay, mtu: 1346 });
+  const steps = interfaceSteps({ number, outer, inner, mtu: 1346 });
   assert.equal(lines(steps), [
     'link add wh-1a2b3c mtu 1346 type xfrm if_id 1461332796',
     'xfrm policy add src 0.0.0.0/0 dst 100.64.0.3/32 dev wh-1a2b3c dir out priority 22343 action allow',
@@ -73,31 +73,32 @@ test('the interface, its address and its policies, and back', () => {
 
 test('a security association for each direction, of either family, in UDP or not', () => {
   const end = { number, outer };
-  assert.equal(association('in', end, { spi: 0x1234, key }), {
+  const ports = { local: 4500, remote: 4507 };
+  assert.equal(associationStep({ direction: 'in', end, association: { spi: 0x1234, key } }), {
     line: `xfrm state add src 10.0.0.2 dst 10.0.0.1 proto esp spi 0x1234 ${PROPERTIES} 10800 aead rfc4106(gcm(aes)) ${KEY} 128`,
     undo: 'xfrm state delete src 10.0.0.2 dst 10.0.0.1 proto esp spi 0x1234',
   });
-  assert.equal(association('out', end, { spi: 0xfedcba98, key }, { me: 4500, peer: 4507 }), {
+  assert.equal(associationStep({ direction: 'out', end, association: { spi: 0xfedcba98, key }, ports }), {
     line: `xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp spi 0xfedcba98 ${PROPERTIES} 10800 encap espinudp 4500 4507 0.0.0.0 aead rfc4106(gcm(aes)) ${KEY} 128`,
     undo: 'xfrm state delete src 10.0.0.1 dst 10.0.0.2 proto esp spi 0xfedcba98',
   });
-  const six = { number, outer: { me: 'fd00::1', peer: 'fd00::2' } };
+  const six = { number, outer: { local: 'fd00::1', remote: 'fd00::2' } };
   assert.match(
-    association('in', six, { spi: 256, key }, { me: 4500, peer: 4507 }).line,
+    associationStep({ direction: 'in', end: six, association: { spi: 256, key }, ports }).line,
     /^xfrm state add src fd00::2 dst fd00::1 .* encap espinudp 4507 4500 :: aead/,
   );
 });
 
-test('one that is replaced ends by itself, its key being told to nobody', () => {
+test('a replaced security association expires by itself, and its key is not repeated', () => {
   const id = { src: '10.0.0.2', dst: '10.0.0.1', spi: 0x1234 };
-  assert.equal(expire(number, id, 3000), {
+  assert.equal(expireStep({ number, id }, 3000), {
     line: `xfrm state update src 10.0.0.2 dst 10.0.0.1 proto esp spi 0x1234 ${PROPERTIES} 3010 aead rfc4106(gcm(aes)) 0x${'0'.repeat(72)} 128`,
   });
   assert.match(
-    expire(number, id, 0, 'espinudp 4500 4507 0.0.0.0').line,
+    expireStep({ number, id, encap: 'espinudp 4500 4507 0.0.0.0' }, 0).line,
     / 10 encap espinudp 4500 4507 0\.0\.0\.0 aead/,
   );
-  assert.equal(remove(id), { line: 'xfrm state delete src 10.0.0.2 dst 10.0.0.1 proto esp spi 0x1234' });
+  assert.equal(removeStep(id), { line: 'xfrm state delete src 10.0.0.2 dst 10.0.0.1 proto esp spi 0x1234' });
 });
 
 test('what is encrypted fits into 1400 bytes, and would not with one byte more than the MTU', () => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { KeyUnusable, readKeys } from '../../src/control/api/key.ts';
+import { KeyUnusable, readKeys } from '../../src/api/key.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'wormhole-key-'));
 const file = join(directory, 'key.secret');

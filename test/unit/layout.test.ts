@@ -4,58 +4,114 @@ import { dirname, join, normalize } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 
+/* Where the files of src may import from: downwards only, and never in a circle, type imports included. */
+
 const SRC = new URL('../../src/', import.meta.url).pathname;
 
-/** What each folder may import from beside itself: the directions of the design. */
-const allowed: Record<string, string[]> = {
-  cli: ['control', 'units', 'systemd', 'docker', 'recipe'],
-  control: ['units', 'systemd', 'docker', 'ipsec', 'recipe'],
-  units: ['recipe'],
-  systemd: ['recipe'],
-  docker: ['recipe'],
-  ipsec: ['recipe'],
-  recipe: [],
-  forwarder: [],
-};
+/** The folders, the upper ones first. A file imports from its own folder and from those below it. */
+const layers = [
+  'cli',
+  'daemon',
+  'links',
+  'tunnels',
+  'api',
+  'state',
+  'ipsec',
+  'units',
+  'docker',
+  'systemd',
+  'recipe',
+  'docker-run',
+  'text',
+  'system',
+];
 
-/** Folders that hold no I/O, and the modules of node that do none. */
-const pure = ['recipe', 'units'];
-const harmless = ['node:net', 'node:path', 'node:url', 'node:assert'];
+/** Folders that import from themselves and nowhere else, and that nothing else imports. */
+const apart = ['forwarder'];
 
-const imports = Object.keys(allowed).flatMap((folder) =>
-  sources(folder).flatMap((file) => {
-    const text = readFileSync(join(SRC, folder, file), 'utf8');
-    return [...text.matchAll(/(?:from|import) ?\(?'([^']+)'/g)].map(([, to]) => ({
-      folder,
-      file,
-      to: to as string,
-    }));
-  }),
-);
+/** Folders that do no I/O, and the modules of Node that do none either. */
+const pure = ['recipe', 'docker-run', 'units', 'text'];
+const harmless = ['node:net', 'node:path', 'node:url', 'node:util', 'node:assert'];
 
-function sources(folder: string): string[] {
-  return readdirSync(join(SRC, folder), { recursive: true, encoding: 'utf8' }).filter((file) =>
-    file.endsWith('.ts'),
-  );
+interface Import {
+  /** The importing file, such as `cli/main.ts`. */
+  file: string;
+  /** What it says: `../links/create.js`, `node:fs`. */
+  specifier: string;
+  /** The imported file; undefined for a package or a module of Node. */
+  target: string | undefined;
 }
 
-test('every folder of src has its directions written down', () => {
-  assert.equal(readdirSync(SRC).sort(), Object.keys(allowed).sort());
+const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+
+const imports = files.flatMap((file): Import[] => {
+  const text = readFileSync(join(SRC, file), 'utf8');
+  return [...text.matchAll(/(?:\bfrom|\bimport) ?\(?\s*'([^']+)'/g)].map(([, specifier = '']) => ({
+    file,
+    specifier,
+    target: specifier.startsWith('.')
+      ? normalize(join(dirname(file), specifier)).replace(/\.js$/, '.ts')
+      : undefined,
+  }));
 });
 
-test('imports go in the directions of the design', () => {
-  assert.ok(imports.length > 50, 'the test has lost sight of the imports');
-  for (const { folder, file, to } of imports.filter(({ to }) => to.startsWith('.'))) {
-    const [target = ''] = normalize(join(folder, dirname(file), to)).split('/');
-    assert.ok(target === folder || allowed[folder]?.includes(target), `${folder}/${file} imports ${to}`);
-  }
+const folderOf = (file: string): string => file.split('/')[0] ?? '';
+
+test('the test sees the files and their imports', () => {
+  const folders = readdirSync(SRC).sort();
+  assert.equal(folders, [...layers, ...apart].sort());
+  assert.ok(imports.length > 500, `${imports.length} imports`);
+  for (const { file, target } of imports)
+    if (target !== undefined)
+      assert.ok(files.includes(target), `${file} imports ${target}, which is not there`);
+});
+
+test('folders import from folders below them', () => {
+  const wrong = imports.filter(({ file, target }) => {
+    const [from, to] = [folderOf(file), folderOf(target ?? file)];
+    if (from === to) return false;
+    return apart.includes(from) || apart.includes(to) || layers.indexOf(from) > layers.indexOf(to);
+  });
+  assert.equal(
+    wrong.map(({ file, target }) => `${file} -> ${target}`),
+    [],
+  );
+});
+
+test('files do not import each other in a circle', () => {
+  assert.equal(circles(), []);
 });
 
 test('pure folders do not touch the machine', () => {
-  for (const { folder, file, to } of imports.filter(({ folder }) => pure.includes(folder))) {
-    const builtin = to.startsWith('node:') || builtinModules.includes(to);
-    assert.not.ok(builtin && !harmless.includes(to), `${folder}/${file} imports ${to}`);
+  for (const { file, specifier } of imports.filter(({ file }) => pure.includes(folderOf(file)))) {
+    const builtin = specifier.startsWith('node:') || builtinModules.includes(specifier);
+    assert.not.ok(builtin && !harmless.includes(specifier), `${file} imports ${specifier}`);
   }
 });
+
+/** The files of each circle: the strongly connected components of more than one file (Tarjan). */
+function circles(): string[][] {
+  const targets = new Map(files.map((file) => [file, [] as string[]]));
+  for (const { file, target } of imports) if (target !== undefined) targets.get(file)?.push(target);
+  const found: string[][] = [];
+  const index = new Map<string, number>();
+  const low = new Map<string, number>();
+  const stack: string[] = [];
+  const visit = (file: string): void => {
+    index.set(file, index.size);
+    low.set(file, index.get(file) as number);
+    stack.push(file);
+    for (const target of targets.get(file) ?? []) {
+      if (!index.has(target)) visit(target);
+      else if (!stack.includes(target)) continue;
+      low.set(file, Math.min(low.get(file) as number, low.get(target) as number));
+    }
+    if (low.get(file) !== index.get(file)) return;
+    const component = stack.splice(stack.indexOf(file));
+    if (component.length > 1) found.push(component.sort());
+  };
+  for (const file of files) if (!index.has(file)) visit(file);
+  return found;
+}
 
 test.run();

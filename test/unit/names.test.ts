@@ -1,17 +1,17 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Place } from '../../src/recipe/link.ts';
+import type { PlaceId } from '../../src/recipe/link.ts';
 import { idOfUnit, netnsInstance, netnsPath, netnsUnit, placeOfInstance } from '../../src/units/names.ts';
 
 test('a container is its own instance', () => {
-  const place: Place = { kind: 'container', name: 'my-app_1.x' };
+  const place: PlaceId = { kind: 'container', name: 'my-app_1.x' };
   assert.is(netnsUnit(place), 'wormhole-netns@my-app_1.x.service');
   assert.is(netnsPath(place), '/run/wormhole/netns/my-app_1.x');
   assert.equal(placeOfInstance('my-app_1.x'), place);
 });
 
 test('a named netns cannot be taken for a container', () => {
-  const place: Place = { kind: 'netns', name: 'blue-green' };
+  const place: PlaceId = { kind: 'netns', name: 'blue-green' };
   assert.is(netnsInstance(place), 'netns:blue\\x2dgreen');
   assert.equal(placeOfInstance('netns:blue\\x2dgreen'), place);
 });

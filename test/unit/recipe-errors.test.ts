@@ -19,7 +19,7 @@ function errorOf(parse: () => unknown): RecipeError {
 function checkMessage(words: string[], message: string): void {
   const error = errorOf(() => parseRecipe(words));
   assert.is(error.message, message);
-  const position = Number(/^word (\d+),|\(word (\d+)\):/.exec(message)?.slice(1).join(''));
+  const position = Number(/^word (\d+)[,:]|\(word (\d+)\):/.exec(message)?.slice(1).join(''));
   assert.is(error.position, position);
   assert.is(error.word, words[position - 1]);
 }
@@ -45,8 +45,8 @@ const errors: Record<string, string> = {
   'url :80 x': 'word 3, "x": not a word of the recipe',
   ':80 tail': 'word 1, ":80": not a word of the recipe; did you mean "url :80"?',
   'tail docker-ns a b': 'word 4, "b": not a word of the recipe',
-  'tail docker-run -e A=b nginx':
-    'word 4, "A=b": not a word of the recipe; the arguments of docker-run go in one word, in quotes',
+  'tail docker-run -e A=b nginx': 'after "docker-run" (word 2): its arguments go in one word, in quotes',
+  'tail docker-run nginx chld': 'word 4, "chld": not a word of the recipe; did you mean "child"?',
   'url :80 tail url :81 --dry-run': 'word 6, "--dry-run": options go before the recipe',
   'url :80 docker-ns -n': 'word 4, "-n": options go before the recipe',
   'url -n': 'word 2, "-n": options go before the recipe',
@@ -201,22 +201,19 @@ const oddErrors: [words: string[], message: string][] = [
   [['url', ':80 '], `word 2, ":80 ": port "80 " ${PORT}`],
   [['docker-ns', ''], 'word 2, "": "" cannot be the name or id of a container'],
   [['docker-ns', 'a b'], 'word 2, "a b": "a b" cannot be the name or id of a container'],
-  [['docker-run', ''], 'word 2, "": docker-run needs an image, such as docker-run nginx'],
-  [['docker-run', '  '], 'word 2, "  ": docker-run needs an image, such as docker-run nginx'],
-  [['docker-run', "''"], `word 2, "''": docker-run needs an image, such as docker-run nginx`],
+  [['docker-run', ''], 'docker-run (word 2): it needs an image, such as docker-run nginx'],
+  [['docker-run', '  '], 'docker-run (word 2): it needs an image, such as docker-run nginx'],
+  [['docker-run', "''"], 'docker-run (word 2): it needs an image, such as docker-run nginx'],
   [
     ['docker-run', 'sh -c "exit'],
-    'word 2, "sh -c \\"exit": the arguments of docker-run end inside a quote or after a backslash',
+    'docker-run (word 2): its arguments end inside a quote or after a backslash',
   ],
-  [
-    ['docker-run', 'nginx \\'],
-    'word 2, "nginx \\\\": the arguments of docker-run end inside a quote or after a backslash',
-  ],
+  [['docker-run', 'nginx \\'], 'docker-run (word 2): its arguments end inside a quote or after a backslash'],
   [['id', ''], `word 2, "": ${ID}`],
   [['id', 'a'.repeat(101)], `word 2, "${'a'.repeat(101)}": ${ID}`],
   [['remote', ''], 'word 2, "": "" is neither a host name nor an IP address'],
   [['url', ':80', ''], 'word 3, "": not a word of the recipe'],
-  [['tail', 'docker-run', 'nginx\nExecStart=/bin/sh'], `word 3, "nginx\\nExecStart=/bin/sh": ${CONTROL}`],
+  [['tail', 'docker-run', 'nginx\nExecStart=/bin/sh'], `word 3: ${CONTROL}`],
   [['tail', 'docker-ns', 'a\r'], `word 3, "a\\r": ${CONTROL}`],
   [['url', ':80\0'], `word 2, ":80\\u0000": ${CONTROL}`],
   [['url', ':80', '\x7f'], `word 3, "\\u007f": ${CONTROL}`],

@@ -1,31 +1,32 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { End, Link, Place, Protocol } from '../../src/recipe/link.ts';
+import { parseRunArguments } from '../../src/docker-run/arguments.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
+import type { Protocol, Recipe, RecipeChild, RecipeEnd, RecipePlace } from '../../src/recipe/recipe.ts';
 import { recipeFromText } from '../../src/recipe/text.ts';
 
-const HOST: Place = { kind: 'host' };
-const container = (name: string): Place => ({ kind: 'container', name });
-const run = (args: string): Place => ({ kind: 'run', args });
-const netns = (name: string): Place => ({ kind: 'netns', name });
+const HOST: RecipePlace = { kind: 'host' };
+const container = (name: string): RecipePlace => ({ kind: 'container', name });
+const run = (args: string): RecipePlace => ({ kind: 'run', args, request: parseRunArguments(args) });
+const netns = (name: string): RecipePlace => ({ kind: 'netns', name });
 
 /** An end on 127.0.0.1. */
-function at(port?: number, place: Place = HOST, protocol: Protocol = 'tcp'): End {
+function at(port?: number, place: RecipePlace = HOST, protocol: Protocol = 'tcp'): RecipeEnd {
   return { protocol, place, host: '127.0.0.1', ...(port === undefined ? {} : { port }) };
 }
 
-function link(head: End, tail: End, rest: Partial<Link> = {}): Link {
+function link(head: RecipeEnd, tail: RecipeEnd, rest: Partial<Recipe> = {}): Recipe {
   return { head, trigger: false, tail, ...rest };
 }
 
-function leading(head: End, child: Link['child'] & object, rest: Partial<Link> = {}): Link {
+function leading(head: RecipeEnd, child: RecipeChild, rest: Partial<Recipe> = {}): Recipe {
   return { head, trigger: false, child, ...rest };
 }
 
 /** A far head of which nothing is said. */
-const FAR: End = { protocol: 'tcp', place: HOST };
+const FAR: RecipeEnd = { protocol: 'tcp', place: HOST };
 
-const recipes: Record<string, Link> = {
+const recipes: Record<string, Recipe> = {
   // The command lines that have to work to the letter.
   'url :3306 docker-ns tail docker-ns mysql': link(at(3306), at(3306, container('mysql'))),
   'url :3306 docker-ns app tail docker-ns mysql': link(
@@ -38,30 +39,30 @@ const recipes: Record<string, Link> = {
     {
       trigger: true,
       child: {
-        kinship: 'child',
+        kind: 'child',
         link: link(at(3306, run('wormhole/wordpress')), at(3306, run('wormhole/mysql')), { trigger: true }),
       },
     },
   ),
   'url :3306 remote myserver tail docker-ns mysql': leading(at(3306), {
-    kinship: 'remote',
+    kind: 'remote',
     peer: 'myserver',
     link: link(FAR, at(3306, container('mysql'))),
   }),
   'url :3306 remote myserver tail url :3306 docker-ns mysql': leading(at(3306), {
-    kinship: 'remote',
+    kind: 'remote',
     peer: 'myserver',
     link: link(FAR, at(3306, container('mysql'))),
   }),
   'url :3306 tunnel myserver trigger url :3306 docker-ns mysql': leading(at(3306), {
-    kinship: 'tunnel',
+    kind: 'tunnel',
     peer: 'myserver',
     link: link(FAR, at(3306, container('mysql')), { trigger: true }),
   }),
   'url :3306 trigger tunnel myserver trigger url :3306 docker-run wormhole/mysql': leading(
     at(3306),
     {
-      kinship: 'tunnel',
+      kind: 'tunnel',
       peer: 'myserver',
       link: link(FAR, at(3306, run('wormhole/mysql')), { trigger: true }),
     },
@@ -71,16 +72,16 @@ const recipes: Record<string, Link> = {
     link(at(80), at(80, run('wormhole/wordpress')), {
       trigger: true,
       child: {
-        kinship: 'child',
+        kind: 'child',
         link: leading(at(3306, run('wormhole/wordpress')), {
-          kinship: 'tunnel',
+          kind: 'tunnel',
           peer: 'myserver',
           link: link(FAR, at(3306, run('wormhole/mysql')), { trigger: true }),
         }),
       },
     }),
   'url :9000 chain url :9001 tail url :9002': leading(at(9000), {
-    kinship: 'chain',
+    kind: 'chain',
     link: link(at(9001), at(9002)),
   }),
 
@@ -116,86 +117,86 @@ const recipes: Record<string, Link> = {
   'url :80 tail url :81 id 80-web_1.x': link(at(80), at(81), { id: '80-web_1.x' }),
   'url :80 id a remote m id b tail': leading(
     at(80),
-    { kinship: 'remote', peer: 'm', link: link(FAR, at(80), { id: 'b' }) },
+    { kind: 'remote', peer: 'm', link: link(FAR, at(80), { id: 'b' }) },
     { id: 'a' },
   ),
 
   // A local child starts as the current tail, and keeps what it does not say anew.
   'url :80 tail docker-ns app child url :81 tail docker-ns db': link(at(80), at(80, container('app')), {
-    child: { kinship: 'child', link: link(at(81, container('app')), at(81, container('db'))) },
+    child: { kind: 'child', link: link(at(81, container('app')), at(81, container('db'))) },
   }),
   'url :80 tail docker-ns app child url :81 docker-ns tail docker-ns db': link(
     at(80),
     at(80, container('app')),
     {
-      child: { kinship: 'child', link: link(at(81), at(81, container('db'))) },
+      child: { kind: 'child', link: link(at(81), at(81, container('db'))) },
     },
   ),
   'url :80 trigger docker-ns app url :81 chain tail docker-ns db': leading(
     at(80),
-    { kinship: 'chain', link: link(at(81, container('app')), at(81, container('db'))) },
+    { kind: 'chain', link: link(at(81, container('app')), at(81, container('db'))) },
     { trigger: true },
   ),
   'url :80 docker-ns app chain tail docker-ns db': leading(at(80, container('app')), {
-    kinship: 'chain',
+    kind: 'chain',
     link: link(at(80), at(80, container('db'))),
   }),
   'url :80 tail docker-ns app child url udp://:53 tail': link(at(80), at(80, container('app')), {
-    child: { kinship: 'child', link: link(at(53, container('app'), 'udp'), at(53, HOST, 'udp')) },
+    child: { kind: 'child', link: link(at(53, container('app'), 'udp'), at(53, HOST, 'udp')) },
   }),
 
   // A far tail's port is that of the nearest head on the way to it, its own link's head not counted.
-  'url :80 tail remote m tail': leading(at(80), { kinship: 'remote', peer: 'm', link: link(FAR, at(80)) }),
+  'url :80 tail remote m tail': leading(at(80), { kind: 'remote', peer: 'm', link: link(FAR, at(80)) }),
   'url :3306 remote m url :13306 tail docker-ns db': leading(at(3306), {
-    kinship: 'remote',
+    kind: 'remote',
     peer: 'm',
     link: link({ ...FAR, port: 13306 }, at(3306, container('db'))),
   }),
   'url :3306 udptunnel [2001:DB8::1] url 10.0.0.2 docker-ns app tail': leading(at(3306), {
-    kinship: 'udptunnel',
+    kind: 'udptunnel',
     peer: '2001:db8::1',
     link: link({ ...FAR, host: '10.0.0.2', place: container('app') }, at(3306)),
   }),
   'url udp://:53 remote m tail': leading(at(53, HOST, 'udp'), {
-    kinship: 'remote',
+    kind: 'remote',
     peer: 'm',
     link: link({ ...FAR, protocol: 'udp' }, at(53, HOST, 'udp')),
   }),
   'docker-ns app remote m url :13306 tail': leading(at(undefined, container('app')), {
-    kinship: 'remote',
+    kind: 'remote',
     peer: 'm',
     link: link({ ...FAR, port: 13306 }, at()),
   }),
   'url :3306 remote a remote b tail': leading(at(3306), {
-    kinship: 'remote',
+    kind: 'remote',
     peer: 'a',
-    link: leading(FAR, { kinship: 'remote', peer: 'b', link: link(FAR, at(3306)) }),
+    link: leading(FAR, { kind: 'remote', peer: 'b', link: link(FAR, at(3306)) }),
   }),
   'url :3306 remote a url :4000 remote b url :5000 tail': leading(at(3306), {
-    kinship: 'remote',
+    kind: 'remote',
     peer: 'a',
     link: leading(
       { ...FAR, port: 4000 },
       {
-        kinship: 'remote',
+        kind: 'remote',
         peer: 'b',
         link: link({ ...FAR, port: 5000 }, at(4000)),
       },
     ),
   }),
   'url :80 remote a chain docker-ns app tail docker-ns db': leading(at(80), {
-    kinship: 'remote',
+    kind: 'remote',
     peer: 'a',
-    link: leading(FAR, { kinship: 'chain', link: link(at(80, container('app')), at(80, container('db'))) }),
+    link: leading(FAR, { kind: 'chain', link: link(at(80, container('app')), at(80, container('db'))) }),
   }),
   'url :80 remote a url :81 chain url :82 remote b tail': leading(at(80), {
-    kinship: 'remote',
+    kind: 'remote',
     peer: 'a',
     link: leading(
       { ...FAR, port: 81 },
       {
-        kinship: 'chain',
-        link: leading(at(82), { kinship: 'remote', peer: 'b', link: link(FAR, at(82)) }),
+        kind: 'chain',
+        link: leading(at(82), { kind: 'remote', peer: 'b', link: link(FAR, at(82)) }),
       },
     ),
   }),
@@ -209,15 +210,15 @@ const recipes: Record<string, Link> = {
   'url 0.0.0.0:80 tail url [::1]:80': link({ ...at(80), host: '0.0.0.0' }, { ...at(80), host: '::1' }),
   'url :80 docker-run nginx tail docker-run nginx': link(at(80, run('nginx')), at(80, run('nginx'))),
   'url :80 remote m url :80 tail': leading(at(80), {
-    kinship: 'remote',
+    kind: 'remote',
     peer: 'm',
     link: link({ ...FAR, port: 80 }, at(80)),
   }),
   'url :80 tail url :81 child url udp:// tail url :80': link(at(80), at(81), {
-    child: { kinship: 'child', link: link(at(81, HOST, 'udp'), at(80, HOST, 'udp')) },
+    child: { kind: 'child', link: link(at(81, HOST, 'udp'), at(80, HOST, 'udp')) },
   }),
   'url :80 tail url :81 child url :82 tail url :80': link(at(80), at(81), {
-    child: { kinship: 'child', link: link(at(82), at(80)) },
+    child: { kind: 'child', link: link(at(82), at(80)) },
   }),
 };
 

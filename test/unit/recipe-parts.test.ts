@@ -1,12 +1,17 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { canonicalAddress } from '../../src/recipe/address.ts';
+import { asLink } from '../../src/recipe/as-link.ts';
 import { address, describePlace, endUrl } from '../../src/recipe/describe.ts';
 import { formatRecipe } from '../../src/recipe/format.ts';
 import { laterFeature } from '../../src/recipe/later.ts';
-import { type End, farthest, type Link, type Place, tailOf } from '../../src/recipe/link.ts';
+import { findFarLink, type PlaceId } from '../../src/recipe/link.ts';
 import { parseFarRecipe } from '../../src/recipe/parse.ts';
+import { type Recipe, type RecipeEnd, type RecipePlace, tailOf } from '../../src/recipe/recipe.ts';
+import { parseRun } from '../../src/recipe/run.ts';
 import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
+import { canonicalAddress } from '../../src/text/ip-address.ts';
+
+const run = (args: string) => parseRun({ text: args, position: 0 });
 
 test('addresses in the text of RFC 5952', () => {
   const canonical: Record<string, string | undefined> = {
@@ -29,7 +34,7 @@ test('addresses in the text of RFC 5952', () => {
 });
 
 test('an end as text', () => {
-  const ends: [end: End, url: string, text: string][] = [
+  const ends: [end: RecipeEnd, url: string, text: string][] = [
     [
       { protocol: 'tcp', place: { kind: 'host' }, host: '127.0.0.1', port: 3306 },
       'tcp://127.0.0.1:3306',
@@ -42,11 +47,7 @@ test('an end as text', () => {
       '127.0.0.1:80',
     ],
     [{ protocol: 'tcp', place: { kind: 'container', name: 'app' }, host: '::' }, 'tcp://[::]', '[::]'],
-    [
-      { protocol: 'tcp', place: { kind: 'run', args: 'nginx' }, host: '10.0.0.1' },
-      'tcp://10.0.0.1',
-      '10.0.0.1',
-    ],
+    [{ protocol: 'tcp', place: run('nginx'), host: '10.0.0.1' }, 'tcp://10.0.0.1', '10.0.0.1'],
     [{ protocol: 'tcp', place: { kind: 'host' }, port: 13306 }, 'tcp://:13306', ':13306'],
     [{ protocol: 'tcp', place: { kind: 'host' } }, 'tcp://', ''],
   ];
@@ -57,12 +58,13 @@ test('an end as text', () => {
 });
 
 test('a place for people', () => {
-  const places: [place: Place, text: string][] = [
+  const places: [place: RecipePlace | PlaceId, text: string][] = [
     [{ kind: 'host' }, 'this host'],
     [{ kind: 'netns', name: 'blue' }, 'netns blue'],
     [{ kind: 'container', name: 'mysql' }, 'container mysql'],
-    [{ kind: 'run', args: '-e A=b nginx' }, 'a container of its own'],
-    [{ kind: 'run', args: '-e A=b nginx', name: '80' }, 'the container of link 80'],
+    [run('-e A=b nginx'), 'a container of its own'],
+    [{ kind: 'run', name: '80' }, 'the container of link 80'],
+    [{ kind: 'run', name: '80-head' }, 'the container of link 80'],
   ];
   for (const [place, text] of places) assert.is(describePlace(place), text);
 });
@@ -100,7 +102,7 @@ test('a line of text keeps every backslash and quote of its words', () => {
     '#a',
   ]) {
     const link = recipeFromText('url :80 tail docker-ns a');
-    link.head.place = { kind: 'run', args };
+    link.head.place = run(`x ${args}`);
     assert.equal(recipeFromText(recipeText(link)), link, args);
   }
 });
@@ -138,16 +140,15 @@ test('the link of a far child is read alone as it was in its recipe', () => {
     'remote m tail docker-ns a',
   ]) {
     const { child } = recipeFromText(text);
-    assert.equal(parseFarRecipe(formatRecipe(child?.link as Link)), child?.link, text);
+    assert.equal(parseFarRecipe(formatRecipe(child?.link as Recipe)), child?.link, text);
   }
 });
 
 test('the link whose child is on another machine', () => {
-  assert.is(
-    farthest(recipeFromText('url :80 trigger docker-ns a child url :81 tail docker-ns b')),
-    undefined,
-  );
-  const far = farthest(recipeFromText('url :80 chain url :81 remote m remote n tail docker-ns a'));
+  const local = 'id a url :80 trigger docker-ns a child id b url :81 tail docker-ns b';
+  assert.is(findFarLink(asLink(recipeFromText(local))), undefined);
+  const remote = 'id a url :80 chain id b url :81 remote m remote n tail docker-ns a';
+  const far = findFarLink(asLink(recipeFromText(remote)));
   assert.is(far?.head.port, 81);
   assert.is(far?.child.peer, 'm');
 });

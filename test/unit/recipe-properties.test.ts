@@ -4,8 +4,9 @@ import * as assert from 'uvu/assert';
 import { RecipeError } from '../../src/recipe/error.ts';
 import { formatRecipe } from '../../src/recipe/format.ts';
 import { isKeyword, KEYWORDS } from '../../src/recipe/keywords.ts';
-import type { Child, End, Link, Place, Protocol } from '../../src/recipe/link.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
+import type { Protocol, Recipe, RecipeChild, RecipeEnd, RecipePlace } from '../../src/recipe/recipe.ts';
+import { parseRun } from '../../src/recipe/run.ts';
 import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
 
 const PROTOCOLS: Protocol[] = ['tcp', 'udp'];
@@ -26,7 +27,7 @@ const containers = fc.oneof(
   fc.constantFrom(...KEYWORDS),
 );
 const netnsNames = texts.filter((name) => !/^\.?\.?$|\//.test(name) && Buffer.byteLength(name) <= 255);
-const images = fc.constantFrom('nginx', 'a/b:1', "sh -c 'exit'", '"a b"', "-e A=\\\"b 'c'", 'x tail');
+const images = fc.constantFrom('nginx', 'a/b:1', "sh -c 'exit'", '"ab"', "-e A=\\\"b 'c'", 'x tail');
 const runs = fc
   .oneof(
     images,
@@ -57,31 +58,31 @@ const peers = fc.oneof(
 
 type Gen = fc.GeneratorValue;
 
-function somePlace(gen: Gen): Place {
+function somePlace(gen: Gen): RecipePlace {
   const kind = gen(fc.constantFrom, 'host', 'netns', 'container', 'run');
   if (kind === 'netns') return { kind, name: gen(() => netnsNames) };
   if (kind === 'container') return { kind, name: gen(() => containers) };
-  if (kind === 'run') return { kind, args: gen(() => runs) };
+  if (kind === 'run') return parseRun({ text: gen(() => runs), position: 0 });
   return { kind: 'host' };
 }
 
 /** An end with a port, unless there is none to inherit. */
-function someEnd(gen: Gen, protocol: Protocol, inherited: number | undefined): End {
-  const end: End = { protocol, place: somePlace(gen), host: gen(() => hosts) };
+function someEnd(gen: Gen, protocol: Protocol, inherited: number | undefined): RecipeEnd {
+  const end: RecipeEnd = { protocol, place: somePlace(gen), host: gen(() => hosts) };
   if (inherited !== undefined || gen(fc.boolean)) end.port = gen(() => ports);
   return end;
 }
 
-function someFarHead(gen: Gen, protocol: Protocol): End {
-  const end: End = { protocol, place: somePlace(gen) };
+function someFarHead(gen: Gen, protocol: Protocol): RecipeEnd {
+  const end: RecipeEnd = { protocol, place: somePlace(gen) };
   if (gen(fc.boolean)) end.host = gen(() => hosts);
   if (gen(fc.boolean)) end.port = gen(() => ports);
   return end;
 }
 
 /** A link below `head`, whose tail takes `tailPort` when it has none. `chance` is how likely a child is, of 10. */
-function someLink(gen: Gen, head: End, tailPort: number | undefined, chance: number): Link {
-  const link: Link = { head, trigger: gen(fc.boolean) };
+function someLink(gen: Gen, head: RecipeEnd, tailPort: number | undefined, chance: number): Recipe {
+  const link: Recipe = { head, trigger: gen(fc.boolean) };
   if (gen(fc.boolean)) link.id = gen(() => ids);
   if (gen(fc.boolean)) link.idle = gen(fc.integer, { min: 1, max: 365 * 24 * 3600 });
   if (gen(fc.integer, { min: 0, max: 9 }) >= chance) {
@@ -92,23 +93,23 @@ function someLink(gen: Gen, head: End, tailPort: number | undefined, chance: num
   return link;
 }
 
-function someChild(gen: Gen, link: Link, tailPort: number | undefined, chance: number): Child {
+function someChild(gen: Gen, link: Recipe, tailPort: number | undefined, chance: number): RecipeChild {
   const { head } = link;
-  const kinship = gen(fc.constantFrom, 'child', 'chain', 'remote', 'tunnel', 'udptunnel');
-  if (kinship === 'child') {
+  const kind = gen(fc.constantFrom, 'child', 'chain', 'remote', 'tunnel', 'udptunnel');
+  if (kind === 'child') {
     const tail = someEnd(gen, head.protocol, tailPort);
     link.tail = tail;
     const childHead = someEnd(gen, gen(fc.constantFrom, ...PROTOCOLS) as Protocol, tail.port);
     if (gen(fc.boolean)) childHead.place = { ...tail.place };
-    return { kinship, link: someLink(gen, childHead, childHead.port, chance) };
+    return { kind, link: someLink(gen, childHead, childHead.port, chance) };
   }
-  if (kinship === 'chain') {
+  if (kind === 'chain') {
     const childHead = someEnd(gen, head.protocol, tailPort);
-    return { kinship, link: someLink(gen, childHead, childHead.port, chance) };
+    return { kind, link: someLink(gen, childHead, childHead.port, chance) };
   }
   const far = someFarHead(gen, head.protocol);
   const peer = gen(() => peers);
-  return { kinship, peer, link: someLink(gen, far, head.port ?? tailPort, chance) } as Child;
+  return { kind, peer, link: someLink(gen, far, head.port ?? tailPort, chance) } as RecipeChild;
 }
 
 const links = fc.gen().map((gen) => {
@@ -156,7 +157,7 @@ test('whatever the words, there is a link that survives the round trip, or an er
   let read = 0;
   fc.assert(
     fc.property(someWords, (words) => {
-      let link: Link;
+      let link: Recipe;
       try {
         link = parseRecipe(words);
       } catch (error) {

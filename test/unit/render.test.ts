@@ -2,11 +2,18 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compileTemplate } from '../../src/control/template.ts';
+import { asLink } from '../../src/recipe/as-link.ts';
 import type { Link } from '../../src/recipe/link.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
-import { type CreateOptions, DEFAULT_OPTIONS, flatten, type Ties } from '../../src/units/plan.ts';
-import { readLink, type StoredLink, UnreadableLink } from '../../src/units/read.ts';
+import { compileTemplate } from '../../src/state/template.ts';
+import {
+  type CreateOptions,
+  DEFAULT_OPTIONS,
+  type LinkPlan,
+  planLink,
+  type RemoteBonds,
+} from '../../src/units/plan.ts';
+import { readLink, UnreadableLink } from '../../src/units/read.ts';
 import { renderLink, type UnitFile } from '../../src/units/render.ts';
 
 const template = (name: string) =>
@@ -16,13 +23,14 @@ const templates = {
   service: template('link.service'),
   run: template('link-run.service'),
 };
-const where = { node: '/lib/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
+const installation = { node: '/lib/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
+const renderer = { installation, templates };
 
 const render = (link: Link, options: CreateOptions = DEFAULT_OPTIONS): UnitFile[] =>
-  flatten(link, options).flatMap((part) => renderLink(part, where, templates));
+  planLink({ link, options }).flatMap((part) => renderLink(part, renderer));
 
 const units = (...words: string[]): Record<string, string> =>
-  Object.fromEntries(render(parseRecipe(words)).map(({ name, text }) => [name, text]));
+  Object.fromEntries(render(asLink(parseRecipe(words))).map(({ name, text }) => [name, text]));
 
 /** The values of a setting, in the order of the file. */
 const settings = (text: string | undefined, name: string): string[] =>
@@ -48,16 +56,16 @@ test('the link that is read back from them is the one that was written', () => {
     fc.property(recipes, ([one, two, netns, word, port, pull]) => {
       fc.pre(!/^-|^\.+$/.test(netns));
       const end = (at: number, name: string) => ['url', `:${at}`, 'docker-ns', `/${name}`];
-      const run = ['trigger', 'docker-run', `${JSON.stringify(word)} x`];
+      const run = ['trigger', 'docker-run', `x ${JSON.stringify(word)}`];
       for (const words of [
         ['id', 'a', ...end(port, one), 'tail', ...end(port + 1, two)],
         ['id', 'a', 'url', `${netns}@:1`, 'chain', 'id', 'b', 'url', '[::1]:2', 'tail', 'url', `${netns}@:3`],
         ['id', 'a', 'idle', '90', 'url', ':1', ...run, 'child', 'id', 'b', 'url', ':2', ...run],
       ]) {
-        const link = parseRecipe(words);
+        const link = asLink(parseRecipe(words));
         const options = { startTimeout: port, pull } as CreateOptions;
         const [socket, ...others] = render(link, options);
-        assert.equal(readLink(socket?.text ?? ''), { id: 'a', link, options });
+        assert.equal(readLink(socket?.text ?? ''), { link, options });
         for (const { name, text } of others) {
           assert.is(readLink(text), name === 'wormhole-b.socket' ? 'child' : undefined, name);
         }
@@ -77,7 +85,7 @@ test('every line is a section, a setting, a comment or empty, whatever the recip
         `${text}@:1`,
         'trigger',
         'docker-run',
-        `-e X=${JSON.stringify(text)} ${name}`,
+        `-e X=${JSON.stringify(text)} x ${name}`,
       );
       for (const line of Object.values(files).join('\n').split('\n')) {
         assert.match(line, /^$|^#|^\[[A-Za-z-]+\]$|^[A-Za-z0-9]+=/);
@@ -137,18 +145,18 @@ test('without idle nothing is stopped for want of connections, with it what a tr
 });
 
 const KEY = '0123456789abcdef0123456789abcdef';
-const far = { key: KEY, keyFile: '/etc/wormhole/key.secret' };
-const owner = { key: KEY, id: '3306', machine: 'alpha', address: '10.0.0.1' };
-const tied = (text: string, ties: Ties): Record<string, string> =>
+const far = { partId: KEY, keyFile: '/etc/wormhole/key.secret' };
+const owner = { partId: KEY, id: '3306', machine: 'alpha', address: '10.0.0.1' };
+const bound = (text: string, bonds: RemoteBonds): Record<string, string> =>
   Object.fromEntries(
-    flatten(parseRecipe(text.split(' ')), DEFAULT_OPTIONS, ties)
-      .flatMap((part) => renderLink(part, where, templates))
+    planLink({ link: asLink(parseRecipe(text.split(' '))), options: DEFAULT_OPTIONS, ...bonds })
+      .flatMap((part) => renderLink(part, renderer))
       .map((unit) => [unit.name, unit.text]),
   );
 
 test('a link to another machine reads where that is, and asks for help when nobody answers', () => {
   const recipe = 'id a url :1 trigger docker-ns x child id b url :2 remote m tail docker-ns y';
-  const files = tied(recipe, { far });
+  const files = bound(recipe, { far });
   assert.match(
     files['wormhole-b.service'] ?? '',
     /^ExecStart=.* --to-file \/run\/wormhole\/far\/b --ask \/run\/wormhole-far\.sock --dial-timeout 60 --peer-timeout 30$/m,
@@ -157,31 +165,30 @@ test('a link to another machine reads where that is, and asks for help when nobo
   assert.not.match(files['wormhole-b.service'] ?? '', /NetworkNamespacePath/);
   assert.match(files['wormhole-a.service'] ?? '', / --to 127\.0\.0\.1:1 /);
   assert.equal(readLink(files['wormhole-a.socket'] ?? ''), {
-    id: 'a',
-    link: parseRecipe(recipe.split(' ')),
+    link: asLink(parseRecipe(recipe.split(' '))),
     options: DEFAULT_OPTIONS,
     far,
   });
 });
 
 test("the far part of another machine's link is for that machine alone", () => {
-  const files = tied('id a url 10.0.0.2:61234 tail docker-ns x', { owner });
+  const files = bound('id a url 10.0.0.2:61234 tail docker-ns x', { owner });
   assert.equal(settings(files['wormhole-a.socket'], 'IPAddressDeny'), ['any']);
   assert.equal(settings(files['wormhole-a.socket'], 'IPAddressAllow'), ['10.0.0.1']);
   assert.match(files['wormhole-a.service'] ?? '', /^ExecStart=.* --allow 10\.0\.0\.1 --peer-timeout 30$/m);
-  assert.equal((readLink(files['wormhole-a.socket'] ?? '') as StoredLink).owner, owner);
+  assert.equal((readLink(files['wormhole-a.socket'] ?? '') as LinkPlan).owner, owner);
   assert.throws(
     () => readLink((files['wormhole-a.socket'] ?? '').replace(/^Allow=.*/m, '')),
-    /only some are there/,
+    /Allow= is missing/,
   );
 });
 
 test('in a tunnel, it is the policies of the tunnel that let in that machine alone', () => {
   const inTunnel = { ...owner, tunnel: '0123456789abcdef' };
-  const files = tied('id a url 100.64.0.2:61234 tail docker-ns x', { owner: inTunnel });
+  const files = bound('id a url 100.64.0.2:61234 tail docker-ns x', { owner: inTunnel });
   assert.equal(settings(files['wormhole-a.socket'], 'IPAddressAllow'), []);
   assert.match(files['wormhole-a.service'] ?? '', / --allow 10\.0\.0\.1 /);
-  assert.equal((readLink(files['wormhole-a.socket'] ?? '') as StoredLink).owner, inTunnel);
+  assert.equal((readLink(files['wormhole-a.socket'] ?? '') as LinkPlan).owner, inTunnel);
 });
 
 test('what docker-run is given stands in the recipe and nowhere else', () => {
@@ -201,8 +208,11 @@ test('a socket that somebody has edited beyond reading says why', () => {
     () => readLink(socket.replace(/^Recipe=.*/m, 'Recipe=nonsense')),
     (error: unknown) => error instanceof UnreadableLink && /cannot be read: .*nonsense/.test(error.message),
   );
-  assert.throws(() => readLink(socket.replace(/^Id=.*/m, '')), /lacks Id= or Recipe=/);
-  assert.throws(() => readLink(socket.replace(/^Pull=.*/m, 'Pull=perhaps')), /Pull=perhaps/);
+  assert.throws(() => readLink(socket.replace(/^Id=.*/m, '')), /Id= is missing/);
+  assert.throws(
+    () => readLink(socket.replace(/^Pull=.*/m, 'Pull=perhaps')),
+    /Pull=perhaps is not never, missing or always/,
+  );
   assert.is(readLink('[Socket]\nListenStream=1\n'), undefined);
 });
 

@@ -1,0 +1,124 @@
+import { connect as connectPlain, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { type Endpoint, endpointText } from './endpoint.js';
+import { readKeys } from './key.js';
+import { clientTls, hasProvedKey } from './tls.js';
+
+/** A machine whose daemon is asked, and the file of the key that it shares with this one (unused for a unix socket). */
+export interface Machine {
+  endpoint: Endpoint;
+  keyFile: string;
+}
+
+/**
+ * The daemon of a machine cannot be asked, or has fallen silent; the message says which, and what to look at. `asked` is
+ * true when it may have received the request, and may even have carried it out.
+ */
+export class Unreachable extends Error {
+  constructor(
+    message: string,
+    readonly asked = false,
+  ) {
+    super(message);
+  }
+}
+
+/** How long a connection may take, ms. */
+const CONNECT_MS = 5_000;
+
+/** How long its TLS handshake may take, ms: systemd has accepted, and a slow machine needs time to start the daemon. */
+const HANDSHAKE_MS = 15_000;
+
+/** How long one of several addresses of a machine is tried before the next, ms. */
+const ATTEMPT_MS = 2_000;
+
+/**
+ * Connects to a machine's daemon, and makes sure that it has our key.
+ *
+ * @throws Unreachable; KeyUnusable when there is no key to prove ourselves with
+ */
+export function connectMachine({ endpoint, keyFile }: Machine): Promise<Socket> {
+  const key = endpoint.kind === 'tcp' ? readKeys(keyFile)[0] : undefined;
+  return new Promise((resolve, reject) => {
+    const settle = (failure?: string) => {
+      clearTimeout(timer);
+      socket.off('error', failed);
+      socket.off('close', closed);
+      if (failure === undefined) return resolve(socket);
+      socket.on('error', () => {});
+      socket.destroy();
+      reject(new Unreachable(failure));
+    };
+    const failed = (error: NodeJS.ErrnoException) => settle(explain(error, endpoint, keyFile));
+    const closed = () => settle(`${endpointText(endpoint)} ${CLOSED}`);
+    const startTimer = (ms: number) =>
+      setTimeout(() => settle(`${endpointText(endpoint)} does not answer (waited ${ms / 1000} s)`), ms);
+    let timer = startTimer(CONNECT_MS);
+    let socket: Socket;
+    if (endpoint.kind === 'unix' || key === undefined) {
+      socket = connectPlain(endpoint.kind === 'unix' ? endpoint.path : '', () => settle());
+    } else {
+      const { host, port } = endpoint;
+      // net.connect's options are tls.connect's too (node's documentation of it), though its types lack this one.
+      const attempt = { autoSelectFamilyAttemptTimeout: ATTEMPT_MS };
+      const tls = connectTls({ ...clientTls(key), ...attempt, host, port });
+      tls.once('connect', () => {
+        clearTimeout(timer);
+        timer = startTimer(HANDSHAKE_MS);
+      });
+      tls.once('secureConnect', () => settle(hasProvedKey(tls) ? undefined : keysDiffer(endpoint, keyFile)));
+      socket = tls;
+    }
+    socket.setNoDelay(true);
+    socket.on('error', failed);
+    socket.on('close', closed);
+  });
+}
+
+const CLOSED =
+  'closes the connection at once: it is no wormholed, or refuses callers; journalctl -u wormholed there says why';
+
+function keysDiffer(endpoint: Endpoint, keyFile: string): string {
+  return `${endpointText(endpoint)} does not accept our key, or we not its: both need the same line in ${keyFile}`;
+}
+
+function explain(error: NodeJS.ErrnoException, endpoint: Endpoint, keyFile: string): string {
+  const text = endpointText(endpoint);
+  // Of several addresses that were tried, the error of the last; they are much the same.
+  const last = error instanceof AggregateError ? (error.errors.at(-1) as NodeJS.ErrnoException) : error;
+  const code = last.code ?? '';
+  if (endpoint.kind === 'unix') {
+    if (code === 'EACCES' || code === 'EPERM') return `${text} is for root only: use sudo`;
+    if (code === 'ENOENT' || code === 'ECONNREFUSED')
+      return `no daemon at ${text}: systemctl start wormholed.socket`;
+    return `${text} cannot be reached: ${last.message}`;
+  }
+  switch (code) {
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return `machine "${endpoint.host}" is unknown: neither DNS nor /etc/hosts has its address`;
+    case 'ECONNREFUSED':
+      return `no daemon at ${text}, the connection is refused: systemctl start wormholed-tcp.socket there`;
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return `${text} ${CLOSED}`;
+    case 'ERR_SSL_WRONG_VERSION_NUMBER':
+    case 'ERR_SSL_UNKNOWN_PROTOCOL':
+      return `${text} does not speak TLS: it is no wormholed`;
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+    case 'ETIMEDOUT':
+    case 'EACCES':
+      return `${text} cannot be reached (${code}): no route, or a firewall between`;
+    default:
+      // When two sides find that their keys differ, they send an alert of TLS, whichever way they find it.
+      return code.startsWith('ERR_SSL_') || !isSystemError(last)
+        ? keysDiffer(endpoint, keyFile)
+        : `${text} cannot be reached: ${last.message}`;
+  }
+}
+
+/** Whether an error is that of a system call; one about an untrusted certificate is not. */
+function isSystemError({ syscall }: NodeJS.ErrnoException): boolean {
+  return syscall !== undefined;
+}

@@ -1,0 +1,159 @@
+/*
+ * The control API, version 1: HTTP/1.1 with JSON, over TLS 1.3 with the pre-shared key on TCP, and as it is on the unix
+ * socket.
+ *
+ *     GET    /v1/ping        {}
+ *     GET    /v1/version     Version
+ *     GET    /v1/links       Listing
+ *     POST   /v1/links       CreateBody -> 201 CreatedLink, or 200 Preview with dryRun
+ *     DELETE /v1/links/ID    204, no body
+ *     POST   /v1/links/ID/stop, /start, /sleep
+ *                            204, no body
+ *     PUT    /v1/parts/ID    PartBody -> 200 CreatedLink: this machine's part of a link of the caller's; the same when it is
+ *                            asked for again, though its url may be another one then
+ *     DELETE /v1/parts/ID    204, no body
+ *
+ * The id of a part is 32 hexadecimal digits, which the machine that has the link chooses. Only other machines have parts, not
+ * users. What is below /v1/tunnels is in tunnel-schema.ts.
+ *
+ * A request that fails is answered with `{"error": {"code", "message"}}` and the codes and statuses of failure.ts. While the
+ * daemon works on a request, it says so with `102 Processing` (RFC 2518, 10.1) every few seconds; a client that receives
+ * nothing for longer may assume that the daemon has gone. A create continues when its client goes away.
+ */
+import * as v from 'valibot';
+import { quoted } from '../text/quote.js';
+import { check, invalid, strictObject } from './check.js';
+import { tunnelId } from './tunnel-schema.js';
+
+/** The longest body that a request may have, bytes. */
+export const MAX_BODY = 65_536;
+
+/** How often the daemon says that it is still at work, ms. */
+export const PROGRESS_INTERVAL_MS = 3_000;
+
+/** The longest start timeout, seconds: a year, as in the recipe. */
+const MAX_START = 365 * 24 * 3600;
+
+/** The id of a link as a request may have it, recipe/names.ts; a child's can be longer than one that people choose. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,249}$/;
+const name = v.pipe(v.string('must be a name'), v.regex(NAME, 'must be a name'));
+
+const WORDS = 'must be an array of strings, the words of the recipe';
+const words = v.array(v.string(WORDS), WORDS);
+
+const SECONDS = `must be whole seconds from 1 to ${MAX_START}`;
+
+/** The options of ../units/plan.ts. */
+const options = {
+  startTimeout: v.exactOptional(
+    v.pipe(v.number(SECONDS), v.integer(SECONDS), v.minValue(1, SECONDS), v.maxValue(MAX_START, SECONDS)),
+  ),
+  pull: v.exactOptional(v.picklist(['never', 'missing', 'always'], 'must be one of never, missing, always')),
+};
+
+const createBody = strictObject({
+  recipe: words,
+  options: v.exactOptional(
+    strictObject({ ...options, dryRun: v.exactOptional(v.boolean('must be true or false')) }),
+  ),
+});
+
+/**
+ * `wormhole create`: the words of the recipe, as they are typed, and what its options say; all of these have defaults. With
+ * `dryRun`, the answer is only the files that would be written.
+ */
+export type CreateBody = v.InferOutput<typeof createBody>;
+
+const partBody = strictObject({
+  recipe: words,
+  options: v.exactOptional(strictObject(options)),
+  tunnel: v.exactOptional(tunnelId),
+  owner: strictObject({ id: name, machine: name }),
+});
+
+/**
+ * The far part of a link, for the machine that asks. `recipe` is what follows `remote HOST`, in the form that `parseFarRecipe`
+ * reads; `owner` the id of the link and the name of its machine, for people. With the id of a `tunnel` between the two machines,
+ * the part listens at this one's end of it, and admits the other end.
+ */
+export type PartBody = v.InferOutput<typeof partBody>;
+
+/** What can be done to a link beside creating and deleting it. */
+export const LINK_CHANGES = ['stop', 'start', 'sleep'] as const;
+export type LinkChange = (typeof LINK_CHANGES)[number];
+
+/** A link as it was created: its id, and the url of its head. */
+export const createdLink = v.object({ id: v.string(), url: v.string() });
+export type CreatedLink = v.InferOutput<typeof createdLink>;
+
+/** The unit files that create would write. */
+export const preview = v.object({ files: v.array(v.object({ name: v.string(), text: v.string() })) });
+export type Preview = v.InferOutput<typeof preview>;
+
+/** The version of the daemon's program, such as `0.1.0`, and the newest version of the API that it speaks. */
+export const programVersion = v.object({ version: v.string(), api: v.number() });
+export type ProgramVersion = v.InferOutput<typeof programVersion>;
+
+const listedEnd = v.object({ url: v.string(), place: v.string() });
+
+/**
+ * An end as `wormhole list` shows it: `place` in words, such as `this host`, `container mysql` or `machine myserver`. The
+ * `url` is '' while it is unknown: another machine has yet to create its part.
+ */
+export type ListedEnd = v.InferOutput<typeof listedEnd>;
+
+const listedLink = v.object({
+  id: v.string(),
+  parent: v.exactOptional(v.string()),
+  owner: v.exactOptional(v.string()),
+  tunnel: v.exactOptional(v.string()),
+  head: listedEnd,
+  tail: listedEnd,
+  state: v.picklist(['listening', 'connected', 'sleeping', 'waiting', 'failed', 'stopped', 'leaving']),
+  detail: v.string(),
+  recipe: v.string(),
+});
+
+/**
+ * One link as `wormhole list` shows it. `parent` is the id of the link that it is a part of; `owner` the link on another
+ * machine that it was created for, such as `3306 of alpha`; `tunnel` the machine at the other end of the tunnel that it uses.
+ *
+ * `state` is `listening` (no client is connected), `connected` (the forwarder runs), `sleeping` (a connection starts it, or
+ * what it leads to), `waiting` (the container, netns or machine of an end is missing), `failed`, `stopped`, or `leaving`
+ * (deleted, except for its part on another machine). `detail` is the forwarder's own status, what the link waits for, or where
+ * to look.
+ */
+export type ListedLink = v.InferOutput<typeof listedLink>;
+
+/** What `wormhole list` prints: the links, and the ids whose units cannot be read, with the reason. */
+export const listing = v.object({
+  links: v.array(listedLink),
+  unreadable: v.array(v.object({ id: v.string(), reason: v.string() })),
+});
+export type Listing = v.InferOutput<typeof listing>;
+
+/** The body of every answer with a status of 400 or more; another version may have other codes. */
+export const errorBody = v.object({ error: v.object({ code: v.string(), message: v.string() }) });
+export type ErrorBody = v.InferOutput<typeof errorBody>;
+
+/** Checks the body of `POST /v1/links`. @throws Failure with code usage, which names the field */
+export function checkCreateBody(body: unknown): CreateBody {
+  return check(createBody, body, 'the body');
+}
+
+/** Checks the body of `PUT /v1/parts/ID`. @throws Failure with code usage, which names the field */
+export function checkPartBody(body: unknown): PartBody {
+  return check(partBody, body, 'the body');
+}
+
+/** Checks the id of a part. @throws Failure with code usage */
+export function checkPartId(id: string): string {
+  if (!/^[0-9a-f]{32}$/.test(id)) throw invalid(`${quoted(id)} is not 32 hexadecimal digits`);
+  return id;
+}
+
+/** Checks the id of a link. @throws Failure with code usage */
+export function checkLinkId(id: string): string {
+  if (!NAME.test(id)) throw invalid(`${quoted(id)} cannot be the id of a link`);
+  return id;
+}

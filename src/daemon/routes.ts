@@ -1,0 +1,159 @@
+import { Failure } from '../api/failure.js';
+import {
+  checkCreateBody,
+  checkLinkId,
+  checkPartBody,
+  checkPartId,
+  LINK_CHANGES,
+  type LinkChange,
+} from '../api/schema.js';
+import { version } from '../state/installation.js';
+import { quoted } from '../text/quote.js';
+import type { TunnelSettings } from '../tunnels/settings.js';
+import type { Operations } from './operations.js';
+import { getRoute, type Route, type Routes } from './route.js';
+import { tunnelRoutes } from './tunnel-routes.js';
+
+/** The longest piece of a recipe that is logged, characters. */
+const MAX_LOGGED = 400;
+
+/**
+ * Finds the route of a request.
+ *
+ * @throws Failure when the API has no such path, or not with that method
+ */
+export function findRoute(
+  { method = '', url: path = '' }: { method?: string | undefined; url?: string | undefined },
+  operations: Operations,
+  settings: TunnelSettings,
+): Route {
+  const routes = fixedPaths(operations)[path] ?? namedPath(path, operations) ?? tunnelRoutes(path, settings);
+  if (!routes)
+    throw new Failure('not-found', `the API has no path ${quoted(path)}; its paths begin with /v1/`);
+  const route = routes[method];
+  if (route) return route;
+  throw new Failure('usage', `${path} takes ${Object.keys(routes).join(' and ')}, not ${method}`, 405);
+}
+
+function fixedPaths(operations: Operations): Record<string, Routes | undefined> {
+  return {
+    '/v1/ping': { GET: getRoute(() => ({})) },
+    '/v1/version': { GET: getRoute(() => ({ version: version(), api: 1 })) },
+    '/v1/links': { GET: getRoute(() => operations.list()), POST: createRoute(operations) },
+  };
+}
+
+/** A path that ends with an id, or with what to do to a link. */
+function namedPath(path: string, operations: Operations): Routes | undefined {
+  const [, link = '', word] = /^\/v1\/links\/([^/?#]+)\/([^/?#]+)$/.exec(path) ?? [];
+  const change = LINK_CHANGES.find((known) => known === word);
+  if (change) return { POST: changeRoute(link, change, operations) };
+  const [, kind, id = ''] = /^\/v1\/(links|parts)\/([^/?#]+)$/.exec(path) ?? [];
+  if (kind === 'links') return { DELETE: deleteRoute(id, operations) };
+  if (kind === 'parts')
+    return { PUT: createPartRoute(id, operations), DELETE: deletePartRoute(id, operations) };
+  return undefined;
+}
+
+function createRoute(operations: Operations): Route {
+  return {
+    takesBody: true,
+    read(json) {
+      const body = checkCreateBody(json);
+      if (body.options?.dryRun) {
+        return { run: async (caller) => ({ status: 200, body: await operations.preview(body, caller) }) };
+      }
+      return {
+        change: `create ${describeRecipe(body.recipe)}`,
+        async run(caller) {
+          const link = await operations.create(body, caller);
+          return { status: 201, body: link, logged: `created ${link.id} ${link.url}` };
+        },
+      };
+    },
+  };
+}
+
+function deleteRoute(text: string, operations: Operations): Route {
+  return {
+    takesBody: false,
+    read() {
+      const id = checkLinkId(decode(text));
+      return {
+        change: `delete ${id}`,
+        async run(caller) {
+          const left = await operations.delete(id, caller);
+          return { status: 204, logged: left ?? 'done' };
+        },
+      };
+    },
+  };
+}
+
+function changeRoute(text: string, change: LinkChange, operations: Operations): Route {
+  return {
+    takesBody: false,
+    read() {
+      const id = checkLinkId(decode(text));
+      return {
+        change: `${change} ${id}`,
+        async run(caller) {
+          await operations.change(id, change, caller);
+          return { status: 204, logged: 'done' };
+        },
+      };
+    },
+  };
+}
+
+function createPartRoute(text: string, operations: Operations): Route {
+  return {
+    takesBody: true,
+    read(json) {
+      const partId = checkPartId(text);
+      const body = checkPartBody(json);
+      const { id, machine } = body.owner;
+      return {
+        change: `create our part of link ${id} of ${machine}, ${describeRecipe(body.recipe)}`,
+        async run(caller) {
+          const link = await operations.createPart(partId, body, caller);
+          return { status: 200, body: link, logged: `it is ${link.id} ${link.url}` };
+        },
+      };
+    },
+  };
+}
+
+function deletePartRoute(text: string, operations: Operations): Route {
+  return {
+    takesBody: false,
+    read() {
+      const partId = checkPartId(text);
+      return {
+        change: `delete our part ${partId} of its link`,
+        async run(caller) {
+          await operations.deletePart(partId, caller);
+          return { status: 204, logged: 'done' };
+        },
+      };
+    },
+  };
+}
+
+/** A recipe as one could type it, cut when it is very long, and without the arguments of docker-run: they may be secret. */
+function describeRecipe(recipe: string[]): string {
+  const words = recipe.map((word, at) => {
+    if (recipe[at - 1] === 'docker-run') return '…';
+    return /^[\w@%+=:,./[\]-]+$/.test(word) ? word : quoted(word);
+  });
+  const text = words.join(' ');
+  return text.length > MAX_LOGGED ? `${text.slice(0, MAX_LOGGED)}…` : text;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,100 @@
+import { once } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Failure } from '../api/failure.js';
+import { type ErrorBody, PROGRESS_INTERVAL_MS } from '../api/schema.js';
+import type { TunnelSettings } from '../tunnels/settings.js';
+import { hasBody, readBody } from './body.js';
+import { callerOf, callerText } from './caller.js';
+import { failureOf } from './error-response.js';
+import type { Log } from './log.js';
+import type { Operations } from './operations.js';
+import type { Answer, Task } from './route.js';
+import { findRoute } from './routes.js';
+
+/** How many requests are worked on at once; those that change something wait for each other anyway. */
+const MAX_WORKING = 64;
+
+/** What all requests share. */
+export interface RequestContext {
+  operations: Operations;
+  settings: TunnelSettings;
+  log: Log;
+  /** Requests that are being worked on. */
+  working: number;
+  /** Called after each connection and each request that ends: there may be nothing left to do. */
+  onEnd(): void;
+}
+
+/** Answers one request. Work that has begun is completed, even if the client goes away. Never throws. */
+export async function serve(
+  request: IncomingMessage,
+  response: ServerResponse,
+  context: RequestContext,
+): Promise<void> {
+  response.on('error', () => {});
+  context.working++;
+  try {
+    const task = await read(request, context);
+    const { status, body } = await runTask(task, { request, response, log: context.log });
+    send(response, status, body);
+  } catch (error) {
+    const { code, message, status } = failureOf(error);
+    const body: ErrorBody = { error: { code, message } };
+    // The rest of a refused body is not awaited.
+    if (!request.complete) response.setHeader('connection', 'close');
+    send(response, status, body);
+  } finally {
+    if (!response.closed) await once(response, 'close');
+    context.working--;
+    context.onEnd();
+  }
+}
+
+async function read(
+  request: IncomingMessage,
+  { operations, settings, working }: RequestContext,
+): Promise<Task> {
+  const route = findRoute(request, operations, settings);
+  if (!route.takesBody && hasBody(request)) throw new Failure('usage', `${request.url} takes no body`);
+  if (working > MAX_WORKING) {
+    throw new Failure('busy', `this wormholed works on ${MAX_WORKING} requests already; try again later`);
+  }
+  return route.read(route.takesBody ? await readBody(request) : undefined);
+}
+
+interface Exchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+  log: Log;
+}
+
+async function runTask(task: Task, { request, response, log }: Exchange): Promise<Answer> {
+  const caller = callerOf(request.socket);
+  const began = performance.now();
+  const logResult = (result: string) => {
+    if (task.change === undefined) return;
+    const seconds = ((performance.now() - began) / 1000).toFixed(1);
+    const gone = response.closed ? '; the caller had gone away' : '';
+    log.info(`${callerText(caller)}: ${task.change}: ${result} (${seconds} s${gone})`);
+  };
+  const progress = setInterval(() => {
+    if (request.httpVersion === '1.1' && !response.closed) response.writeProcessing();
+  }, PROGRESS_INTERVAL_MS);
+  try {
+    const answer = await task.run(caller);
+    logResult(answer.logged ?? '');
+    return answer;
+  } catch (error) {
+    const { code, message } = failureOf(error);
+    logResult(`${code}: ${message}`);
+    throw error;
+  } finally {
+    clearInterval(progress);
+  }
+}
+
+function send(response: ServerResponse, status: number, body: unknown): void {
+  const text = body === undefined ? '' : `${JSON.stringify(body)}\n`;
+  if (text !== '') response.setHeader('content-type', 'application/json');
+  response.writeHead(status, status === 204 ? {} : { 'content-length': Buffer.byteLength(text) }).end(text);
+}

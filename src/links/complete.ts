@@ -1,0 +1,139 @@
+import { asLink } from '../recipe/as-link.js';
+import { address, describePlace } from '../recipe/describe.js';
+import type { Link } from '../recipe/link.js';
+import { RESERVED_ENDINGS, RESERVED_IDS } from '../recipe/names.js';
+import { isFar, type Recipe, type RecipeEnd, type RecipePlace } from '../recipe/recipe.js';
+import type { Links } from '../state/links.js';
+
+/** A link that cannot exist beside the present ones: its id or its head is taken. */
+export class Taken extends Error {}
+
+/** Chooses the port of a head that names none. */
+export type ChoosePort = (place: RecipePlace, taken: ReadonlySet<number>) => Promise<number>;
+
+/** What a recipe is completed with. */
+export interface Completion {
+  /** The links that exist. */
+  existing: Links;
+  choosePort: ChoosePort;
+  /** What the id begins with, instead of the port. */
+  name?: string;
+}
+
+/**
+ * Fills in what the recipe of a link and of its local children left open, in view of the links that exist: head ports, tail
+ * ports that follow them, and ids.
+ *
+ * An id is the head's port, followed by the container or named netns of the head, and by `-2`, `-3`, … while it is taken; a
+ * child's begins with its parent's. A child without a span of idleness has its parent's.
+ *
+ * @returns a new link; the recipe stays as it is
+ * @throws Taken when an id or a head belongs to another link; what `choosePort` throws
+ */
+export async function completeLink(
+  recipe: Recipe,
+  { existing, choosePort, name }: Completion,
+): Promise<Link> {
+  const taken = takenBy(existing);
+  return asLink(await complete(recipe, { idle: recipe.idle }));
+
+  async function complete(open: Recipe, parent: { id?: string; idle: number | undefined }): Promise<Recipe> {
+    const head = { ...open.head };
+    head.port ??= await choosePort(head.place, new Set(taken.heads.flatMap(({ end }) => end.port ?? [])));
+    const id = chooseId(open.id, head, parent.id);
+    claim(taken, { id, end: head });
+
+    const { idle } = parent;
+    const done: Recipe = { ...open, id, head };
+    if (idle !== undefined) done.idle = idle;
+    if (open.tail) done.tail = { ...open.tail, port: open.tail.port ?? head.port };
+    const { child } = open;
+    if (child && !isFar(child)) {
+      const link = await complete(child.link, { id, idle: child.link.idle ?? idle });
+      done.child = { ...child, link };
+    }
+    return done;
+  }
+
+  function chooseId(wanted: string | undefined, head: RecipeEnd, parent: string | undefined): string {
+    if (wanted !== undefined) return wanted;
+    const { place } = head;
+    const suffix = place.kind === 'container' || place.kind === 'netns' ? `-${idPart(place.name)}` : '';
+    const own = `${parent === undefined ? '' : `${parent}-`}${head.port}${suffix}`;
+    const base = parent === undefined && name !== undefined ? idPart(name) : own;
+    for (let n = 1; ; n++) {
+      const id = n === 1 ? base : `${base}-${n}`;
+      if (!taken.ids.has(id) && !isReserved(id)) return id;
+    }
+  }
+}
+
+/**
+ * Makes sure that a link which was completed earlier still fits beside the links that exist.
+ *
+ * @throws Taken
+ */
+export function requireUntaken(link: Link, existing: Links): void {
+  const taken = takenBy(existing);
+  for (let next: Link | undefined = link; next; next = localChild(next))
+    claim(taken, { id: next.id, end: next.head });
+
+  function localChild({ child }: Link): Link | undefined {
+    return child === undefined || isFar(child) ? undefined : child.link;
+  }
+}
+
+interface Claim {
+  id: string;
+  end: RecipeEnd;
+}
+
+/** The ids and heads that links have. */
+interface TakenNames {
+  ids: Set<string>;
+  heads: Claim[];
+}
+
+function takenBy({ links, unreadable }: Links): TakenNames {
+  return {
+    ids: new Set([...links, ...unreadable].map(({ id }) => id)),
+    heads: links.map(({ id, link }) => ({ id, end: link.head })),
+  };
+}
+
+function claim(taken: TakenNames, { id, end }: Claim): void {
+  if (taken.ids.has(id)) throw new Taken(`id "${id}" is taken: wormhole delete ${id}, or take another id`);
+  const rival = taken.heads.find((other) => overlap(other.end, end));
+  if (rival) {
+    const where = end.place.kind === 'host' ? '' : ` in ${describePlace(end.place)}`;
+    throw new Taken(
+      `link "${rival.id}" listens on ${address(rival.end)}${where} already: wormhole delete ${rival.id}, or take another port`,
+    );
+  }
+  taken.ids.add(id);
+  taken.heads.push({ id, end });
+}
+
+function isReserved(id: string): boolean {
+  return RESERVED_IDS.includes(id) || RESERVED_ENDINGS.some((ending) => id.endsWith(ending));
+}
+
+/** A named netns may contain characters that an id may not, and the name of a machine may be long. */
+function idPart(name: string): string {
+  return name.replace(/[^A-Za-z0-9_.-]/g, '_').slice(0, 60);
+}
+
+/** Whether two heads cannot both listen. */
+function overlap(one: RecipeEnd, other: RecipeEnd): boolean {
+  // Each container that a link runs is its own.
+  if (one.place.kind === 'run' || other.place.kind === 'run') return false;
+  if (one.protocol !== other.protocol || one.port !== other.port) return false;
+  if (JSON.stringify(one.place) !== JSON.stringify(other.place)) return false;
+  const hosts = [one.host, other.host];
+  // A socket on :: takes IPv4 as well (ipv6(7), IPV6_V6ONLY), one on 0.0.0.0 only that.
+  return (
+    one.host === other.host ||
+    hosts.includes('::') ||
+    (hosts.includes('0.0.0.0') && !hosts.some((host) => host?.includes(':')))
+  );
+}

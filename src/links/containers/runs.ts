@@ -1,0 +1,29 @@
+import { containerName } from '../../docker/runs.js';
+import { describePlace } from '../../recipe/describe.js';
+import type { PlaceId } from '../../recipe/link.js';
+import { readLinks } from '../../state/links.js';
+import type { PlannedLink } from '../../units/plan.js';
+import { type Run, runsOf } from '../../units/runs.js';
+
+/** A container that a link starts, with the link. */
+export type LinkRun = Run & { link: PlannedLink };
+
+/** The containers that links start. */
+export function runsIn(links: PlannedLink[]): LinkRun[] {
+  return links.flatMap((planned) => runsOf(planned.link).map((run) => ({ ...run, link: planned })));
+}
+
+/** The run of that name; undefined when no link has it. */
+export function findRun(name: string): LinkRun | undefined {
+  return runsIn(readLinks().links).find((run) => run.name === name);
+}
+
+/** The engine's name for the container of a run. */
+export function containerOf({ name, place }: Run): string {
+  return place.kind === 'container' ? place.name : containerName(name, place.request);
+}
+
+/** A place for the journal, with the container of a run by its name. */
+export function describeNamespaceOf(place: PlaceId): string {
+  return place.kind === 'run' ? `container ${containerName(place.name)}` : describePlace(place);
+}

@@ -1,0 +1,89 @@
+import { existsSync, mkdirSync, watch } from 'node:fs';
+import { watchContainers } from '../../docker/events.js';
+import { connectSystemd } from '../../systemd/systemd.js';
+import { repairLinks } from '../repair.js';
+import { NAMED_DIR } from './namespace.js';
+import { requireEngine } from './require-engine.js';
+
+/** Where Docker keeps the namespaces of its containers: it creates and removes a file here at each start and stop. */
+const DOCKER_DIR = '/run/docker/netns';
+
+/**
+ * systemd does not watch the directories while its wormhole-sync.service runs. So the service watches them itself, and ends
+ * when nothing has happened for this long, ms. A container follows its namespace by less.
+ */
+const QUIET_MS = 5_000;
+
+/**
+ * Calls {@link repairLinks} again and again, until nothing has changed for 5 s, for wormhole-sync.service.
+ *
+ * @param log takes one line for the journal about each change
+ * @throws Error when systemd cannot do its part, once all the rest is done
+ */
+export async function followContainers(log: (line: string) => void): Promise<void> {
+  const systemd = await connectSystemd();
+  const stops: (() => void)[] = [];
+  const failures: unknown[] = [];
+  const busy = new Map<string, Promise<void>>();
+  let wake: (() => void) | undefined;
+  const tried = new Set<string>();
+  let dirty = true;
+  const touch = () => {
+    dirty = true;
+    wake?.();
+  };
+  // Work that takes long for one link must neither delay the others nor be begun twice.
+  const begin = (key: string, work: () => Promise<void>) => {
+    if (busy.has(key)) return;
+    const done = work()
+      .catch((error) => failures.push(error))
+      .then(() => {
+        busy.delete(key);
+        touch();
+      });
+    busy.set(key, done);
+  };
+  try {
+    stops.push(...watchDirectories(touch), await watchEngine(touch));
+    while (dirty || busy.size > 0) {
+      if (dirty) {
+        dirty = false;
+        await repairLinks({ systemd, tried, log, begin });
+      }
+      if (!dirty) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, QUIET_MS);
+          wake = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      }
+    }
+  } finally {
+    for (const stop of stops) stop();
+    systemd.close();
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+function watchDirectories(touch: () => void): (() => void)[] {
+  // The first `ip netns add` would create it, unseen.
+  mkdirSync(NAMED_DIR, { recursive: true, mode: 0o755 });
+  return [DOCKER_DIR, NAMED_DIR].filter(existsSync).map((directory) => {
+    const watcher = watch(directory, touch);
+    watcher.on('error', touch);
+    return () => watcher.close();
+  });
+}
+
+/** Listens to the engine, if there is one: it reports a container's start later, and more exactly, than its files do. */
+async function watchEngine(touch: () => void): Promise<() => void> {
+  try {
+    await requireEngine();
+    return await watchContainers(touch);
+  } catch {
+    // The comparison meets the same engine, and reports what is wrong with it.
+    return () => {};
+  }
+}

@@ -1,0 +1,186 @@
+import { ensureImage } from '../docker/image.js';
+import type { PullProgress } from '../docker/pull-progress.js';
+import { endUrl } from '../recipe/describe.js';
+import { findFarLink } from '../recipe/link.js';
+import { isFar, type Recipe } from '../recipe/recipe.js';
+import { recipeText } from '../recipe/text.js';
+import { linkRenderer } from '../state/installation.js';
+import { readLinks } from '../state/links.js';
+import { withLock } from '../state/lock.js';
+import { recordDeletion, startPendingDeletions } from '../state/pending-deletions.js';
+import { type Systemd, withSystemd } from '../systemd/systemd.js';
+import { type CreateOptions, isEager, type LinkPlan, type Owner, planLink } from '../units/plan.js';
+import { renderLink, type UnitFile } from '../units/render.js';
+import { completeLink, requireUntaken } from './complete.js';
+import { freePort } from './free-port.js';
+import { install } from './install.js';
+import { writeFarAddress } from './remote/far-address.js';
+import { createFarPart, newFarPart } from './remote/far-part.js';
+import { undoFarPart } from './remote/undo-far-part.js';
+import { tunnelUndo } from './remote/undo-tunnel.js';
+import { remove } from './remove.js';
+import { resolveRecipe } from './resolve.js';
+import { removeUnfinished, whileUnfinished } from './unfinished.js';
+
+/** Reports the progress of a pull, many times a second, and `done` at its end. */
+export type ShowProgress = (progress: PullProgress | 'done') => void;
+
+/** A link as it was created: its id, and the url of its head. */
+export interface CreatedLink {
+  id: string;
+  url: string;
+}
+
+/** What a link is created from. */
+export interface CreateRequest {
+  recipe: Recipe;
+  options: CreateOptions;
+  /** Holds the key for the machines that the recipe names. */
+  keyFile: string;
+  /** The link of another machine that this one is the far part of. */
+  owner?: Owner;
+}
+
+/**
+ * Creates a link: looks up what its recipe names, fetches the images it needs, has another machine create its part, writes
+ * its units, starts what is not started by a connection, and enables it for the next boot.
+ *
+ * When anything fails, it removes all that it has created, except images.
+ *
+ * @throws Error with a message of one line
+ */
+export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
+  const { options, keyFile, owner } = request;
+  const recipe = await resolveRecipe(request.recipe);
+  await fetchImages(recipe, options, show);
+  return withSystemd(async (systemd) => {
+    try {
+      const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
+      const plan = { options, ...(owner && { owner }), ...(far && { far }) };
+      if (!far || !isEager(recipe)) return await createHere(recipe, plan, systemd);
+      const link = await completeLink(recipe, completion(owner));
+      return await createOnBothMachines({ ...plan, link, far }, systemd);
+    } finally {
+      await startPendingDeletions(systemd);
+    }
+  });
+}
+
+/**
+ * The unit files that {@link createLink} would write on this machine now. Changes nothing, and asks no other machine.
+ *
+ * @throws as createLink, for what can be told beforehand
+ */
+export async function previewLink({ recipe, options, keyFile, owner }: CreateRequest): Promise<UnitFile[]> {
+  const link = await completeLink(await resolveRecipe(recipe), completion(owner));
+  const far = findFarLink(link) && newFarPart(keyFile);
+  const renderer = linkRenderer();
+  return planLink({ link, options, ...(far && { far }) }).flatMap((part) => renderLink(part, renderer));
+}
+
+function completion(owner: Owner | undefined) {
+  const name = owner && `${owner.machine}-${owner.id}`;
+  return { existing: readLinks(), choosePort: freePort, ...(name !== undefined && { name }) };
+}
+
+function hasFarPart({ child }: Recipe): boolean {
+  return child !== undefined && (isFar(child) || hasFarPart(child.link));
+}
+
+function createHere(recipe: Recipe, plan: Omit<LinkPlan, 'link'>, systemd: Systemd): Promise<CreatedLink> {
+  return withLock('links', async () => {
+    await removeUnfinished(systemd);
+    const link = await completeLink(recipe, completion(plan.owner));
+    return installOrUndo({ ...plan, link }, systemd);
+  });
+}
+
+/**
+ * The other machine creates its part first, so that nothing has to be undone here when it cannot. The lock is not held
+ * meanwhile: it may take minutes, and it may need the lock, when the recipe leads back to this machine.
+ */
+async function createOnBothMachines(
+  plan: LinkPlan & Required<Pick<LinkPlan, 'far'>>,
+  systemd: Systemd,
+): Promise<CreatedLink> {
+  const { link, far, options } = plan;
+  const farLink = findFarLink(link);
+  if (!farLink) throw new Error('the recipe has no part on another machine');
+  const { peer } = farLink.child;
+  const deletion = {
+    kind: 'part' as const,
+    ...far,
+    peer,
+    linkId: link.id,
+    recipe: recipeText(link),
+    until: 0,
+  };
+  const undoTunnel = await tunnelUndo(farLink);
+  const held = recordDeletion(deletion);
+  let created: CreatedLink;
+  try {
+    const address = await createFarPart({ link: farLink, far, options });
+    created = await withLock('links', async () => {
+      await removeUnfinished(systemd);
+      requireUntaken(link, readLinks());
+      return installOrUndo(plan, systemd, () => writeFarAddress(farLink.id, { address }));
+    });
+  } catch (error) {
+    const reason = await undoFarPart(deletion, held, error as Error);
+    await undoTunnel().catch(({ message }: Error) => {
+      throw new Error(
+        `${reason.message}; removing the tunnel failed too (${message}): wormhole tunnel-delete ${peer}`,
+      );
+    });
+    throw reason;
+  }
+  held.discard();
+  return created;
+}
+
+/** @param prepare runs before the units are written; what it does is undone with them */
+async function installOrUndo(
+  plan: LinkPlan,
+  systemd: Systemd,
+  prepare: () => void = () => {},
+): Promise<CreatedLink> {
+  const parts = planLink(plan);
+  const ids = parts.map(({ id }) => id);
+  const failure = await whileUnfinished(ids, async () => {
+    try {
+      prepare();
+      await install(parts, systemd);
+    } catch (error) {
+      await undo(ids, error as Error, systemd);
+      return error;
+    }
+  });
+  if (failure !== undefined) throw failure;
+  const { id, head } = plan.link;
+  return { id, url: endUrl(head) };
+}
+
+async function undo(ids: string[], reason: Error, systemd: Systemd): Promise<void> {
+  try {
+    await remove(ids.toReversed(), systemd);
+  } catch (error) {
+    throw new Error(
+      `${reason.message}; undoing it failed too (${(error as Error).message}), the next create or delete tries again`,
+    );
+  }
+}
+
+/** Fetches the images of all containers that the link runs here, so that the first client does not wait for them. */
+async function fetchImages(recipe: Recipe, options: CreateOptions, show: ShowProgress): Promise<void> {
+  const { head, tail, child } = recipe;
+  for (const { place } of tail ? [head, tail] : [head]) {
+    if (place.kind !== 'run') continue;
+    const { image, pull, platform } = place.request;
+    try {
+      await ensureImage({ image, policy: pull ?? options.pull, platform, onProgress: show });
+    } finally {
+      show('done');
+    }
+  }
+  if (child && !isFar(child)) await fetchImages(child.link, options, show);
+}

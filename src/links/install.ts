@@ -1,0 +1,116 @@
+import { describeEnd } from '../recipe/describe.js';
+import { linkRenderer } from '../state/installation.js';
+import { lastLines } from '../systemd/journal.js';
+import { JobError, type Systemd } from '../systemd/systemd.js';
+import { writeUnitFile } from '../systemd/unit-files.js';
+import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
+import type { PlannedLink } from '../units/plan.js';
+import { renderLink } from '../units/render.js';
+import { runsOf } from '../units/runs.js';
+import { findPortHolder } from './socket-tables.js';
+
+/** Another program listens where a head is to listen. */
+export class AddressInUse extends Error {}
+
+/**
+ * Writes the units of a link and its children, starts what is not started by a connection, and enables it for the next boot.
+ * Children come first: a link must not listen before what it leads to does.
+ *
+ * @throws AddressInUse; Error with what systemd, or the program that failed, says
+ */
+export async function install(parts: PlannedLink[], systemd: Systemd): Promise<void> {
+  const renderer = linkRenderer();
+  const files = parts.flatMap((part) => renderLink(part, renderer));
+  for (const { name, text } of files.toReversed()) writeUnitFile(name, text);
+  await loadUnits(
+    files.map(({ name }) => name),
+    systemd,
+  );
+  await startUnits(parts, systemd);
+}
+
+/**
+ * Starts the units of a link and its children that no connection starts, and enables them for the next boot.
+ *
+ * @throws as install
+ */
+export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promise<void> {
+  const since = Date.now();
+  for (const part of parts.toReversed()) {
+    if (part.openedBy !== undefined) continue;
+    const startedAtOnce = part.link.trigger ? [] : runsOf(part.link).map((run) => run.unit);
+    for (const unit of [socketUnit(part.id), ...startedAtOnce]) {
+      await startOrExplain(unit, { part, since, systemd });
+      await systemd.enable(unit);
+    }
+  }
+}
+
+/**
+ * Writes the socket and the service of an existing link again, and makes it listen as they say now. The containers that it runs
+ * stay as they are; its sessions end.
+ *
+ * @throws as install
+ */
+export async function reinstall(part: PlannedLink, systemd: Systemd): Promise<void> {
+  const [socket, service] = [socketUnit(part.id), serviceUnit(part.id)];
+  const since = Date.now();
+  const files = renderLink(part, linkRenderer());
+  for (const { name, text } of files) if (name === socket || name === service) writeUnitFile(name, text);
+  await loadUnits([socket, service], systemd);
+  for (const unit of [socket, service]) await systemd.stop(unit);
+  await startOrExplain(socket, { part, since, systemd });
+  await systemd.enable(socket);
+}
+
+interface Start {
+  part: PlannedLink;
+  /** From when on the journal tells of this start, ms since the epoch. */
+  since: number;
+  systemd: Systemd;
+}
+
+async function startOrExplain(unit: string, start: Start): Promise<void> {
+  try {
+    await start.systemd.start(unit);
+  } catch (error) {
+    throw error instanceof JobError ? await explain(error, start) : error;
+  }
+}
+
+/**
+ * Makes systemd use the files as they are. It reads a unit that is not loaded by itself, so a reload, which reads every unit
+ * of the machine again, is needed only for one that is still loaded from an earlier link of the same id.
+ */
+async function loadUnits(units: string[], systemd: Systemd): Promise<void> {
+  for (const unit of units) {
+    const { load, needReload } = await systemd.state(unit);
+    if (load === 'loaded' && !needReload) continue;
+    await systemd.reloadAll();
+    break;
+  }
+  for (const unit of units) {
+    const { load } = await systemd.state(unit);
+    if (load !== 'loaded')
+      throw new Error(`systemd does not load ${unit} (${load}): journalctl -b | grep ${unit}`);
+  }
+}
+
+/** Why a unit did not start, from what it and systemd logged about it and about the namespace that it needs. */
+async function explain(error: JobError, { part, since }: Start): Promise<Error> {
+  const { head } = part.link;
+  const lines = await lastLines(error.unit, since);
+  if (lines.some((line) => /Address already in use/.test(line))) {
+    const holder = await findPortHolder(head.place, head.port).catch(() => undefined);
+    const by = holder === undefined ? '' : ` by ${holder}`;
+    return new AddressInUse(
+      `${describeEnd(head)} is in use already${by}: stop what listens there, or take another port`,
+    );
+  }
+  const needed = netnsUnit(head.place);
+  if (needed && error.result === 'dependency') lines.push(...(await lastLines(needed, since)));
+  // A program's own words say more than systemd's that it has failed.
+  const own = lines.find((line) => line.startsWith('wormhole: '))?.slice('wormhole: '.length);
+  const said = own ?? (lines.join(' / ') || 'the journal says nothing');
+  return new Error(`link "${part.id}" could not be started (${error.result}): ${said}`);
+}

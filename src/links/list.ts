@@ -1,0 +1,122 @@
+import { existsSync } from 'node:fs';
+import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
+import { describePeer, describePlace, endUrl } from '../recipe/describe.js';
+import { farChildOf, type Link, localTailOf } from '../recipe/link.js';
+import type { RecipeEnd } from '../recipe/recipe.js';
+import { recipeFromText, recipeText } from '../recipe/text.js';
+import { readLinks } from '../state/links.js';
+import { type PartDeletion, releasedDeletions } from '../state/pending-deletions.js';
+import { readTunnels } from '../state/tunnels.js';
+import { type Systemd, withSystemd } from '../systemd/systemd.js';
+import { givenUpFile, netnsInstance, serviceUnit, socketUnit } from '../units/names.js';
+import type { PlannedLink } from '../units/plan.js';
+import { runsOf } from '../units/runs.js';
+import type { Tunnel } from '../units/tunnel.js';
+import { isEmptyNamespace } from './containers/netns.js';
+import { readFarAddress } from './remote/far-address.js';
+import { isStopped } from './start-stop.js';
+
+/** Lists the links of this machine. @throws Error when systemd is unreachable */
+export async function listLinks(): Promise<Listing> {
+  const { links, unreadable } = readLinks();
+  const { tunnels } = readTunnels();
+  const listed = await withSystemd((systemd) =>
+    Promise.all(
+      links.map(async (planned) => ({
+        ...describe(planned, tunnels),
+        ...(await stateOf(planned, systemd)),
+        recipe: recipeText(planned.link),
+      })),
+    ),
+  );
+  return { links: [...listed, ...leavingLinks()], unreadable };
+}
+
+type LinkState = Pick<ListedLink, 'state' | 'detail'>;
+
+function describe(
+  { id, parent, owner, link }: PlannedLink,
+  tunnels: Tunnel[],
+): Omit<ListedLink, 'state' | 'detail' | 'recipe'> {
+  const tunnel = tunnelOf(link, tunnels);
+  return {
+    id,
+    ...(parent !== undefined && { parent }),
+    ...(owner && { owner: `${owner.id} of ${owner.machine}` }),
+    ...(tunnel !== undefined && { tunnel }),
+    head: listedEnd(link.head),
+    tail: listedTail(link),
+  };
+}
+
+async function stateOf(planned: PlannedLink, systemd: Systemd): Promise<LinkState> {
+  const { id, root, openedBy, link } = planned;
+  const [socket, service, status] = await Promise.all([
+    systemd.state(socketUnit(id)),
+    systemd.state(serviceUnit(id)),
+    systemd.statusText(serviceUnit(id)),
+  ]);
+  const far = farChildOf(link);
+  const run = runsOf(link).find(({ end }) => end === 'tail');
+  if (socket.active === 'failed') return { state: 'failed', detail: `see journalctl -u ${socketUnit(id)}` };
+  if (socket.active !== 'active') {
+    if (await isStopped(planned, systemd)) return { state: 'stopped', detail: `wormhole start ${root}` };
+    return openedBy
+      ? { state: 'sleeping', detail: '' }
+      : { state: 'stopped', detail: `see systemctl status ${socketUnit(id)}` };
+  }
+  if (run && existsSync(givenUpFile(run.name)))
+    return { state: 'failed', detail: `to start its container: see journalctl -u ${run.unit}` };
+  const farAddress = far && readFarAddress(id);
+  if (far && farAddress && 'failure' in farAddress)
+    return { state: 'waiting', detail: `for ${describePeer(far.peer)}: ${farAddress.failure}` };
+  const absent = [link.head, localTailOf(link)].find(
+    (end) => end && isEmptyNamespace(netnsInstance(end.place)),
+  );
+  if (absent) return { state: 'waiting', detail: `for ${describePlace(absent.place)}` };
+  if (service.active === 'active') return { state: 'connected', detail: status };
+  const isStarted = run
+    ? (await systemd.state(run.unit)).active === 'active'
+    : !far || farAddress !== undefined;
+  return { state: link.trigger && !isStarted ? 'sleeping' : 'listening', detail: '' };
+}
+
+function listedEnd(end: RecipeEnd): ListedEnd {
+  return { url: endUrl(end), place: describePlace(end.place) };
+}
+
+/** The tail, or where another machine has it. */
+function listedTail(link: Link): ListedEnd {
+  const tail = localTailOf(link);
+  if (tail) return listedEnd(tail);
+  const known = readFarAddress(link.id);
+  const url = known && 'address' in known ? `${link.head.protocol}://${known.address}` : '';
+  return { url, place: describePeer(farChildOf(link)?.peer ?? '') };
+}
+
+/** The machine at the other end of the tunnel that a link leads through, or that its head is in. */
+function tunnelOf(link: Link, tunnels: Tunnel[]): string | undefined {
+  const far = farChildOf(link);
+  if (far && far.kind !== 'remote') return far.peer;
+  return tunnels.find(({ inner }) => inner.local === link.head.host)?.peer;
+}
+
+/** Recipes may hold secrets, and these are in no unit file: only root sees them. */
+function leavingLinks(): ListedLink[] {
+  if (process.geteuid?.() !== 0) return [];
+  return releasedDeletions().flatMap((deletion) =>
+    deletion.kind === 'part' ? describeDeletion(deletion) : [],
+  );
+}
+
+/** What is left of a deleted link: its part on a machine that cannot be told yet. */
+function describeDeletion({ linkId, peer, recipe }: PartDeletion): ListedLink {
+  return {
+    id: linkId,
+    head: listedEnd(recipeFromText(recipe).head),
+    tail: { url: '', place: describePeer(peer) },
+    state: 'leaving',
+    detail: `${describePeer(peer)} has its part until it can be told`,
+    recipe,
+  };
+}

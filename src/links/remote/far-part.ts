@@ -1,0 +1,78 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { createPartAt } from '../../api/client.js';
+import { parsePeerEndpoint } from '../../api/endpoint.js';
+import { Failure } from '../../api/failure.js';
+import { formatRecipe } from '../../recipe/format.js';
+import type { FarLink } from '../../recipe/link.js';
+import { isFar, type Recipe } from '../../recipe/recipe.js';
+import { parseUrl } from '../../recipe/url.js';
+import { hostPort } from '../../text/ip-address.js';
+import { ensureTunnel } from '../../tunnels/create.js';
+import type { CreateOptions, FarPart } from '../../units/plan.js';
+
+/** The words of a recipe for a tunnel, and the mode of each. */
+const TUNNEL_MODES = { tunnel: 'esp', udptunnel: 'udp' } as const;
+
+/** What is needed to ask another machine for its part of a link. */
+export interface FarPartRequest {
+  link: FarLink;
+  far: FarPart;
+  options: CreateOptions;
+}
+
+/** A new part on another machine. @param keyFile holds the key that both share */
+export function newFarPart(keyFile: string): FarPart {
+  return { partId: randomBytes(16).toString('hex'), keyFile };
+}
+
+/**
+ * Makes the other machine create its part of a link, or tell its address if it exists. A tunnel to it is created or repaired
+ * first, if the recipe has one.
+ *
+ * @returns the address to connect to, such as `10.0.0.2:61234`: the port that the other machine has chosen, at its end of the
+ *   tunnel, or at the address by which we have reached it, unless the recipe says another
+ * @throws Failure, which names the machine; Unreachable, KeyUnusable; what ensureTunnel throws
+ */
+export async function createFarPart({ link, far, options }: FarPartRequest): Promise<string> {
+  const { peer, kind } = link.child;
+  const recipe = recipeForPeer(link);
+  try {
+    const tunnel = kind === 'remote' ? undefined : await ensureTunnel(peer, TUNNEL_MODES[kind], far.keyFile);
+    const { url, reached } = await createPartAt(
+      { endpoint: parsePeerEndpoint(peer), keyFile: far.keyFile },
+      far.partId,
+      {
+        recipe: formatRecipe(recipe),
+        options,
+        ...(tunnel && { tunnel: tunnel.id }),
+        owner: { id: link.id, machine: ownName() },
+      },
+    );
+    const { port, host } = parseUrl({ text: url, position: 0 });
+    const anyHost = recipe.head.host === undefined || /^(0\.0\.0\.0|::)$/.test(recipe.head.host);
+    return hostPort((anyHost ? (tunnel?.inner.remote ?? reached) : host) ?? '', port);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    throw new Failure(error.code, `machine ${peer}: ${error.message}`);
+  }
+}
+
+/** The host name of this machine, as the other machine may use it in an id. */
+function ownName(): string {
+  return hostname().replace(/[^A-Za-z0-9_.-]|^[^A-Za-z0-9]+/g, '') || 'unnamed';
+}
+
+/** The recipe of the far child, with what it has from its parent: the port of its tail, and the span of idleness. */
+function recipeForPeer({ head, idle, child }: FarLink): Recipe {
+  const recipe = withTailPort(child.link, head.port);
+  return idle === undefined ? recipe : { ...recipe, idle: recipe.idle ?? idle };
+}
+
+function withTailPort(recipe: Recipe, port: number): Recipe {
+  const done = { ...recipe };
+  if (recipe.tail) done.tail = { ...recipe.tail, port: recipe.tail.port ?? port };
+  const { child } = recipe;
+  if (child && isFar(child)) done.child = { ...child, link: withTailPort(child.link, port) };
+  return done;
+}

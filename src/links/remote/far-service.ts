@@ -1,0 +1,130 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Failure } from '../../api/failure.js';
+import { findFarLink } from '../../recipe/link.js';
+import { readLinks } from '../../state/links.js';
+import {
+  type PendingDeletion,
+  pendingDeletions,
+  releasedDeletions,
+  subjectOf,
+} from '../../state/pending-deletions.js';
+import type { PassedSocket } from '../../systemd/listen-fds.js';
+import { withSystemd } from '../../systemd/systemd.js';
+import { carryOutTunnelDeletion } from '../../tunnels/carry-out-deletion.js';
+import { isEager } from '../../units/plan.js';
+import { unfinishedIds } from '../unfinished.js';
+import { carryOutDeletion } from './carry-out-deletion.js';
+import { readFarAddress, writeFarAddress } from './far-address.js';
+import { createFarPart, type FarPartRequest } from './far-part.js';
+import { serveRequests } from './requests.js';
+
+/** Takes one line for the journal. */
+type Log = (line: string) => void;
+
+/** Starts the service again while deletions are pending. */
+const TIMER = 'wormhole-far.timer';
+
+/** The service ends when nobody has asked for this long, ms. */
+const QUIET_MS = 5_000;
+
+/** At boot, the other machine may be booting too. These are the pauses before further attempts, ms. */
+const BOOT_PAUSES_MS = [2_000, 5_000, 10_000];
+
+/**
+ * Sees to what links have on other machines, for wormhole-far.service.
+ *
+ * When a forwarder cannot reach its far end and asks for its address, the other machine is asked to create its part, or to tell
+ * where it is now. After a boot that is done for every link whose part does not wait for a connection. Machines that could
+ * not be reached when a link was deleted are told now. The service ends when nobody has asked for 5 s.
+ *
+ * @param sockets where forwarders ask; none when the service was not started by one
+ * @param log takes one line for the journal about each change
+ */
+export async function runFarService(sockets: PassedSocket[], log: Log): Promise<void> {
+  const busy = new Map<string, Promise<void>>();
+  const once = (key: string, work: () => Promise<void>): Promise<void> => {
+    const running = busy.get(key);
+    if (running) return running;
+    const now = work().finally(() => busy.delete(key));
+    busy.set(key, now);
+    return now;
+  };
+  const server = serveRequests(sockets, (id) => once(id, () => resolveFarEnd(id, log)));
+  const tasks = [
+    ...releasedDeletions().map((deletion) => once(subjectOf(deletion), () => carryOut(deletion, log))),
+    ...farParts()
+      .filter(({ link, isEagerRoot }) => isEagerRoot && readFarAddress(link.id) === undefined)
+      .map((request) => once(request.link.id, () => createAtBoot(request, log))),
+  ];
+  await Promise.all(tasks);
+  await server.quietFor(QUIET_MS);
+  await Promise.all(busy.values());
+  await setTimer(pendingDeletions().length > 0);
+}
+
+async function carryOut(deletion: PendingDeletion, log: Log): Promise<void> {
+  const reason = await (deletion.kind === 'part'
+    ? carryOutDeletion(deletion)
+    : carryOutTunnelDeletion(deletion));
+  const { peer } = deletion;
+  const subject = deletion.kind === 'part' ? `link ${deletion.linkId}` : `tunnel ${deletion.tunnel.id}`;
+  log(
+    reason === undefined
+      ? `${subject}, which is deleted: machine ${peer} has nothing of it any more.`
+      : `${subject}, which is deleted: machine ${peer} cannot be told yet: ${reason}. It is tried again in 30 s.`,
+  );
+}
+
+/** The links of this machine that have a part on another one. */
+function farParts(): (FarPartRequest & { isEagerRoot: boolean })[] {
+  const unfinished = new Set(unfinishedIds());
+  return readLinks().links.flatMap(({ id, root, link, far, options }) => {
+    const farLink = id === root && far && !unfinished.has(id) ? findFarLink(link) : undefined;
+    return farLink && far ? [{ link: farLink, far, options, isEagerRoot: isEager(link) }] : [];
+  });
+}
+
+async function resolveFarEnd(id: string, log: Log): Promise<void> {
+  const request = farParts().find(({ link }) => link.id === id);
+  if (!request) return;
+  const before = readFarAddress(id);
+  try {
+    await create(request, log);
+  } catch (error) {
+    const failure = (error as Error).message;
+    writeFarAddress(id, { failure });
+    if (before === undefined || !('failure' in before) || before.failure !== failure)
+      log(
+        `link ${id}: machine ${request.link.child.peer} cannot create its part: ${failure}. Clients are closed; each new one tries again.`,
+      );
+  }
+}
+
+async function createAtBoot(request: FarPartRequest, log: Log): Promise<void> {
+  const { id, child } = request.link;
+  for (const pause of [...BOOT_PAUSES_MS, undefined]) {
+    try {
+      return await create(request, log);
+    } catch (error) {
+      const { message } = error as Error;
+      if (pause === undefined || error instanceof Failure) {
+        log(`link ${id}: machine ${child.peer} is unavailable: ${message}. The next connection tries again.`);
+        return;
+      }
+      await sleep(pause);
+    }
+  }
+}
+
+async function create(request: FarPartRequest, log: Log): Promise<void> {
+  const { id, child } = request.link;
+  const before = readFarAddress(id);
+  const address = await createFarPart(request);
+  writeFarAddress(id, { address });
+  if (before === undefined || !('address' in before) || before.address !== address)
+    log(`link ${id}: its part on machine ${child.peer} is at ${address}.`);
+}
+
+function setTimer(on: boolean): Promise<void> {
+  return withSystemd((systemd) => (on ? systemd.start(TIMER) : systemd.stop(TIMER)));
+}

@@ -1,0 +1,110 @@
+import { endUrl } from '../../recipe/describe.js';
+import type { Recipe } from '../../recipe/recipe.js';
+import { readLinks } from '../../state/links.js';
+import { withLock } from '../../state/lock.js';
+import { withSystemd } from '../../systemd/systemd.js';
+import { socketUnit } from '../../units/names.js';
+import { type CreateOptions, type Owner, type PlannedLink, planLink } from '../../units/plan.js';
+import { type CreatedLink, createLink } from '../create.js';
+import { deleteLink } from '../delete.js';
+import { freePort } from '../free-port.js';
+import { AddressInUse, reinstall } from '../install.js';
+import { isStopped } from '../start-stop.js';
+
+/** This machine has no part of a link with that id. */
+export class NoPart extends Error {}
+
+/** What another machine asks for. */
+export interface PartRequest {
+  /** As `parseFarRecipe` reads it. */
+  recipe: Recipe;
+  options: CreateOptions;
+  owner: Owner;
+  /** The address of ours that faces the owner. */
+  facing: string;
+  keyFile: string;
+}
+
+/** The last request about each part, by its id: a further one waits for it. */
+const working = new Map<string, Promise<unknown>>();
+
+/**
+ * Creates this machine's part of another one's link, or makes the existing one serve that machine again, as the far head of a
+ * recipe: it listens on the address that faces the machine, at a port that we choose, and admits that machine only.
+ *
+ * The same part may be asked for any number of times. What has changed since, such as an address, is changed in it; its port
+ * stays, unless another program has taken it.
+ *
+ * @throws as createLink
+ */
+export function createPart(request: PartRequest): Promise<CreatedLink> {
+  const { recipe, options, owner, facing, keyFile } = request;
+  const wanted: Recipe = { ...recipe, head: { ...recipe.head, host: recipe.head.host ?? facing } };
+  return inTurn(owner.partId, async () => {
+    const existing = findPart(owner.partId);
+    if (existing === undefined) return createLink({ recipe: wanted, options, keyFile, owner }, () => {});
+    return updatePart(existing, { ...request, recipe: wanted }, recipe.head.port === undefined);
+  });
+}
+
+/** Deletes this machine's part of another one's link. @throws NoPart; as deleteLink */
+export function deletePart(partId: string): Promise<void> {
+  return inTurn(partId, async () => {
+    const existing = findPart(partId);
+    if (existing === undefined) throw new NoPart('this machine has no part of that link');
+    await deleteLink(existing.id);
+  });
+}
+
+function findPart(partId: string): PlannedLink | undefined {
+  return readLinks().links.find(({ owner }) => owner?.partId === partId);
+}
+
+function updatePart(
+  existing: PlannedLink,
+  { recipe, owner }: PartRequest,
+  anyPort: boolean,
+): Promise<CreatedLink> {
+  const { id, link, far, options } = existing;
+  const host = recipe.head.host ?? link.head.host;
+  const { port } = link.head;
+  const at = (newPort: number): PlannedLink => {
+    const moved = { ...link, head: { ...link.head, host, port: newPort } };
+    return planLink({ link: moved, options, owner, ...(far && { far }) })[0] as PlannedLink;
+  };
+  return withSystemd((systemd) =>
+    withLock('links', async () => {
+      if (await isStopped(existing, systemd))
+        throw new Error(`link "${id}" is stopped here: wormhole start ${id}`);
+      const same = link.head.host === host && existing.owner?.address === owner.address;
+      const listens = (await systemd.state(socketUnit(id))).active === 'active';
+      if (same && listens) return created(existing);
+      const updated = at(port);
+      try {
+        await reinstall(updated, systemd);
+        return created(updated);
+      } catch (error) {
+        if (!(error instanceof AddressInUse) || !anyPort) throw error;
+      }
+      const moved = at(await freePort(link.head.place, new Set([port])));
+      await reinstall(moved, systemd);
+      return created(moved);
+    }),
+  );
+}
+
+function created({ id, link: { head } }: PlannedLink): CreatedLink {
+  return { id, url: endUrl(head) };
+}
+
+/** A part may be asked for again while it is being created, if the wire was cut meanwhile; and then deleted. */
+async function inTurn<T>(partId: string, work: () => Promise<T>): Promise<T> {
+  const before = working.get(partId) ?? Promise.resolve();
+  const now = before.then(work, work);
+  working.set(partId, now);
+  try {
+    return await now;
+  } finally {
+    if (working.get(partId) === now) working.delete(partId);
+  }
+}

@@ -1,0 +1,92 @@
+import { networkInterfaces } from 'node:os';
+import { containerState } from '../docker/container-state.js';
+import { findContainer } from '../docker/engine.js';
+import { address, describePlace } from '../recipe/describe.js';
+import type { PlaceId } from '../recipe/link.js';
+import { isFar, type Recipe, type RecipeEnd, type RecipePlace, tailOf } from '../recipe/recipe.js';
+import { isAlwaysPresent } from '../text/ip-address.js';
+import { findNamespace, PlaceAbsent } from './containers/namespace.js';
+import { requireEngine } from './containers/require-engine.js';
+
+/** A recipe that is well formed, but cannot be carried out on this machine as it is. */
+export class Unresolvable extends Error {}
+
+/**
+ * Looks up what a recipe names: every container runs, every named netns exists, every head address is one of this machine's.
+ *
+ * A container that was given by its id, or the beginning of it, is kept by its name: that stays the same when the container is
+ * removed and created again, and people read it.
+ *
+ * @returns a new recipe; the given one stays as it is
+ * @throws NoSuchContainer, PlaceAbsent, EngineDown; Unresolvable when an address is not here, or an end is the other
+ */
+export async function resolveRecipe(recipe: Recipe): Promise<Recipe> {
+  const { head, tail, trigger, child } = recipe;
+  const resolved: Recipe = { ...recipe, head: await resolveEnd(head, { mustRun: true }) };
+  if (tail) resolved.tail = await resolveEnd(tail, { mustRun: !trigger });
+  if (child && !isFar(child)) resolved.child = { ...child, link: await resolveRecipe(child.link) };
+  requireLocalAddress(resolved.head);
+  await requireTwoEnds(resolved.head, tailOf(resolved));
+  return resolved;
+}
+
+/** `mustRun` is false for a container that a connection starts. */
+async function resolveEnd(end: RecipeEnd, { mustRun }: { mustRun: boolean }): Promise<RecipeEnd> {
+  const { place } = end;
+  if (place.kind === 'run') {
+    await requireEngine();
+    await requireFreeName(place.request.name);
+    return end;
+  }
+  if (place.kind !== 'container') {
+    await findNamespace(place);
+    return end;
+  }
+  await requireEngine();
+  const found = { kind: 'container' as const, name: (await findContainer(place.name)).name };
+  if (mustRun) await findNamespace(found);
+  return { ...end, place: found };
+}
+
+async function requireFreeName(name: string | undefined): Promise<void> {
+  if (name === undefined || (await containerState(name)) === undefined) return;
+  throw new Unresolvable(
+    `--name "${name}": there is a container of that name; take another, or docker rm ${name}`,
+  );
+}
+
+/** systemd would bind an address of another machine too (FreeBind=), and no client would ever come. */
+function requireLocalAddress({ host, place }: RecipeEnd): void {
+  if (place.kind !== 'host' || host === undefined || isAlwaysPresent(host)) return;
+  const own = Object.values(networkInterfaces()).flatMap((list) =>
+    (list ?? []).map((entry) => entry.address),
+  );
+  if (!own.includes(host)) {
+    throw new Unresolvable(`"${host}" is no address of this host; it has ${own.join(', ')}`);
+  }
+}
+
+/** The recipe alone distinguishes names. Namespaces may be the same: a container may share that of the host or of another. */
+async function requireTwoEnds(head: RecipeEnd, tail: RecipeEnd): Promise<void> {
+  const covers = head.host === tail.host || head.host === '0.0.0.0' || head.host === '::';
+  if (!covers || head.protocol !== tail.protocol || head.port === undefined || head.port !== tail.port)
+    return;
+  const places = [head.place, tail.place].filter(isKnown);
+  if (places.length < 2) return;
+  try {
+    const [one, other] = await Promise.all(places.map(findNamespace));
+    if (one?.inode !== other?.inode) return;
+  } catch (error) {
+    // A container that a connection starts has no namespace now.
+    if (error instanceof PlaceAbsent) return;
+    throw error;
+  }
+  throw new Unresolvable(
+    `cannot proxy to self: ${describePlace(head.place)} and ${describePlace(tail.place)} share one network namespace, and both ends are ${address(head)} there`,
+  );
+}
+
+/** Whether a place exists already: a container that the link runs is its own. */
+function isKnown(place: RecipePlace): place is RecipePlace & PlaceId {
+  return place.kind !== 'run';
+}

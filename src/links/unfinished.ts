@@ -1,0 +1,45 @@
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { EngineDown } from '../docker/engine.js';
+import { RUN_DIR } from '../state/lock.js';
+import type { Systemd } from '../systemd/systemd.js';
+import { removeTemporaryFiles } from '../systemd/unit-files.js';
+import { isTunnelUnit } from '../units/tunnel.js';
+import { remove } from './remove.js';
+
+/** One empty file for the id of each link that is being created or deleted: what a killed command leaves for the next. */
+const UNFINISHED_DIR = `${RUN_DIR}/unfinished`;
+
+/**
+ * Runs `work`, which creates or deletes the links of these ids. If it is killed midway, the next command that calls
+ * {@link removeUnfinished} removes what exists of them.
+ */
+export async function whileUnfinished<T>(ids: string[], work: () => Promise<T>): Promise<T> {
+  mkdirSync(UNFINISHED_DIR, { recursive: true, mode: 0o755 });
+  for (const id of ids) writeFileSync(`${UNFINISHED_DIR}/${id}`, '');
+  const result = await work();
+  for (const id of ids) rmSync(`${UNFINISHED_DIR}/${id}`, { force: true });
+  return result;
+}
+
+/** The ids of the links that are being created or deleted at this moment, or were when a command was killed. */
+export function unfinishedIds(): string[] {
+  return existsSync(UNFINISHED_DIR) ? readdirSync(UNFINISHED_DIR) : [];
+}
+
+/**
+ * Removes the links that killed commands have left half created or half deleted. Call it only with the lock `links` held: then
+ * no command is at work on them.
+ */
+export async function removeUnfinished(systemd: Systemd): Promise<void> {
+  removeTemporaryFiles((unit) => unit.startsWith('wormhole-') && !isTunnelUnit(unit));
+  const ids = unfinishedIds();
+  if (ids.length === 0) return;
+  try {
+    await remove(ids, systemd);
+  } catch (error) {
+    // They wait for an engine that can remove their containers; other commands do not.
+    if (error instanceof EngineDown) return;
+    throw error;
+  }
+  for (const id of ids) rmSync(`${UNFINISHED_DIR}/${id}`, { force: true });
+}

@@ -1,0 +1,44 @@
+import type { End, Link, LocalChild, Place } from './link.js';
+import { runName } from './link.js';
+import { isFar, type LocalRecipeChild, type Recipe, type RecipeEnd, type RecipePlace } from './recipe.js';
+
+/** A recipe that leaves something to choose where nothing may be left: an id, a host or a port is missing. */
+export class IncompleteRecipe extends Error {}
+
+/**
+ * The complete link of a recipe that leaves nothing to choose. It names the containers that the link runs; the head of a
+ * local child that is in the container of its parent's tail has the name of that one.
+ *
+ * @returns a new link; the recipe stays as it is
+ * @throws IncompleteRecipe
+ */
+export function asLink(recipe: Recipe, parentTail?: End): Link {
+  const { id, idle, trigger, child } = recipe;
+  if (id === undefined) throw new IncompleteRecipe('a link lacks its id');
+  const link: Link = { id, head: asHead(recipe.head, id, parentTail), trigger };
+  if (idle !== undefined) link.idle = idle;
+  if (recipe.tail) link.tail = asEnd(recipe.tail, runName(id, 'tail'));
+  if (child) link.child = isFar(child) ? child : asLocalChild(child, link.tail);
+  return link;
+}
+
+function asLocalChild({ kind, link }: LocalRecipeChild, parentTail: End | undefined): LocalChild {
+  return { kind, link: asLink(link, parentTail) };
+}
+
+function asHead(end: RecipeEnd, id: string, parentTail: End | undefined): End {
+  const head = asEnd(end, runName(id, 'head'));
+  const shared = parentTail?.place;
+  const isShared = shared?.kind === 'run' && head.place.kind === 'run' && shared.args === head.place.args;
+  return isShared ? { ...head, place: shared } : head;
+}
+
+function asEnd({ protocol, place, host, port }: RecipeEnd, run: string): End {
+  if (host === undefined) throw new IncompleteRecipe('an end lacks its host');
+  if (port === undefined) throw new IncompleteRecipe('an end lacks its port');
+  return { protocol, place: asPlace(place, run), host, port };
+}
+
+function asPlace(place: RecipePlace, run: string): Place {
+  return place.kind === 'run' ? { ...place, name: run } : place;
+}

@@ -1,0 +1,78 @@
+import type { RunRequest } from '../docker-run/request.js';
+
+/** The protocols that a link can carry. */
+export type Protocol = 'tcp' | 'udp';
+
+/**
+ * The network namespace in which an end lives.
+ *
+ * - `host`: that of the machine itself.
+ * - `netns`: one that `ip netns add NAME` made, at `/run/netns/NAME` (ip-netns(8)).
+ * - `container`: that of the container with this name.
+ * - `run`: that of a container which the link itself starts; `args` is the text after `docker-run`, `request` what it asks
+ *   for. Each is a container of its own, except for the head of a local child with the place of its parent's tail: that is
+ *   the parent's container.
+ */
+export type RecipePlace =
+  | { kind: 'host' }
+  | { kind: 'netns'; name: string }
+  | { kind: 'container'; name: string }
+  | { kind: 'run'; args: string; request: RunRequest };
+
+/**
+ * One end of a link as the recipe describes it: where it listens (head) or where it connects to (tail).
+ *
+ * `host` is an IPv4 or IPv6 address in canonical text, without brackets. Only the head of a far child may lack it: the far
+ * machine then uses its address that faces us. The missing `port` of a head is chosen when the link is created. The missing
+ * port of a tail is that of its head, or for a far child that of the link which asks for it.
+ */
+export interface RecipeEnd {
+  protocol: Protocol;
+  place: RecipePlace;
+  host?: string;
+  port?: number;
+}
+
+/** A second link on the same machine. The head of a `chain` is the tail of the first link, that of a `child` is not. */
+export interface LocalRecipeChild {
+  kind: 'child' | 'chain';
+  link: Recipe;
+}
+
+/** A second link on the machine `peer`, whose head is the tail of the first link. */
+export interface FarChild {
+  kind: 'remote' | 'tunnel' | 'udptunnel';
+  peer: string;
+  link: Recipe;
+}
+
+/** A second link that is created together with the first. */
+export type RecipeChild = LocalRecipeChild | FarChild;
+
+/**
+ * A link as the recipe describes it.
+ *
+ * `tail` is absent exactly when the tail is the head of the child (every kind of child but `child`).
+ * `idle` is the seconds without a connection after which the forwarder ends, and with it what it has started.
+ * `trigger` says that the tail's part of the recipe is carried out when the first client connects.
+ */
+export interface Recipe {
+  id?: string;
+  idle?: number;
+  head: RecipeEnd;
+  tail?: RecipeEnd;
+  trigger: boolean;
+  child?: RecipeChild;
+}
+
+/** Whether a child is created on another machine. */
+export function isFar(child: { kind: RecipeChild['kind'] }): child is FarChild {
+  return child.kind !== 'child' && child.kind !== 'chain';
+}
+
+/** Where a link connects to: its own tail, or the head of the child that stands in for it. */
+export function tailOf({ tail, child }: Recipe): RecipeEnd {
+  const end = tail ?? child?.link.head;
+  if (end === undefined) throw new Error('a link has neither a tail nor a child');
+  return end;
+}

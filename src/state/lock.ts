@@ -1,0 +1,55 @@
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isUnlocked, tryLock } from '../system/flock.js';
+
+/** Where Wormhole keeps what lasts until the next boot. */
+export const RUN_DIR = '/run/wormhole';
+
+const POLL_MS = 20;
+const TIMEOUT_MS = 300_000;
+
+/**
+ * What only one process does at a time: `links` creates and deletes links, `namespaces` mounts a namespace again, `tunnels`
+ * changes what the kernel and the units have of tunnels, `asking` negotiates a tunnel with another machine. A holder of
+ * `asking` may take `tunnels`, but not the other way round.
+ */
+export type LockName = 'links' | 'namespaces' | 'tunnels' | 'asking';
+
+/**
+ * Runs `work` while no other process on this machine does anything under the lock of that name.
+ *
+ * The kernel holds the lock (flock(2)), so it ends with its holder, however that ends.
+ *
+ * @throws Error when others hold it for 5 minutes; what `work` throws
+ */
+export async function withLock<T>(name: LockName, work: () => Promise<T>): Promise<T> {
+  const fd = openLock(name);
+  try {
+    const end = Date.now() + TIMEOUT_MS;
+    while (!tryLock(fd)) {
+      if (Date.now() > end)
+        throw new Error(
+          `another wormhole command has held ${RUN_DIR}/${name}.lock for 5 minutes: lslocks shows which; is it stuck?`,
+        );
+      await sleep(POLL_MS * (0.5 + Math.random()));
+    }
+    return await work();
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Whether some process holds a lock at this moment. */
+export function isLocked(name: LockName): boolean {
+  const fd = openLock(name);
+  try {
+    return !isUnlocked(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openLock(name: LockName): number {
+  mkdirSync(RUN_DIR, { recursive: true, mode: 0o755 });
+  return openSync(`${RUN_DIR}/${name}.lock`, 'a', 0o600);
+}

@@ -1,0 +1,68 @@
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+
+/** How a file is written atomically. */
+export interface WriteOptions {
+  /** Its mode, default 0644; the umask applies. */
+  mode?: number;
+  /** Called with the open file before it has its name, for instance to lock it. */
+  prepare?: (fd: number) => void;
+}
+
+/** The text of a file; undefined when there is none. @throws the error of any other failure to read it */
+export function readIfExists(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Writes a file so that it has the whole text or does not exist, also after a power cut: temporary file, fsync, rename,
+ * fsync of the directory. The temporary file is in the same directory; {@link isTemporary} recognizes its name.
+ *
+ * @throws the system call's error, such as EROFS; the temporary file is removed
+ */
+export function writeAtomically(path: string, text: string, options: WriteOptions = {}): void {
+  closeSync(createAtomically(path, text, options));
+}
+
+/** As {@link writeAtomically}. Returns the open file, which the caller closes. */
+export function createAtomically(
+  path: string,
+  text: string,
+  { mode = 0o644, prepare }: WriteOptions = {},
+): number {
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.new`);
+  let fd: number | undefined;
+  try {
+    fd = openSync(temporary, 'w', mode);
+    prepare?.(fd);
+    writeSync(fd, text);
+    fsyncSync(fd);
+    renameSync(temporary, path);
+  } catch (error) {
+    if (fd !== undefined) closeSync(fd);
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+  syncDirectory(dirname(path));
+  return fd;
+}
+
+/** Makes what has been created and removed in a directory outlive a power cut. */
+export function syncDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Whether a file is the temporary file of a {@link writeAtomically}: one that is running, or was killed. */
+export function isTemporary(name: string): boolean {
+  return /^\..+\.[0-9]+\.new$/.test(name);
+}

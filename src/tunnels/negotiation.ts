@@ -1,0 +1,111 @@
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { uptime } from 'node:os';
+import * as v from 'valibot';
+import { isLocked, RUN_DIR } from '../state/lock.js';
+import { readIfExists, writeAtomically } from '../system/files.js';
+import { type Tunnel, upFile } from '../units/tunnel.js';
+
+/*
+ * The state of negotiations with other machines, which may ask each other at the same time. It is changed only with the lock
+ * `tunnels` held, so that a machine is either the initiator or the responder.
+ */
+
+const DIRECTORY = `${RUN_DIR}/tunnels`;
+const INITIATING = `${DIRECTORY}/initiating`;
+
+/** How long an initiator may take to confirm that the tunnel is up on its side, seconds. */
+const CONFIRM_TIMEOUT = 60;
+
+const pair = v.object({ local: v.string(), remote: v.string() });
+const answerSchema = v.object({
+  since: v.number(),
+  tunnel: v.object({
+    id: v.string(),
+    peer: v.string(),
+    machine: v.string(),
+    outer: pair,
+    inner: pair,
+    mode: v.picklist(['esp', 'udp']),
+    asked: v.boolean(),
+    keyFile: v.string(),
+  }),
+});
+
+/** An answer to an initiator that has not confirmed yet that its side is up. `since` is in seconds since the boot. */
+export type Answer = v.InferOutput<typeof answerSchema>;
+
+/** Records that this machine is the initiator towards another one, until {@link endInitiating}, or until it is killed. */
+export function beginInitiating(machine: string): void {
+  write(INITIATING, machine);
+}
+
+/** Records that this machine is no initiator any more. */
+export function endInitiating(): void {
+  rmSync(INITIATING, { force: true });
+}
+
+/** Whether this machine is the initiator towards that one; the record of a killed process does not count. */
+export function isInitiatingTo(machine: string): boolean {
+  return isLocked('asking') && readIfExists(INITIATING) === machine;
+}
+
+/** The machine towards which a killed process was the initiator; undefined when there is none. */
+export function interruptedWith(): string | undefined {
+  return isLocked('asking') ? undefined : readIfExists(INITIATING);
+}
+
+/** Records that an initiator has been answered, and the tunnel that it is going to have. */
+export function recordAnswer(tunnel: Tunnel): void {
+  write(answerFile(tunnel.machine), JSON.stringify({ tunnel, since: uptime() } satisfies Answer));
+}
+
+/** The answer that an initiator has yet to confirm; undefined when there is none, or it is older than a minute. */
+export function answerTo(machine: string): Answer | undefined {
+  const text = readIfExists(answerFile(machine));
+  const answer = text === undefined ? undefined : v.parse(answerSchema, JSON.parse(text));
+  return answer && uptime() - answer.since < CONFIRM_TIMEOUT ? answer : undefined;
+}
+
+/** Forgets that an initiator has been answered. */
+export function forgetAnswer(machine: string): void {
+  rmSync(answerFile(machine), { force: true });
+}
+
+/** All answers that are not confirmed yet; those that are too old are forgotten. */
+export function openAnswers(): Answer[] {
+  const machines = fileNames().flatMap((name) => /^answer-([0-9a-f]{16})$/.exec(name)?.[1] ?? []);
+  return machines.flatMap((machine) => {
+    const answer = answerTo(machine);
+    if (!answer) forgetAnswer(machine);
+    return answer ?? [];
+  });
+}
+
+/** Tells the unit of a tunnel, which is about to be started, that the tunnel is up. */
+export function recordUp(tunnel: Tunnel): void {
+  write(upFile(tunnel), '');
+}
+
+/** Undoes {@link recordUp}, if the unit has not read it. */
+export function forgetUp(tunnel: Tunnel): void {
+  rmSync(upFile(tunnel), { force: true });
+}
+
+/** Undoes {@link recordUp} for all tunnels: a unit that starts meanwhile finds out by itself. */
+export function forgetAllUp(): void {
+  for (const name of fileNames()) if (name.startsWith('up-')) rmSync(`${DIRECTORY}/${name}`, { force: true });
+}
+
+function fileNames(): string[] {
+  mkdirSync(DIRECTORY, { recursive: true, mode: 0o755 });
+  return readdirSync(DIRECTORY);
+}
+
+function answerFile(machine: string): string {
+  return `${DIRECTORY}/answer-${machine}`;
+}
+
+function write(file: string, text: string): void {
+  mkdirSync(DIRECTORY, { recursive: true, mode: 0o755 });
+  writeAtomically(file, text);
+}

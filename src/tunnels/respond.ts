@@ -1,0 +1,164 @@
+import { Failure } from '../api/failure.js';
+import type { Acceptance, PeerStatus, Proposal, Settlement } from '../api/tunnel-schema.js';
+import { isFree } from '../ipsec/inner-addresses.js';
+import { occupied } from '../ipsec/kernel.js';
+import { tunnelNumber } from '../ipsec/names.js';
+import { withLock } from '../state/lock.js';
+import { ownMachineId } from '../state/machine-id.js';
+import { readTunnels } from '../state/tunnels.js';
+import type { AddressPair } from '../text/ip-address.js';
+import type { Tunnel } from '../units/tunnel.js';
+import {
+  addIncoming,
+  bringUp,
+  expireOtherIncoming,
+  generateAssociation,
+  removeIncoming,
+  statusOf,
+  sweep,
+  tearDown,
+} from './kernel.js';
+import { answerTo, forgetAnswer, isInitiatingTo, recordAnswer } from './negotiation.js';
+import { otherMode, outerAddresses } from './prepare.js';
+import type { TunnelSettings } from './settings.js';
+import { openUdp, portsBetween, type UdpPort } from './udp.js';
+import { removeTunnel, startTunnelUnit, stopStrayUnits, writeTunnelUnit } from './unit.js';
+
+/** The addresses of the connection over which another machine asks. */
+export type CallerEnds = AddressPair;
+
+/** The id of this machine, and what it has of a tunnel with the one that asks. @throws IpError */
+export async function ownStatus(machine: string, { external }: TunnelSettings): Promise<PeerStatus> {
+  const tunnel = readTunnels().tunnels.find((known) => known.machine === machine);
+  return {
+    machine: ownMachineId(),
+    ...(external !== undefined && { external }),
+    ...(tunnel && { tunnel: await describe(tunnel) }),
+  };
+}
+
+/**
+ * Brings this side of a tunnel up, as another machine proposes it. A new one gets its unit file when the other machine has
+ * confirmed that its side is up as well ({@link settleTunnel}); if it does not for a minute, the next command removes what
+ * exists of the tunnel.
+ *
+ * @throws Failure: busy when this machine is the initiator itself, and goes first; not-found for a tunnel that nobody asked
+ *   for there, and that is unknown here; taken when there is another one; failed when no address is free. IpError
+ */
+export async function acceptTunnel(
+  id: string,
+  proposal: Proposal,
+  ends: CallerEnds,
+  settings: TunnelSettings,
+): Promise<Acceptance> {
+  return withLock('tunnels', async () => {
+    const { machine } = proposal;
+    if (isInitiatingTo(machine) && ownMachineId() < machine)
+      throw new Failure('busy', 'this machine is asking for the same tunnel itself, and goes first');
+    await sweep();
+    const known = readTunnels().tunnels.find((tunnel) => tunnel.machine === machine);
+    requireFitting(id, known, proposal, ends);
+    const outer = outerAddresses(ends, proposal, settings);
+    const existing = known ?? waitingFor(id, proposal);
+    const tunnel: Tunnel = {
+      id,
+      machine,
+      peer: ends.remote,
+      mode: proposal.mode,
+      asked: false,
+      keyFile: settings.keyFile,
+      ...existing,
+      inner: existing?.inner ?? (await chooseInner(proposal.candidates, settings)),
+      outer: known && proposal.keep ? known.outer : outer,
+    };
+    const ours = generateAssociation();
+    const port: UdpPort = tunnel.mode === 'udp' ? await openUdp() : {};
+    const ports = portsBetween(port.udpPort, proposal.udpPort);
+    try {
+      recordAnswer(tunnel);
+      await addIncoming(tunnel, ours, ports);
+      await bringUp(tunnel, proposal.incoming, ports);
+    } catch (error) {
+      forgetAnswer(machine);
+      await (known ? removeIncoming(tunnel, ours) : tearDown(tunnel));
+      throw error;
+    }
+    return { inner: reverse(tunnel.inner), incoming: ours, ...port };
+  });
+}
+
+/** Keeps this side of a tunnel, since the initiator's is up. @throws Failure, not-found after a minute; JobError, IpError */
+export async function settleTunnel(id: string, { machine, spi }: Settlement): Promise<void> {
+  const tunnel = await withLock('tunnels', async () => {
+    const answered = answerTo(machine)?.tunnel;
+    if (answered?.id !== id)
+      throw new Failure('not-found', `no tunnel ${id} waits for a confirmation (any more)`);
+    const { in: incoming, out } = await statusOf(answered);
+    if (out[0] !== spi || incoming[0] === undefined)
+      throw new Failure('not-found', `tunnel ${id} has other keys by now`);
+    writeTunnelUnit(answered);
+    await expireOtherIncoming(answered, incoming[0]);
+    forgetAnswer(machine);
+    return answered;
+  });
+  // The tunnel is up; the initiator does not have to wait until the unit finds that as well.
+  await startTunnelUnit(tunnel, { wait: false });
+}
+
+/** Removes this side of a tunnel. @throws Failure, not-found; JobError, IpError */
+export async function dropTunnel(id: string): Promise<void> {
+  const tunnel = readTunnels().tunnels.find((known) => known.id === id);
+  if (tunnel) return removeTunnel(tunnel);
+  // A removal may have been killed midway.
+  await stopStrayUnits();
+  throw new Failure('not-found', `no tunnel ${id}: see wormhole tunnel-list`);
+}
+
+async function describe(tunnel: Tunnel): Promise<NonNullable<PeerStatus['tunnel']>> {
+  const { id, mode, outer } = tunnel;
+  const own = await statusOf(tunnel);
+  const spis = own.up ? { in: own.in, out: own.out } : { in: [], out: [] };
+  return { id, mode, outer, ...spis };
+}
+
+function requireFitting(
+  id: string,
+  known: Tunnel | undefined,
+  { asked, mode }: Proposal,
+  { remote }: CallerEnds,
+): void {
+  if (!known && !asked) throw new Failure('not-found', `no tunnel ${id} here, and nobody asks for it there`);
+  if (known && known.mode !== mode) throw otherMode(known.peer, known.mode);
+  if (known && known.id !== id)
+    throw new Failure(
+      'taken',
+      `there is another tunnel with ${remote}: wormhole tunnel-delete ${known.peer}`,
+    );
+  const rival = readTunnels().tunnels.find(
+    (tunnel) => tunnel.id !== id && tunnelNumber(tunnel.id) === tunnelNumber(id),
+  );
+  if (rival)
+    throw new Failure('taken', `the number of tunnel ${id} is that of the one to ${rival.peer}: try again`);
+}
+
+/** The same tunnel as in an earlier answer to an initiator that was killed before it confirmed: its addresses stay. */
+function waitingFor(id: string, { machine, mode, candidates }: Proposal): Tunnel | undefined {
+  const tunnel = answerTo(machine)?.tunnel;
+  if (tunnel?.id !== id || tunnel.mode !== mode) return undefined;
+  const { inner } = tunnel;
+  const isOffered = candidates.some(({ local, remote }) => local === inner.remote && remote === inner.local);
+  return isOffered ? tunnel : undefined;
+}
+
+async function chooseInner(candidates: AddressPair[], { overlay }: TunnelSettings): Promise<AddressPair> {
+  const taken = await occupied();
+  const free = candidates.find((candidate) => isFree(candidate, overlay, taken));
+  if (!free)
+    throw new Failure('failed', 'none of the addresses proposed for the tunnel is free here: try again');
+  return reverse(free);
+}
+
+/** A pair of addresses as the other machine sees it. */
+function reverse({ local, remote }: AddressPair): AddressPair {
+  return { local: remote, remote: local };
+}

@@ -1,0 +1,91 @@
+import { isDeepStrictEqual } from 'node:util';
+import { installation, tunnelTemplate } from '../state/installation.js';
+import { withLock } from '../state/lock.js';
+import { readTunnels } from '../state/tunnels.js';
+import { type Systemd, withSystemd } from '../systemd/systemd.js';
+import { linkUnitFile, readUnitFile, removeUnitFiles, writeUnitFile } from '../systemd/unit-files.js';
+import { rekeyUnits, renderTunnel, type Tunnel, tunnelUnit } from '../units/tunnel.js';
+import { tearDown } from './kernel.js';
+import { forgetUp, recordUp } from './negotiation.js';
+
+/**
+ * Writes the unit file of a tunnel, unless one says the same already, and enables it. Call it only with the lock `tunnels`
+ * held.
+ */
+export function writeTunnelUnit(tunnel: Tunnel): void {
+  const unit = tunnelUnit(tunnel.peer);
+  linkUnitFile(unit);
+  if (readTunnels().tunnels.some((known) => isDeepStrictEqual(known, tunnel))) return;
+  writeUnitFile(unit, renderTunnel(tunnel, installation(), tunnelTemplate()).text);
+}
+
+/**
+ * Starts the unit of a tunnel that is up. That unit must not call this, since it would wait for itself, nor a caller that
+ * holds a lock which the unit takes.
+ *
+ * With `wait`, waits until the unit is active. Otherwise a failure appears only in the unit's journal; the unit tries again by
+ * itself.
+ *
+ * @throws JobError
+ */
+export function startTunnelUnit(tunnel: Tunnel, { wait }: { wait: boolean }): Promise<void> {
+  const unit = tunnelUnit(tunnel.peer);
+  return withSystemd(async (systemd) => {
+    try {
+      const { load, active, needReload } = await systemd.state(unit);
+      if (load !== 'loaded' || needReload) await systemd.reloadAll();
+      // One that is starting finds out already.
+      if (active === 'inactive' || active === 'failed') recordUp(tunnel);
+      await (wait ? systemd.start(unit) : systemd.queue(unit));
+    } catch (error) {
+      forgetUp(tunnel);
+      throw error;
+    }
+  });
+}
+
+/**
+ * Removes a tunnel from this machine: its unit file first, so that what is left when this process is killed belongs to no
+ * tunnel, and the next command removes it. Its units are stopped last: one of them may be the caller.
+ *
+ * @throws JobError, IpError
+ */
+export function removeTunnel(tunnel: Tunnel): Promise<void> {
+  const unit = tunnelUnit(tunnel.peer);
+  return withSystemd(async (systemd) => {
+    await withLock('tunnels', async () => {
+      if (readUnitFile(unit) !== undefined) await systemd.disable([unit]);
+      removeUnitFiles([unit]);
+      await tearDown(tunnel);
+    });
+    await unloadUnits(tunnel, systemd);
+  });
+}
+
+/**
+ * Stops the units of tunnels that have no unit file any more, which a killed command has left active: they do nothing.
+ *
+ * @throws JobError
+ */
+export function stopStrayUnits(): Promise<void> {
+  return withSystemd(async (systemd) => {
+    const known = new Set(
+      readTunnels().tunnels.flatMap(({ peer }) => [tunnelUnit(peer), ...Object.values(rekeyUnits(peer))]),
+    );
+    const loaded = await systemd.loaded(['wormhole-tunnel@*', 'wormhole-tunnel-rekey@*']);
+    for (const unit of loaded.filter((one) => !known.has(one) && readUnitFile(one) === undefined)) {
+      await systemd.stop(unit);
+      await systemd.resetFailed(unit);
+    }
+  });
+}
+
+async function unloadUnits(tunnel: Tunnel, systemd: Systemd): Promise<void> {
+  const { timer, service } = rekeyUnits(tunnel.peer);
+  forgetUp(tunnel);
+  await systemd.reloadAll();
+  for (const unit of [timer, tunnelUnit(tunnel.peer), service]) {
+    await systemd.stop(unit);
+    await systemd.resetFailed(unit);
+  }
+}
