@@ -1,7 +1,8 @@
-import { copyFileSync, mkdirSync, truncateSync } from 'node:fs';
+import { mkdirSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasBooted } from '../../lab/rig/booted.ts';
 import { type Artefact, cached } from '../../lab/rig/cache.ts';
+import { installedLayer } from '../../lab/rig/installed-layer.ts';
 import { openSession, sessionDirectory, sessionName } from '../../lab/rig/session.ts';
 import { finish, removeTree, run } from '../../lab/rig/shell.ts';
 import { waitFor } from '../../lab/rig/wait.ts';
@@ -9,7 +10,6 @@ import { type Base, base, parcelSize } from './base.ts';
 import { connectChannel, isConnected, startRemote } from './channel.ts';
 import { emulatorRecipe, type PowerOptions, powerOn } from './qemu.ts';
 import { plugNowhere, unplug } from './segment.ts';
-import { wormholeTar } from './wormhole-tar.ts';
 
 // An emulated machine boots in 15 to 60 seconds, and Wormhole's first command on it takes 8 more. So one has done that once
 // and for all, and every other one goes on from how that was then.
@@ -35,17 +35,18 @@ interface Recipe {
   backing: [path: string, format: 'raw' | 'qcow2'];
   /** Where it begins. Default: it boots. */
   state?: string;
-  parcel?: string;
+  /** A directory whose content is on its second disk, as a tar. */
+  layer?: string;
   prepare: (run: Prepare) => Promise<void>;
 }
 
 /** Returns a machine, with Docker or without, on which Wormhole is installed; none of its daemons runs. */
 export async function installedSnapshot(docker: boolean): Promise<Snapshot> {
-  const [booted, tar, image] = await Promise.all([bootedSnapshot(docker), wormholeTar(), base()]);
+  const [booted, layer, image] = await Promise.all([bootedSnapshot(docker), installedLayer(), base()]);
   return snapshot({
     name: `${nameOf(docker)}-installed`,
-    recipe: JSON.stringify([booted, tar, String(install)]),
-    ...{ base: image, docker, backing: [booted.disk, 'qcow2'], state: booted.state, parcel: tar },
+    recipe: JSON.stringify([booted, layer, String(install)]),
+    ...{ base: image, docker, backing: [booted.disk, 'qcow2'], state: booted.state, layer },
     prepare: install,
   });
 }
@@ -72,9 +73,12 @@ async function install(run: Prepare): Promise<void> {
     systemctl is-system-running --wait`,
     120,
   );
-  // What is read from the disk for the first time takes long. A daemon would have drawn random numbers that all share.
+  // What is read from the disk for the first time takes long.
+  await run('until wormhole ping; do :; done', 120);
+  // What a daemon has in memory or has written, such as what it has drawn at random, would be the same on all machines.
   await run(
-    'until wormhole ping; do :; done; systemctl stop wormholed.service; while pgrep -x node >/dev/null; do sleep 0.5; done',
+    `systemctl stop wormholed.service; while pgrep -x node >/dev/null; do sleep 0.5; done
+    rm -rf /var/lib/wormhole`,
     120,
   );
 }
@@ -93,18 +97,21 @@ async function snapshot(recipe: Recipe): Promise<Snapshot> {
 async function makeSnapshot(recipe: Recipe, path: string): Promise<void> {
   openSession();
   mkdirSync(path);
-  const { name, docker, state, parcel } = recipe;
+  const { name, docker, state, layer } = recipe;
   const directory = join(sessionDirectory, name);
   mkdirSync(directory);
   const disk = join(directory, 'disk');
   await makeOverlay(recipe.backing, disk);
   const plug = await plugNowhere(name);
-  const hardware = { base: recipe.base, plug, directory, docker, group: `${sessionName}/${name}` };
-  if (parcel) {
-    copyFileSync(parcel, join(directory, 'parcel'));
-    truncateSync(join(directory, 'parcel'), parcelSize);
-    Object.assign(hardware, { parcel: join(directory, 'parcel') });
+  const parcel = join(directory, 'parcel');
+  if (layer) {
+    await run(['tar', '-C', layer, '-cf', parcel, 'usr', 'etc']);
+    truncateSync(parcel, parcelSize);
   }
+  const hardware = {
+    ...{ base: recipe.base, plug, directory, docker, group: `${sessionName}/${name}` },
+    ...(layer && { parcel }),
+  };
   const power: PowerOptions = state ? { state } : {};
   const emulator = await powerOn(hardware, power);
   const disconnect = connectChannel(directory);
