@@ -29,6 +29,10 @@ const imported = /^(src|test\/(unit|lab|ipsec))\//;
 const mention =
   /(?<![\w-])(?!src\/wormhole)((?:src|dist|templates|units|man|doc|test)\/[\w./-]*|install\.sh|README\.md|package\.json)/g;
 
+/** The file that says where the built programs are, and what is used of it. */
+const programs = 'test/programs.ts';
+const program = /\bprograms\.(\w+)/g;
+
 /** Files as a test sees them; paths are relative to the repository. */
 export interface Files {
   /** The text of a file, undefined when it is none. */
@@ -69,7 +73,9 @@ function dependencies(test: string, files: Files): Set<string> {
     if (text === undefined || !/\.ts$/.test(path)) return;
     for (const [, to = ''] of text.matchAll(/(?:from|import) ?\(?['"](\.[^'"]+)['"]/g))
       visit(normalize(join(dirname(path), to)).replace(/\.js$/, '.ts'));
+    if (path === programs) return;
     for (const [, name = ''] of text.matchAll(mention)) visit(source(name, files));
+    for (const [, name] of text.matchAll(program)) visit(name === 'forwarder' ? 'src/forwarder/' : 'src/');
   };
   visit(test);
   return found;

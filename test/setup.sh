@@ -29,8 +29,9 @@ node_major=${node_version#v}
 
 # What the lab needs of Debian, unit tests included.
 lab_packages='mmdebstrap systemd-container iproute2 util-linux mount debian-archive-keyring procps
-  qemu-system-x86 qemu-utils e2fsprogs openssh-client socat nftables strace'
+  qemu-system-x86 qemu-utils e2fsprogs openssh-client socat nftables strace qemu-user'
 
+# Installs the Debian packages that are missing of those named.
 install_packages() {
   missing=
   for package in "$@"; do
@@ -99,7 +100,7 @@ install_libraries() {
 
 build() {
   stamp=dist/.built
-  if [ -e "$stamp" ] && [ -z "$(find src tsconfig.json package.json package-lock.json -newer "$stamp")" ]; then
+  if [ -e "$stamp" ] && [ -z "$(find src templates build tsconfig.json package.json package-lock.json -newer "$stamp")" ]; then
     return 0
   fi
   echo 'setup: npm run build'

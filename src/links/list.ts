@@ -7,28 +7,29 @@ import { recipeFromText, recipeText } from '../recipe/text.js';
 import { readLinks } from '../state/links.js';
 import { type PartDeletion, releasedDeletions } from '../state/pending-deletions.js';
 import { readTunnels } from '../state/tunnels.js';
-import { type Systemd, withSystemd } from '../systemd/systemd.js';
+import { type LoadedUnit, type Systemd, withSystemd } from '../systemd/systemd.js';
 import { givenUpFile, netnsInstance, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
 import type { Tunnel } from '../units/tunnel.js';
-import { isEmptyNamespace } from './containers/netns.js';
+import { isEmptyNamespace } from './containers/empty-namespace.js';
+import { isStopped } from './is-stopped.js';
 import { readFarAddress } from './remote/far-address.js';
-import { isStopped } from './start-stop.js';
 
 /** Lists the links of this machine. @throws Error when systemd is unreachable */
 export async function listLinks(): Promise<Listing> {
   const { links, unreadable } = readLinks();
   const { tunnels } = readTunnels();
-  const listed = await withSystemd((systemd) =>
-    Promise.all(
+  const listed = await withSystemd(async (systemd) => {
+    const units = await systemd.loaded(['wormhole-*.socket', 'wormhole-*.service']);
+    return Promise.all(
       links.map(async (planned) => ({
         ...describe(planned, tunnels),
-        ...(await stateOf(planned, systemd)),
+        ...(await stateOf(planned, units, systemd)),
         recipe: recipeText(planned.link),
       })),
-    ),
-  );
+    );
+  });
   return { links: [...listed, ...leavingLinks()], unreadable };
 }
 
@@ -49,17 +50,18 @@ function describe(
   };
 }
 
-async function stateOf(planned: PlannedLink, systemd: Systemd): Promise<LinkState> {
+/** @param units as `loaded` of {@link Systemd} returns them */
+async function stateOf(
+  planned: PlannedLink,
+  units: ReadonlyMap<string, LoadedUnit>,
+  systemd: Systemd,
+): Promise<LinkState> {
   const { id, root, openedBy, link } = planned;
-  const [socket, service, status] = await Promise.all([
-    systemd.state(socketUnit(id)),
-    systemd.state(serviceUnit(id)),
-    systemd.statusText(serviceUnit(id)),
-  ]);
+  const socket = units.get(socketUnit(id))?.active;
   const far = farChildOf(link);
   const run = runsOf(link).find(({ end }) => end === 'tail');
-  if (socket.active === 'failed') return { state: 'failed', detail: `see journalctl -u ${socketUnit(id)}` };
-  if (socket.active !== 'active') {
+  if (socket === 'failed') return { state: 'failed', detail: `see journalctl -u ${socketUnit(id)}` };
+  if (socket !== 'active') {
     if (await isStopped(planned, systemd)) return { state: 'stopped', detail: `wormhole start ${root}` };
     return openedBy
       ? { state: 'sleeping', detail: '' }
@@ -74,10 +76,9 @@ async function stateOf(planned: PlannedLink, systemd: Systemd): Promise<LinkStat
     (end) => end && isEmptyNamespace(netnsInstance(end.place)),
   );
   if (absent) return { state: 'waiting', detail: `for ${describePlace(absent.place)}` };
-  if (service.active === 'active') return { state: 'connected', detail: status };
-  const isStarted = run
-    ? (await systemd.state(run.unit)).active === 'active'
-    : !far || farAddress !== undefined;
+  if (units.get(serviceUnit(id))?.active === 'active')
+    return { state: 'connected', detail: await systemd.statusText(serviceUnit(id)) };
+  const isStarted = run ? units.get(run.unit)?.active === 'active' : !far || farAddress !== undefined;
   return { state: link.trigger && !isStarted ? 'sleeping' : 'listening', detail: '' };
 }
 

@@ -15,7 +15,8 @@ const texts: Record<string, string> = {
   'src/forwarder/loop.ts': '',
   'templates/head.socket.hbs': '',
   'test/unit/list.test.ts': "import { list } from '../../src/cli/list.ts';",
-  'test/unit/forwarder.test.ts': "const program = join(root, 'dist/forwarder/main.js');",
+  'test/programs.ts': "join(root, 'dist/wormhole.cjs'); join(root, 'dist/forwarder.cjs')",
+  'test/unit/forwarder.test.ts': "import { programs } from '../programs.ts'; run(programs.forwarder);",
   // biome-ignore lint/suspicious/noTemplateCurlyInString: the text of a test
   'test/unit/render.test.ts': 'new URL(`../../templates/${name}.hbs`, import.meta.url)',
   'test/lab/rig/host.ts': '',
