@@ -3,7 +3,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
 /** What lab and virtual machines install and run: all of these tests are about it. */
-const product = ['src/', 'templates/', 'units/', 'man/', 'install.sh'];
+const product = ['src/', 'templates/', 'units/', 'tmpfiles/', 'man/', 'install.sh'];
 
 /**
  * Parts of the product that only some of those tests are about: where the file name begins with the first, those whose
@@ -13,7 +13,6 @@ const parts: [string, RegExp][] = [
   ['src/docker/', /docker/i],
   ['src/ipsec/', /tunnel/i],
   ['src/tunnels/', /tunnel/i],
-  ['src/control/tunnel/', /tunnel/i],
   ['templates/tunnel', /tunnel/i],
   ['units/wormhole-tunnel', /tunnel/i],
   ['man/', /\bman\b/],

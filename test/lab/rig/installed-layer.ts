@@ -9,7 +9,16 @@ import { run } from './shell.ts';
 const repository = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** All that decides what install.sh installs. */
-const sources = ['dist', 'units', 'man', 'install.sh', 'LICENSE', 'package.json', 'package-lock.json'];
+const sources = [
+  'dist',
+  'units',
+  'tmpfiles',
+  'man',
+  'install.sh',
+  'LICENSE',
+  'package.json',
+  'package-lock.json',
+];
 
 // Over a tree without a running systemd, install.sh installs all, enables its units and makes a key; what that has changed
 // is the upper layer.
