@@ -19,15 +19,13 @@ export async function lastLog(name: string, lines: number): Promise<string[]> {
   if (state?.startedAt === undefined) return [];
   const { id, startedAt } = state;
   try {
-    const log = await engine()
-      .getContainer(id)
-      .logs({
-        stdout: true,
-        stderr: true,
-        tail: lines,
-        // The engine notes the time of the start after the container's first words.
-        since: Math.floor(startedAt / 1000) - 1,
-      });
+    const log = await (await engine()).getContainer(id).logs({
+      stdout: true,
+      stderr: true,
+      tail: lines,
+      // The engine notes the time of the start after the container's first words.
+      since: Math.floor(startedAt / 1000) - 1,
+    });
     return logLines(log).slice(-lines);
   } catch (error) {
     const explained = explainContainer(error, name);

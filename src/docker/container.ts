@@ -17,7 +17,7 @@ export interface Container {
  */
 export async function findContainer(reference: string): Promise<Container> {
   try {
-    return asContainer(await engine().getContainer(reference).inspect());
+    return asContainer(await (await engine()).getContainer(reference).inspect());
   } catch (error) {
     throw explainContainer(error, reference);
   }
@@ -72,7 +72,7 @@ export function asContainer(found: ContainerInspectInfo): Container {
 
 async function inspect(reference: string): Promise<ContainerInspectInfo | undefined> {
   try {
-    return await engine().getContainer(reference).inspect();
+    return await (await engine()).getContainer(reference).inspect();
   } catch (error) {
     if (statusOf(error) === 404 || isAmbiguous(error)) return undefined;
     throw explain(error, `the Docker engine says of container "${reference}"`);
@@ -81,7 +81,7 @@ async function inspect(reference: string): Promise<ContainerInspectInfo | undefi
 
 async function idOfName(name: string): Promise<string | undefined> {
   try {
-    const all = await engine().listContainers({ all: true });
+    const all = await (await engine()).listContainers({ all: true });
     return all.find(({ Names }) => Names.includes(`/${name}`))?.Id;
   } catch (error) {
     throw explain(error, `the Docker engine says of container "${name}"`);

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import type Docker from 'dockerode';
 
 /** The engine is not there, or does not answer. */
@@ -21,20 +20,21 @@ interface EngineReply extends Error {
   json?: { message?: string };
 }
 
-const require = createRequire(import.meta.url);
+let connection: Promise<Docker> | undefined;
+let patientConnection: Promise<Docker> | undefined;
 
-/** Loading it takes longer than most commands that turn out not to need the engine. */
-const open = (options?: Docker.DockerOptions): Docker => new (require('dockerode') as typeof Docker)(options);
-
-let connection: Docker | undefined;
-let patientConnection: Docker | undefined;
+/** Loading dockerode takes longer than most commands that turn out not to need the engine. */
+async function open(options?: Docker.DockerOptions): Promise<Docker> {
+  const { default: Docker } = await import('dockerode');
+  return new Docker(options);
+}
 
 /**
  * The connection to the engine for questions, made when it is first used. It is given up when silent for 30 s.
  *
  * The engine is the one that DOCKER_HOST names, by default the one on /var/run/docker.sock.
  */
-export function engine(): Docker {
+export function engine(): Promise<Docker> {
   connection ??= open({ timeout: TIMEOUT_MS });
   return connection;
 }
@@ -43,7 +43,7 @@ export function engine(): Docker {
  * The connection to the engine for what may well be silent for long, made when it is first used: pulls, events,
  * actions. It has no limit, so each request that needs one brings an AbortSignal.
  */
-export function patientEngine(): Docker {
+export function patientEngine(): Promise<Docker> {
   patientConnection ??= open();
   return patientConnection;
 }

@@ -31,9 +31,7 @@ async function lookUp(image: string, platform?: string): Promise<'present' | 'mi
   try {
     // Engines from API 1.49 on may have an image for several platforms, and look for this one; others ignore it.
     const query = platform === undefined ? {} : { platform: JSON.stringify({ os, architecture, variant }) };
-    const found: FoundImage = await engine()
-      .getImage(image)
-      .inspect(query as object);
+    const found: FoundImage = await (await engine()).getImage(image).inspect(query as object);
     if (!isImageOf(image, found)) return 'other';
     if (platform === undefined) return 'present';
     const sameVariant = !variant || !found.Variant || variant === found.Variant;
@@ -64,7 +62,8 @@ export async function pullImage(
     text = progress.text;
   };
   try {
-    await followed(await patientEngine().pull(image, platform === undefined ? {} : { platform }), onEvent);
+    const engine = await patientEngine();
+    await followed(await engine.pull(image, platform === undefined ? {} : { platform }), onEvent);
   } catch (error) {
     throw explainPull(error, image);
   }
@@ -112,10 +111,14 @@ export async function ensureImage({ image, policy, platform, onProgress }: Image
 }
 
 /** Reads an answer of the engine's, one JSON object a line, to its end. @throws what the engine says went wrong */
-export function followed(stream: NodeJS.ReadableStream, onEvent: (event: PullEvent) => void): Promise<void> {
+export async function followed(
+  stream: NodeJS.ReadableStream,
+  onEvent: (event: PullEvent) => void,
+): Promise<void> {
+  const { modem } = await patientEngine();
   return new Promise((resolve, reject) => {
     let failure: Error | undefined;
-    patientEngine().modem.followProgress(
+    modem.followProgress(
       stream,
       (error) => (error || failure ? reject(error ?? failure) : resolve()),
       (event: PullEvent & { error?: string }) => {

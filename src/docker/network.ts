@@ -14,7 +14,7 @@ export async function requireNetwork(name: string): Promise<void> {
 
 async function inspect(name: string): Promise<{ Name: string; Id: string } | undefined> {
   try {
-    return await engine().getNetwork(name).inspect();
+    return await (await engine()).getNetwork(name).inspect();
   } catch (error) {
     if (statusOf(error) === 404 || isAmbiguous(error)) return undefined;
     throw explain(error, `the Docker engine says of network "${name}"`);

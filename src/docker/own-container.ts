@@ -92,7 +92,8 @@ export async function createOwn(
   const until = Date.now() + ACTION_MS;
   for (;;) {
     try {
-      return (await patientEngine().createContainer({ ...request, abortSignal: inTime() })).id;
+      const engine = await patientEngine();
+      return (await engine.createContainer({ ...request, abortSignal: inTime() })).id;
     } catch (error) {
       const taken = statusOf(error) === 409;
       const made = taken ? await inspectOwn(dockerName, owner) : undefined;
@@ -110,11 +111,8 @@ export async function createOwn(
  * @throws EngineDown, or the engine's own error
  */
 export async function start(id: string, name: string): Promise<void> {
-  await tolerate(
-    [304],
-    patientEngine().getContainer(id).start({ abortSignal: inTime() }),
-    `container "${name}" does not start`,
-  );
+  const container = (await patientEngine()).getContainer(id);
+  await tolerate([304], container.start({ abortSignal: inTime() }), `container "${name}" does not start`);
 }
 
 /**
@@ -124,9 +122,8 @@ export async function start(id: string, name: string): Promise<void> {
  * @throws EngineDown, or the engine's own error
  */
 export async function stop(id: string, name: string, seconds: number): Promise<void> {
-  const stopping = patientEngine()
-    .getContainer(id)
-    .stop({ t: seconds, abortSignal: inTime(seconds * 1000) });
+  const container = (await patientEngine()).getContainer(id);
+  const stopping = container.stop({ t: seconds, abortSignal: inTime(seconds * 1000) });
   await tolerate([304, 404], stopping, `container "${name}" does not stop`);
 }
 
@@ -137,7 +134,7 @@ export async function stop(id: string, name: string, seconds: number): Promise<v
  * @throws EngineDown, or the engine's own error
  */
 export async function removeContainer(id: string, { volumes }: { volumes: boolean }): Promise<void> {
-  const container = patientEngine().getContainer(id);
+  const container = (await patientEngine()).getContainer(id);
   const what = `container ${id.slice(0, 12)} cannot be removed`;
   // 409: somebody else is removing it.
   await tolerate([404, 409], container.remove({ force: true, v: volumes, abortSignal: inTime() }), what);
@@ -150,7 +147,7 @@ export async function removeContainer(id: string, { volumes }: { volumes: boolea
 
 async function exists(id: string): Promise<boolean> {
   try {
-    await engine().getContainer(id).inspect();
+    await (await engine()).getContainer(id).inspect();
     return true;
   } catch (error) {
     if (statusOf(error) === 404) return false;
@@ -160,11 +157,8 @@ async function exists(id: string): Promise<boolean> {
 
 /** Gives another name to a container. @throws EngineDown, or the engine's own error */
 export async function rename(id: string, name: string): Promise<void> {
-  await tolerate(
-    [],
-    engine().getContainer(id).rename({ name }),
-    `container ${id.slice(0, 12)} cannot be renamed`,
-  );
+  const container = (await engine()).getContainer(id);
+  await tolerate([], container.rename({ name }), `container ${id.slice(0, 12)} cannot be renamed`);
 }
 
 function inTime(more = 0): AbortSignal {

@@ -40,11 +40,11 @@ const LOAD_MS = 120_000;
 export async function ensurePauseImage(): Promise<string> {
   if (await isPauseImage(pauseImage)) return pauseImage;
   try {
-    const { Arch } = await engine().version();
+    const { Arch } = await (await engine()).version();
     if (Arch !== 'amd64' && Arch !== 'arm64') throw new Error(`its machine is ${Arch}, not amd64 or arm64`);
     const archive = Readable.from([await imageArchive(Arch)]);
     const options = { quiet: true, abortSignal: AbortSignal.timeout(LOAD_MS) };
-    await followed(await patientEngine().loadImage(archive, options), () => {});
+    await followed(await (await patientEngine()).loadImage(archive, options), () => {});
   } catch (error) {
     throw explain(error, `the Docker engine cannot load ${pauseImage}`);
   }
@@ -61,7 +61,7 @@ export async function ensurePauseImage(): Promise<string> {
 export async function isPauseImage(reference: string): Promise<boolean> {
   if (pauseImages.some(({ id }) => id === reference)) return true;
   try {
-    const { Id, RootFS } = await engine().getImage(reference).inspect();
+    const { Id, RootFS } = await (await engine()).getImage(reference).inspect();
     const layers = RootFS.Layers ?? [];
     return pauseImages.some(({ id, layer }) => Id === id || (layers.length === 1 && layers[0] === layer));
   } catch (error) {

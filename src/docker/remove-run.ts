@@ -33,7 +33,10 @@ async function removeOwn(dockerName: string, owner: Ownership): Promise<void> {
 
 async function labelled(name: string): Promise<string[]> {
   try {
-    const found = await engine().listContainers({ all: true, filters: { label: [`${runLabel}=${name}`] } });
+    const found = await (await engine()).listContainers({
+      all: true,
+      filters: { label: [`${runLabel}=${name}`] },
+    });
     return found.map(({ Names, Id }) => Names[0]?.replace(/^\//, '') ?? Id).sort();
   } catch (error) {
     throw explain(error, 'the containers of links cannot be listed');

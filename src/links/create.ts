@@ -76,7 +76,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
 export async function previewLink({ recipe, options, keyFile, owner }: CreateRequest): Promise<UnitFile[]> {
   const link = await completeLink(await resolveRecipe(recipe, { exactNames: false }), completion(owner));
   const far = findFarLink(link) && newFarPart(keyFile);
-  const renderer = linkRenderer();
+  const renderer = await linkRenderer();
   return planLink({ link, options, ...(far && { far }) }).flatMap((part) => renderLink(part, renderer));
 }
 

@@ -2,30 +2,50 @@ import { rmSync } from 'node:fs';
 import { removeRun } from '../docker/remove-run.js';
 import type { RunNames } from '../docker/runs.js';
 import { runName } from '../recipe/link.js';
+import { removeCounters } from '../state/counters.js';
 import { readLinks } from '../state/links.js';
 import type { Systemd } from '../systemd/systemd.js';
-import { readUnitFile, removeUnitFiles } from '../systemd/unit-files.js';
+import { readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
 import { linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
 
 /**
- * Removes all that links consist of, in whatever state they are: stops their units, removes their containers, symlinks and
- * files, and unloads them from systemd. What does not exist is fine.
+ * Removes all that links consist of, in whatever state they are. What does not exist is fine.
  *
- * @param ids the links, children before their parents
  * @returns what stays although it has the labels of these links, a line each, for people
+ * @throws as {@link removeUnits}
+ */
+export async function remove(ids: string[], systemd: Systemd): Promise<string[]> {
+  const { units, left } = await removeUnits(ids, systemd);
+  await forgetUnits(units, systemd);
+  return left;
+}
+
+/** What has been removed, and what has not. */
+interface Removed {
+  units: string[];
+  /** What stays although it has the labels of the links, a line each, for people. */
+  left: string[];
+}
+
+/**
+ * Stops the units of links, and removes their containers, symlinks and files. systemd may have the units in memory afterwards,
+ * until {@link forgetUnits}.
+ *
+ * @param ids the links of one family, children before their parents
  * @throws JobError when systemd cannot stop a unit; EngineDown, before anything is done, when there are containers to
  *   remove and no engine
  */
-export async function remove(ids: string[], systemd: Systemd): Promise<string[]> {
-  const exists = (unit: string) => readUnitFile(unit) !== undefined;
-  const runs = runsOf(ids).filter(({ name }) => exists(runUnit(name)));
+export async function removeUnits(ids: string[], systemd: Systemd): Promise<Removed> {
+  const runs = existingRuns(ids);
   if (runs.length > 0) await requireEngine();
 
   // The heads first, so that no client starts again what is being removed.
-  const ends = ids.flatMap((id) => [socketUnit(id), serviceUnit(id)]);
-  for (const unit of ends) await systemd.stop(unit);
+  const heads = ids.map(socketUnit);
+  const forwarders = ids.map(serviceUnit);
+  await Promise.all(heads.map(systemd.stop));
+  await Promise.all(forwarders.map(systemd.stop));
   // Containers go before their units are stopped: that would only take the time to end them gracefully.
   for (const run of runs) await removeRun(run);
   const left: string[] = [];
@@ -40,25 +60,30 @@ export async function remove(ids: string[], systemd: Systemd): Promise<string[]>
   }
   for (const name of [...ids, ...runs.map((run) => run.name)])
     rmSync(linkDirectory(name), { recursive: true, force: true });
+  for (const id of ids) removeCounters(id);
 
-  const units = [...ends, ...runs.map(({ name }) => runUnit(name))];
-  // A unit without a file has no symlinks either: they are created after it and removed before it.
-  await systemd.disable(units.filter(exists));
   // The socket's file holds the recipe. It goes last, so that a link is known while anything of it exists.
-  removeUnitFiles(units.toReversed());
-  for (const unit of units) await systemd.resetFailed(unit);
-  // A unit that another loaded unit refers to, such as sockets.target by the symlink, stays loaded until a reload.
-  if ((await systemd.loaded(units)).length > 0) await systemd.reloadAll();
-  return left;
+  const units = [...runs.map(({ name }) => runUnit(name)), ...forwarders, ...heads];
+  unlinkUnitFiles(units);
+  removeUnitFiles(units);
+  return { units, left };
 }
 
-/** The runs that links may have. Of a link that cannot be read, what --name said is unknown. */
-function runsOf(ids: string[]): RunNames[] {
+/** Makes systemd forget units that have been removed, with at most one reload for all of them. */
+export async function forgetUnits(units: string[], systemd: Systemd): Promise<void> {
+  await Promise.all(units.map(systemd.resetFailed));
+  // A unit that another loaded unit refers to, such as sockets.target by the symlink, stays in memory until a reload.
+  if ((await systemd.loaded(units)).size > 0) await systemd.beginReload();
+}
+
+/** The runs of links that have units. Of a link that cannot be read, what --name said is unknown. */
+function existingRuns(ids: string[]): RunNames[] {
+  const runs = ids
+    .flatMap((link) => [runName(link, 'tail'), runName(link, 'head')].map((name) => ({ name, link })))
+    .filter(({ name }) => readUnitFile(runUnit(name)) !== undefined);
+  if (runs.length === 0) return [];
   const known = runsIn(readLinks().links);
-  const names = ids.flatMap((link) =>
-    [runName(link, 'tail'), runName(link, 'head')].map((name) => ({ name, link })),
-  );
-  return names.map((run) => {
+  return runs.map((run) => {
     const place = known.find(({ name }) => name === run.name)?.place;
     const said = place?.kind === 'run' ? place.request.name : undefined;
     return { ...run, ...(said !== undefined && { said }) };

@@ -1,15 +1,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import * as v from 'valibot';
+import { dirname, join } from 'node:path';
+import packageJson from '../../package.json' with { type: 'json' };
 import { programInterpreter } from '../system/elf.js';
 import { makeDirectory } from '../system/files.js';
 import type { Routing } from '../units/ip-filter.js';
 import type { Installation, Renderer, Template } from '../units/render.js';
-import { compileTemplate } from './template.js';
 
-/** The directory that holds dist/ and templates/: where the running program is installed, or its source tree. */
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** The directory of the programs. Each is one file, so it is that of the running one. */
+const PROGRAMS = import.meta.dirname;
 
 /** An empty directory: the root directory of every forwarder, in which systemd makes the places for what it is shown. */
 export const FORWARDER_ROOT = '/var/lib/wormhole/root';
@@ -19,23 +17,17 @@ export const FORWARDER_ROOT = '/var/lib/wormhole/root';
  * they keep working when node moves.
  */
 export function installation(): Installation {
-  const own = `${ROOT}node`;
+  const own = join(PROGRAMS, '../node');
   const node = existsSync(own) ? own : process.execPath;
   const interpreter = programInterpreter(process.execPath);
   return {
     node,
-    cli: `${ROOT}dist/cli/main.js`,
-    forwarder: `${ROOT}dist/forwarder/main.js`,
+    cli: join(PROGRAMS, 'wormhole.cjs'),
+    forwarder: join(PROGRAMS, 'forwarder.cjs'),
     flags: [],
     rootDirectory: FORWARDER_ROOT,
-    files: [
-      node,
-      ...(interpreter === undefined ? [] : [interpreter]),
-      `${ROOT}dist/forwarder`,
-      `${ROOT}package.json`,
-      `-${ROOT}node_modules/koffi`,
-      `-${ROOT}node_modules/@koromix`,
-    ],
+    // All programs, not the forwarder's files alone: those of a later version, which this unit may start, may have other names.
+    files: [node, ...(interpreter === undefined ? [] : [interpreter]), PROGRAMS],
     libraries: libraryDirectories(),
   };
 }
@@ -47,31 +39,19 @@ export function makeForwarderRoot(): void {
 }
 
 /** What the units of links are rendered with. */
-export function linkRenderer(): Renderer {
-  return {
-    installation: installation(),
-    templates: {
-      socket: template('link.socket'),
-      service: template('link.service'),
-      run: template('link-run.service'),
-    },
-    routing: routing(),
-  };
+export async function linkRenderer(): Promise<Renderer> {
+  const { linkTemplates } = await import('./templates.js');
+  return { installation: installation(), templates: linkTemplates, routing: routing() };
 }
 
 /** The template of a tunnel's unit. */
-export function tunnelTemplate(): Template {
-  return template('tunnel.service');
+export async function tunnelTemplate(): Promise<Template> {
+  return (await import('./templates.js')).tunnelTemplate;
 }
 
-function template(name: string): Template {
-  return compileTemplate(readFileSync(`${ROOT}templates/${name}.hbs`, 'utf8'));
-}
-
-/** The version of the installed program, from its package.json. */
+/** The version of the program. */
 export function version(): string {
-  return v.parse(v.object({ version: v.string() }), JSON.parse(readFileSync(`${ROOT}package.json`, 'utf8')))
-    .version;
+  return packageJson.version;
 }
 
 /** The directories of the shared libraries that node itself has loaded, which is this process: what a new version of one keeps. */

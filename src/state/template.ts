@@ -1,5 +1,4 @@
-import { createRequire } from 'node:module';
-import type HandlebarsModule from 'handlebars';
+import Handlebars from 'handlebars/runtime.js';
 import {
   escapeBind,
   escapeDescription,
@@ -11,10 +10,11 @@ import {
 } from '../units/escape.js';
 import type { Template } from '../units/render.js';
 
-const require = createRequire(import.meta.url);
+/** A template of a unit, compiled at build time. */
+export type CompiledTemplate = Parameters<typeof Handlebars.template>[0];
 
 /** How a template says what a value is: a helper a kind of setting. */
-const helpers: Record<string, (value: string) => string> = {
+const ESCAPES: Record<string, (value: string) => string> = {
   argument: quoteArgument,
   bind: escapeBind,
   description: escapeDescription,
@@ -24,18 +24,20 @@ const helpers: Record<string, (value: string) => string> = {
   word: escapeWord,
 };
 
-/**
- * Compiles the Handlebars source of a unit (templates/*.hbs). Each value in it goes through one of the {@link helpers}.
- */
-export function compileTemplate(source: string): Template {
-  // Loading it takes a fifth of the start of a program of which most runs render nothing.
-  const { create } = require('handlebars') as typeof HandlebarsModule;
-  const handlebars = create();
-  for (const [name, escaped] of Object.entries(helpers)) {
-    handlebars.registerHelper(name, (value: unknown) => {
+const helpers = Object.fromEntries(
+  Object.entries(ESCAPES).map(([name, escaped]) => [
+    name,
+    (value: unknown) => {
       if (typeof value === 'string' || typeof value === 'number') return escaped(String(value));
       throw new Error(`a template has no value for a ${name}`);
-    });
-  }
-  return handlebars.compile(source, { noEscape: true, strict: true });
+    },
+  ]),
+);
+
+/**
+ * Makes a compiled template render. Each value in it goes through one of the {@link ESCAPES}.
+ */
+export function template(compiled: CompiledTemplate): Template {
+  const render = Handlebars.template(compiled);
+  return (values) => render(values, { helpers });
 }

@@ -121,7 +121,7 @@ async function propose(
       else await requireFree(agreed, settings);
       present = agreed;
       await bringUp(agreed, answer.incoming, portsBetween(port.udpPort, answer.udpPort));
-      writeTunnelUnit(agreed);
+      await writeTunnelUnit(agreed);
     });
     if (mode === 'udp') await sendHellos();
     await send({ method: 'POST', path: `${path}/settle`, body: { machine, spi: incoming.spi } });

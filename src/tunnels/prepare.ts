@@ -72,7 +72,7 @@ export async function prepare({ request, status, ends, settings }: Situation): P
   };
   if (found && !request.fresh && (await isConsistent(found, status))) {
     const wanted = { ...found, asked };
-    writeTunnelUnit(wanted);
+    await writeTunnelUnit(wanted);
     return { step: 'done', tunnel: wanted };
   }
   const incoming = generateAssociation();

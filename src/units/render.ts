@@ -4,6 +4,7 @@ import { recipeText } from '../recipe/text.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
 import { clientFilter, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
 import {
+  countersFile,
   FAR_SOCKET,
   farFile,
   givenUpFile,
@@ -112,6 +113,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     socket: socketUnit(id),
     needs: present([tailNetnsUnit(link), tailRunOf(link)?.unit, childSocketOfForwarder(link)]),
     place: tail ? describePlace(tail.place) : describePeer(farChildOf(link)?.peer ?? ''),
+    countersFile: countersFile(id),
     options: [...targetOptions(link), ...timeoutOptions(planned), ...accessOptions(planned)],
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),

@@ -2,7 +2,19 @@
 //
 //   node hostile-forwarder.mjs PLAN    PLAN is JSON, as in hostile-forwarder.test.ts
 import { spawnSync } from 'node:child_process';
-import { closeSync, lstatSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fchmodSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { constants } from 'node:os';
 import koffi from 'koffi';
@@ -255,7 +267,44 @@ function run(program, ...args) {
   return error?.code ?? `status ${status}`;
 }
 
-/** What people see of a service: systemctl status, and wormhole list. */
+/** The files that it has open; the kernel's own objects are not among them. */
+function openFiles() {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`);
+      return path.startsWith('/') && path !== '/dev/null' ? [path] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** What becomes of the file of its figures, which wormhole list reads: see src/forwarder/counters.ts. */
+function figures() {
+  const attempt = (work) => {
+    try {
+      work();
+      return 'ok';
+    } catch (error) {
+      return error.code;
+    }
+  };
+  // What is written beyond the limit ends a process that does not ask otherwise.
+  process.on('SIGXFSZ', () => {});
+  const bytes = Buffer.alloc(4096);
+  bytes.write('wormhole counters 1\nfailing failingSince served open\nfailure\n');
+  for (const [index, value] of [2, 8.9e15, Number.NaN, -1].entries())
+    bytes.writeDoubleLE(value, 1024 + 8 * index);
+  bytes.write('\u001b[2J\u0007evil\u009b\u202e\n'.repeat(40), 3072);
+  return {
+    written: attempt(() => writeSync(1, bytes, 0, bytes.length, 0)),
+    grown: attempt(() => writeSync(1, bytes, 0, bytes.length, 4096)),
+    larger: attempt(() => ftruncateSync(1, 1e12)),
+    mode: attempt(() => fchmodSync(1, 0o4777)),
+  };
+}
+
+/** What people see of a service: systemctl status. */
 function tellSystemd(state) {
   const sendto = libc.func(
     'long sendto(int fd, void *bytes, ulong length, int flags, void *address, uint size)',
@@ -286,6 +335,8 @@ const report = {
   recycled: Object.fromEntries(plan.addresses.map((text) => [text, recycledSocketTo(client, text)])),
   status: tellSystemd('STATUS=\u001b[2J\u0007evil\u009b'),
   listening: listening(),
+  figures: figures(),
+  openFiles: openFiles(),
   families: families(),
   processes: proc.filter((name) => /^\d+$/.test(name) && name !== String(process.pid)),
   proc: proc.filter((name) => !/^\d+$/.test(name)),

@@ -104,8 +104,8 @@ test('a head in a container is bound to its namespace and stays out of the order
 
 test('what limits starts stands where systemd reads it', () => {
   const files = units('id', 'a', 'url', ':1', 'trigger', 'docker-run', 'x');
-  for (const name of ['wormhole-a.service', 'wormhole-a-run.service']) {
-    const unit = (files[name] ?? '').split('[Service]')[0];
+  for (const name of ['wormhole-a.socket', 'wormhole-a.service', 'wormhole-a-run.service']) {
+    const unit = (files[name] ?? '').split(/^\[S(?:ervice|ocket)\]$/m)[0];
     assert.equal(settings(unit, 'StartLimitIntervalSec'), ['0'], name);
   }
 });

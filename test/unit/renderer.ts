@@ -1,9 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { compileTemplate } from '../../src/state/template.ts';
 import type { Installation, Renderer } from '../../src/units/render.ts';
-
-const template = (name: string) =>
-  compileTemplate(readFileSync(new URL(`../../templates/${name}.hbs`, import.meta.url), 'utf8'));
+import { linkTemplates, loadTemplate } from './templates.ts';
 
 /** An installation that does not exist. */
 export const installation: Installation = {
@@ -19,13 +15,9 @@ export const installation: Installation = {
 /** The templates of the project, on a machine that routes as machines do. */
 export const renderer: Renderer = {
   installation,
-  templates: {
-    socket: template('link.socket'),
-    service: template('link.service'),
-    run: template('link-run.service'),
-  },
+  templates: linkTemplates(),
   routing: { routesLoopback: false },
 };
 
 /** The template of a tunnel. */
-export const tunnelTemplate = template('tunnel.service');
+export const tunnelTemplate = loadTemplate('tunnel.service');

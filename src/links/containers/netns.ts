@@ -6,18 +6,16 @@ import { startHolder, stopHolder } from '../../docker/holder.js';
 import { ForeignContainer } from '../../docker/own-container.js';
 import { describePlace } from '../../recipe/describe.js';
 import type { PlaceId } from '../../recipe/link.js';
-import { RUN_DIR, withLock } from '../../state/lock.js';
+import { withLock } from '../../state/lock.js';
 import { makeDirectory } from '../../system/files.js';
 import { JobError, type Systemd } from '../../systemd/systemd.js';
 import { NETNS_DIR, netnsUnit, placeOfInstance } from '../../units/names.js';
+import { forgetEmptyNamespace, isEmptyNamespace, recordEmptyNamespace } from './empty-namespace.js';
 import { findNamespace, identify, isNamespace, type Namespace, PlaceAbsent } from './namespace.js';
 import { requireEngine } from './require-engine.js';
 import { describeNamespaceOf, findRun } from './runs.js';
 
 const run = promisify(execFile);
-
-/** Holds an empty file for each instance whose mount is an empty namespace: see {@link mountNamespace}. */
-const EMPTY_DIR = `${RUN_DIR}/empty`;
 
 /** The errors that say that a place has no namespace now. */
 const MEANS_ABSENT = [PlaceAbsent, NoSuchContainer, ForeignContainer, EngineDown];
@@ -44,8 +42,7 @@ export async function mountNamespace(instance: string): Promise<string> {
     const found = place.kind === 'run' ? await holderNamespace(place) : await findOrAbsent(place);
     if (found instanceof Error) {
       await run('unshare', [`--net=${file}`, 'true']);
-      makeDirectory(EMPTY_DIR);
-      writeFileSync(`${EMPTY_DIR}/${instance}`, '');
+      recordEmptyNamespace(instance);
       return `${found.message}. Links to and from it wait, and join it as soon as it is there.`;
     }
     if (await bind(found, file))
@@ -102,11 +99,6 @@ export function unitOf(instance: string): string {
   return netnsUnit(placeOfInstance(instance)) ?? '';
 }
 
-/** Whether an instance's place was absent when it was mounted; the host's own namespace, which has no instance, never is. */
-export function isEmptyNamespace(instance: string | undefined): boolean {
-  return instance !== undefined && existsSync(`${EMPTY_DIR}/${instance}`);
-}
-
 /** Whether the namespace that is mounted for an instance is the one that its place has now. */
 export async function isCurrent(instance: string): Promise<boolean> {
   const file = `${NETNS_DIR}/${instance}`;
@@ -119,7 +111,7 @@ async function unmount(instance: string): Promise<void> {
   const file = `${NETNS_DIR}/${instance}`;
   while (isNamespace(file)) await run('umount', ['--lazy', file]);
   rmSync(file, { force: true });
-  rmSync(`${EMPTY_DIR}/${instance}`, { force: true });
+  forgetEmptyNamespace(instance);
 }
 
 /**

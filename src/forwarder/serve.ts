@@ -1,0 +1,125 @@
+import { peerOf } from './address.js';
+import { type Connection, type End, type Flow, READABLE, type Relay } from './connection.js';
+import { abort, checkHandshake, dial, dialFailed, onDialTimer } from './dial.js';
+import { drain, fill, handleHangup, passReset } from './flow.js';
+import { add, type Loop, modify, type Watch } from './loop.js';
+import { enqueue } from './scheduler.js';
+import { resetOnClose } from './socket-options.js';
+import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
+import { createTimer } from './timers.js';
+
+/** Serves an accepted client, a non-blocking socket: connects it to the target. */
+export function serve(relay: Relay, client: number): void {
+  const connection = createConnection(relay, client);
+  relay.open += 1;
+  relay.counters.open = relay.open;
+  relay.connections?.add(connection);
+  relay.onOpen();
+  add(relay.loop, connection.client);
+  if (!connection.closed) dial(connection);
+}
+
+/**
+ * Makes all open sessions end with a reset when the process exits. A FIN would tell the peers that they have
+ * received everything. Most sockets have the option already.
+ */
+export function resetOpenSessions(loop: Loop): void {
+  for (const watch of loop.watches) {
+    if (watch !== undefined && isEnd(watch) && !watch.hasStreamOptions) resetOnClose(watch.fd);
+  }
+}
+
+function isEnd(watch: Watch): watch is End {
+  return 'connection' in watch;
+}
+
+function createConnection(relay: Relay, fd: number): Connection {
+  const connection = {
+    relay,
+    connected: false,
+    failure: 0,
+    dialledAt: relay.loop.now,
+    deadline: relay.loop.now + relay.dialTimeout,
+    wait: 0,
+    closed: false,
+  } as Mutable<Connection>;
+  const client = createEnd(connection, fd, true);
+  const target = createEnd(connection, -1, false);
+  connection.client = client;
+  connection.target = target;
+  connection.up = client.reads = target.writes = createFlow(client, target);
+  connection.down = target.reads = client.writes = createFlow(target, client);
+  connection.timer = createTimer(() =>
+    connection.connected ? passReset(connection) : onDialTimer(connection),
+  );
+  return connection;
+}
+
+type Mutable<T> = { -readonly [key in keyof T]: T[key] };
+
+function createEnd(connection: Connection, fd: number, hasStreamOptions: boolean): Mutable<End> {
+  return {
+    fd,
+    wanted: READABLE,
+    mask: -1,
+    changed: false,
+    ready,
+    refused,
+    connection,
+    reset: false,
+    queuedEvents: 0,
+    written: false,
+    hasStreamOptions,
+  } as Mutable<End>;
+}
+
+function createFlow(from: End, to: End): Flow {
+  return {
+    from,
+    to,
+    pipe: undefined,
+    held: 0,
+    bytes: 0,
+    ended: false,
+    isFin: false,
+    done: false,
+    isSuspended: false,
+    isBulk: false,
+    smallReads: 0,
+  };
+}
+
+function ready(this: End, events: number): void {
+  const { connection } = this;
+  if (!connection.connected && this === connection.target && !checkHandshake(connection, events)) return;
+  if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
+    handleHangup(this, events);
+    return;
+  }
+  if (this.reads.isBulk || this.writes.isBulk) enqueue(this, events);
+  else move(this, events);
+}
+
+/** Reads from and writes to a socket for which these events were reported. */
+export function move(end: End, events: number): void {
+  if ((events & EPOLLOUT) !== 0) drain(end.writes);
+  // Urgent data that arrived ahead of lost bytes cannot be read yet, and would be reported on every round
+  // until they arrive.
+  if ((events & READABLE) === EPOLLPRI) modify(end.connection.relay.loop, end, end.wanted & ~EPOLLPRI);
+  else if ((events & READABLE) !== 0) fill(end.reads, events);
+}
+
+/**
+ * Handles an end that the kernel refuses to watch. That costs this connection only; an attempt to connect is
+ * repeated.
+ */
+function refused(this: End, failure: number): void {
+  const { connection } = this;
+  const { client, target, relay } = connection;
+  if (this === target && !connection.connected && peerOf(target.fd) === undefined) {
+    dialFailed(connection, failure);
+    return;
+  }
+  const end = this === client ? 'its client' : relay.target;
+  abort(connection, `watch ${failure}`, `the kernel does not watch ${end} (${errorWords(failure)})`);
+}
