@@ -1,4 +1,4 @@
-import { closeSync, fchmodSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, fchmodSync, openSync, readSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import { makeDirectory } from '../system/files.js';
 import { COUNTERS_DIR, countersFile } from '../units/names.js';
@@ -39,6 +39,7 @@ const FORMAT = 'wormhole counters 1';
 const FIGURES_AT = 1024;
 const TEXTS_AT = 3072;
 const TEXT_SIZE = 512;
+const SIZE = 4096;
 
 /**
  * Reads what the forwarder of a link has counted, at this moment. A name that the file does not have counts as 0.
@@ -69,12 +70,20 @@ export function readCounters(id: string): Counters | undefined {
   };
 }
 
+/** The file, and no more than a forwarder writes that is not hostile. */
 function readFile(path: string): Buffer | undefined {
+  let fd: number;
   try {
-    return readFileSync(path);
+    fd = openSync(path, 'r');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
+  }
+  try {
+    const bytes = Buffer.alloc(SIZE);
+    return bytes.subarray(0, readSync(fd, bytes, 0, SIZE, 0));
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -137,7 +137,10 @@ labSuite(
       const host = at();
       await layOldVersion(host);
       await host.run(
-        'systemctl stop wormhole-9000.service; sed -i s#dist/forwarder.cjs#dist/forwarder/main.js# /etc/systemd/system/wormhole-9000.service; systemctl daemon-reload',
+        // Its forwarders had the root directory of the machine.
+        `systemctl stop wormhole-9000.service
+        sed -i -e s#dist/forwarder.cjs#dist/forwarder/main.js# -e '/^RootDirectory=\\|^BindReadOnlyPaths=/d' /etc/systemd/system/wormhole-9000.service
+        systemctl daemon-reload`,
       );
       const session = host.spawn('nc -N 127.0.0.1 9000');
       session.write('before\n');
