@@ -9,6 +9,7 @@ import {
   recordDeletion,
   startPendingDeletions,
 } from '../state/pending-deletions.js';
+import { removeDropIns } from '../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { readUnitFile } from '../systemd/unit-files.js';
 import { isId, serviceUnit } from '../units/names.js';
@@ -29,6 +30,8 @@ export interface Deletion {
   failure?: Error;
   /** What is left on another machine, and what stays here because it is not the link's: a line each, for people. */
   left: string[];
+  /** The files that somebody had added to its units, and that are removed with them. */
+  dropIns?: string[];
 }
 
 /** Links whose units are stopped, and whose containers are removed, at the same time. */
@@ -54,16 +57,22 @@ export function deleteLinks(ids: string[] | 'all'): Promise<Deletion[]> {
   });
 }
 
+/** What there is to say about a link that is deleted, a line each. */
+export function describeDeletion({ id, left, dropIns = [] }: Deletion): string[] {
+  const removed = dropIns.map((path) => `link "${id}": its drop-in ${path} is removed with it`);
+  return [...removed, ...left];
+}
+
 /**
  * Deletes one link, as {@link deleteLinks} does.
  *
- * @returns the `left` of the {@link Deletion}
- * @throws its `failure`
+ * @returns what there is to say about it
+ * @throws the `failure` of the {@link Deletion}
  */
 export async function deleteLink(id: string): Promise<string[]> {
   const [deletion] = await deleteLinks([id]);
   if (deletion?.failure) throw deletion.failure;
-  return deletion?.left ?? [];
+  return deletion ? describeDeletion(deletion) : [];
 }
 
 /** A deletion under way: of the links `family`, children before their parents, and of a part on another machine. */
@@ -92,6 +101,7 @@ async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<s
     if (deletion.part) deletion.held = recordDeletion(deletion.part);
     const { units, left } = await removeUnits(deletion.family, systemd);
     deletion.left.push(...left);
+    deletion.dropIns = removeDropIns(units);
     return units;
   } catch (error) {
     deletion.failure = error as Error;

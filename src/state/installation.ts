@@ -27,7 +27,8 @@ export function installation(): Installation {
     flags: [],
     rootDirectory: FORWARDER_ROOT,
     // All programs, not the forwarder's files alone: those of a later version, which this unit may start, may have other names.
-    files: [node, ...(interpreter === undefined ? [] : [interpreter]), PROGRAMS],
+    // Without them the unit fails as one whose program cannot be executed (EXIT_EXEC), and closes its socket.
+    files: [node, ...(interpreter === undefined ? [] : [interpreter]), PROGRAMS].map((path) => `-${path}`),
     libraries: libraryDirectories(),
   };
 }

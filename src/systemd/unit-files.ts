@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { isTemporary, makeDirectory, readIfExists, syncDirectory, writeAtomically } from '../system/files.js';
 
@@ -16,6 +16,11 @@ export function writeUnitFile(name: string, text: string): void {
 /** The text of a unit file; undefined when there is none of that name. */
 export function readUnitFile(name: string): string | undefined {
   return readIfExists(join(UNIT_DIR, name));
+}
+
+/** Whether a unit file is a symlink, so that its text belongs to somebody else. */
+export function isSymlink(name: string): boolean {
+  return lstatSync(join(UNIT_DIR, name), { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
 }
 
 /** Removes unit files; one that does not exist is fine. */

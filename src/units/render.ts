@@ -2,6 +2,7 @@ import { address, describeEnd, describePeer, describePlace, describeTail } from 
 import { farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
+import { addDigest } from './digest.js';
 import { clientFilter, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
 import {
   countersFile,
@@ -99,7 +100,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     far,
     ...options,
   });
-  return { name: socketUnit(id), text };
+  return { name: socketUnit(id), text: addDigest(text) };
 }
 
 function renderService(planned: PlannedLink, { installation, templates, routing }: Renderer): UnitFile {
@@ -124,7 +125,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     ownDirectory: OWN_DIRECTORY,
     farSocket: tail ? undefined : FAR_SOCKET,
   });
-  return { name: serviceUnit(id), text };
+  return { name: serviceUnit(id), text: addDigest(text) };
 }
 
 function renderRun(
@@ -145,7 +146,7 @@ function renderRun(
     atBoot: openedBy === undefined && !link.trigger,
     envFiles: place.kind === 'run' && place.request.envFiles.length > 0,
   });
-  return { name: unit, text };
+  return { name: unit, text: addDigest(text) };
 }
 
 function tailRunOf(link: Link): Run | undefined {
