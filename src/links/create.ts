@@ -19,7 +19,7 @@ import { createFarPart, newFarPart } from './remote/far-part.js';
 import { undoFarPart } from './remote/undo-far-part.js';
 import { tunnelUndo } from './remote/undo-tunnel.js';
 import { remove } from './remove.js';
-import { resolveRecipe } from './resolve.js';
+import { type Naming, resolveRecipe } from './resolve.js';
 import { removeUnfinished, whileUnfinished } from './unfinished.js';
 
 /** Reports the progress of a pull, many times a second, and `done` at its end. */
@@ -39,6 +39,8 @@ export interface CreateRequest {
   keyFile: string;
   /** The link of another machine that this one is the far part of. */
   owner?: Owner;
+  /** Whether the recipe was typed some time ago; see {@link resolveRecipe}. Default false. */
+  exactNames?: boolean;
 }
 
 /**
@@ -50,8 +52,8 @@ export interface CreateRequest {
  * @throws Error with a message of one line
  */
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
-  const { options, keyFile, owner } = request;
-  const recipe = await resolveRecipe(request.recipe);
+  const { options, keyFile, owner, exactNames = false } = request;
+  const recipe = await resolveRecipe(request.recipe, { exactNames });
   await fetchImages(recipe, options, show);
   return withSystemd(async (systemd) => {
     try {
@@ -59,7 +61,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
       const plan = { options, ...(owner && { owner }), ...(far && { far }) };
       if (!far || !isEager(recipe)) return await createHere(recipe, plan, systemd);
       const link = await completeLink(recipe, completion(owner));
-      return await createOnBothMachines({ ...plan, link, far }, systemd);
+      return await createOnBothMachines({ ...plan, link, far, exactNames }, systemd);
     } finally {
       await startPendingDeletions(systemd);
     }
@@ -72,7 +74,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
  * @throws as createLink, for what can be told beforehand
  */
 export async function previewLink({ recipe, options, keyFile, owner }: CreateRequest): Promise<UnitFile[]> {
-  const link = await completeLink(await resolveRecipe(recipe), completion(owner));
+  const link = await completeLink(await resolveRecipe(recipe, { exactNames: false }), completion(owner));
   const far = findFarLink(link) && newFarPart(keyFile);
   const renderer = await linkRenderer();
   return planLink({ link, options, ...(far && { far }) }).flatMap((part) => renderLink(part, renderer));
@@ -100,7 +102,7 @@ function createHere(recipe: Recipe, plan: Omit<LinkPlan, 'link'>, systemd: Syste
  * meanwhile: it may take minutes, and it may need the lock, when the recipe leads back to this machine.
  */
 async function createOnBothMachines(
-  plan: LinkPlan & Required<Pick<LinkPlan, 'far'>>,
+  { exactNames, ...plan }: LinkPlan & Required<Pick<LinkPlan, 'far'>> & Naming,
   systemd: Systemd,
 ): Promise<CreatedLink> {
   const { link, far, options } = plan;
@@ -119,7 +121,7 @@ async function createOnBothMachines(
   const held = recordDeletion(deletion);
   let created: CreatedLink;
   try {
-    const address = await createFarPart({ link: farLink, far, options });
+    const address = await createFarPart({ link: farLink, far, options, exactNames });
     created = await withLock('links', async () => {
       await removeUnfinished(systemd);
       requireUntaken(link, readLinks());
