@@ -19,7 +19,7 @@ export function addDelete(program: Command): void {
       const wanted = all ? 'all' : ids;
       const machine = await machineOf(command);
       if (!machine) requireRoot(`delete ${all ? '--all' : ids.join(' ')}`);
-      await report(machine ? await deleteThere(machine, wanted) : await deleteHere(wanted));
+      report(machine ? await deleteThere(machine, wanted) : await deleteHere(wanted));
     });
 }
 
@@ -49,10 +49,9 @@ function rootsIn({ links, unreadable }: Listing): string[] {
   return [...roots, ...unreadable].map(({ id }) => id);
 }
 
-async function report(deletions: Deletion[]): Promise<void> {
-  const { describeDeletion } = await import('../links/delete.js');
-  for (const deletion of deletions) {
-    if (deletion.failure) fail(deletion.failure);
-    for (const line of describeDeletion(deletion)) process.stderr.write(`wormhole: ${line}\n`);
+function report(deletions: Deletion[]): void {
+  for (const { failure, left } of deletions) {
+    if (failure) fail(failure);
+    for (const line of left) process.stderr.write(`wormhole: ${line}\n`);
   }
 }

@@ -15,7 +15,7 @@ import { type Caller, type MachineCaller, requireMachine } from './caller.js';
 export interface Operations {
   create(body: CreateBody, caller: Caller): Promise<CreatedLink>;
   preview(body: CreateBody, caller: Caller): Promise<Preview>;
-  /** Returns what there is to say about it, a line each. */
+  /** Returns what is left, a line each. */
   delete(id: string, caller: Caller): Promise<string[]>;
   change(id: string, change: LinkChange, caller: Caller): Promise<void>;
   createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedLink>;

@@ -83,8 +83,8 @@ function deleteRoute(text: string, operations: Operations): Route {
       return {
         change: `delete ${id}`,
         async run(caller) {
-          const notes = await operations.delete(id, caller);
-          return { status: 204, logged: describeNotes(notes) };
+          const left = await operations.delete(id, caller);
+          return { status: 204, logged: describeLeft(left) };
         },
       };
     },
@@ -134,7 +134,7 @@ function deletePartRoute(text: string, operations: Operations): Route {
         change: `delete our part ${partId} of its link`,
         async run(caller) {
           const left = await operations.deletePart(partId, caller);
-          return { status: 204, logged: describeNotes(left) };
+          return { status: 204, logged: describeLeft(left) };
         },
       };
     },
@@ -151,8 +151,8 @@ function describeRecipe(recipe: string[]): string {
   return text.length > MAX_LOGGED ? `${text.slice(0, MAX_LOGGED)}…` : text;
 }
 
-function describeNotes(notes: string[]): string {
-  return notes.length === 0 ? 'done' : notes.join('; ');
+function describeLeft(left: string[]): string {
+  return left.length === 0 ? 'done' : left.join('; ');
 }
 
 function decode(text: string): string {

@@ -28,10 +28,11 @@ export interface Deletion {
   id: string;
   /** Why it is not deleted: NoSuchLink, IsChild; JobError when systemd cannot stop a unit; EngineDown. */
   failure?: Error;
-  /** What is left on another machine, and what stays here because it is not the link's: a line each, for people. */
+  /**
+   * What is left on another machine, what stays here because it is not the link's, and what goes that somebody had added: a
+   * line each, for people.
+   */
   left: string[];
-  /** The files that somebody had added to its units, and that are removed with them. */
-  dropIns?: string[];
 }
 
 /** Links whose units are stopped, and whose containers are removed, at the same time. */
@@ -57,22 +58,16 @@ export function deleteLinks(ids: string[] | 'all'): Promise<Deletion[]> {
   });
 }
 
-/** What there is to say about a link that is deleted, a line each. */
-export function describeDeletion({ id, left, dropIns = [] }: Deletion): string[] {
-  const removed = dropIns.map((path) => `link "${id}": its drop-in ${path} is removed with it`);
-  return [...removed, ...left];
-}
-
 /**
  * Deletes one link, as {@link deleteLinks} does.
  *
- * @returns what there is to say about it
- * @throws the `failure` of the {@link Deletion}
+ * @returns the `left` of the {@link Deletion}
+ * @throws its `failure`
  */
 export async function deleteLink(id: string): Promise<string[]> {
   const [deletion] = await deleteLinks([id]);
   if (deletion?.failure) throw deletion.failure;
-  return deletion ? describeDeletion(deletion) : [];
+  return deletion?.left ?? [];
 }
 
 /** A deletion under way: of the links `family`, children before their parents, and of a part on another machine. */
@@ -100,8 +95,11 @@ async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<s
   try {
     if (deletion.part) deletion.held = recordDeletion(deletion.part);
     const { units, left } = await removeUnits(deletion.family, systemd);
-    deletion.left.push(...left);
-    deletion.dropIns = removeDropIns(units);
+    const dropIns = removeDropIns(units);
+    deletion.left.push(
+      ...dropIns.map((path) => `link "${deletion.id}": its drop-in ${path} is removed with it`),
+      ...left,
+    );
     return units;
   } catch (error) {
     deletion.failure = error as Error;

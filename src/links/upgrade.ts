@@ -7,7 +7,7 @@ import { readTunnels } from '../state/tunnels.js';
 import { makeDirectory, writeAtomically } from '../system/files.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { isSymlink, readUnitFile, UNIT_DIR, writeUnitFile } from '../systemd/unit-files.js';
-import { socketUnit } from '../units/names.js';
+import { linkDirectory, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
 import { renderTunnel } from '../units/tunnel.js';
@@ -59,14 +59,15 @@ export function upgradeUnits({ ids, force = false }: UpgradeRequest): Promise<Up
       const links = readLinks();
       const wanted = selectLinks(links, ids);
       const renderer = await linkRenderer();
-      makeForwarderRoot();
       const files = wanted.flatMap((link) => renderLink(link, renderer));
       const upgrade = newUpgrade(links, ids);
       writeUnits(files, force, upgrade);
       if (ids === undefined) await withLock('tunnels', () => upgradeTunnels(force, upgrade));
       if (upgrade.written.length > 0) await systemd.reloadAll();
+      makeForwarderRoot();
       for (const link of wanted) {
         createCounters(link.id);
+        makeDirectory(linkDirectory(link.id));
         await startIfClosed(link, systemd);
       }
       return upgrade;

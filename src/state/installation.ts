@@ -27,8 +27,7 @@ export function installation(): Installation {
     flags: [],
     rootDirectory: FORWARDER_ROOT,
     // All programs, not the forwarder's files alone: those of a later version, which this unit may start, may have other names.
-    // Without them the unit fails as one whose program cannot be executed (EXIT_EXEC), and closes its socket.
-    files: [node, ...(interpreter === undefined ? [] : [interpreter]), PROGRAMS].map((path) => `-${path}`),
+    files: [node, ...(interpreter === undefined ? [] : [interpreter]), PROGRAMS],
     libraries: libraryDirectories(),
   };
 }

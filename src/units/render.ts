@@ -108,6 +108,8 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
   const tail = localTailOf(link);
   const text = templates.service({
     ...installation,
+    // A program that is missing fails to execute, and not in a way that may pass.
+    files: installation.files.map((path) => `-${path}`),
     id,
     root,
     forwarderDescription: `Wormhole ${id}: forwarder to ${describeTail(link)}`,

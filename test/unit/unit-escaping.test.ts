@@ -157,7 +157,10 @@ test('a program that is installed in a directory of any name', () => {
       const binds = readSettings(forwarder).flatMap(({ name, value }) =>
         name === 'BindReadOnlyPaths' ? readCommandLine(value)[0] : [],
       );
-      assert.equal(binds.slice(0, 4), [...installation.files, ...installation.libraries]);
+      assert.equal(binds.slice(0, 4), [
+        ...installation.files.map((path) => `-${path}`),
+        ...installation.libraries,
+      ]);
     }),
     { numRuns: 2_000 },
   );
