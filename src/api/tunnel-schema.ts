@@ -122,6 +122,7 @@ const listedTunnel = v.object({
   address: v.string(),
   peerAddress: v.string(),
   state: v.picklist(['up', 'down', 'leaving']),
+  detail: v.string(),
   keyAge: v.nullable(v.number()),
   lastRekey: v.nullable(v.string()),
   received: traffic,
@@ -131,7 +132,8 @@ const listedTunnel = v.object({
 /**
  * A tunnel as `wormhole tunnel-list` shows it. `local` and `remote` are its inner addresses, `address` and `peerAddress` its
  * outer ones. `state` is `up`, `down` when this machine has no keys for it, and lets nothing through, or `leaving` when it is
- * deleted, and the other machine cannot be told yet. `keyAge` is in seconds, `lastRekey` a time in ISO 8601, both null
+ * deleted, and the other machine cannot be told yet. `detail` says why the last attempt to bring it up, to check or to rekey it
+ * has failed, and is '' if it has not. `keyAge` is in seconds, `lastRekey` a time in ISO 8601, both null
  * without keys. Traffic is that of the packets inside, since the tunnel was brought up.
  */
 export type ListedTunnel = v.InferOutput<typeof listedTunnel>;

@@ -73,7 +73,7 @@ async function readListing(command: Command): Promise<TunnelListing> {
 async function table(tunnels: ListedTunnel[]): Promise<string> {
   const { default: colours } = await import('picocolors');
   const { printTable } = await import('./table.js');
-  const rows = tunnels.map(({ peer, local, remote, mode, state, keyAge, received, sent }) => [
+  const rows = tunnels.map(({ peer, local, remote, mode, state, detail, keyAge, received, sent }) => [
     peer,
     local,
     remote,
@@ -82,8 +82,9 @@ async function table(tunnels: ListedTunnel[]): Promise<string> {
     keyAge === null ? '-' : formatDuration(keyAge),
     traffic(received),
     traffic(sent),
+    detail,
   ]);
-  return printTable(['PEER', 'LOCAL', 'REMOTE', 'MODE', 'STATE', 'KEYS', 'RECEIVED', 'SENT'], rows);
+  return printTable(['PEER', 'LOCAL', 'REMOTE', 'MODE', 'STATE', 'KEYS', 'RECEIVED', 'SENT', ''], rows);
 }
 
 function traffic({ bytes, packets }: ListedTunnel['sent']): string {

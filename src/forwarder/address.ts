@@ -1,4 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net';
+import type { Device } from './device.js';
 import { AF_INET, AF_INET6, getpeername, getsockname, inetPton, pinned } from './syscalls.js';
 
 /** An IP address and port, as text and as the kernel wants it. */
@@ -11,6 +12,8 @@ export interface Address {
   /** Address of the sockaddr in memory that never moves, and its size in bytes. */
   readonly sockaddr: number;
   readonly size: number;
+  /** The network interface that leads to it, and no other. */
+  readonly device?: Device;
 }
 
 /*

@@ -1,8 +1,9 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { addressText, SIZE_V6 } from './address.js';
+import type { Device } from './device.js';
 import type { Log } from './log.js';
 import { resetOnClose } from './reset.js';
-import { AF_INET, AF_INET6, close, inetPton, type Pinned, pinned } from './syscalls.js';
+import { AF_INET, AF_INET6, close, errno, errorWords, inetPton, type Pinned, pinned } from './syscalls.js';
 
 /** Lets in the clients of one machine only. */
 export interface Guard {
@@ -50,6 +51,14 @@ export function turnAway(guard: Guard, client: number, log: Log): void {
     `refused ${addressText(guard.room.bytes)}: ${rule}`,
     (count) => `refused ${count} more client${count === 1 ? '' : 's'} in the last 10 s: ${rule}`,
   );
+  resetOnClose(client);
+  close(client);
+}
+
+/** Resets a client that could not be bound to the only interface through which it may be served, and says so. */
+export function turnAwayUnbound({ text }: Device, client: number, log: Log): void {
+  const story = `a client could not be bound to interface ${text} (${errorWords(errno())}) and is refused: is the tunnel up?`;
+  log.failure('not bound', story, (count) => `${story} ${count} more in the last 10 s`);
   resetOnClose(client);
   close(client);
 }

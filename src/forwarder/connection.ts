@@ -1,5 +1,6 @@
 import type { Address } from './address.js';
 import type { Guard } from './allow.js';
+import type { Device } from './device.js';
 import type { Guide } from './guide.js';
 import type { Log } from './log.js';
 import { closeLater, type Loop, type Watch } from './loop.js';
@@ -28,6 +29,8 @@ export interface Relay {
   readonly place: string | undefined;
   /** Lets clients in; undefined: everybody is served. */
   readonly guard: Guard | undefined;
+  /** The network interface through which clients are served; undefined: any. */
+  readonly device: Device | undefined;
   /** Where to ask for the target when it cannot be reached; undefined on a plain link. */
   readonly guide: Guide | undefined;
   /** How long the target's machine may be silent, ms; undefined: as long as the kernel waits. */

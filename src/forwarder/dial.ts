@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
 import { type Connection, closeWithReset, type Relay } from './connection.js';
+import { bindToDevice } from './device.js';
 import { add, closeLater } from './loop.js';
 import { resetOnClose } from './reset.js';
 import { limitSilence } from './silence.js';
 import {
+  close,
   connect,
   E,
   EPOLLERR,
@@ -62,6 +64,12 @@ export function dial(connection: Connection): void {
   }
   setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, on.address, 4);
   if (targetSilence !== undefined) limitSilence(fd, targetSilence);
+  if (to.device !== undefined && !bindToDevice(fd, to.device)) {
+    const refusal = errno();
+    close(fd);
+    dialFailed(connection, refusal);
+    return;
+  }
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   target.fd = fd;
   target.noDelay = false;

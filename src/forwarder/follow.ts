@@ -9,8 +9,10 @@ import type { Answer } from './guide.js';
  * no target. Who waits between two dials goes on as before.
  */
 export function follow(relay: Relay, answer: Answer): void {
-  const hasMoved = answer.to !== undefined && answer.to.text !== relay.to?.text;
-  aim(relay, answer.to);
+  const { to } = answer;
+  const hasMoved =
+    to !== undefined && (to.text !== relay.to?.text || to.device?.text !== relay.to.device?.text);
+  aim(relay, to);
   for (const connection of relay.connections ?? []) {
     if (connection.connected) continue;
     const { fd } = connection.target;

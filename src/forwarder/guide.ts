@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { type Address, parseAddress } from './address.js';
+import { parseDevice } from './device.js';
 import type { Log } from './log.js';
 import { add, closeLater, type Loop, type Watch } from './loop.js';
 import {
@@ -85,13 +86,13 @@ export function createGuide(
 }
 
 /**
- * Reads the first line of `file`: "ADDRESS:PORT" or "! REASON". That the file is not there is an answer too; one that
- * cannot be read or understood is told in `log`.
+ * Reads the first line of `file`: "ADDRESS:PORT", which may be followed by " INTERFACE", or "! REASON". That the file is not
+ * there is an answer too; one that cannot be read or understood is told in `log`.
  */
 export function readAnswer(file: string, log: Log): Answer {
   try {
     const [line = ''] = readFileSync(file, 'utf8').split('\n');
-    return line.startsWith('! ') ? { reason: line.slice(2) } : { to: parseAddress(line) };
+    return line.startsWith('! ') ? { reason: line.slice(2) } : { to: parseTarget(line) };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
       const story = `the far side's address in ${file} is of no use: ${(error as Error).message}`;
@@ -99,6 +100,12 @@ export function readAnswer(file: string, log: Log): Answer {
     }
     return {};
   }
+}
+
+function parseTarget(line: string): Address {
+  const [, address = line, device] = /^(\S*)(?: (.*))?$/.exec(line) ?? [];
+  const to = parseAddress(address);
+  return device === undefined ? to : { ...to, device: parseDevice(device) };
 }
 
 function tellUnasked(log: Log, path: string, failure: number): void {

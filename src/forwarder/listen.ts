@@ -1,6 +1,7 @@
 import { SIZE_V6 } from './address.js';
-import { isWelcome, turnAway } from './allow.js';
+import { isWelcome, turnAway, turnAwayUnbound } from './allow.js';
 import type { Relay } from './connection.js';
+import { bindToDevice } from './device.js';
 import { add, park, type Watch, want } from './loop.js';
 import { limitSilence } from './silence.js';
 import {
@@ -78,7 +79,7 @@ export interface Door {
 
 /** Accepts clients on `fds`, at most `maxOpen` at a time; the others wait in the kernel's backlog. */
 export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
-  const { loop, log, guard, clientSilence } = relay;
+  const { loop, log, guard, device, clientSilence } = relay;
   const [from, fromSize] = guard === undefined ? [0, 0] : [guard.room.address, guard.roomSize.address];
   let paused = false;
   // Sockets inherit the options of their listener when they are connected. Those at the front of the backlog, among them
@@ -144,6 +145,10 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
       if (client >= 0) {
         if (guard !== undefined && !isWelcome(guard)) {
           turnAway(guard, client, log);
+          continue;
+        }
+        if (device !== undefined && !bindToDevice(client, device)) {
+          turnAwayUnbound(device, client, log);
           continue;
         }
         if (early.has(fd)) setOptions(client);

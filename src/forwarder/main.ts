@@ -59,6 +59,7 @@ function forward(options: Options, listeners: number[]): void {
     target: '',
     place: options.place,
     guard: options.allow,
+    device: options.device,
     guide:
       toFile === undefined
         ? undefined

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { type Address, parseAddress } from './address.js';
 import { createGuard, type Guard } from './allow.js';
+import { type Device, parseDevice } from './device.js';
 import { parseUnixAddress, type UnixAddress } from './unix.js';
 
 /** What the command line says. */
@@ -15,6 +16,8 @@ export interface Options {
   readonly ask: UnixAddress | undefined;
   /** Whose clients are served; default: everybody's. */
   readonly allow: Guard | undefined;
+  /** The network interface through which clients are served, and no other; default: any. */
+  readonly device: Device | undefined;
   /**
    * How long another machine may be silent, ms: that of the target with `toFile`, that of the clients with `allow`.
    * Default: as long as the kernel waits.
@@ -34,7 +37,7 @@ export interface Options {
 
 /** One line that tells how to call the program. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
+  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
 
 /** Reads the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -46,6 +49,7 @@ export function parseOptions(args: string[]): Options {
       'to-file': { type: 'string' },
       ask: { type: 'string' },
       allow: { type: 'string' },
+      interface: { type: 'string' },
       'peer-timeout': { type: 'string' },
       place: { type: 'string' },
       idle: { type: 'string', default: '60' },
@@ -67,6 +71,7 @@ export function parseOptions(args: string[]): Options {
     toFile,
     ask: ask === undefined ? undefined : parseUnixAddress('--ask', ask),
     allow: allow === undefined ? undefined : createGuard(allow),
+    device: values.interface === undefined ? undefined : parseDevice(values.interface),
     peerTimeout: peerTimeout === undefined ? undefined : 1000 * seconds('--peer-timeout', peerTimeout),
     place: values.place,
     idle: 1000 * number('--idle', values.idle),

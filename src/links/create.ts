@@ -4,6 +4,7 @@ import { endUrl } from '../recipe/describe.js';
 import { findFarLink } from '../recipe/link.js';
 import { isFar, type Recipe } from '../recipe/recipe.js';
 import { recipeText } from '../recipe/text.js';
+import { writeFarAddress } from '../state/far-address.js';
 import { linkRenderer } from '../state/installation.js';
 import { readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
@@ -14,7 +15,6 @@ import { renderLink, type UnitFile } from '../units/render.js';
 import { completeLink, requireUntaken } from './complete.js';
 import { freePort } from './free-port.js';
 import { install } from './install.js';
-import { writeFarAddress } from './remote/far-address.js';
 import { createFarPart, newFarPart } from './remote/far-part.js';
 import { undoFarPart } from './remote/undo-far-part.js';
 import { tunnelUndo } from './remote/undo-tunnel.js';
@@ -123,7 +123,7 @@ async function createOnBothMachines(
     created = await withLock('links', async () => {
       await removeUnfinished(systemd);
       requireUntaken(link, readLinks());
-      return installOrUndo(plan, systemd, () => writeFarAddress(farLink.id, { address }));
+      return installOrUndo(plan, systemd, () => writeFarAddress(farLink.id, address));
     });
   } catch (error) {
     const reason = await undoFarPart(deletion, held, error as Error);

@@ -8,8 +8,10 @@ import {
   recordDeletion,
   startPendingDeletions,
 } from '../state/pending-deletions.js';
+import { retainedGuards } from '../state/retained-guards.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { readUnitFile } from '../systemd/unit-files.js';
+import { repairTunnels } from '../tunnels/repair.js';
 import { isId, serviceUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { carryOutDeletion } from './remote/carry-out-deletion.js';
@@ -27,13 +29,15 @@ export class IsChild extends Error {}
  * as soon as that machine can be reached.
  *
  * @returns what is left on another machine, in one line for people; undefined when nothing is
- * @throws NoSuchLink, IsChild; JobError when systemd cannot stop a unit
+ * @throws NoSuchLink, IsChild; JobError when systemd cannot stop a unit; IpError when the kernel goes on blocking what need not be blocked
  */
 export async function deleteLink(id: string): Promise<string | undefined> {
   if (!isId(id)) throw new NoSuchLink(`no link "${id}": see wormhole list`);
   return withSystemd(async (systemd) => {
     try {
       const pending = await withLock('links', () => deleteHere(id, systemd));
+      // It may have been the last link that kept the addresses of a deleted tunnel blocked.
+      if (retainedGuards().length > 0) await repairTunnels();
       return pending && (await deleteThere(pending));
     } finally {
       await startPendingDeletions(systemd);

@@ -4,6 +4,7 @@ import { describePeer, describePlace, endUrl } from '../recipe/describe.js';
 import { farChildOf, type Link, localTailOf } from '../recipe/link.js';
 import type { RecipeEnd } from '../recipe/recipe.js';
 import { recipeFromText, recipeText } from '../recipe/text.js';
+import { readFarAddress } from '../state/far-address.js';
 import { readLinks } from '../state/links.js';
 import { type PartDeletion, releasedDeletions } from '../state/pending-deletions.js';
 import { readTunnels } from '../state/tunnels.js';
@@ -13,7 +14,6 @@ import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
 import type { Tunnel } from '../units/tunnel.js';
 import { isEmptyNamespace } from './containers/netns.js';
-import { readFarAddress } from './remote/far-address.js';
 
 /** Lists the links of this machine. @throws Error when systemd is unreachable */
 export async function listLinks(): Promise<Listing> {

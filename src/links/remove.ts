@@ -1,11 +1,11 @@
 import { rmSync } from 'node:fs';
 import { removeRun } from '../docker/remove-run.js';
 import { runName } from '../recipe/link.js';
+import { removeFarAddress } from '../state/far-address.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { readUnitFile, removeUnitFiles } from '../systemd/unit-files.js';
 import { givenUpFile, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
-import { removeFarAddress } from './remote/far-address.js';
 
 /**
  * Removes all that links consist of, in whatever state they are: stops their units, removes their containers, symlinks and

@@ -6,7 +6,7 @@ import type { Systemd } from '../systemd/systemd.js';
 
 /**
  * One file for each deletion that another machine has yet to be told. What is deleted has no unit on this machine, so this is
- * the only state that is not in one. A file is kept until the other machine has been told.
+ * state that is not in one. A file is kept until the other machine has been told.
  */
 const DIR = '/var/lib/wormhole/pending-deletions';
 

@@ -9,6 +9,7 @@ import { ownMachineId } from '../state/machine-id.js';
 import { readTunnels } from '../state/tunnels.js';
 import { removeUnitFiles } from '../systemd/unit-files.js';
 import { type Tunnel, tunnelUnit } from '../units/tunnel.js';
+import { requirePinned } from './find.js';
 import { bringUp, expireOtherIncoming, removeIncoming, tearDown } from './kernel.js';
 import { endInitiating } from './negotiation.js';
 import { requestPeerStatus } from './peer-status.js';
@@ -34,7 +35,7 @@ const PAUSE_MS = 200;
  * what comes of it.
  *
  * @returns the tunnel, whose unit file is written, but not started
- * @throws TunnelUnknown; Unreachable, KeyUnusable; Failure, as the other machine reports it; IpError. Nothing is left of a
+ * @throws TunnelUnknown; OtherMachine, when nothing has changed; Unreachable, KeyUnusable; Failure, as the other machine reports it; IpError. Nothing is left of a
  *   new tunnel then, and an existing one continues with the keys it has
  */
 export async function negotiateTunnel(request: TunnelRequest, settings: TunnelSettings): Promise<Tunnel> {
@@ -67,6 +68,7 @@ async function initiate(
     status: await requestPeerStatus(send),
     ends,
   }));
+  requirePinned(request.peer, status.machine);
   const prepared = await withLock('tunnels', () => prepare({ request, status, ends, settings }));
   if (prepared.step === 'wait') return undefined;
   if (prepared.step === 'done') return prepared.tunnel;

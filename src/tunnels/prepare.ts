@@ -3,13 +3,12 @@ import { isIPv6 } from 'node:net';
 import type { ConnectionEnds } from '../api/client.js';
 import { Failure } from '../api/failure.js';
 import type { PeerStatus } from '../api/tunnel-schema.js';
-import { chooseInnerAddresses, isFree } from '../ipsec/inner-addresses.js';
-import { occupied } from '../ipsec/kernel.js';
 import { tunnelNumber } from '../ipsec/names.js';
 import type { Association } from '../ipsec/plan.js';
 import { readTunnels } from '../state/tunnels.js';
 import type { AddressPair } from '../text/ip-address.js';
 import type { Tunnel, TunnelMode } from '../units/tunnel.js';
+import { isFreeHere, offeredAddresses } from './addresses.js';
 import { addIncoming, generateAssociation, statusOf, sweep } from './kernel.js';
 import { answerTo, beginInitiating } from './negotiation.js';
 import { isConsistent } from './peer-status.js';
@@ -85,19 +84,19 @@ export async function prepare({ request, status, ends, settings }: Situation): P
 
 /** The pairs of inner addresses to offer; for a known tunnel, its own pair only. @throws Error when none is free; IpError */
 export async function candidatesFor(
-  { inner }: Tunnel,
+  { inner, machine }: Tunnel,
   known: boolean,
   { overlay }: TunnelSettings,
 ): Promise<AddressPair[]> {
-  if (known) return [inner];
-  const free = chooseInnerAddresses(overlay, await occupied());
-  if (free.length > 0) return free;
-  throw new Error(`no address for a tunnel is free in ${overlay}: give wormholed another network with -C`);
+  return known ? [inner] : offeredAddresses(machine, overlay);
 }
 
 /** Makes sure that the inner addresses of a new tunnel are not in use here. @throws Error, IpError */
-export async function requireFree({ peer, inner }: Tunnel, { overlay }: TunnelSettings): Promise<void> {
-  if (isFree(inner, overlay, await occupied())) return;
+export async function requireFree(
+  { peer, machine, inner }: Tunnel,
+  { overlay }: TunnelSettings,
+): Promise<void> {
+  if (await isFreeHere(inner, machine, overlay)) return;
   throw new Error(
     `the tunnel that ${peer} has with this machine uses ${inner.local} and ${inner.remote}, which are taken here`,
   );

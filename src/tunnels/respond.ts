@@ -1,13 +1,12 @@
 import { Failure } from '../api/failure.js';
 import type { Acceptance, PeerStatus, Proposal, Settlement } from '../api/tunnel-schema.js';
-import { isFree } from '../ipsec/inner-addresses.js';
-import { occupied } from '../ipsec/kernel.js';
 import { tunnelNumber } from '../ipsec/names.js';
 import { withLock } from '../state/lock.js';
 import { ownMachineId } from '../state/machine-id.js';
 import { readTunnels } from '../state/tunnels.js';
 import type { AddressPair } from '../text/ip-address.js';
 import type { Tunnel } from '../units/tunnel.js';
+import { isFreeHere } from './addresses.js';
 import {
   addIncoming,
   bringUp,
@@ -68,7 +67,7 @@ export async function acceptTunnel(
       asked: false,
       keyFile: settings.keyFile,
       ...existing,
-      inner: existing?.inner ?? (await chooseInner(proposal.candidates, settings)),
+      inner: existing?.inner ?? (await chooseInner(proposal, settings)),
       outer: known && proposal.keep ? known.outer : outer,
     };
     const ours = generateAssociation();
@@ -108,7 +107,7 @@ export async function settleTunnel(id: string, { machine, spi }: Settlement): Pr
 /** Removes this side of a tunnel. @throws Failure, not-found; JobError, IpError */
 export async function dropTunnel(id: string): Promise<void> {
   const tunnel = readTunnels().tunnels.find((known) => known.id === id);
-  if (tunnel) return removeTunnel(tunnel);
+  if (tunnel) return removeTunnel(tunnel, `machine ${tunnel.peer} has deleted the tunnel`);
   // A removal may have been killed midway.
   await stopStrayUnits();
   throw new Failure('not-found', `no tunnel ${id}: see wormhole tunnel-list`);
@@ -150,12 +149,15 @@ function waitingFor(id: string, { machine, mode, candidates }: Proposal): Tunnel
   return isOffered ? tunnel : undefined;
 }
 
-async function chooseInner(candidates: AddressPair[], { overlay }: TunnelSettings): Promise<AddressPair> {
-  const taken = await occupied();
-  const free = candidates.find((candidate) => isFree(candidate, overlay, taken));
-  if (!free)
-    throw new Failure('failed', 'none of the addresses proposed for the tunnel is free here: try again');
-  return reverse(free);
+async function chooseInner(
+  { machine, candidates }: Proposal,
+  { overlay }: TunnelSettings,
+): Promise<AddressPair> {
+  for (const candidate of candidates) {
+    const pair = reverse(candidate);
+    if (await isFreeHere(pair, machine, overlay)) return pair;
+  }
+  throw new Failure('failed', 'none of the addresses proposed for the tunnel is free here: try again');
 }
 
 /** A pair of addresses as the other machine sees it. */

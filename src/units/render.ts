@@ -1,3 +1,4 @@
+import { interfaceOf, tunnelNumber } from '../ipsec/names.js';
 import { address, describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
 import { farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
@@ -162,7 +163,10 @@ function timeoutOptions({ link, options: { startTimeout } }: PlannedLink): strin
 
 /** Which clients the forwarder admits: all, except on the far part of another machine's link. */
 function accessOptions({ owner }: PlannedLink): string[] {
-  return owner ? ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)] : [];
+  if (!owner) return [];
+  const options = ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)];
+  if (owner.tunnel !== undefined) options.push('--interface', interfaceOf(tunnelNumber(owner.tunnel)));
+  return options;
 }
 
 function present(units: (string | undefined)[]): string[] {

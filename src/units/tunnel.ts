@@ -13,7 +13,7 @@ export type TunnelMode = 'esp' | 'udp';
  * `id` is the same at both ends. `peer` is the name of the other machine here: a name or an address, with a port or without.
  * `machine` identifies the other machine, whatever name or address it is reached by. The encrypted packets travel between
  * the `outer` addresses, and what they carry between the `inner` ones. `asked` says whether somebody has asked for the tunnel
- * here: an end that nobody asked for goes when the other machine has none any more.
+ * here: an end that nobody asked for, and that no link uses, is removed when the other machine has none any more.
  */
 export interface Tunnel {
   id: string;

@@ -187,7 +187,10 @@ test('in a tunnel, it is the policies of the tunnel that let in that machine alo
   const inTunnel = { ...owner, tunnel: '0123456789abcdef' };
   const files = bound('id a url 100.64.0.2:61234 tail docker-ns x', { owner: inTunnel });
   assert.equal(settings(files['wormhole-a.socket'], 'IPAddressAllow'), []);
-  assert.match(files['wormhole-a.service'] ?? '', / --allow 10\.0\.0\.1 /);
+  assert.match(
+    files['wormhole-a.service'] ?? '',
+    / --allow 10\.0\.0\.1 --peer-timeout 30 --interface wh-012345$/m,
+  );
   assert.equal((readLink(files['wormhole-a.socket'] ?? '') as LinkPlan).owner, inTunnel);
 });
 

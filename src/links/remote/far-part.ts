@@ -3,10 +3,12 @@ import { hostname } from 'node:os';
 import { createPartAt } from '../../api/client.js';
 import { parsePeerEndpoint } from '../../api/endpoint.js';
 import { Failure } from '../../api/failure.js';
+import { interfaceOf, tunnelNumber } from '../../ipsec/names.js';
 import { formatRecipe } from '../../recipe/format.js';
 import type { FarLink } from '../../recipe/link.js';
 import { isFar, type Recipe } from '../../recipe/recipe.js';
 import { parseUrl } from '../../recipe/url.js';
+import type { FarAddress } from '../../state/far-address.js';
 import { hostPort } from '../../text/ip-address.js';
 import { ensureTunnel } from '../../tunnels/create.js';
 import type { CreateOptions, FarPart } from '../../units/plan.js';
@@ -30,11 +32,15 @@ export function newFarPart(keyFile: string): FarPart {
  * Makes the other machine create its part of a link, or tell its address if it exists. A tunnel to it is created or repaired
  * first, if the recipe has one.
  *
- * @returns the address to connect to, such as `10.0.0.2:61234`: the port that the other machine has chosen, at its end of the
- *   tunnel, or at the address by which we have reached it, unless the recipe says another
+ * @returns where to connect to: the port that the other machine has chosen, at its end of the tunnel, or at the address by
+ *   which we have reached it, unless the recipe says another
  * @throws Failure, which names the machine; Unreachable, KeyUnusable; what ensureTunnel throws
  */
-export async function createFarPart({ link, far, options }: FarPartRequest): Promise<string> {
+export async function createFarPart({
+  link,
+  far,
+  options,
+}: FarPartRequest): Promise<FarAddress & { address: string }> {
   const { peer, kind } = link.child;
   const recipe = recipeForPeer(link);
   try {
@@ -51,7 +57,8 @@ export async function createFarPart({ link, far, options }: FarPartRequest): Pro
     );
     const { port, host } = parseUrl({ text: url, position: 0 });
     const anyHost = recipe.head.host === undefined || /^(0\.0\.0\.0|::)$/.test(recipe.head.host);
-    return hostPort((anyHost ? (tunnel?.inner.remote ?? reached) : host) ?? '', port);
+    const address = hostPort((anyHost ? (tunnel?.inner.remote ?? reached) : host) ?? '', port);
+    return tunnel ? { address, device: interfaceOf(tunnelNumber(tunnel.id)) } : { address };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     throw new Failure(error.code, `machine ${peer}: ${error.message}`);

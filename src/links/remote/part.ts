@@ -73,7 +73,10 @@ function updatePart(
   };
   return withSystemd((systemd) =>
     withLock('links', async () => {
-      const same = link.head.host === host && existing.owner?.address === owner.address;
+      const same =
+        link.head.host === host &&
+        existing.owner?.address === owner.address &&
+        existing.owner.tunnel === owner.tunnel;
       const listens = (await systemd.state(socketUnit(id))).active === 'active';
       if (same && listens) return created(existing);
       const updated = at(port);
