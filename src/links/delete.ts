@@ -10,7 +10,7 @@ import {
 } from '../state/pending-deletions.js';
 import { retainedGuards } from '../state/retained-guards.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
-import { readUnitFile } from '../systemd/unit-files.js';
+import { foreignUnit, readUnitFile } from '../systemd/unit-files.js';
 import { repairTunnels } from '../tunnels/repair.js';
 import { isId, serviceUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
@@ -54,7 +54,9 @@ interface Pending {
 async function deleteHere(id: string, systemd: Systemd): Promise<Pending | undefined> {
   const { links, unreadable } = readLinks();
   const link = links.find((candidate) => candidate.id === id);
-  const remains = unreadable.some((other) => other.id === id) || readUnitFile(serviceUnit(id)) !== undefined;
+  const service = serviceUnit(id);
+  const isLeft = readUnitFile(service) !== undefined && foreignUnit(service) === undefined;
+  const remains = unreadable.some((other) => other.id === id) || isLeft;
   await removeUnfinished(systemd);
   if (!link && !remains) throw new NoSuchLink(`no link "${id}": see wormhole list`);
   if (link?.parent !== undefined && links.some((other) => other.id === link.parent)) {

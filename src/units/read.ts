@@ -50,7 +50,8 @@ const ownerSection = v.object({
  */
 export function readLink(text: string): LinkPlan | 'child' | undefined {
   const settings = readSection(text, SECTION);
-  if (settings === undefined) return undefined;
+  // The service of a link has such a section too.
+  if (settings === undefined || settings.has('Link')) return undefined;
   if (settings.has('Parent')) return 'child';
   try {
     const {
