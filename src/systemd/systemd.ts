@@ -25,6 +25,12 @@ export interface UnitState {
   needReload: boolean;
 }
 
+/** The service of a main process: its unit, and its control group, such as `/system.slice/NAME.service`. */
+export interface ServiceProcess {
+  unit: string;
+  controlGroup: string;
+}
+
 /** A job that ended otherwise than `done`: `failed`, `dependency`, `timeout`, `canceled`, … */
 export class JobError extends Error {
   constructor(
@@ -57,6 +63,8 @@ export interface Systemd {
   state(unit: string): Promise<UnitState>;
   /** The last status that a service has sent (STATUS= of sd_notify(3)), '' when none. */
   statusText(service: string): Promise<string>;
+  /** The service that systemd itself has started a process for, as its main process; undefined for any other process. */
+  serviceOf(pid: number): Promise<ServiceProcess | undefined>;
   /** The names of the units in memory whose names match one of the shell patterns. */
   loaded(patterns: string[]): Promise<string[]>;
   /** Forgets that a unit failed, so that systemd unloads it. */
@@ -106,6 +114,9 @@ export async function connectSystemd(): Promise<Systemd> {
 
   const properties = async (unit: string, of: string) => {
     const [path] = (await manager('LoadUnit', 's', [unit])) as [string];
+    return propertiesAt(path, of);
+  };
+  const propertiesAt = async (path: string, of: string) => {
     const [all] = (await bus.call({
       destination: DESTINATION,
       path,
@@ -159,6 +170,20 @@ export async function connectSystemd(): Promise<Systemd> {
         sub: String(all.SubState?.value),
         needReload: all.NeedDaemonReload?.value === true,
       };
+    },
+    async serviceOf(pid) {
+      try {
+        const [path] = (await manager('GetUnitByPID', 'u', [pid])) as [string];
+        const unit = String((await propertiesAt(path, UNIT)).Id?.value);
+        if (!unit.endsWith('.service')) return undefined;
+        const { MainPID, ControlGroup } = await propertiesAt(path, SERVICE);
+        return MainPID?.value === pid ? { unit, controlGroup: String(ControlGroup?.value) } : undefined;
+      } catch (error) {
+        // It belongs to no unit, or has ended.
+        if (isBusError(error, 'org.freedesktop.systemd1.NoUnitForPID')) return undefined;
+        if (isBusError(error, 'org.freedesktop.systemd1.NoSuchUnit')) return undefined;
+        throw error;
+      }
     },
     async loaded(patterns) {
       const [units] = (await manager('ListUnitsByPatterns', 'asas', [[], patterns])) as [string[][]];

@@ -49,7 +49,7 @@ export async function runFarService(sockets: PassedSocket[], log: Log): Promise<
     busy.set(key, now);
     return now;
   };
-  const server = serveRequests(sockets, (id) => once(id, () => resolveFarEnd(id, log)));
+  const server = serveRequests(sockets, (id) => once(id, () => resolveFarEnd(id, log)), log);
   const tasks = [
     ...releasedDeletions().map((deletion) => once(subjectOf(deletion), () => carryOut(deletion, log))),
     ...farParts()
