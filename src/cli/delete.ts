@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { printable } from '../text/printable.js';
 import { requireRoot } from './fail.js';
 import { machineOf } from './machine.js';
 
@@ -17,6 +18,6 @@ export function addDelete(program: Command): void {
       requireRoot(`delete ${id}`);
       const { deleteLink } = await import('../links/delete.js');
       const left = await deleteLink(id);
-      if (left !== undefined) process.stderr.write(`wormhole: ${left}\n`);
+      if (left !== undefined) process.stderr.write(`wormhole: ${printable(left)}\n`);
     });
 }

@@ -10,6 +10,7 @@ import { addHelp } from './help.js';
 import { addList } from './list.js';
 import { addNetns } from './netns.js';
 import { handleLostOutput } from './output.js';
+import { addPeers } from './peers.js';
 import { addPing } from './ping.js';
 import { addRun } from './run.js';
 import { addSync } from './sync.js';
@@ -29,7 +30,7 @@ const program = new Command('wormhole')
   .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
   .exitOverride();
 
-for (const add of [addCreate, addDelete, addList, addPing, addTunnels, addHelp]) add(program);
+for (const add of [addCreate, addDelete, addList, addPing, addPeers, addTunnels, addHelp]) add(program);
 for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices]) add(program);
 
 try {

@@ -1,3 +1,5 @@
+import { printable } from '../text/printable.js';
+
 /**
  * Lets a command end quietly when the reader of its output goes away, as in `wormhole list | head -1`: what it prints from
  * then on is discarded, and its work is completed. Output that is lost for another reason (ENOSPC, EIO) is a failure,
@@ -17,5 +19,5 @@ export function handleLostOutput(program = 'wormhole'): void {
 
 /** Prints one line on stdout, which is the journal of a service. */
 export function logLine(line: string): void {
-  process.stdout.write(`${line}\n`);
+  process.stdout.write(`${printable(line)}\n`);
 }

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { type Command, Option } from 'commander';
+import { printable } from '../text/printable.js';
 import { requireRoot } from './fail.js';
 import { logLine } from './output.js';
 
@@ -28,6 +29,6 @@ function statusNotifier(): (status: string) => void {
   return (status) => {
     if (process.env.NOTIFY_SOCKET === undefined || Date.now() - last < INTERVAL_MS) return;
     last = Date.now();
-    spawnSync('systemd-notify', [`--status=${status}`]);
+    spawnSync('systemd-notify', [`--status=${printable(status)}`]);
   };
 }

@@ -1,5 +1,6 @@
 import { Failure } from '../api/failure.js';
 import { checkCreateBody, checkLinkId, checkPartBody, checkPartId } from '../api/schema.js';
+import { ownIdentity } from '../state/identity.js';
 import { version } from '../state/installation.js';
 import { quoted } from '../text/quote.js';
 import type { TunnelSettings } from '../tunnels/settings.js';
@@ -30,7 +31,7 @@ export function findRoute(
 
 function fixedPaths(operations: Operations): Record<string, Routes | undefined> {
   return {
-    '/v1/ping': { GET: getRoute(() => ({})) },
+    '/v1/ping': { GET: getRoute(() => ({ machine: ownIdentity().id })) },
     '/v1/version': { GET: getRoute(() => ({ version: version(), api: 1 })) },
     '/v1/links': { GET: getRoute(() => operations.list()), POST: createRoute(operations) },
   };

@@ -28,17 +28,23 @@ export class IsChild extends Error {}
  * Deletes a link with its children, also one whose units cannot be read any more. Its part on another machine is deleted too,
  * as soon as that machine can be reached.
  *
+ * With `tell` false, the other machine is not told, now or ever.
+ *
  * @returns what is left on another machine, in one line for people; undefined when nothing is
  * @throws NoSuchLink, IsChild; JobError when systemd cannot stop a unit; IpError when the kernel goes on blocking what need not be blocked
  */
-export async function deleteLink(id: string): Promise<string | undefined> {
+export async function deleteLink(
+  id: string,
+  { tell }: { tell: boolean } = { tell: true },
+): Promise<string | undefined> {
   if (!isId(id)) throw new NoSuchLink(`no link "${id}": see wormhole list`);
   return withSystemd(async (systemd) => {
     try {
       const pending = await withLock('links', () => deleteHere(id, systemd));
       // It may have been the last link that kept the addresses of a deleted tunnel blocked.
       if (retainedGuards().length > 0) await repairTunnels();
-      return pending && (await deleteThere(pending));
+      if (!tell) pending?.held.discard();
+      return pending && tell ? await deleteThere(pending) : undefined;
     } finally {
       await startPendingDeletions(systemd);
     }

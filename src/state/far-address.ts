@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { readIfExists, writeAtomically } from '../system/files.js';
+import { printable } from '../text/printable.js';
 import { farFile } from '../units/names.js';
 
 /**
@@ -34,6 +35,6 @@ export function removeFarAddress(id: string): void {
 }
 
 function lineOf(known: FarAddress): string {
-  if ('failure' in known) return `${FAILURE}${known.failure.replace(/\s+/g, ' ')}`;
+  if ('failure' in known) return `${FAILURE}${printable(known.failure.replace(/\s+/g, ' '))}`;
   return known.device === undefined ? known.address : `${known.address} ${known.device}`;
 }

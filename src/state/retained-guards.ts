@@ -2,12 +2,13 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import * as v from 'valibot';
 import { readIfExists, writeAtomically } from '../system/files.js';
 import type { AddressPair } from '../text/ip-address.js';
+import { stateDirectory } from './directory.js';
 
 /**
  * One file for each tunnel that was deleted while links led through it. The tunnel has no unit any more, but the kernel must go
  * on blocking clear text to and from its addresses, also after a boot, for as long as one of those links exists.
  */
-const DIR = '/var/lib/wormhole/guards';
+const directory = () => `${stateDirectory()}/guards`;
 
 const pair = v.object({ local: v.string(), remote: v.string() });
 const schema = v.object({ machine: v.string(), inner: pair, links: v.array(v.string()) });
@@ -22,27 +23,29 @@ export interface RetainedGuard {
 
 /** Records that the addresses of a tunnel, which is about to be deleted, stay blocked. */
 export function retainGuard({ id, ...rest }: RetainedGuard): void {
-  mkdirSync(DIR, { recursive: true, mode: 0o755 });
-  writeAtomically(`${DIR}/${id}`, JSON.stringify(rest));
+  mkdirSync(directory(), { recursive: true, mode: 0o755 });
+  writeAtomically(`${directory()}/${id}`, JSON.stringify(rest));
 }
 
 /** All guards of deleted tunnels. @throws Error when a file cannot be read, which says what to do */
 export function retainedGuards(): RetainedGuard[] {
-  if (!existsSync(DIR)) return [];
-  return readdirSync(DIR)
+  if (!existsSync(directory())) return [];
+  return readdirSync(directory())
     .filter((name) => /^[0-9a-f]{16}$/.test(name))
     .flatMap((id) => {
-      const text = readIfExists(`${DIR}/${id}`);
+      const text = readIfExists(`${directory()}/${id}`);
       // It has just been released.
       if (text === undefined) return [];
       const read = v.safeParse(schema, JSON.parse(text));
       if (!read.success)
-        throw new Error(`${DIR}/${id} is no record of a tunnel: ${read.issues[0].message}; remove the file`);
+        throw new Error(
+          `${directory()}/${id} is no record of a tunnel: ${read.issues[0].message}; remove the file`,
+        );
       return { id, ...read.output };
     });
 }
 
 /** Records that the addresses of a deleted tunnel need not be blocked any more. */
 export function releaseGuard(id: string): void {
-  rmSync(`${DIR}/${id}`, { force: true });
+  rmSync(`${directory()}/${id}`, { force: true });
 }

@@ -1,4 +1,13 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 /** How a file is written atomically. */
@@ -30,10 +39,35 @@ export function writeAtomically(path: string, text: string, options: WriteOption
 }
 
 /** As {@link writeAtomically}. Returns the open file, which the caller closes. */
-export function createAtomically(
+export function createAtomically(path: string, text: string, options: WriteOptions = {}): number {
+  return write(path, text, { ...options, publish: renameSync });
+}
+
+/**
+ * As {@link writeAtomically}, unless the file exists already.
+ *
+ * @returns whether it did not
+ */
+export function createOnce(path: string, text: string, options: WriteOptions = {}): boolean {
+  let isNew = true;
+  const publish = (temporary: string) => {
+    try {
+      linkSync(temporary, path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      isNew = false;
+    }
+    rmSync(temporary);
+  };
+  closeSync(write(path, text, { ...options, publish }));
+  return isNew;
+}
+
+/** Writes a temporary file, which `publish` gives its name. */
+function write(
   path: string,
   text: string,
-  { mode = 0o644, prepare }: WriteOptions = {},
+  { mode = 0o644, prepare, publish }: WriteOptions & { publish: (temporary: string, path: string) => void },
 ): number {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.new`);
   let fd: number | undefined;
@@ -42,7 +76,7 @@ export function createAtomically(
     prepare?.(fd);
     writeSync(fd, text);
     fsyncSync(fd);
-    renameSync(temporary, path);
+    publish(temporary, path);
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
     rmSync(temporary, { force: true });

@@ -28,20 +28,9 @@ export async function findTunnel(peer: string): Promise<Tunnel | undefined> {
   return tunnels.find(({ outer }) => addresses.includes(outer.remote));
 }
 
-/** A machine answers as another one than the tunnel was created with. */
-export class OtherMachine extends Error {}
-
-/**
- * Makes sure that the tunnel which is called `peer` here, if there is one, was created with the machine that has just answered.
- *
- * @throws OtherMachine
- */
-export function requirePinned(peer: string, machine: string): void {
-  const tunnel = findByUnit(peer, readTunnels().tunnels);
-  if (!tunnel || tunnel.machine === machine) return;
-  throw new OtherMachine(
-    `another machine answers for ${peer}: its id is ${machine}, and the tunnel was created with ${tunnel.machine}. Nothing is changed. Does a relay, or a wrong address, lead to it? If ${peer} was installed anew: wormhole tunnel-delete --force ${peer}, and create the tunnel again`,
-  );
+/** The id of the machine with which the tunnel was created that is called `peer` here; undefined when there is none. */
+export function machineOfTunnel(peer: string): string | undefined {
+  return findByUnit(peer, readTunnels().tunnels)?.machine;
 }
 
 /** The tunnel whose unit names the machine so. @throws NoSuchTunnel */

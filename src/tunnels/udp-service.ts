@@ -12,8 +12,8 @@ import { provesHello, readHello, writeHello } from '../ipsec/hello.js';
 import { associationsOf, portsOf, readKernel } from '../ipsec/kernel.js';
 import { tunnelNumber } from '../ipsec/names.js';
 import type { Ports } from '../ipsec/plan.js';
+import { ownIdentity } from '../state/identity.js';
 import { withLock } from '../state/lock.js';
-import { ownMachineId } from '../state/machine-id.js';
 import { readTunnels } from '../state/tunnels.js';
 import { writeAtomically } from '../system/files.js';
 import { withSystemd } from '../systemd/systemd.js';
@@ -87,7 +87,7 @@ async function sendHellos({ four, six }: Sockets, log: Log): Promise<void> {
     for (const { id, outer, keyFile } of tunnelsInUdp()) {
       const ports = portsOf(associationsOf(kernel, tunnelNumber(id), outer).out[0]);
       if (!ports) continue;
-      const hello = writeHello({ id, time: Date.now() }, ownMachineId(), readKeys(keyFile)[0].secret);
+      const hello = writeHello({ id, time: Date.now() }, ownIdentity().id, readKeys(keyFile)[0].secret);
       // A network that is down now may be up the next time.
       (isIPv6(outer.remote) ? six : four).send(hello, ports.remote, outer.remote, () => {});
     }

@@ -7,7 +7,7 @@ import { withLock } from '../state/lock.js';
 import { retainedGuards } from '../state/retained-guards.js';
 import { readTunnels } from '../state/tunnels.js';
 import type { Tunnel } from '../units/tunnel.js';
-import { requirePinned, tunnelOfUnit } from './find.js';
+import { tunnelOfUnit } from './find.js';
 import { negotiateTunnel, TunnelUnknown } from './initiate.js';
 import { addGuard, statusOf, sweep } from './kernel.js';
 import { linksThrough } from './links-through.js';
@@ -96,12 +96,11 @@ async function renegotiate(tunnel: Tunnel, { fresh, log }: { fresh: boolean; log
   }
 }
 
-/** Whether the other machine has what this one has. @throws OtherMachine, Unreachable, Failure */
+/** Whether the other machine has what this one has. @throws WrongIdentity, Unreachable, Failure */
 async function peerAgrees(tunnel: Tunnel): Promise<boolean> {
-  const machine = { endpoint: parsePeerEndpoint(tunnel.peer), keyFile: tunnel.keyFile };
-  const status = await withConnection(machine, requestPeerStatus);
-  requirePinned(tunnel.peer, status.machine);
-  return isConsistent(tunnel, status);
+  const { peer, keyFile, machine: id } = tunnel;
+  const machine = { endpoint: parsePeerEndpoint(peer), keyFile, id };
+  return isConsistent(tunnel, await withConnection(machine, requestPeerStatus));
 }
 
 async function areKeysOld({ id, outer, asked }: Tunnel): Promise<boolean> {

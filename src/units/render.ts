@@ -51,7 +51,7 @@ export function renderLink(planned: PlannedLink, renderer: Renderer): UnitFile[]
 }
 
 function renderSocket(planned: PlannedLink, { installation, templates }: Renderer): UnitFile {
-  const { id, parent, root, openedBy, link, options, far, owner } = planned;
+  const { id, parent, root, openedBy, link, options, far, owner, creator } = planned;
   const { head } = link;
   const runs = runsOf(link);
   const text = templates.socket({
@@ -74,6 +74,8 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
     recipe: parent === undefined ? recipeText(link) : undefined,
     owner,
+    ownerIdentity: owner?.identity,
+    creator,
     throughTunnel: owner?.tunnel,
     far,
     ...options,

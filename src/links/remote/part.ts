@@ -13,6 +13,9 @@ import { AddressInUse, reinstall } from '../install.js';
 /** This machine has no part of a link with that id. */
 export class NoPart extends Error {}
 
+/** The part belongs to another machine than the one that asks. */
+export class OtherOwner extends Error {}
+
 /** What another machine asks for. */
 export interface PartRequest {
   /** As `parseFarRecipe` reads it. */
@@ -34,7 +37,7 @@ const working = new Map<string, Promise<unknown>>();
  * The same part may be asked for any number of times. What has changed since, such as an address, is changed in it; its port
  * stays, unless another program has taken it.
  *
- * @throws as createLink
+ * @throws OtherOwner; as createLink
  */
 export function createPart(request: PartRequest): Promise<CreatedLink> {
   const { recipe, options, owner, facing, keyFile } = request;
@@ -42,17 +45,32 @@ export function createPart(request: PartRequest): Promise<CreatedLink> {
   return inTurn(owner.partId, async () => {
     const existing = findPart(owner.partId);
     if (existing === undefined) return createLink({ recipe: wanted, options, keyFile, owner }, () => {});
+    requireOwner(existing, owner.identity);
     return updatePart(existing, { ...request, recipe: wanted }, recipe.head.port === undefined);
   });
 }
 
-/** Deletes this machine's part of another one's link. @throws NoPart; as deleteLink */
-export function deletePart(partId: string): Promise<void> {
+/**
+ * Deletes this machine's part of another one's link.
+ *
+ * @param machine the id of the machine that asks
+ * @throws NoPart, OtherOwner; as deleteLink
+ */
+export function deletePart(partId: string, machine: string): Promise<void> {
   return inTurn(partId, async () => {
     const existing = findPart(partId);
     if (existing === undefined) throw new NoPart('this machine has no part of that link');
+    requireOwner(existing, machine);
     await deleteLink(existing.id);
   });
+}
+
+/** A part that an earlier version has created belongs to no machine yet. */
+function requireOwner({ owner }: PlannedLink, machine: string | undefined): void {
+  if (owner?.identity === undefined || owner.identity === machine) return;
+  throw new OtherOwner(
+    `the part of link ${owner.id} belongs to another machine than yours, which is ${machine}. If that was installed anew, here: wormhole peers accept ${owner.identity} ${machine}`,
+  );
 }
 
 function findPart(partId: string): PlannedLink | undefined {
@@ -76,6 +94,7 @@ function updatePart(
       const same =
         link.head.host === host &&
         existing.owner?.address === owner.address &&
+        existing.owner.identity === owner.identity &&
         existing.owner.tunnel === owner.tunnel;
       const listens = (await systemd.state(socketUnit(id))).active === 'active';
       if (same && listens) return created(existing);
