@@ -10,6 +10,7 @@ import {
   type CreateBody,
   type CreatedLink,
   createdLink,
+  type LinkChange,
   type Listing,
   listing,
   type PartBody,
@@ -19,13 +20,14 @@ import {
   preview,
   programVersion,
 } from './schema.js';
+
 import { type TunnelListing, tunnelListing } from './tunnel-schema.js';
 
 /** How long a create may take, ms: it may pull images. */
 const CREATE_MS = 3_600_000;
 
-/** How long a delete may take, ms: it waits for other commands, and containers have time to end. */
-const DELETE_MS = 600_000;
+/** How long a delete or another change may take, ms: it waits for other commands, and containers have time to end. */
+const CHANGE_MS = 600_000;
 
 /** The longest list that is read, bytes. */
 const LONGEST_LIST = 8 * 1024 * 1024;
@@ -62,7 +64,13 @@ export async function previewAt(
 
 /** Deletes a link on a machine. @throws Failure, `not-found` when there is none of that id; Unreachable, KeyUnusable */
 export async function deleteAt(machine: Machine, id: string): Promise<void> {
-  await ask(machine, { method: 'DELETE', path: `/v1/links/${encodeURIComponent(id)}`, timeout: DELETE_MS });
+  await ask(machine, { method: 'DELETE', path: `/v1/links/${encodeURIComponent(id)}`, timeout: CHANGE_MS });
+}
+
+/** Stops, starts or puts to sleep a link on a machine. @throws Failure, `not-found`; Unreachable, KeyUnusable */
+export async function changeAt(machine: Machine, id: string, change: LinkChange): Promise<void> {
+  const path = `/v1/links/${encodeURIComponent(id)}/${change}`;
+  await ask(machine, { method: 'POST', path, timeout: CHANGE_MS });
 }
 
 /** The far part of a link as a machine created it, and the address by which that machine was `reached`. */
@@ -95,12 +103,12 @@ export function createPartAt(
 
 /** Makes a machine delete its part of a link of ours. @throws Failure, `not-found` when it has none; Unreachable, KeyUnusable */
 export async function deletePartAt(machine: Machine, partId: string): Promise<void> {
-  await ask(machine, { method: 'DELETE', path: `/v1/parts/${partId}`, timeout: DELETE_MS });
+  await ask(machine, { method: 'DELETE', path: `/v1/parts/${partId}`, timeout: CHANGE_MS });
 }
 
 /** Makes a machine delete its side of a tunnel. @throws Failure, `not-found` when it has none; Unreachable, KeyUnusable */
 export async function deleteTunnelAt(machine: Machine, id: string): Promise<void> {
-  await ask(machine, { method: 'DELETE', path: `/v1/tunnels/${id}`, timeout: DELETE_MS });
+  await ask(machine, { method: 'DELETE', path: `/v1/tunnels/${id}`, timeout: CHANGE_MS });
 }
 
 /** Lists the links of a machine. @throws Failure, Unreachable, KeyUnusable */

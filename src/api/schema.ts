@@ -8,6 +8,8 @@
  *     GET    /v1/links       Listing
  *     POST   /v1/links       CreateBody -> 201 CreatedLink, or 200 Preview with dryRun
  *     DELETE /v1/links/ID    204, no body
+ *     POST   /v1/links/ID/stop, /start, /sleep
+ *                            204, no body
  *     PUT    /v1/parts/ID    PartBody -> 200 CreatedLink: this machine's part of a link of the caller's; the same when it is
  *                            asked for again, though its url may be another one then
  *     DELETE /v1/parts/ID    204, no body
@@ -81,6 +83,10 @@ const partBody = strictObject({
  * so both machines have to see the same.
  */
 export type PartBody = v.InferOutput<typeof partBody>;
+
+/** What can be done to a link beside creating and deleting it. */
+export const LINK_CHANGES = ['stop', 'start', 'sleep'] as const;
+export type LinkChange = (typeof LINK_CHANGES)[number];
 
 /** A link as it was created: its id, and the url of its head. */
 export const createdLink = v.object({ id: v.string(), url: v.string() });

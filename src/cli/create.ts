@@ -5,6 +5,7 @@ import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
+import { printCreated } from './output.js';
 
 /** Adds `wormhole create`. */
 export function addCreate(program: Command): void {
@@ -60,13 +61,13 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   requireRoot('create …');
   const { showProgress } = await import('./progress.js');
   const { id, url } = await createLink({ recipe, options, keyFile }, showProgress());
-  process.stdout.write(`${id} ${url}\n`);
+  printCreated(`link ${id}`, `${id} ${url}`);
 }
 
 async function createThere(machine: Machine, words: string[], options: CreateOptions): Promise<void> {
   const { createAt } = await import('../api/client.js');
   const { id, url } = await createAt(machine, words, options);
-  process.stdout.write(`${id} ${url}\n`);
+  printCreated(`link ${id}`, `${id} ${url}`);
 }
 
 async function previewThere(machine: Machine, words: string[], options: CreateOptions): Promise<void> {

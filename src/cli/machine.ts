@@ -12,8 +12,8 @@ export interface ProgramOptions {
 export async function machineOf(command: Command): Promise<Machine | undefined> {
   const { host, key } = command.optsWithGlobals<ProgramOptions>();
   if (host === undefined) return undefined;
-  const { parseEndpoint } = await import('../api/endpoint.js');
-  return { endpoint: parseOrUsage(parseEndpoint, host), keyFile: key };
+  const { parsePeerEndpoint } = await import('../api/endpoint.js');
+  return { endpoint: parseOrUsage(parsePeerEndpoint, host), keyFile: key };
 }
 
 /** What `parse` makes of a text. @throws UsageError when it throws */

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { KEY_FILE } from '../api/key.js';
 import { version } from '../state/installation.js';
+import { addChanges } from './change.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
 import { exitStatus, fail, oneLine } from './fail.js';
@@ -22,7 +23,7 @@ handleLostOutput();
 const program = new Command('wormhole')
   .description('Connects ports across network namespaces, containers and machines.')
   .version(version(), '--version', 'print the version')
-  .option('-H, --host <address>', 'act on that machine: tcp://HOST:PORT, or a daemon at unix:///PATH')
+  .option('-H, --host <address>', 'act on that machine: HOST, HOST:PORT or unix:///PATH of a daemon')
   .option('-K, --key <file>', 'the key that machines share', KEY_FILE)
   .helpOption('-h, --help', 'print this help')
   .enablePositionalOptions()
@@ -30,7 +31,8 @@ const program = new Command('wormhole')
   .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
   .exitOverride();
 
-for (const add of [addCreate, addDelete, addList, addPing, addPeers, addTunnels, addHelp]) add(program);
+for (const add of [addCreate, addDelete, addChanges, addList, addPing, addPeers, addTunnels, addHelp])
+  add(program);
 for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices]) add(program);
 
 try {

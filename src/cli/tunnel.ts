@@ -5,6 +5,7 @@ import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions, parseOrUsage } from './machine.js';
+import { printCreated } from './output.js';
 
 /** Adds `wormhole tunnel-create`, `tunnel-delete` and `tunnel-list`. */
 export function addTunnels(program: Command): void {
@@ -34,7 +35,7 @@ async function create(host: string, { udp }: { udp?: boolean }, command: Command
   const { ensureTunnel } = await import('../tunnels/create.js');
   const { key } = command.optsWithGlobals<ProgramOptions>();
   const { inner } = await ensureTunnel(host, udp ? 'udp' : 'esp', key);
-  process.stdout.write(`${inner.local} ${inner.remote}\n`);
+  printCreated(`the tunnel to ${host}`, `${inner.local} ${inner.remote}`);
 }
 
 async function remove(host: string, { force = false }: { force?: boolean }, command: Command): Promise<void> {

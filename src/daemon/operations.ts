@@ -1,11 +1,13 @@
 import { Failure } from '../api/failure.js';
-import type { CreateBody, CreatedLink, Listing, PartBody, Preview } from '../api/schema.js';
+import type { CreateBody, CreatedLink, LinkChange, Listing, PartBody, Preview } from '../api/schema.js';
 import { createLink, previewLink } from '../links/create.js';
 import { deleteLink, NoSuchLink } from '../links/delete.js';
 import { listLinks } from '../links/list.js';
 import { readFarRecipe, readRecipe } from '../links/read-recipe.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
+import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
 import { isRefused } from '../state/peers.js';
+
 import { readTunnels } from '../state/tunnels.js';
 import { type AddressPair, withoutZone } from '../text/ip-address.js';
 import type { TunnelSettings } from '../tunnels/settings.js';
@@ -18,6 +20,7 @@ export interface Operations {
   preview(body: CreateBody, caller: Caller): Promise<Preview>;
   /** Returns what is left on another machine, if anything is. */
   delete(id: string, caller: Caller): Promise<string | undefined>;
+  change(id: string, change: LinkChange, caller: Caller): Promise<void>;
   createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedLink>;
   deletePart(partId: string, caller: Caller): Promise<void>;
   list(): Promise<Listing>;
@@ -37,6 +40,13 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
     async delete(id) {
       try {
         return await deleteLink(id);
+      } catch (error) {
+        throw error instanceof NoSuchLink ? new Failure('not-found', error.message) : error;
+      }
+    },
+    async change(id, change) {
+      try {
+        await CHANGES[change](id);
       } catch (error) {
         throw error instanceof NoSuchLink ? new Failure('not-found', error.message) : error;
       }
@@ -75,6 +85,7 @@ async function requireStillAllowed(id: string, undo: () => Promise<unknown>): Pr
   await undo();
   throw new Failure('failed', `machine ${id} is refused here`, 403);
 }
+const CHANGES = { stop: stopLink, start: startLink, sleep: sleepLink };
 
 function requirePeer(caller: Caller): MachineCaller {
   return requireMachine(caller, 'parts of links are for other machines: use /v1/links');

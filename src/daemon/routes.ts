@@ -1,6 +1,15 @@
 import { Failure } from '../api/failure.js';
-import { checkCreateBody, checkLinkId, checkPartBody, checkPartId } from '../api/schema.js';
+
+import {
+  checkCreateBody,
+  checkLinkId,
+  checkPartBody,
+  checkPartId,
+  LINK_CHANGES,
+  type LinkChange,
+} from '../api/schema.js';
 import { ownIdentity } from '../state/identity.js';
+
 import { version } from '../state/installation.js';
 import { quoted } from '../text/quote.js';
 import type { TunnelSettings } from '../tunnels/settings.js';
@@ -37,8 +46,11 @@ function fixedPaths(operations: Operations): Record<string, Routes | undefined> 
   };
 }
 
-/** A path that ends with an id. */
+/** A path that ends with an id, or with what to do to a link. */
 function namedPath(path: string, operations: Operations): Routes | undefined {
+  const [, link = '', word] = /^\/v1\/links\/([^/?#]+)\/([^/?#]+)$/.exec(path) ?? [];
+  const change = LINK_CHANGES.find((known) => known === word);
+  if (change) return { POST: changeRoute(link, change, operations) };
   const [, kind, id = ''] = /^\/v1\/(links|parts)\/([^/?#]+)$/.exec(path) ?? [];
   if (kind === 'links') return { DELETE: deleteRoute(id, operations) };
   if (kind === 'parts')
@@ -75,6 +87,22 @@ function deleteRoute(text: string, operations: Operations): Route {
         async run(caller) {
           const left = await operations.delete(id, caller);
           return { status: 204, logged: left ?? 'done' };
+        },
+      };
+    },
+  };
+}
+
+function changeRoute(text: string, change: LinkChange, operations: Operations): Route {
+  return {
+    takesBody: false,
+    read() {
+      const id = checkLinkId(decode(text));
+      return {
+        change: `${change} ${id}`,
+        async run(caller) {
+          await operations.change(id, change, caller);
+          return { status: 204, logged: 'done' };
         },
       };
     },

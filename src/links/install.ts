@@ -7,6 +7,7 @@ import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
+import { findPortHolder } from './socket-tables.js';
 
 /** Another program listens where a head is to listen. */
 export class AddressInUse extends Error {}
@@ -19,7 +20,6 @@ export class AddressInUse extends Error {}
  */
 export async function install(parts: PlannedLink[], systemd: Systemd): Promise<void> {
   const renderer = linkRenderer();
-  const since = Date.now();
   const files = parts.flatMap((part) => renderLink(part, renderer));
   // Before anything is written: a create that fails removes what it has written, and these are not among it.
   for (const { name } of files) requireOwnName(name);
@@ -28,6 +28,16 @@ export async function install(parts: PlannedLink[], systemd: Systemd): Promise<v
     files.map(({ name }) => name),
     systemd,
   );
+  await startUnits(parts, systemd);
+}
+
+/**
+ * Starts the units of a link and its children that no connection starts, and enables them for the next boot.
+ *
+ * @throws as install
+ */
+export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promise<void> {
+  const since = Date.now();
   for (const part of parts.toReversed()) {
     if (part.openedBy !== undefined) continue;
     const startedAtOnce = part.link.trigger ? [] : runsOf(part.link).map((run) => run.unit);
@@ -93,8 +103,10 @@ async function explain(error: JobError, { part, since }: Start): Promise<Error> 
   const { head } = part.link;
   const lines = await lastLines(error.unit, since);
   if (lines.some((line) => /Address already in use/.test(line))) {
+    const holder = await findPortHolder(head.place, head.port).catch(() => undefined);
+    const by = holder === undefined ? '' : ` by ${holder}`;
     return new AddressInUse(
-      `${describeEnd(head)} is in use already: stop what listens there, or take another port`,
+      `${describeEnd(head)} is in use already${by}: stop what listens there, or take another port`,
     );
   }
   const needed = netnsUnit(head.place);

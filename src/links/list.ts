@@ -15,13 +15,19 @@ import { runsOf } from '../units/runs.js';
 import type { Tunnel } from '../units/tunnel.js';
 import { isEmptyNamespace } from './containers/netns.js';
 
+import { isStopped } from './start-stop.js';
+
 /** Lists the links of this machine. @throws Error when systemd is unreachable */
 export async function listLinks(): Promise<Listing> {
   const { links, unreadable } = readLinks();
   const { tunnels } = readTunnels();
   const listed = await withSystemd((systemd) =>
     Promise.all(
-      links.map(async (planned) => ({ ...describe(planned, tunnels), ...(await stateOf(planned, systemd)) })),
+      links.map(async (planned) => ({
+        ...describe(planned, tunnels),
+        ...(await stateOf(planned, systemd)),
+        recipe: recipeText(planned.link),
+      })),
     ),
   );
   return { links: [...listed, ...leavingLinks()], unreadable };
@@ -32,20 +38,20 @@ type LinkState = Pick<ListedLink, 'state' | 'detail'>;
 function describe(
   { id, parent, owner, link }: PlannedLink,
   tunnels: Tunnel[],
-): Omit<ListedLink, 'state' | 'detail'> {
+): Omit<ListedLink, 'state' | 'detail' | 'recipe'> {
   const tunnel = tunnelOf(link, tunnels);
   return {
     id,
     ...(parent !== undefined && { parent }),
     ...(owner && { owner: `${owner.id} of ${owner.machine}` }),
-    head: listedEnd(link.head),
     ...(tunnel !== undefined && { tunnel }),
+    head: listedEnd(link.head),
     tail: listedTail(link),
-    recipe: recipeText(link),
   };
 }
 
-async function stateOf({ id, openedBy, link }: PlannedLink, systemd: Systemd): Promise<LinkState> {
+async function stateOf(planned: PlannedLink, systemd: Systemd): Promise<LinkState> {
+  const { id, root, openedBy, link } = planned;
   const [socket, service, status] = await Promise.all([
     systemd.state(socketUnit(id)),
     systemd.state(serviceUnit(id)),
@@ -54,7 +60,12 @@ async function stateOf({ id, openedBy, link }: PlannedLink, systemd: Systemd): P
   const far = farChildOf(link);
   const run = runsOf(link).find(({ end }) => end === 'tail');
   if (socket.active === 'failed') return { state: 'failed', detail: `see journalctl -u ${socketUnit(id)}` };
-  if (socket.active !== 'active') return { state: openedBy ? 'sleeping' : 'stopped', detail: '' };
+  if (socket.active !== 'active') {
+    if (await isStopped(planned, systemd)) return { state: 'stopped', detail: `wormhole start ${root}` };
+    return openedBy
+      ? { state: 'sleeping', detail: '' }
+      : { state: 'stopped', detail: `see systemctl status ${socketUnit(id)}` };
+  }
   if (run && existsSync(givenUpFile(run.name)))
     return { state: 'failed', detail: `to start its container: see journalctl -u ${run.unit}` };
   const farAddress = far && readFarAddress(id);

@@ -10,6 +10,7 @@ import { findNamespace } from './containers/namespace.js';
 import { isCurrent, remountNamespace, unitOf } from './containers/netns.js';
 import { engineRuns } from './containers/require-engine.js';
 import { containerOf, describeNamespaceOf, type LinkRun, runsIn } from './containers/runs.js';
+import { isStopped } from './start-stop.js';
 import { unfinishedIds } from './unfinished.js';
 
 /** What a repair works with. */
@@ -53,7 +54,11 @@ async function repairRun(run: LinkRun, hasEngine: boolean, context: RepairContex
     if (!hasEngine) begin(run.unit, () => putToSleep(run, 'the engine that ran it has stopped', context));
     else if (!(await isRunning(run)))
       begin(run.unit, () => restart(run, forwarder.active === 'active', context));
-  } else if (hasEngine && isMissing(run, unit.active, forwarder.active)) {
+  } else if (
+    hasEngine &&
+    isMissing(run, unit.active, forwarder.active) &&
+    !(await isStopped(run.link, systemd))
+  ) {
     begin(run.unit, () => systemd.start(run.unit));
   }
 }
@@ -136,8 +141,10 @@ async function retryListening(planned: PlannedLink, context: RepairContext): Pro
   context.begin(unit, () => listen(planned, context));
 }
 
-async function listen({ id, openedBy }: PlannedLink, { systemd, log }: RepairContext): Promise<void> {
+async function listen(planned: PlannedLink, { systemd, log }: RepairContext): Promise<void> {
+  const { id, openedBy } = planned;
   if (openedBy !== undefined || (await systemd.state(socketUnit(id))).active === 'active') return;
+  if (await isStopped(planned, systemd)) return;
   await withLock('links', async () => {
     if (!readLinks().links.some((other) => other.id === id)) return;
     try {

@@ -53,6 +53,8 @@ export interface Systemd {
   tryRestart(unit: string): Promise<void>;
   /** Makes the symlinks of the unit's [Install] section. */
   enable(unit: string): Promise<void>;
+  /** Whether the symlinks of the unit's [Install] section exist. */
+  isEnabled(unit: string): Promise<boolean>;
   /** Removes every symlink to the units, whose files must be there. */
   disable(units: string[]): Promise<void>;
   /** Runs the ExecReload= of an active service. @throws JobError */
@@ -151,6 +153,10 @@ export async function connectSystemd(): Promise<Systemd> {
     tryRestart: (unit) => runJob('TryRestartUnit', unit),
     async enable(unit) {
       await manager('EnableUnitFiles', 'asbb', [[unit], false, false]);
+    },
+    async isEnabled(unit) {
+      const [state] = (await manager('GetUnitFileState', 's', [unit])) as [string];
+      return state === 'enabled';
     },
     async disable(units) {
       await manager('DisableUnitFiles', 'asb', [units, false]);

@@ -10,7 +10,8 @@ const UDP = 17;
 /** No link, no tunnel, no container, and nothing of them in the kernel. */
 async function isClean(...vms: Vm[]): Promise<void> {
   const left = async (vm: Vm) => {
-    const own = 'docker ps -aq; find /run/wormhole/far /var/lib/wormhole/pending-deletions -type f 2>/dev/null';
+    const own =
+      'docker ps -aq; find /run/wormhole/far /var/lib/wormhole/pending-deletions -type f 2>/dev/null';
     return `${await traces(vm)}${(await vm.run(own, { check: false })).stdout}`;
   };
   for (const vm of vms) {

@@ -57,12 +57,12 @@ labSuite(
       await fails(
         host,
         'create url :6000 tail url :6001',
-        /127\.0\.0\.1:6000 on this host is in use already/,
+        /127\.0\.0\.1:6000 on this host is in use already by socat \(pid \d+\)/,
       );
       await fails(
         host,
         'create url :6100 chain url :6000 tail url :6001',
-        /127\.0\.0\.1:6000 on this host is in use already/,
+        /127\.0\.0\.1:6000 on this host is in use already by socat \(pid \d+\)/,
       );
       await leavesNothing(host);
     });
@@ -81,7 +81,7 @@ labSuite(
       await fails(
         host,
         'create url :6000 docker-ns busy tail url :6001',
-        /127\.0\.0\.1:6000 in container busy is in use already/,
+        /127\.0\.0\.1:6000 in container busy is in use already by socat \(pid \d+\)/,
       );
       await leavesNothing(host);
     });

@@ -123,7 +123,7 @@ labSuite(
       await fails(
         host,
         'create --pull never id none url :7007 trigger docker-run nosuch/image',
-        /image "nosuch\/image".*is not there/,
+        /image "nosuch\/image".*is missing/,
       );
       await fails(
         host,

@@ -25,12 +25,14 @@ labSuite('wormholed', cluster, (test, at) => {
       assert.ok(milliseconds > 0 && milliseconds < 1000, `${host}: ${milliseconds} ms`);
     }
     await succeeds(alpha, '-H tcp://beta ping');
-    await fails(alpha, 'ping nobody', /no machine "nobody" to be found/);
+    await succeeds(alpha, '-H beta ping');
+    await fails(alpha, 'ping nobody', /machine "nobody" is unknown/);
     await fails(alpha, 'ping beta:9998', /no daemon at tcp:\/\/beta:9998, the connection is refused/);
     await fails(alpha, 'ping 10.90.0.250', /10\.90\.0\.250:9999 (does not answer|cannot be reached)/);
     await fails(alpha, 'ping beta:x', /"beta:x" is not a machine such as/, 2);
     await fails(alpha, '-H tcp://beta ping beta', /a HOST or -H, not both/, 2);
-    await fails(alpha, '-H beta list', /"beta" is not an address such as/, 2);
+    await fails(alpha, '-H beta:x list', /"beta:x" is not a machine such as/, 2);
+    await fails(alpha, '-H tcp://beta:x list', /"tcp:\/\/beta:x" is not an address such as/, 2);
   });
 
   test('create, list and delete on another host, with the same words and errors as there', async () => {
@@ -68,7 +70,7 @@ labSuite('wormholed', cluster, (test, at) => {
     const lines = await said(beta);
     const peer = `(${alpha.address}|${alpha.address6})`;
     for (const line of [
-      'create url :3000 tail url :3001: made 3000 tcp://127\\.0\\.0\\.1:3000 \\(\\d+\\.\\d s\\)',
+      'create url :3000 tail url :3001: created 3000 tcp://127\\.0\\.0\\.1:3000 \\(\\d+\\.\\d s\\)',
       'create url :3000 tail url :3001: taken: link "3000" listens on 127\\.0\\.0\\.1:3000 already.*',
       'delete 3000: done \\(\\d+\\.\\d s\\)',
     ]) {
@@ -87,7 +89,7 @@ labSuite('wormholed', cluster, (test, at) => {
     const { stdout } = await alpha.run('curl -s --unix-socket /run/wormhole.sock http://x/v1/links');
     assert.is(JSON.parse(stdout).links[0].id, 'web');
     await succeeds(alpha, `${here} delete web`);
-    assert.match(await said(alpha), /^uid 0: create id web url :3000 tail url :3001: made web /m);
+    assert.match(await said(alpha), /^uid 0: create id web url :3000 tail url :3001: created web /m);
     const nobody = await alpha.run('setpriv --reuid nobody --regid nogroup --clear-groups wormhole ping', {
       check: false,
     });
@@ -184,7 +186,10 @@ labSuite('wormholed', cluster, (test, at) => {
     await succeeds(alpha, 'ping beta:4444');
     await succeeds(beta, '-H unix:///run/own.sock list');
     await succeeds(alpha, '-H tcp://beta:4444 create id fore url :4301 tail url :1');
-    assert.match(own.stderr(), /^wormholed: [\d.a-f:]+: create id fore url :4301 tail url :1: made fore /m);
+    assert.match(
+      own.stderr(),
+      /^wormholed: [\d.a-f:]+: create id fore url :4301 tail url :1: created fore /m,
+    );
     await succeeds(alpha, '-H tcp://beta:4444 delete fore');
     await beta.run('pkill -INT -f [t]cp://0.0.0.0:4444');
     assert.is((await own.exited).status, 0);

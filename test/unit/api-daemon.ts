@@ -54,6 +54,9 @@ export const context: RequestContext = {
     async deletePart(partId) {
       if (!partId.startsWith('0')) throw new Failure('not-found', 'no such part');
     },
+    async change(id) {
+      if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);
+    },
     list: async () => ({ links: [], unreadable: [{ id: 'a', reason: 'b' }] }),
   },
 };

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { completeLink, Taken } from '../../src/links/complete.ts';
-import { localPorts } from '../../src/links/free-port.ts';
+import { localPorts } from '../../src/links/socket-tables.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
 import type { Recipe } from '../../src/recipe/recipe.ts';
 import { recipeText } from '../../src/recipe/text.ts';

@@ -105,10 +105,7 @@ test('one that was recorded long ago does not count, although nothing newer has 
     const { receive, lines } = service();
     const time = Date.now() + minutes * 60_000;
     assert.is(receive(from(hello({ time }))), undefined);
-    assert.match(
-      lines.join('\n'),
-      /^beta has sent a hello that is -?\d+ s old, which is ignored: [^\n]+$/,
-    );
+    assert.match(lines.join('\n'), /^beta has sent a hello that is -?\d+ s old, which is ignored: [^\n]+$/);
     assert.is(receive(from(hello())), tunnel);
   }
   for (const minutes of [-4, 4]) {

@@ -9,6 +9,7 @@ import { type CreatedLink, createLink } from '../create.js';
 import { deleteLink } from '../delete.js';
 import { freePort } from '../free-port.js';
 import { AddressInUse, reinstall } from '../install.js';
+import { isStopped } from '../start-stop.js';
 
 /** This machine has no part of a link with that id. */
 export class NoPart extends Error {}
@@ -91,6 +92,8 @@ function updatePart(
   };
   return withSystemd((systemd) =>
     withLock('links', async () => {
+      if (await isStopped(existing, systemd))
+        throw new Error(`link "${id}" is stopped here: wormhole start ${id}`);
       const same =
         link.head.host === host &&
         existing.owner?.address === owner.address &&

@@ -1,0 +1,29 @@
+import type { Command } from 'commander';
+import type { LinkChange } from '../api/schema.js';
+import { requireRoot } from './fail.js';
+import { machineOf } from './machine.js';
+
+const DESCRIPTIONS: Record<LinkChange, string> = {
+  stop: 'close a link, also across reboots, and stop what it runs',
+  start: 'open a link again that was stopped',
+  sleep: 'end now what a trigger of a link has started',
+};
+
+/** Adds `wormhole stop`, `start` and `sleep`. */
+export function addChanges(program: Command): void {
+  for (const change of ['stop', 'start', 'sleep'] as const)
+    program
+      .command(change)
+      .description(DESCRIPTIONS[change])
+      .argument('<id>', 'the id that create printed, and list shows')
+      .action(async (id: string, _options: object, command: Command) => {
+        const machine = await machineOf(command);
+        if (machine) {
+          const { changeAt } = await import('../api/client.js');
+          return changeAt(machine, id, change);
+        }
+        requireRoot(`${change} ${id}`);
+        const { sleepLink, startLink, stopLink } = await import('../links/start-stop.js');
+        await { stop: stopLink, start: startLink, sleep: sleepLink }[change](id);
+      });
+}

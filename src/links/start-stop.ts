@@ -1,0 +1,105 @@
+import { localChildOf } from '../recipe/link.js';
+import { familyOf, readLinks } from '../state/links.js';
+import { withLock } from '../state/lock.js';
+import { type Systemd, withSystemd } from '../systemd/systemd.js';
+import { serviceUnit, socketUnit } from '../units/names.js';
+import type { PlannedLink } from '../units/plan.js';
+import { runsOf } from '../units/runs.js';
+import { stopRun } from './containers/run.js';
+import { IsChild, NoSuchLink } from './delete.js';
+import { startUnits } from './install.js';
+import { removeUnfinished } from './unfinished.js';
+
+/** The link has no trigger, so nothing of it can sleep. */
+export class NothingToSleep extends Error {}
+
+/**
+ * Stops a link with its children until {@link startLink}, also across reboots: its heads are closed, its sessions reset, and
+ * what it runs is stopped. That the units are not enabled is the only record of it.
+ *
+ * @throws NoSuchLink, IsChild; JobError when systemd cannot stop a unit; EngineDown when it runs containers
+ */
+export function stopLink(id: string): Promise<void> {
+  return withFamily(id, async (family, systemd) => {
+    await systemd.disable(family.flatMap(bootUnits));
+    for (const part of family) await systemd.stop(socketUnit(part.id));
+    await putToSleep(family, systemd);
+  });
+}
+
+/**
+ * Starts a link that was stopped, and enables it for the next boot.
+ *
+ * @throws NoSuchLink, IsChild; as install
+ */
+export function startLink(id: string): Promise<void> {
+  return withFamily(id, startUnits);
+}
+
+/**
+ * Ends what the triggers of a link have started, as its idleness would: its sessions are reset, its containers stopped. The
+ * next connection starts them again.
+ *
+ * @throws NoSuchLink, IsChild, NothingToSleep; JobError; EngineDown
+ */
+export function sleepLink(id: string): Promise<void> {
+  return withFamily(id, async (family, systemd) => {
+    const root = family.find((part) => part.id === id);
+    if (root && !hasTrigger(root))
+      throw new NothingToSleep(
+        `link "${id}" has no trigger, so nothing of it sleeps: wormhole stop ${id} closes it`,
+      );
+    await putToSleep(family, systemd);
+  });
+}
+
+/** Whether a link is stopped: it is open from boot on, unless its socket is not enabled. */
+export async function isStopped({ root }: PlannedLink, systemd: Systemd): Promise<boolean> {
+  return !(await systemd.isEnabled(socketUnit(root)));
+}
+
+/** Runs `work` with the parts of a link, the parent first, while no other command changes links. */
+function withFamily(
+  id: string,
+  work: (family: PlannedLink[], systemd: Systemd) => Promise<void>,
+): Promise<void> {
+  return withSystemd((systemd) =>
+    withLock('links', async () => {
+      await removeUnfinished(systemd);
+      const { links } = readLinks();
+      const link = links.find((candidate) => candidate.id === id);
+      if (!link) throw new NoSuchLink(`no link "${id}": see wormhole list`);
+      if (link.parent !== undefined)
+        throw new IsChild(`link "${id}" is a part of link "${link.root}": name that one`);
+      const ids = familyOf(id, links);
+      await work(
+        links.filter((part) => ids.includes(part.id)),
+        systemd,
+      );
+    }),
+  );
+}
+
+/** The units that are enabled for the next boot. */
+function bootUnits({ id, openedBy, link }: PlannedLink): string[] {
+  if (openedBy !== undefined) return [];
+  return [socketUnit(id), ...(link.trigger ? [] : runsOf(link).map(({ unit }) => unit))];
+}
+
+/** Stops the forwarders and the containers of a link. */
+async function putToSleep(family: PlannedLink[], systemd: Systemd): Promise<void> {
+  for (const part of family) {
+    await systemd.stop(serviceUnit(part.id));
+    for (const { name, unit } of runsOf(part.link)) {
+      await systemd.stop(unit);
+      // Without a span of idleness, the unit has no ExecStop=.
+      await stopRun(name);
+    }
+  }
+}
+
+function hasTrigger(part: PlannedLink): boolean {
+  let link: PlannedLink['link'] | undefined = part.link;
+  for (; link; link = localChildOf(link)?.link) if (link.trigger) return true;
+  return false;
+}
