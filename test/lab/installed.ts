@@ -2,10 +2,10 @@ import * as assert from 'uvu/assert';
 import { boot, type Host, type HostOptions } from './rig/host.ts';
 import type { Result } from './rig/shell.ts';
 
-/** Boots a host and installs Wormhole on it, as the README says. */
+/** Boots a host and installs Wormhole on it, as the README says, open to other hosts. */
 export async function installedHost(options: HostOptions): Promise<Host> {
   const host = await boot(options);
-  await host.run('/src/wormhole/install.sh', { timeout: 120 });
+  await host.run('/src/wormhole/install.sh --listen', { timeout: 120 });
   return host;
 }
 
@@ -31,13 +31,13 @@ export async function fails(host: Host, args: string, expected: RegExp, status =
   assert.is(result.status, status, `exit status of wormhole ${args}`);
 }
 
-/** Everything of links that a host has: files, symlinks, units in memory, mounts, processes. */
+/** Everything of links that a host has: files, symlinks, units in memory, mounts, processes. Who it is, and who others are, stays. */
 export async function traces(host: Host): Promise<string> {
   const { stdout } = await host.run(`
     find /etc/systemd/system -name '*wormhole-*' ! -name 'wormhole-netns@.service' ! -name 'wormhole-sync.*' ! -name 'wormhole-far.*' ! -name 'wormhole-tunnel-*'
     systemctl list-units --all --plain --no-legend 'wormhole-*' | grep -v 'wormhole-\\(sync\\|far\\|tunnel-guard\\)\\.\\|system-wormhole'
     grep /run/wormhole /proc/self/mountinfo
-    find /run/wormhole /var/lib/wormhole ! -name '*.lock' ! -type d 2>/dev/null
+    find /run/wormhole /var/lib/wormhole ! -name '*.lock' ! -type d 2>/dev/null | grep -v '^/var/lib/wormhole/\\(identity.secret\\|peers/\\)'
     pgrep -af '[f]orwarder/main.js'
     true`);
   return stdout.trim();

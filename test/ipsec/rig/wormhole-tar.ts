@@ -32,7 +32,7 @@ const script = `
   mount --bind "$npm" "$draft/root/usr/local/lib/node_modules/npm"
   mount -t proc proc "$draft/root/proc"
   mount --bind /dev "$draft/root/dev"
-  chroot "$draft/root" env -i HOME=/tmp PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /src/wormhole/install.sh
+  chroot "$draft/root" env -i HOME=/tmp PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /src/wormhole/install.sh --listen
 `;
 
 /**
