@@ -232,8 +232,10 @@ if booted; then
 	# It ends once it has finished what it is at; the next caller starts the new version.
 	systemctl stop wormholed.service
 	# shellcheck disable=SC2086 # words
-	systemctl enable --now --quiet $enabled ${listen:+$tcp}
-	systemctl enable --quiet $atboot
+	systemctl enable --quiet $enabled ${listen:+$tcp} $atboot
+	# Not with --now --quiet, which would not say what could not be started.
+	# shellcheck disable=SC2086 # words
+	systemctl start $enabled ${listen:+$tcp}
 	systemctl is-enabled --quiet $tcp || say "other machines cannot reach this one: systemctl enable --now $tcp, or --listen, opens port 9999 to those that have its key"
 elif [ -n "$live" ]; then
 	# shellcheck disable=SC2086 # words

@@ -51,6 +51,44 @@ labSuite(
       );
     });
 
+    test('port 9999 is closed until somebody opens it, and stays as it is then', async () => {
+      const host = at();
+      const listens = async () => (await host.run('ss -Hltn sport = :9999')).stdout !== '';
+      const enabled = async () =>
+        (await host.run('systemctl is-enabled wormholed-tcp.socket', { check: false })).stdout.trim();
+      assert.not(await listens());
+      assert.is(await enabled(), 'disabled');
+      assert.match(
+        (await host.run(INSTALL, { timeout: 120 })).stdout,
+        /other machines cannot reach this one: systemctl enable/,
+      );
+      await succeeds(host, 'ping');
+      const refused = await host.run(`wormhole ping ${host.address}`, { check: false });
+      assert.match(
+        refused.stderr,
+        /the connection is refused: if that machine is to be reached, systemctl enable --now wormholed-tcp\.socket there/,
+      );
+      // A new key does not open it either.
+      await host.run(
+        'cp -a /etc/wormhole/key.secret /root/key && mv /root/key /etc/wormhole/key.secret; sleep 2',
+      );
+      assert.not(await listens());
+      assert.is(await host.failedUnits(), '');
+
+      const { stdout } = await host.run(`${INSTALL} --listen`, { timeout: 120 });
+      assert.not.match(stdout, /cannot reach this one/);
+      assert.ok(await listens());
+      await succeeds(host, `ping ${host.address}`);
+      await host.run(INSTALL, { timeout: 120 });
+      assert.ok(await listens(), 'after an upgrade, too');
+      await host.run('systemctl disable --now wormholed-tcp.socket');
+      await host.run(INSTALL, { timeout: 120 });
+      assert.not(await listens());
+      await host.run('systemctl stop wormholed.service; systemctl enable --now wormholed-tcp.socket');
+      await succeeds(host, `ping ${host.address}`);
+      await host.run('systemctl disable --now wormholed-tcp.socket');
+    });
+
     test('says what is missing', async () => {
       const host = at();
       const old =
@@ -73,6 +111,7 @@ labSuite(
         ['--prefix', /--prefix needs a directory/],
         ['--prefix relative', /"relative" must be an absolute path/],
         ['--purge', /--purge goes with --uninstall/],
+        ['--listen --uninstall', /--listen does not go with --uninstall/],
       ] as const) {
         const { stderr, status } = await host.run(`${INSTALL} ${args}`, { check: false });
         assert.match(stderr, expected);
