@@ -5,7 +5,7 @@
 //
 // The file of answers is read for each request. It holds a JSON object: of each method and path, such as "GET /v1/version", or of
 // the beginning of it, the status and the body of the answer, as [200, {…}]. Whatever it does not name is answered with 404 and the
-// code not-found.
+// code not-found. The text "$candidate" in an answer stands for the first pair of addresses that was offered for a tunnel.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { TLSSocket } from 'node:tls';
@@ -39,7 +39,14 @@ createServer(
 
     function answer(status: number, content: unknown): void {
       if (status === 204) response.writeHead(204).end();
-      else response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(content));
+      else
+        response
+          .writeHead(status, { 'content-type': 'application/json' })
+          .end(
+            JSON.stringify(content).replace('"$candidate"', () =>
+              JSON.stringify(JSON.parse(body).candidates[0]),
+            ),
+          );
     }
   },
 ).listen(9999, '::', () => console.log(`listening as ${identity.id}`));
