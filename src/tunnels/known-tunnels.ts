@@ -5,7 +5,7 @@ import { UNIT_DIR } from '../systemd/unit-files.js';
 import type { Tunnel } from '../units/tunnel.js';
 import { NEGOTIATION_DIR, openAnswers } from './negotiation.js';
 
-/** Files are not read more often than this, ms, whatever changes. */
+/** Files are not looked at more often than this, ms, however many strangers there are. */
 const SHORTEST_MS = 50;
 
 /** A change that is not seen because it came within the resolution of a timestamp is seen after so long, ms. */
@@ -45,15 +45,16 @@ export function createKnownTunnels(): KnownTunnels {
 
 /** Returns what `read` has returned, and calls it again when a file or directory of `paths` has changed, or after a while. */
 function keepWhile<T>(read: () => T, paths: string[]): () => T {
-  let kept: { value: T; state: string; readAt: number } | undefined;
+  let kept: { value: T; state: string; readAt: number; checkedAt: number } | undefined;
   return () => {
     const now = Date.now();
-    if (kept !== undefined && now - kept.readAt < SHORTEST_MS) return kept.value;
+    if (kept !== undefined && now - kept.checkedAt < SHORTEST_MS) return kept.value;
     const found = paths.map((path) => statSync(path, { bigint: true, throwIfNoEntry: false }));
     const state = found.map((one) => `${one?.ino} ${one?.ctimeNs} ${one?.mtimeNs}`).join(' ');
     const isSettled = found.every((one) => one === undefined || Number(one.ctimeMs) < now - UNSETTLED_MS);
-    if (kept === undefined || kept.state !== state || !isSettled || now - kept.readAt > LIFETIME_MS)
-      kept = { value: read(), state, readAt: now };
+    const isCurrent = kept?.state === state && isSettled && now - kept.readAt < LIFETIME_MS;
+    if (kept !== undefined && isCurrent) kept.checkedAt = now;
+    else kept = { value: read(), state, readAt: now, checkedAt: now };
     return kept.value;
   };
 }
