@@ -15,6 +15,7 @@ import type { Association } from '../ipsec/plan.js';
 import { canonicalAddress } from '../text/ip-address.js';
 import type { TunnelMode } from '../units/tunnel.js';
 import { check, checkAnswer, invalid, strictObject } from './check.js';
+import { Failure } from './failure.js';
 
 /** At most this many pairs of addresses may be offered. */
 const MAX_CANDIDATES = 64;
@@ -51,6 +52,8 @@ const association = strictObject({
 
 const PORT = 'must be a port';
 const port = v.pipe(v.number(PORT), v.integer(PORT), v.minValue(1, PORT), v.maxValue(65_535, PORT));
+
+const PORT_RULE = '"udpPort" must be there in UDP, and must be missing otherwise';
 
 const mode = v.picklist(['esp', 'udp'], 'must be esp or udp');
 const flag = v.boolean('must be true or false');
@@ -150,7 +153,7 @@ export function toWire<T extends { incoming: Association }>(value: T): unknown {
 /** Checks the body of `PUT /v1/tunnels/ID`. @throws Failure with code usage, which names the field */
 export function checkProposal(body: unknown): Proposal {
   const checked = check(proposal, body, 'the body');
-  requirePort(checked, checked.mode);
+  if (!isPortFitting(checked, checked.mode)) throw invalid(PORT_RULE);
   return checked;
 }
 
@@ -162,7 +165,7 @@ export function checkSettlement(body: unknown): Settlement {
 /** Checks what a machine has answered to a proposal. @throws Failure */
 export function checkAcceptance(body: unknown, wanted: TunnelMode): Acceptance {
   const checked = checkAnswer(acceptance, body);
-  requirePort(checked, wanted);
+  if (!isPortFitting(checked, wanted)) throw new Failure('failed', `the answer makes no sense: ${PORT_RULE}`);
   return checked;
 }
 
@@ -176,7 +179,6 @@ export function checkTunnelId(id: string): string {
   return check(tunnelId, id, 'the id');
 }
 
-function requirePort({ udpPort }: { udpPort?: number | undefined }, wanted: TunnelMode): void {
-  if ((udpPort !== undefined) !== (wanted === 'udp'))
-    throw invalid('"udpPort" must be there in UDP, and must be missing otherwise');
+function isPortFitting({ udpPort }: { udpPort?: number | undefined }, wanted: TunnelMode): boolean {
+  return (udpPort !== undefined) === (wanted === 'udp');
 }
