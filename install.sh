@@ -47,6 +47,7 @@ while [ $# -gt 0 ]; do
 	shift
 done
 case $prefix in
+*[\"\'\\\$\`[:cntrl:]]*) die "--prefix \"$prefix\" must not contain quotes, backslashes, \$ or control characters" 2 ;;
 /*) prefix=${prefix%/} ;;
 *) die "--prefix \"$prefix\" must be an absolute path" 2 ;;
 esac
@@ -69,6 +70,25 @@ if [ -z "$destdir" ]; then live=yes; fi
 
 [ "$(id -u)" = 0 ] || [ -n "$destdir" ] || die "this needs root: sudo ./install.sh"
 
+# What lets a user other than root replace a file: the file itself or a directory above it, and how to change that.
+weakness() {
+	path=$(readlink -f "$1")
+	while :; do
+		owner=$(stat -c %U "$path")
+		if [ "$(stat -c %u "$path")" != 0 ]; then
+			echo "$path belongs to $owner: chown root:root '$path'"
+			return
+		fi
+		case $(stat -c '%g %A' "$path") in
+		*' '????????w?) echo "$path is writable by everybody: chmod o-w '$path'" && return ;;
+		'0 '*) ;;
+		*' '?????w????) echo "$path is writable by group $(stat -c %G "$path"): chmod g-w '$path'" && return ;;
+		esac
+		[ "$path" != / ] || return 0
+		path=$(dirname "$path")
+	done
+}
+
 own_units() { (cd "$source/units" && ls); }
 
 booted() { [ -n "$live" ] && [ -d /run/systemd/system ]; }
@@ -90,9 +110,8 @@ tunnels() {
 
 if [ -n "$uninstall" ]; then
 	if [ -n "$purge" ]; then
-		for id in $(links); do
-			"$prefix/bin/wormhole" delete "$id" && say "deleted link $id"
-		done
+		links=$(links | tr '\n' ' ')
+		[ -z "$links" ] || { "$prefix/bin/wormhole" delete --all && say "deleted links: ${links% }"; }
 		for peer in $(tunnels); do
 			"$prefix/bin/wormhole" tunnel-delete --force "$peer" && say "deleted the tunnel to $peer"
 		done
@@ -108,6 +127,7 @@ if [ -n "$uninstall" ]; then
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"
+	rm -f "$destdir/etc/tmpfiles.d/wormhole.conf"
 	rm -f "$destdir$prefix/share/man/man1/wormhole.1" "$destdir$prefix/share/man/man8/wormholed.8"
 	[ -z "$purge" ] || rm -rf "$destdir$etc"
 	case $prefix in
@@ -125,15 +145,30 @@ fi
 # What it needs.
 missing=
 node=$(command -v node || true)
+# Why a node must not be used. It will run as root, and this script is about to run it.
+unfit() {
+	real=$(readlink -f "$1")
+	case $real in
+	/home/* | /root/*) echo "node outside home directories (found $real, which sandboxed services cannot see)" && return ;;
+	esac
+	[ -n "$live" ] || return 0
+	weak=$(weakness "$real")
+	[ -z "$weak" ] || echo "node that root alone can change, since it runs as root (found $real, but $weak)"
+}
+
 if [ -z "$node" ]; then
 	missing="$missing; node (20 or newer, https://nodejs.org)"
-elif [ "$(node -p 'Number(process.versions.node.split(".")[0])')" -lt 20 ]; then
-	missing="$missing; node 20 or newer (found $(node --version))"
 else
-	node=$(node -p process.execPath)
-	case $node in
-	/home/* | /root/*) missing="$missing; node outside home directories (found $node, which sandboxed services cannot see)" ;;
-	esac
+	unfit=$(unfit "$node")
+	if [ -z "$unfit" ] && [ "$(node -p 'Number(process.versions.node.split(".")[0])')" -lt 20 ]; then
+		unfit="node 20 or newer (found $(node --version))"
+	fi
+	if [ -z "$unfit" ]; then
+		# What was found first may be a script.
+		node=$(node -p process.execPath)
+		unfit=$(unfit "$node")
+	fi
+	[ -z "$unfit" ] || missing="$missing; $unfit"
 fi
 if ! command -v systemctl >/dev/null; then
 	missing="$missing; systemd (249 or newer)"
@@ -146,15 +181,22 @@ for tool in mount umount unshare nsenter; do
 done
 command -v ip >/dev/null || missing="$missing; ip (Debian package iproute2)"
 [ -z "$missing" ] || die "missing: ${missing#; }"
-
-# Builds what is not built. A tree that has its packages and is up to date needs no network.
-cd "$source"
-if [ ! -d node_modules ]; then
-	say "fetching packages (npm ci, no install scripts)"
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+if [ -n "$live" ]; then
+	there=$prefix
+	while [ ! -e "$there" ]; do there=$(dirname "$there"); done
+	weak=$(weakness "$there")
+	[ -z "$weak" ] || die "--prefix \"$prefix\": what is installed there runs as root, but $weak"
 fi
-if [ ! -e dist/cli/main.js ] || [ -n "$(find src -newer dist/cli/main.js -name '*.ts' | head -n 1)" ]; then
-	say "compiling"
+
+# Builds what is not built. A tree whose dist is up to date needs no packages and no network.
+cd "$source"
+if [ ! -e dist/THIRD-PARTY-LICENSES ] ||
+	[ -n "$(find src templates build package.json package-lock.json -newer dist/THIRD-PARTY-LICENSES | head -n 1)" ]; then
+	if [ ! -d node_modules ]; then
+		say "fetching packages (npm ci, no install scripts)"
+		npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	fi
+	say "building"
 	npm run --silent build
 fi
 
@@ -162,13 +204,12 @@ fi
 new=$destdir$lib.new
 old=$destdir$lib.old
 rm -rf "$new" "$old"
-mkdir -p "$new" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
-cp -R dist templates package.json LICENSE "$new/"
-npm ls --omit=dev --all --parseable 2>/dev/null | sed -n "s#^$source/##p" | sort | while read -r package; do
-	mkdir -p "$new/$(dirname "$package")"
-	cp -R "$package" "$new/$(dirname "$package")/"
-done
-[ -d "$new/node_modules/koffi" ] || die "npm ls did not name the packages the program needs; remove node_modules and run again"
+mkdir -p "$new/dist/cli" "$new/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
+cp dist/*.cjs dist/*.cjs.map dist/koffi.node dist/package.json dist/THIRD-PARTY-LICENSES "$new/dist/"
+# The units of links that an earlier version has created start these two.
+cp dist/cli/main.js "$new/dist/cli/"
+cp dist/forwarder/main.js "$new/dist/forwarder/"
+cp LICENSE "$new/"
 ln -s "$node" "$new/node"
 chmod -R u=rwX,go=rX "$new"
 [ ! -e "$destdir$lib" ] || mv "$destdir$lib" "$old"
@@ -178,19 +219,28 @@ rm -rf "$old"
 program() {
 	cat >"$destdir$prefix/bin/$1.new" <<EOF
 #!/bin/sh
-exec $lib/node $lib/dist/cli/$2 "\$@"
+exec '$lib/node' '$lib/dist/$1.cjs' "\$@"
 EOF
 	chmod 755 "$destdir$prefix/bin/$1.new"
 	mv "$destdir$prefix/bin/$1.new" "$destdir$prefix/bin/$1"
 }
-program wormhole main.js
-program wormholed wormholed.js
+program wormhole
+program wormholed
 install -m 644 man/wormhole.1 "$destdir$prefix/share/man/man1/wormhole.1"
 install -m 644 man/wormholed.8 "$destdir$prefix/share/man/man8/wormholed.8"
 
+# A program as ExecStart= takes it (systemd.service(5)), for the right side of sed's s command.
+exec_start() {
+	case $prefix in
+	*[!A-Za-z0-9/._-]*) word="\"$prefix/bin/$1\"" ;;
+	*) word=$prefix/bin/$1 ;;
+	esac
+	printf '%s' "$word" | sed -e 's/%/%%/g' -e 's/[&/]/\\&/g'
+}
+
 changed=
 for unit in $(own_units); do
-	sed "s#@BIN@#$prefix/bin#g" "units/$unit" >"$destdir$units/.$unit.new"
+	sed -e "s/@WORMHOLE@/$(exec_start wormhole)/" -e "s/@WORMHOLED@/$(exec_start wormholed)/" "units/$unit" >"$destdir$units/.$unit.new"
 	if cmp -s "$destdir$units/.$unit.new" "$destdir$units/$unit"; then
 		rm -f "$destdir$units/.$unit.new"
 	else
@@ -198,6 +248,11 @@ for unit in $(own_units); do
 		changed=yes
 	fi
 done
+
+tmpfiles=/etc/tmpfiles.d/wormhole.conf
+install -d -m 755 "$destdir/etc/tmpfiles.d"
+install -m 644 tmpfiles/wormhole.conf "$destdir$tmpfiles"
+[ -z "$live" ] || systemd-tmpfiles --create $tmpfiles
 
 # The key that machines prove themselves with to each other.
 if [ -n "$live" ] && [ ! -e $etc/key.secret ]; then
@@ -231,11 +286,11 @@ if booted; then
 	[ -z "$changed" ] || systemctl daemon-reload
 	# It ends once it has finished what it is at; the next caller starts the new version.
 	systemctl stop wormholed.service
+	# It goes on for as long as there are tunnels in UDP.
+	systemctl try-restart wormhole-tunnel-udp.service
 	# shellcheck disable=SC2086 # words
-	systemctl enable --quiet $enabled ${listen:+$tcp} $atboot
-	# Not with --now --quiet, which would not say what could not be started.
-	# shellcheck disable=SC2086 # words
-	systemctl start $enabled ${listen:+$tcp}
+	systemctl enable --now --quiet $enabled ${listen:+$tcp} || die "systemd has not started all of $enabled${listen:+ $tcp}: systemctl --failed says which"
+	systemctl enable --quiet $atboot
 	systemctl is-enabled --quiet $tcp || say "other machines cannot reach this one: systemctl enable --now $tcp, or --listen, opens port 9999 to those that have its key"
 elif [ -n "$live" ]; then
 	# shellcheck disable=SC2086 # words

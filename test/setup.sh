@@ -2,7 +2,7 @@
 # Makes ready what the tests need, and says nothing when all is ready.
 #
 #   test/setup.sh        for every layer: Debian packages, libraries, dist
-#   test/setup.sh unit   for the unit tests and the linter: libraries only, no root needed
+#   test/setup.sh unit   for the unit tests and the linter: libraries, and strace; no root needed where that is there
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,10 +27,10 @@ node_version=$(node --version 2>/dev/null) || fail 'there is no node: install No
 node_major=${node_version#v}
 [ "${node_major%%.*}" -ge 20 ] || fail "Node $node_version is too old: install Node 20 or later"
 
+# Installs the Debian packages that are missing of those named.
 install_packages() {
   missing=
-  for package in mmdebstrap systemd-container iproute2 util-linux mount debian-archive-keyring procps \
-    qemu-system-x86 qemu-utils e2fsprogs openssh-client socat nftables; do
+  for package in "$@"; do
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || status=none
     [ "$status" = installed ] || missing="$missing $package"
   done
@@ -82,7 +82,7 @@ install_libraries() {
 
 build() {
   stamp=dist/.built
-  if [ -e "$stamp" ] && [ -z "$(find src tsconfig.json package.json package-lock.json -newer "$stamp")" ]; then
+  if [ -e "$stamp" ] && [ -z "$(find src templates build tsconfig.json package.json package-lock.json -newer "$stamp")" ]; then
     return 0
   fi
   echo 'setup: npm run build'
@@ -94,10 +94,15 @@ build() {
 }
 
 if [ "${1:-}" = unit ]; then
+  if ! command -v strace >/dev/null; then
+    [ "$(id -u)" -eq 0 ] && [ -e /etc/debian_version ] || fail 'strace is missing: install it'
+    install_packages strace
+  fi
   install_libraries
 else
   check_machine
-  install_packages
+  install_packages mmdebstrap systemd-container iproute2 util-linux mount debian-archive-keyring procps \
+    qemu-system-x86 qemu-utils e2fsprogs openssh-client socat nftables strace qemu-user
   install_libraries
   build
 fi

@@ -35,10 +35,8 @@ for (const add of [addCreate, addDelete, addChanges, addList, addPing, addPeers,
   add(program);
 for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices]) add(program);
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  // commander has printed its own errors already.
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitStatus.usage;
-  else fail(error);
-}
+program.parseAsync().catch((error) => {
+  if (!(error instanceof CommanderError)) fail(error);
+  // commander has printed its own errors already; help and the version are none.
+  else if (error.exitCode !== 0) process.exitCode = exitStatus.usage;
+});

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { type Command, Option } from 'commander';
 import { printable } from '../text/printable.js';
 import { requireRoot } from './fail.js';
@@ -19,12 +18,13 @@ export function addRun(program: Command): void {
       requireRoot('run …');
       const { startRun, stopRun } = await import('../links/containers/run.js');
       if (stop) return stopRun(name);
-      await startRun(name, died, { log: logLine, showStatus: statusNotifier() });
+      await startRun(name, died, { log: logLine, showStatus: await statusNotifier() });
     });
 }
 
 /** A function that sends a status to systemd, at most once a second. */
-function statusNotifier(): (status: string) => void {
+async function statusNotifier(): Promise<(status: string) => void> {
+  const { spawnSync } = await import('node:child_process');
   let last = 0;
   return (status) => {
     if (process.env.NOTIFY_SOCKET === undefined || Date.now() - last < INTERVAL_MS) return;

@@ -1,17 +1,15 @@
-import Table from 'cli-table3';
+import { stripVTControlCharacters } from 'node:util';
 
-/** A table without lines, for people: each column as wide as what is in it. */
+/** A table without lines, for people: each column is as wide as its longest cell, colours aside. */
 export function printTable(head: string[], rows: string[][]): string {
-  const none = Object.fromEntries(
-    ['top', 'bottom', 'left', 'right', 'mid'].flatMap((side) =>
-      ['', '-mid', '-left', '-right'].map((part) => [`${side}${part}`, '']),
-    ),
+  const table = [head, ...rows];
+  const widths = head.map((_, column) => Math.max(...table.map((row) => width(row[column]))));
+  const lines = table.map((row) =>
+    row.map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - width(cell))).join('  '),
   );
-  const table = new Table({
-    head,
-    chars: { ...none, middle: '  ' },
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0, compact: true },
-  });
-  table.push(...rows);
-  return `${table.toString().replace(/ +$/gm, '')}\n`;
+  return `${lines.join('\n').replace(/ +$/gm, '')}\n`;
+}
+
+function width(cell = ''): number {
+  return [...stripVTControlCharacters(cell)].length;
 }

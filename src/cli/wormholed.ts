@@ -41,14 +41,12 @@ const program = new Command('wormholed')
   .exitOverride()
   .action(run);
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitStatus.usage;
-  else fail(error, 'wormholed');
+program.parseAsync().catch((error) => {
+  if (!(error instanceof CommanderError)) fail(error, 'wormholed');
+  else if (error.exitCode !== 0) process.exitCode = exitStatus.usage;
   // The daemon may have opened some of its sockets before it failed to open another.
   process.exit();
-}
+});
 
 async function run(words: OptionWords): Promise<void> {
   const options = check(words);

@@ -18,15 +18,13 @@ export async function lastLog(reference: string, lines: number): Promise<string[
   const startedAt = (await containerState(reference))?.startedAt;
   if (startedAt === undefined) return [];
   try {
-    const log = await engine()
-      .getContainer(reference)
-      .logs({
-        stdout: true,
-        stderr: true,
-        tail: lines,
-        // The engine notes the time of the start after the container's first words.
-        since: Math.floor(startedAt / 1000) - 1,
-      });
+    const log = await (await engine()).getContainer(reference).logs({
+      stdout: true,
+      stderr: true,
+      tail: lines,
+      // The engine notes the time of the start after the container's first words.
+      since: Math.floor(startedAt / 1000) - 1,
+    });
     return logLines(log).slice(-lines);
   } catch (error) {
     const explained = explainContainer(error, reference);

@@ -38,7 +38,7 @@ export interface ContainerState {
  */
 export async function containerState(reference: string): Promise<ContainerState | undefined> {
   try {
-    return asState(await engine().getContainer(reference).inspect());
+    return asState(await (await engine()).getContainer(reference).inspect());
   } catch (error) {
     if (statusOf(error) === 404) return undefined;
     throw explainContainer(error, reference);

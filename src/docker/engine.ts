@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import type Docker from 'dockerode';
 
 /** A container as far as links need to know it. `pid` is the process whose network namespace is the container's. */
@@ -27,7 +26,7 @@ const TIMEOUT_MS = 30_000;
  */
 export async function findContainer(reference: string): Promise<Container> {
   try {
-    const { Id, Name, State } = await engine().getContainer(reference).inspect();
+    const { Id, Name, State } = await (await engine()).getContainer(reference).inspect();
     return { id: Id, name: Name.replace(/^\//, ''), running: State.Running && State.Pid > 0, pid: State.Pid };
   } catch (error) {
     throw explainContainer(error, reference);
@@ -41,16 +40,17 @@ interface EngineReply extends Error {
   json?: { message?: string };
 }
 
-const require = createRequire(import.meta.url);
+let connection: Promise<Docker> | undefined;
+let patientConnection: Promise<Docker> | undefined;
 
-/** Loading it takes longer than most commands that turn out not to need the engine. */
-const open = (options?: Docker.DockerOptions): Docker => new (require('dockerode') as typeof Docker)(options);
-
-let connection: Docker | undefined;
-let patientConnection: Docker | undefined;
+/** Loading dockerode takes longer than most commands that turn out not to need the engine. */
+async function open(options?: Docker.DockerOptions): Promise<Docker> {
+  const { default: Docker } = await import('dockerode');
+  return new Docker(options);
+}
 
 /** The connection to the engine for questions, made when it is first used. It is given up when silent for 30 s. */
-export function engine(): Docker {
+export function engine(): Promise<Docker> {
   connection ??= open({ timeout: TIMEOUT_MS });
   return connection;
 }
@@ -59,7 +59,7 @@ export function engine(): Docker {
  * The connection to the engine for what may well be silent for long, made when it is first used: pulls, events,
  * actions. It has no limit, so each request that needs one brings an AbortSignal.
  */
-export function patientEngine(): Docker {
+export function patientEngine(): Promise<Docker> {
   patientConnection ??= open();
   return patientConnection;
 }

@@ -8,7 +8,9 @@ import { patientEngine } from './engine.js';
  * @throws Error when the engine does not answer
  */
 export async function watchContainers(listener: () => void): Promise<() => void> {
-  const stream = (await patientEngine().getEvents({
+  const stream = (await (
+    await patientEngine()
+  ).getEvents({
     filters: { type: ['container'], event: ['start', 'die', 'rename', 'destroy'] },
   })) as Readable;
   stream.on('data', listener);

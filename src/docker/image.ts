@@ -25,9 +25,7 @@ export async function hasImage(image: string, platform?: string): Promise<boolea
   try {
     // Engines from API 1.49 on may have an image for several platforms, and look for this one; others ignore it.
     const query = platform === undefined ? {} : { platform: JSON.stringify({ os, architecture, variant }) };
-    const found: Platform = await engine()
-      .getImage(image)
-      .inspect(query as object);
+    const found: Platform = await (await engine()).getImage(image).inspect(query as object);
     if (platform === undefined) return true;
     const sameVariant = !variant || !found.Variant || variant === found.Variant;
     return found.Os === os && found.Architecture === architecture && sameVariant;
@@ -56,7 +54,8 @@ export async function pullImage(
     text = progress.text;
   };
   try {
-    await followed(await patientEngine().pull(image, platform === undefined ? {} : { platform }), onEvent);
+    const engine = await patientEngine();
+    await followed(await engine.pull(image, platform === undefined ? {} : { platform }), onEvent);
   } catch (error) {
     throw explainPull(error, image);
   }
@@ -93,10 +92,14 @@ export async function ensureImage({ image, policy, platform, onProgress }: Image
 }
 
 /** Reads an answer of the engine's, one JSON object a line, to its end. @throws what the engine says went wrong */
-export function followed(stream: NodeJS.ReadableStream, onEvent: (event: PullEvent) => void): Promise<void> {
+export async function followed(
+  stream: NodeJS.ReadableStream,
+  onEvent: (event: PullEvent) => void,
+): Promise<void> {
+  const { modem } = await patientEngine();
   return new Promise((resolve, reject) => {
     let failure: Error | undefined;
-    patientEngine().modem.followProgress(
+    modem.followProgress(
       stream,
       (error) => (error || failure ? reject(error ?? failure) : resolve()),
       (event: PullEvent & { error?: string }) => {

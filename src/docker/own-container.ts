@@ -53,7 +53,7 @@ export function roleIn(labels: Record<string, string>): Role {
 
 async function inspect(reference: string): Promise<ContainerInspectInfo | undefined> {
   try {
-    return await engine().getContainer(reference).inspect();
+    return await (await engine()).getContainer(reference).inspect();
   } catch (error) {
     if (statusOf(error) === 404) return undefined;
     throw explain(error, `the Docker engine says of container "${reference}"`);
@@ -86,7 +86,8 @@ export async function createOwn(
   const until = Date.now() + ACTION_MS;
   for (;;) {
     try {
-      return (await patientEngine().createContainer({ ...request, abortSignal: inTime() })).id;
+      const engine = await patientEngine();
+      return (await engine.createContainer({ ...request, abortSignal: inTime() })).id;
     } catch (error) {
       const taken = statusOf(error) === 409;
       const made = taken ? await inspectOwn(dockerName, owner) : undefined;
@@ -104,11 +105,8 @@ export async function createOwn(
  * @throws EngineDown, or the engine's own error
  */
 export async function start(id: string, name: string): Promise<void> {
-  await tolerate(
-    [304],
-    patientEngine().getContainer(id).start({ abortSignal: inTime() }),
-    `container "${name}" does not start`,
-  );
+  const container = (await patientEngine()).getContainer(id);
+  await tolerate([304], container.start({ abortSignal: inTime() }), `container "${name}" does not start`);
 }
 
 /**
@@ -118,9 +116,8 @@ export async function start(id: string, name: string): Promise<void> {
  * @throws EngineDown, or the engine's own error
  */
 export async function stop(id: string, name: string, seconds: number): Promise<void> {
-  const stopping = patientEngine()
-    .getContainer(id)
-    .stop({ t: seconds, abortSignal: inTime(seconds * 1000) });
+  const container = (await patientEngine()).getContainer(id);
+  const stopping = container.stop({ t: seconds, abortSignal: inTime(seconds * 1000) });
   await tolerate([304, 404], stopping, `container "${name}" does not stop`);
 }
 
@@ -131,7 +128,7 @@ export async function stop(id: string, name: string, seconds: number): Promise<v
  * @throws EngineDown, or the engine's own error
  */
 export async function removeContainer(id: string, { volumes }: { volumes: boolean }): Promise<void> {
-  const container = patientEngine().getContainer(id);
+  const container = (await patientEngine()).getContainer(id);
   const what = `container ${id.slice(0, 12)} cannot be removed`;
   // 409: somebody else is removing it.
   await tolerate([404, 409], container.remove({ force: true, v: volumes, abortSignal: inTime() }), what);
@@ -144,11 +141,8 @@ export async function removeContainer(id: string, { volumes }: { volumes: boolea
 
 /** Gives another name to a container. @throws EngineDown, or the engine's own error */
 export async function rename(id: string, name: string): Promise<void> {
-  await tolerate(
-    [],
-    engine().getContainer(id).rename({ name }),
-    `container ${id.slice(0, 12)} cannot be renamed`,
-  );
+  const container = (await engine()).getContainer(id);
+  await tolerate([], container.rename({ name }), `container ${id.slice(0, 12)} cannot be renamed`);
 }
 
 function inTime(more = 0): AbortSignal {

@@ -23,11 +23,11 @@ const LOAD_MS = 120_000;
 export async function ensurePauseImage(): Promise<string> {
   if (await hasImage(pauseImage)) return pauseImage;
   try {
-    const { Arch } = await engine().version();
+    const { Arch } = await (await engine()).version();
     if (Arch !== 'amd64' && Arch !== 'arm64') throw new Error(`its machine is ${Arch}, not amd64 or arm64`);
     const archive = Readable.from([await imageArchive(Arch)]);
     const options = { quiet: true, abortSignal: AbortSignal.timeout(LOAD_MS) };
-    await followed(await patientEngine().loadImage(archive, options), () => {});
+    await followed(await (await patientEngine()).loadImage(archive, options), () => {});
   } catch (error) {
     throw explain(error, `the Docker engine cannot load ${pauseImage}`);
   }

@@ -38,7 +38,8 @@ export async function removeRun(name: string): Promise<void> {
 
 async function list(labels: string[]): Promise<RunContainer[]> {
   try {
-    return (await engine().listContainers({ all: true, filters: { label: labels } })).map(asRunContainer);
+    const found = await (await engine()).listContainers({ all: true, filters: { label: labels } });
+    return found.map(asRunContainer);
   } catch (error) {
     throw explain(error, 'the containers of links cannot be listed');
   }

@@ -1,65 +1,68 @@
+import type { AccessRule } from './access.js';
 import type { Address } from './address.js';
-import type { Guard } from './allow.js';
+import type { Counters } from './counters.js';
 import type { Device } from './device.js';
-import type { Guide } from './guide.js';
 import type { Log } from './log.js';
-import { closeLater, type Loop, type Watch } from './loop.js';
-import { discard, giveBack, type Pipe, type Pool } from './pipes.js';
-import { resetOnClose } from './reset.js';
-import { liftLimit } from './silence.js';
+import { type Loop, scheduleClose, type Watch } from './loop.js';
+import { discard, type Pipe, type Pool, release } from './pipes.js';
+import type { Resolver } from './resolver.js';
+import { endOnClose, resetOnClose, setUserTimeout } from './socket-options.js';
 import { EPOLLIN, EPOLLPRI, EPOLLRDHUP } from './syscalls.js';
 import { stop, type Timer } from './timers.js';
 
 /**
- * Events of a socket that can be read. EPOLLRDHUP says that its FIN is there too, so one more read is worth it; EPOLLPRI
- * that there is urgent data, which splice(2) does not get past.
+ * The events after which a socket is read. EPOLLRDHUP means that the FIN has arrived too, so it is worth
+ * reading to the end. EPOLLPRI means that there is urgent data, which stops splice(2).
  */
 export const READABLE = EPOLLIN | EPOLLPRI | EPOLLRDHUP;
 
-/** What all connections of the link share. */
+/** State that all connections of the link share. */
 export interface Relay {
   readonly loop: Loop;
   readonly pool: Pool;
   readonly log: Log;
-  /** The target; undefined while nobody knows its address. Changed by aim() only, with `target`. */
+  /**
+   * The address of the target; undefined while it is unknown. Only setTarget() changes it, together with
+   * `target`.
+   */
   to: Address | undefined;
-  /** The target in words: "127.0.0.1:3306 in container mysql". */
+  /** The target in log messages: "127.0.0.1:3306 in container mysql". */
   target: string;
-  /** Where the target is, in words. */
-  readonly place: string | undefined;
-  /** Lets clients in; undefined: everybody is served. */
-  readonly guard: Guard | undefined;
-  /** The network interface through which clients are served; undefined: any. */
+  /** Where the target is, in log messages: "container mysql". */
+  readonly location: string | undefined;
+  /** Which clients are admitted; undefined: all. */
+  readonly access: AccessRule | undefined;
+  /** The only network interface through which clients are served; undefined: any. */
   readonly device: Device | undefined;
-  /** Where to ask for the target when it cannot be reached; undefined on a plain link. */
-  readonly guide: Guide | undefined;
-  /** How long the target's machine may be silent, ms; undefined: as long as the kernel waits. */
-  readonly targetSilence: number | undefined;
-  /** How long the client's machine may be silent, ms; undefined: as long as the kernel waits. */
-  readonly clientSilence: number | undefined;
-  /** The open connections, where somebody has to go through them; undefined on a plain link, which saves their keep. */
+  /** Finds the target when it is unreachable; undefined if its address never changes. */
+  readonly resolver: Resolver | undefined;
+  /** How long the target's machine may be silent, ms; undefined: until the kernel gives up. */
+  readonly targetTimeout: number | undefined;
+  /** How long the client's machine may be silent, ms; undefined: until the kernel gives up. */
+  readonly clientTimeout: number | undefined;
+  /**
+   * The open connections; undefined on links that never need to enumerate them, which saves the bookkeeping.
+   */
   readonly connections: Set<Connection> | undefined;
-  /** How long the target may refuse before a client is sent away, ms. */
+  /** How long the target may refuse connections before a client is reset, ms. */
   readonly dialTimeout: number;
-  /** Says whether whoever was to start the target has given up: then it need not be waited for. */
-  readonly hopeless: () => boolean;
-  /** Connections now. */
+  /** Whether starting the target has failed, so that waiting for it is pointless. */
+  readonly targetFailed: () => boolean;
+  /** Open connections. */
   open: number;
-  /** Connections ever. */
-  served: number;
-  /** Bytes ever read from either side. */
-  bytes: number;
-  /** Called when a connection begins and when it is closed. */
+  /** What `wormhole list` shows. */
+  readonly counters: Counters;
+  /** Called when a connection is accepted, and when it is closed. */
   onOpen: () => void;
   onClose: () => void;
-  /** Flows that wait for a pipe and for memory, the longest waiting first, and what wakes them if nothing else does. */
-  readonly starved: Flow[];
-  readonly memoryless: Flow[];
-  readonly starvedTimer: Timer;
-  /** Sockets of bulk streams that are ready, the longest waiting first. */
-  readonly turns: End[];
-  /** Until when small messages are expected, ms, on the clock of the loop. */
-  smallUntil: number;
+  /** Flows that wait for a pipe or for memory, longest waiting first, and the timer that retries them. */
+  readonly pipeWaiters: Flow[];
+  readonly memoryWaiters: Flow[];
+  readonly retryTimer: Timer;
+  /** Sockets of bulk streams that are ready, longest waiting first. */
+  readonly bulkQueue: End[];
+  /** When the next small message is no longer expected soon, ms, on the clock of the loop. */
+  interactiveUntil: number;
 }
 
 /** One of the two sockets of a connection. */
@@ -69,37 +72,49 @@ export interface End extends Watch {
   readonly reads: Flow;
   /** The direction that writes to it. */
   readonly writes: Flow;
-  /** Whether the peer reset the connection, or the kernel gave it up: nothing can be written any more. */
+  /**
+   * Whether the peer has reset the connection or the kernel has given it up. Nothing can be written any more.
+   */
   reset: boolean;
-  /** The events with which it waits for its turn; 0 while it does not wait. */
-  queued: number;
+  /** The events that were reported while it waits in the bulk queue; 0 if it does not wait. */
+  queuedEvents: number;
   /** Whether bytes have been written to it. */
   written: boolean;
-  /** Whether Nagle's algorithm is off (TCP_NODELAY, tcp(7)). Clients inherit that from their listener. */
-  noDelay: boolean;
+  /**
+   * Whether setStreamOptions() has been applied. Clients inherit the options from their listening socket. A
+   * target gets them before its second write, or before a large one, so that a connection with one small
+   * request does not pay for them.
+   */
+  hasStreamOptions: boolean;
 }
 
-/** One of the two directions of a connection. It reads from `from` while it holds no bytes. */
+/** One direction of a connection. It reads from `from` only while it holds no bytes. */
 export interface Flow {
   readonly from: End;
   readonly to: End;
-  /** Borrowed while bytes are in flight. */
+  /** Acquired while bytes are in flight. */
   pipe: Pipe | undefined;
   /** Bytes in the pipe. */
   held: number;
-  /** Whether `from` has said its last byte: its FIN was read, or its reset after the last byte before it. */
+  /** Bytes read since the start. */
+  bytes: number;
+  /** Whether everything has been read from `from`, up to its FIN or its reset. */
   ended: boolean;
-  /** Whether nothing is left to do: the end was passed on, or there is nobody to pass anything to. */
+  /** Whether a FIN was read at the end, also if a reset followed it. */
+  isFin: boolean;
+  /** Whether the end has been passed on, or can no longer be passed on. */
   done: boolean;
-  /** Whether it is in the list of flows that wait for a pipe or for memory. */
-  starved: boolean;
-  /** Whether it carries a bulk stream. */
+  /** Whether it waits for a pipe or for memory. */
+  isSuspended: boolean;
+  /** Whether it is treated as a bulk stream. */
   isBulk: boolean;
-  /** Small reads in a row since it has. */
+  /** Consecutive small reads of a bulk stream. */
   smallReads: number;
 }
 
-/** A client and the target's side of it. Idle, it is two descriptors and this. */
+/**
+ * A client, and the connection to the target on its behalf. While idle, it holds two descriptors and no pipe.
+ */
 export interface Connection {
   readonly relay: Relay;
   readonly client: End;
@@ -110,48 +125,64 @@ export interface Connection {
   readonly down: Flow;
   /** Whether the target is known to have accepted. Until then `target.fd` may be -1. */
   connected: boolean;
-  /** errno of the last dial that failed. */
+  /** errno of the last failed attempt to connect. */
   failure: number;
-  /** When the last dial began, ms, on the clock of the loop. */
-  dialled: number;
-  /** When dialling is given up, ms, on the clock of the loop. */
+  /** When the last attempt to connect began, ms, on the clock of the loop. */
+  dialledAt: number;
+  /** When no further attempt to connect is made, ms, on the clock of the loop. */
   deadline: number;
-  /** While dialling, when to go on or give up; while a reset waits for the bytes before it, when to look again. */
+  /**
+   * Before the target has accepted: the next attempt, or the deadline. Later: the next check of
+   * unacknowledged bytes before a reset.
+   */
   readonly timer: Timer;
-  /** How long that wait was last time, ms. */
+  /** The previous delay of `timer`, ms. */
   wait: number;
   closed: boolean;
 }
 
-/** Closes both sockets and gives back what the connection has borrowed. */
+/** Closes both sockets in order and releases what the connection holds. */
 export function close(connection: Connection): void {
   if (connection.closed) return;
+  for (const end of [connection.client, connection.target]) {
+    if (end.hasStreamOptions && !end.reset && end.fd >= 0) endOnClose(end.fd);
+  }
+  dispose(connection);
+}
+
+/** Closes both sockets with a reset and releases what the connection holds. */
+export function closeWithReset(connection: Connection): void {
+  if (connection.closed) return;
+  for (const end of [connection.client, connection.target]) {
+    if (!end.hasStreamOptions && end.fd >= 0) resetOnClose(end.fd);
+  }
+  dispose(connection);
+}
+
+function dispose(connection: Connection): void {
   const { relay, client, target, up, down } = connection;
   connection.closed = true;
   up.done = true;
   down.done = true;
   stop(relay.loop.timers, connection.timer);
-  if (relay.clientSilence !== undefined) liftLimit(client.fd);
-  if (relay.targetSilence !== undefined) liftLimit(target.fd);
-  closeLater(relay.loop, client);
-  closeLater(relay.loop, target);
+  // A peer that pauses reading would lose the rest of what was sent, and nothing checks the socket any more. The kernel has
+  // its own limit for those (tcp_orphan_retries, tcp(7)).
+  if (relay.clientTimeout !== undefined) setUserTimeout(client.fd, 0);
+  if (relay.targetTimeout !== undefined) setUserTimeout(target.fd, 0);
+  scheduleClose(relay.loop, client);
+  scheduleClose(relay.loop, target);
   empty(relay, up);
   empty(relay, down);
   relay.open -= 1;
+  relay.counters.open = relay.open;
   relay.connections?.delete(connection);
   relay.onClose();
 }
 
-/** Closes both sockets; whoever still listens at `end` sees a reset. */
-export function closeWithReset(connection: Connection, end: End): void {
-  if (end.fd >= 0) resetOnClose(end.fd);
-  close(connection);
-}
-
-/** Takes the pipe from a flow, and with it the bytes that nobody will get. */
+/** Releases the pipe of a flow, discarding the bytes in it. */
 export function empty(relay: Relay, flow: Flow): void {
   if (flow.pipe === undefined) return;
-  if (flow.held === 0) giveBack(relay.pool, flow.pipe);
+  if (flow.held === 0) release(relay.pool, flow.pipe);
   else discard(relay.pool, flow.pipe);
   flow.pipe = undefined;
   flow.held = 0;

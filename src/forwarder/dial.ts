@@ -2,9 +2,8 @@ import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
 import { type Connection, closeWithReset, type Relay } from './connection.js';
 import { bindToDevice } from './device.js';
-import { add, closeLater } from './loop.js';
-import { resetOnClose } from './reset.js';
-import { limitSilence } from './silence.js';
+import { add, scheduleClose } from './loop.js';
+import { receiveUrgentInline, resetOnClose, setPeerTimeout } from './socket-options.js';
 import {
   close,
   connect,
@@ -16,43 +15,44 @@ import {
   getsockopt,
   pinned,
   SO_ERROR,
-  SO_OOBINLINE,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
   SOL_SOCKET,
-  setsockopt,
   socket,
 } from './syscalls.js';
 import { start, stop } from './timers.js';
 
-/** Between two dials of one connection: at first and at most, ms. */
+/** The first and the longest delay between two attempts to connect, ms. */
 const FIRST_PAUSE_MS = 50;
 const LAST_PAUSE_MS = 250;
 
-/** How long a guide's target may keep a dial waiting before the guide is asked for it, ms. */
-const DOUBT_MS = 1000;
+/** How long a connection attempt may hang before the resolver is asked for another address, ms. */
+const RESOLVE_AFTER_MS = 1000;
 
-/** Errors that no waiting heals: policy, or a machine without this address family. */
-const HOPELESS = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT]);
+/** Errors that retrying does not fix: policy, or a machine without this address family. */
+const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT]);
 
-/** Errors of this machine, which has no room for another socket or for watching it. */
-const NO_ROOM = new Set([E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.ENOSPC]);
+/** Errors of a machine that has no resources for another socket or for watching it. */
+const OUT_OF_RESOURCES = new Set([E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.ENOSPC]);
 
-const on = pinned(4);
-on.words[0] = 1;
 const value = pinned(4);
 const valueSize = pinned(4);
 
 /**
- * Begins to connect to the target, without waiting for it. The socket is watched like a connected one: to write to
- * it gives EAGAIN until the handshake is over, and a refusal shows as EPOLLERR. So a connection that succeeds, as
- * nearly all do, costs no event of its own.
+ * Starts a non-blocking connect to the target. The socket is used like a connected one at once: writing to it
+ * gives EAGAIN until the handshake is complete, and a refusal is reported as EPOLLERR. A connection that
+ * succeeds, as nearly all do, costs no event of its own.
  */
 export function dial(connection: Connection): void {
   const { relay, target } = connection;
-  const { to, loop, guide, targetSilence } = relay;
-  connection.dialled = loop.now;
+  const { to, loop, resolver, targetTimeout } = relay;
+  connection.dialledAt = loop.now;
+  if (relay.targetFailed()) {
+    // It may run and accept, and not work all the same: its health check says so.
+    abort(connection, 'start', `${relay.target} could not be started: the journal of its unit says why`);
+    return;
+  }
   if (to === undefined) {
     dialFailed(connection, E.EDESTADDRREQ);
     return;
@@ -62,49 +62,50 @@ export function dial(connection: Connection): void {
     dialFailed(connection, errno());
     return;
   }
-  setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, on.address, 4);
-  if (targetSilence !== undefined) limitSilence(fd, targetSilence);
+  receiveUrgentInline(fd);
+  if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
   if (to.device !== undefined && !bindToDevice(fd, to.device)) {
     const refusal = errno();
     close(fd);
     dialFailed(connection, refusal);
     return;
   }
-  const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   target.fd = fd;
-  target.noDelay = false;
+  target.hasStreamOptions = false;
   add(loop, target);
-  // The kernel refused to watch it, and that has been dealt with.
+  // The kernel does not watch it, and `refused` has handled that. No SYN has been sent yet.
   if (target.fd < 0) return;
+  const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   if (failure !== 0 && failure !== E.EINPROGRESS) {
     dialFailed(connection, failure);
     return;
   }
   if (isEphemeral(to.port) && localPortOf(fd) === to.port) {
-    // Closed with a FIN, it would leave TIME-WAIT on the port, which the target could not bind for a minute.
+    // An orderly close would leave TIME-WAIT, and the target could not bind its port for a minute.
     resetOnClose(fd);
     dialFailed(connection, E.ECONNREFUSED);
     return;
   }
-  const doubt = guide === undefined ? connection.deadline : loop.now + DOUBT_MS;
-  start(loop.timers, connection.timer, Math.min(connection.deadline, doubt));
+  const resolveAt = resolver === undefined ? connection.deadline : loop.now + RESOLVE_AFTER_MS;
+  start(loop.timers, connection.timer, Math.min(connection.deadline, resolveAt));
 }
 
-/** Dials anew a connection that waits for an answer of the target: the target has moved. */
+/** Connects a client to the current target instead of the one that has not answered yet. */
 export function redial(connection: Connection): void {
-  closeLater(connection.relay.loop, connection.target);
-  dial(connection);
+  scheduleClose(connection.relay.loop, connection.target);
+  if (connection.client.reset) closeWithReset(connection);
+  else dial(connection);
 }
 
 /**
- * Takes the first event of the target's socket. True if it has accepted (it may have reset the connection since),
- * false if it has not and the failure is dealt with.
+ * Handles the first event of the socket to the target. Returns true if the target has accepted (it may have
+ * sent a reset since), false if it has not and the failure has been handled.
  */
-export function answered(connection: Connection, events: number): boolean {
+export function checkHandshake(connection: Connection, events: number): boolean {
   if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
     const failure = errorOf(connection.target.fd);
-    // A reset in the middle of the handshake is ECONNREFUSED, a later one is not (tcp_reset() in the kernel); and
-    // none at all is one that a write after the handshake has consumed.
+    // A reset during the handshake is ECONNREFUSED; a later one is not (tcp_reset() in the kernel). No error
+    // at all means that a write after the handshake has consumed it.
     if (failure !== 0 && failure !== E.ECONNRESET && failure !== E.EPIPE) {
       dialFailed(connection, failure);
       return false;
@@ -116,21 +117,29 @@ export function answered(connection: Connection, events: number): boolean {
 
 /** The target has accepted. */
 export function connected(connection: Connection): void {
+  const { counters, loop, dialTimeout } = connection.relay;
   connection.connected = true;
-  stop(connection.relay.loop.timers, connection.timer);
+  stop(loop.timers, connection.timer);
+  counters.served += 1;
+  counters.failing = 0;
+  counters.observeDial(loop.now - connection.dialledAt);
+  if (connection.failure !== 0) {
+    counters.held += 1;
+    counters.heldMs += loop.now - (connection.deadline - dialTimeout);
+  }
 }
 
-/** A dial failed with this errno: dials again soon, or gives up. */
+/** Handles a failed attempt to connect: schedules the next one, or gives up. `failure` is errno. */
 export function dialFailed(connection: Connection, failure: number): void {
   const { relay, target } = connection;
   const { loop } = relay;
-  closeLater(loop, target);
-  if (relay.hopeless()) {
-    sendAway(connection, 'start', `${relay.target} could not be started: the journal says why`);
+  scheduleClose(loop, target);
+  if (connection.client.reset) {
+    closeWithReset(connection);
     return;
   }
-  relay.guide?.ask();
-  if (isHopeless(relay, failure) || loop.now >= connection.deadline) {
+  relay.resolver?.refresh();
+  if (isPermanent(relay, failure) || loop.now >= connection.deadline) {
     giveUp(connection, failure);
     return;
   }
@@ -139,19 +148,19 @@ export function dialFailed(connection: Connection, failure: number): void {
   start(loop.timers, connection.timer, Math.min(connection.deadline, loop.now + connection.wait));
 }
 
-/** Called when the timer of a connection that is not known to be connected fires: time to dial again, or to give up. */
-export function dialTimer(connection: Connection): void {
+/** Handles the timer of a connection whose target is not known to have accepted. */
+export function onDialTimer(connection: Connection): void {
   const { target, relay, deadline } = connection;
   const { now, timers } = relay.loop;
   if (target.fd < 0) {
     if (now < deadline) dial(connection);
     else giveUp(connection, connection.failure);
   } else if (peerOf(target.fd) !== undefined) {
-    // It accepted long ago, and nobody has said anything yet.
+    // The target accepted earlier, and neither side has sent anything yet.
     connected(connection);
   } else {
-    relay.guide?.ask();
-    // The guide may have refused the question: it takes one a second.
+    relay.resolver?.refresh();
+    // The resolver takes one request a second, and may have ignored this one.
     if (now < deadline) start(timers, connection.timer, Math.min(deadline, now + LAST_PAUSE_MS));
     else giveUp(connection, E.ETIMEDOUT);
   }
@@ -159,39 +168,44 @@ export function dialTimer(connection: Connection): void {
 
 function giveUp(connection: Connection, failure: number): void {
   const { relay } = connection;
-  const seconds = isHopeless(relay, failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
-  const story = `${whatFailed(relay.target, failure)}${seconds} (${errorWords(failure)})`;
-  sendAway(connection, `dial ${failure}`, story);
+  const seconds = isPermanent(relay, failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
+  const message = `${describeFailure(relay.target, failure)}${seconds} (${errorWords(failure)})`;
+  abort(connection, `dial ${failure}`, message);
 }
 
-/** Whether to dial again cannot help. A guide may know another address. */
-function isHopeless(relay: Relay, failure: number): boolean {
-  return relay.guide === undefined && HOPELESS.has(failure);
+/** Whether further attempts are pointless. A resolver may find another address. */
+function isPermanent(relay: Relay, failure: number): boolean {
+  return relay.resolver === undefined && PERMANENT.has(failure);
 }
 
 /**
- * Sends the client away with a reset: a plain end could be taken for an empty answer, and a program that is told of
- * an error tries again. `story` says why; clients of the same `kind` within 10 s are counted, and told in one line.
+ * Resets both sides and logs `message`. A client could mistake a FIN for an empty answer; a program that sees
+ * an error tries again. Clients of the same `kind` within 10 s are counted and logged in one line.
  */
-export function sendAway(connection: Connection, kind: string, story: string): void {
+export function abort(connection: Connection, kind: string, message: string): void {
   const { relay, client } = connection;
+  if (client.reset) {
+    closeWithReset(connection);
+    return;
+  }
+  relay.counters.fail(message);
   relay.log.failure(
     kind,
-    `${story}; closed the client ${peerOf(client.fd) ?? '(gone)'}; the next connection tries again`,
-    (count) => `${story}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
+    `${message}; closed the client ${peerOf(client.fd) ?? '(gone)'}; the next connection tries again`,
+    (count) => `${message}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
   );
-  closeWithReset(connection, client);
+  closeWithReset(connection);
 }
 
-function whatFailed(target: string, failure: number): string {
+function describeFailure(target: string, failure: number): string {
   if (failure === E.EDESTADDRREQ) return `no address of ${target} was learnt`;
   if (failure === E.ECONNREFUSED) return `${target} refused`;
   if (failure === E.ETIMEDOUT) return `${target} did not answer`;
-  if (NO_ROOM.has(failure)) return `no socket to ${target} could be made`;
+  if (OUT_OF_RESOURCES.has(failure)) return `no socket to ${target} could be made`;
   return `${target} could not be reached`;
 }
 
-/** errno of what ended the connection of `fd`, 0 when none did or it was told already: SO_ERROR of socket(7). */
+/** The pending error of `fd` (SO_ERROR, socket(7)), which is cleared by reading it; 0 if there is none. */
 export function errorOf(fd: number): number {
   valueSize.words[0] = 4;
   const isKnown = getsockopt(fd, SOL_SOCKET, SO_ERROR, value.address, valueSize.address) === 0;
@@ -199,9 +213,9 @@ export function errorOf(fd: number): number {
 }
 
 /*
- * A socket that connects to a port of its own machine from which the kernel also takes source ports may be given
- * that very port, and is then connected to itself (TCP simultaneous open, RFC 9293 3.5): the client would hear its
- * own words, and the real service could no longer bind its port.
+ * A socket that connects to a local port within the range of source ports may get that very port as its
+ * source, and is then connected to itself (simultaneous open, RFC 9293, 3.5). The client would receive its
+ * own bytes, and the service could not bind its port.
  */
 function isEphemeral(port: number): boolean {
   return port >= ephemeral.first && port <= ephemeral.last;

@@ -8,10 +8,12 @@ import {
   READABLE,
 } from './connection.js';
 import { connected, dialFailed, errorOf } from './dial.js';
-import { park, want } from './loop.js';
-import { noteLoss } from './loss.js';
-import { borrow, giveBack, type Pipe } from './pipes.js';
-import { waitForMemory, waitForPipe } from './starve.js';
+import { modify, unwatch } from './loop.js';
+import { handleLostPeer } from './lost-peer.js';
+import { acquire, type Pipe, release } from './pipes.js';
+import { BULK_BYTES, chunkSize, classify } from './scheduler.js';
+import { waitForMemory, waitForPipe } from './shortage.js';
+import { setStreamOptions } from './socket-options.js';
 import {
   E,
   EPOLLERR,
@@ -19,66 +21,64 @@ import {
   EPOLLPRI,
   EPOLLRDHUP,
   errno,
-  getsockopt,
-  IPPROTO_TCP,
   ioctl,
   pinned,
   SHUT_WR,
   SIOCOUTQ,
   SPLICE_F_NONBLOCK,
-  setsockopt,
   shutdown,
   splice,
-  TCP_CLOSE,
-  TCP_INFO,
-  TCP_NODELAY,
 } from './syscalls.js';
+import { bytesReceived, isClosed } from './tcp-info.js';
 import { start } from './timers.js';
-import { chunkOf, noteRead } from './turns.js';
-import { isAtUrgentMark, passUrgentByte } from './urgent.js';
-
-/** How often unsent bytes are looked at before a reset is passed on: at first and at most, ms. */
-const FIRST_LOOK_MS = 1;
-const LAST_LOOK_MS = 250;
-
-/** Errors of the moment: there is nothing to do now, or the kernel is short of memory. The connection is as it was. */
-const PASSING = new Set([E.EAGAIN, E.EINTR, E.ENOMEM, E.ENOBUFS]);
-
-const on = pinned(4);
-on.words[0] = 1;
-const value = pinned(4);
-const valueSize = pinned(4);
+import { findUrgentMark, passUrgentByte } from './urgent.js';
 
 /**
- * Moves what has come from `flow.from`. Whatever `flow.to` does not take stays in the pipe, and `from` is not read
- * until it has left. `events` are those that epoll has reported of `from`, 0 if it has reported none. When they say that
- * the FIN has come, all is read in the same go, unless that would keep other connections waiting.
+ * The first and the longest delay between checks for unacknowledged bytes before a reset is passed on, ms.
+ */
+const FIRST_CHECK_MS = 1;
+const LAST_CHECK_MS = 250;
+
+/** Errors of a kernel that is short of memory. The connection is intact. */
+const SHORTAGES = new Set([E.ENOMEM, E.ENOBUFS]);
+
+/** Errors after which the connection is intact, including "nothing to do now". */
+const TRANSIENT = new Set([E.EAGAIN, E.EINTR, ...SHORTAGES]);
+
+const value = pinned(4);
+
+/**
+ * Reads from `flow.from` and writes to `flow.to`. Bytes that `flow.to` does not take stay in the pipe, and
+ * nothing is read until they have left. `events` are those that epoll reported of `from`, or 0. If they
+ * include the FIN, everything is read in one go, up to one chunk.
  */
 export function fill(flow: Flow, events: number): void {
-  if (flow.held > 0 || flow.ended || flow.done || flow.starved) return;
+  if (flow.held > 0 || flow.ended || flow.done || flow.isSuspended) return;
   const { from, to } = flow;
   const { relay } = from.connection;
-  const pipe = flow.pipe ?? borrow(relay.pool);
+  const pipe = flow.pipe ?? acquire(relay.pool);
   if (pipe === undefined) {
     waitForPipe(flow);
     return;
   }
   flow.pipe = undefined;
-  const chunk = chunkOf(relay);
+  const chunk = chunkSize(relay);
   for (let moved = 0; moved < chunk; ) {
     let read = splice(from.fd, 0, pipe.into, 0, chunk, SPLICE_F_NONBLOCK);
     if (read <= 0) {
-      const failure = read < 0 ? errno() : 0;
-      if (!passUrgentMark(flow, pipe, failure, events)) {
-        giveBack(relay.pool, pipe);
-        if (!from.connection.closed) endRead(flow, failure);
+      const outcome = handleUrgentMark(flow, pipe, read < 0 ? errno() : 0, events);
+      if (outcome !== 'passed') {
+        release(relay.pool, pipe);
+        if (!from.connection.closed) endRead(flow, outcome, events);
         return;
       }
       read = 1;
     }
     moved += read;
-    relay.bytes += read;
-    noteRead(flow, read);
+    flow.bytes += read;
+    if (from === from.connection.client) relay.counters.bytesFromClients += read;
+    else relay.counters.bytesFromTarget += read;
+    classify(flow, read);
     const written = to.fd < 0 ? 0 : send(pipe, to, read);
     if (written !== read) {
       block(flow, pipe, read, written);
@@ -87,10 +87,10 @@ export function fill(flow: Flow, events: number): void {
     if (!to.connection.connected) connected(to.connection);
     if ((events & EPOLLRDHUP) === 0) break;
   }
-  giveBack(relay.pool, pipe);
+  release(relay.pool, pipe);
 }
 
-/** Moves what is in the pipe, now that `flow.to` takes bytes again; then reads on. */
+/** Writes what the pipe holds, now that `flow.to` is writable, and then reads on. */
 export function drain(flow: Flow): void {
   if (flow.done) return;
   const { from, to } = flow;
@@ -104,36 +104,36 @@ export function drain(flow: Flow): void {
     flow.held -= written;
     if (flow.held > 0) return;
   }
-  want(loop, to, to.wanted & ~EPOLLOUT);
+  modify(loop, to, to.wanted & ~EPOLLOUT);
   if (flow.ended) {
     finish(flow);
     return;
   }
-  want(loop, from, from.wanted | READABLE);
-  // A sender who was held up has more to say, nearly always; and if so, no mask has to change.
+  modify(loop, from, from.wanted | READABLE);
+  // A sender that was blocked nearly always has more to send. If so, no mask changes.
   fill(flow, 0);
 }
 
 /**
- * Deals with EPOLLHUP and EPOLLERR, which come on every round until the descriptor is closed or taken out of epoll.
- * The receive queue outlives a reset, so what can be read now is read.
+ * Handles EPOLLHUP and EPOLLERR, which epoll reports on every round until the descriptor is removed. The
+ * receive queue survives a reset, so it is read to its end.
  */
-export function hungUp(end: End, events: number): void {
+export function handleHangup(end: End, events: number): void {
   const { reads, writes, connection } = end;
-  // EPOLLHUP says that both directions are shut. If it was not us who shut ours, it was a reset, and its error has
-  // been consumed: splice(2) sends in pieces, and does not tell of an error behind the first.
+  // EPOLLHUP means that both directions are shut down. If this side has not shut down its own, it was a reset
+  // whose error has been consumed: splice(2) writes in pieces and does not report an error after the first.
   if ((events & EPOLLERR) !== 0 || !writes.done) lost(end, errorOf(end.fd));
   if (connection.closed) return;
-  if (!reads.ended && !reads.done && !reads.starved && reads.held === 0) fill(reads, events);
-  else park(connection.relay.loop, end);
+  if (!reads.ended && !reads.done && !reads.isSuspended && reads.held === 0) fill(reads, events);
+  else unwatch(connection.relay.loop, end);
 }
 
-/** Writes `size` bytes of a pipe to a socket. Returns how many it took, or -1: see errno(). */
+/** Writes `size` bytes from a pipe to a socket. Returns how many it took, or -1: see errno(). */
 function send(pipe: Pipe, to: End, size: number): number {
-  // Nagle's algorithm never delays the first write, so a connection with a single one needs no TCP_NODELAY.
-  if (to.written && !to.noDelay) {
-    setsockopt(to.fd, IPPROTO_TCP, TCP_NODELAY, on.address, 4);
-    to.noDelay = true;
+  // Nagle's algorithm never delays the first write.
+  if (!to.hasStreamOptions && (to.written || size >= BULK_BYTES)) {
+    setStreamOptions(to.fd);
+    to.hasStreamOptions = true;
   }
   const written = splice(pipe.out, 0, to.fd, 0, size, SPLICE_F_NONBLOCK);
   if (written > 0) to.written = true;
@@ -141,114 +141,142 @@ function send(pipe: Pipe, to: End, size: number): number {
 }
 
 /**
- * Deals with the urgent mark as the reason why splice(2) has moved nothing and returned `failure`, errno or 0. True if it
- * was the reason, and the byte behind the mark is in the pipe now.
+ * Handles a splice(2) that moved nothing and returned `failure` (errno or 0) because it stopped at the urgent
+ * mark. Returns "passed" if the byte at the mark is in the pipe now; otherwise the reason why nothing was
+ * moved, errno or 0.
  */
-function passUrgentMark(flow: Flow, pipe: Pipe, failure: number, events: number): boolean {
+function handleUrgentMark(flow: Flow, pipe: Pipe, failure: number, events: number): 'passed' | number {
   const { from } = flow;
-  if (!mayBeAtMark(from, failure, events) || !isAtUrgentMark(from.fd)) return false;
-  // The kernel tells the error of a reset once, also while there are bytes before it to read.
-  if (failure !== 0 && !PASSING.has(failure)) lost(from, failure);
-  return !from.connection.closed && passUrgentByte(from.fd, pipe.into) === 0;
+  if (!mayBeAtMark(from, failure, events)) return failure;
+  const isFatal = failure !== 0 && !TRANSIENT.has(failure);
+  // Only a connection that the kernel has given up reports an error before its last bytes have been read.
+  if (isFatal && !isClosed(from.fd)) return failure;
+  const found = findUrgentMark(from.fd);
+  if (found !== 0) return SHORTAGES.has(found) ? found : failure;
+  // The kernel reports the error of a reset once, even if there are bytes before it to read.
+  if (isFatal) lost(from, failure);
+  if (from.connection.closed) return failure;
+  return passUrgentByte(from.fd, pipe) || 'passed';
 }
 
-/** Whether a read that moved nothing may have stopped at the urgent mark. It is asked for nothing in ordinary cases. */
+/**
+ * Whether a read that moved nothing may have stopped at the urgent mark. In ordinary cases this avoids a
+ * system call.
+ */
 function mayBeAtMark(from: End, failure: number, events: number): boolean {
-  // Without an event there may simply be nothing to read; epoll reports what there is.
+  // Without an event there may be nothing to read. If there is, epoll reports it.
   if (failure === E.EAGAIN) return events !== 0;
-  // No byte comes after a FIN. So if epoll has seen one and would have told of urgent data, this is the end.
+  // No byte follows a FIN. So if epoll has reported one, and would have reported urgent data, this is the
+  // end.
   return failure !== 0 || (events & EPOLLRDHUP) === 0 || ((events | ~from.mask) & EPOLLPRI) !== 0;
 }
 
-/** Nothing can be read now, for ever, or because of an error. */
-function endRead(flow: Flow, failure: number): void {
-  if (failure === 0) ended(flow);
-  else if (!PASSING.has(failure)) readFailed(flow, failure);
-  else if (failure !== E.EAGAIN && failure !== E.EINTR) waitForMemory(flow);
+/** Handles a read that moved nothing; `failure` is errno or 0. */
+function endRead(flow: Flow, failure: number, events: number): void {
+  const { from } = flow;
+  if (failure === 0) {
+    // Before epoll reports the FIN, this may be a reset whose error a write has consumed.
+    const isFin = (!from.reset && (events & EPOLLRDHUP) !== 0) || hasFin(flow);
+    if (isFin || from.reset) ended(flow, isFin);
+  } else if (SHORTAGES.has(failure)) {
+    waitForMemory(flow);
+  } else if (!TRANSIENT.has(failure)) {
+    lost(from, failure);
+    // After a FIN, the read would have returned 0.
+    if (!from.connection.closed) ended(flow, false);
+  }
 }
 
-/** Keeps what `flow.to` has not taken, and waits for it. */
+/**
+ * Whether a FIN follows the bytes read, given that no more can be read. After a reset whose error was
+ * consumed, only the count of received bytes tells: it includes the FIN (tcp_data_queue() in the kernel).
+ */
+function hasFin(flow: Flow): boolean {
+  return bytesReceived(flow.from.fd) > flow.bytes;
+}
+
+/** Keeps the bytes that `flow.to` did not take, and waits until it is writable. */
 function block(flow: Flow, pipe: Pipe, read: number, written: number): void {
   const failure = written < 0 ? errno() : 0;
   const { from, to } = flow;
   const { loop } = from.connection.relay;
   flow.pipe = pipe;
   flow.held = read - Math.max(0, written);
-  want(loop, from, from.wanted & ~READABLE);
-  want(loop, to, to.wanted | EPOLLOUT);
+  modify(loop, from, from.wanted & ~READABLE);
+  modify(loop, to, to.wanted | EPOLLOUT);
   if (failure !== 0) writeFailed(flow, failure);
   else if (written > 0 && !to.connection.connected) connected(to.connection);
 }
 
 function writeFailed(flow: Flow, failure: number): void {
-  if (PASSING.has(failure)) {
-    if (failure !== E.EAGAIN && failure !== E.EINTR) waitForMemory(flow);
+  if (TRANSIENT.has(failure)) {
+    if (SHORTAGES.has(failure)) waitForMemory(flow);
     return;
   }
   const { connection } = flow.to;
-  // A target that resets has accepted before: it would have refused otherwise (tcp_reset() in the kernel).
+  // A target that resets the connection has accepted it before; otherwise it would have refused it
+  // (tcp_reset() in the kernel).
   if (!connection.connected && (failure === E.ECONNRESET || failure === E.EPIPE)) connected(connection);
   if (connection.connected) lost(flow.to, failure);
   else dialFailed(connection, failure);
 }
 
-/** The FIN of `flow.from` has been read, after every byte before it. */
-function ended(flow: Flow): void {
+/** Notes that everything has been read from `flow.from`, up to its FIN or reset. */
+function ended(flow: Flow, isFin: boolean): void {
   const { from } = flow;
   flow.ended = true;
-  want(from.connection.relay.loop, from, from.wanted & ~READABLE);
+  flow.isFin = isFin;
+  modify(from.connection.relay.loop, from, from.wanted & ~READABLE);
   finish(flow);
 }
 
-/** All bytes of an ended flow are delivered: passes the end on. */
+/** Passes on the FIN or the reset of a flow that has delivered all its bytes. */
 function finish(flow: Flow): void {
   const { from, to } = flow;
   const { connection } = from;
   const { relay } = connection;
   empty(relay, flow);
   if (!connection.connected) {
-    // shutdown(2) would break off the handshake; the first EPOLLOUT says that it is over.
-    want(relay.loop, to, to.wanted | EPOLLOUT);
+    // shutdown(2) would abort the handshake. The first EPOLLOUT means that it is complete.
+    modify(relay.loop, to, to.wanted | EPOLLOUT);
     return;
   }
   flow.done = true;
-  if (from.reset) passReset(connection);
-  else if (from.writes.done) close(connection);
-  else shutdown(to.fd, SHUT_WR);
-}
-
-/** A read met the error of a reset (or of a peer that vanished), after every byte before it. */
-function readFailed(flow: Flow, failure: number): void {
-  flow.ended = true;
-  flow.done = true;
-  lost(flow.from, failure);
+  if (from.reset) {
+    if (flow.isFin) shutdown(to.fd, SHUT_WR);
+    passReset(connection);
+  } else if (from.writes.done) {
+    close(connection);
+  } else {
+    shutdown(to.fd, SHUT_WR);
+  }
 }
 
 /**
- * The peer of `end` is gone: what is on the way to it is lost, as it would be without a relay. What came from it is
- * delivered first, and then the reset is passed on.
+ * Handles a peer that is gone. Bytes on the way to it are lost, as on a direct connection. Bytes from it are
+ * delivered first, and then the reset is passed on. A target that has not accepted yet may still do so, but
+ * no further attempt to connect is made.
  */
 function lost(end: End, failure: number): void {
   const { connection, reads, writes } = end;
   const { loop } = connection.relay;
-  if (!end.reset) noteLoss(end, failure);
+  if (!end.reset) handleLostPeer(end, failure);
   end.reset = true;
-  if (!connection.connected) {
-    // The client, for a target that fails is dialled anew. That may have accepted and said nothing yet.
-    closeWithReset(connection, connection.target);
+  if (connection.target.fd < 0) {
+    closeWithReset(connection);
     return;
   }
   writes.done = true;
   empty(connection.relay, writes);
-  want(loop, writes.from, writes.from.wanted & ~READABLE);
-  want(loop, end, end.wanted & ~EPOLLOUT);
+  modify(loop, writes.from, writes.from.wanted & ~READABLE);
+  modify(loop, end, end.wanted & ~EPOLLOUT);
   if (reads.done) passReset(connection);
 }
 
 /**
- * Resets the end that is still there, as soon as its peer has acknowledged every byte: a reset discards the send
- * queue. Nothing but a look at SIOCOUTQ (tcp(7)) tells when that is; and nothing but a look tells of the end's own
- * reset, if it had said FIN in both directions before and is out of epoll because of that.
+ * Resets the remaining side once its peer has acknowledged every byte, because a reset discards the send
+ * queue. Only polling SIOCOUTQ (tcp(7)) tells when that is. Polling also detects that the remaining side was
+ * reset after it had ended both directions, when epoll no longer watches it.
  */
 export function passReset(connection: Connection): void {
   const { relay, client, target } = connection;
@@ -256,19 +284,10 @@ export function passReset(connection: Connection): void {
   if (rest.reset || isClosed(rest.fd)) {
     close(connection);
   } else if (ioctl(rest.fd, SIOCOUTQ, value.address) < 0 || value.words[0] === 0) {
-    closeWithReset(connection, rest);
+    closeWithReset(connection);
   } else {
-    park(relay.loop, gone);
-    connection.wait = Math.min(LAST_LOOK_MS, Math.max(FIRST_LOOK_MS, 2 * connection.wait));
+    unwatch(relay.loop, gone);
+    connection.wait = Math.min(LAST_CHECK_MS, Math.max(FIRST_CHECK_MS, 2 * connection.wait));
     start(relay.loop.timers, connection.timer, relay.loop.now + connection.wait);
   }
-}
-
-/** Whether the kernel has given up a socket: the first byte of struct tcp_info is the state (linux/tcp.h). */
-function isClosed(fd: number): boolean {
-  valueSize.words[0] = 4;
-  return (
-    getsockopt(fd, IPPROTO_TCP, TCP_INFO, value.address, valueSize.address) < 0 ||
-    value.bytes[0] === TCP_CLOSE
-  );
 }

@@ -1,9 +1,10 @@
+import { isAllowed, reject, rejectUnbound } from './access.js';
 import { SIZE_V6 } from './address.js';
-import { isWelcome, turnAway, turnAwayUnbound } from './allow.js';
 import type { Relay } from './connection.js';
 import { bindToDevice } from './device.js';
-import { add, park, type Watch, want } from './loop.js';
-import { limitSilence } from './silence.js';
+import { add, modify, unwatch, type Watch } from './loop.js';
+import { serve } from './serve.js';
+import { receiveUrgentInline, setPeerTimeout, setStreamOptions } from './socket-options.js';
 import {
   AF_INET,
   AF_INET6,
@@ -16,38 +17,33 @@ import {
   F_SETFL,
   fcntl,
   getsockopt,
-  IPPROTO_TCP,
   O_NONBLOCK,
   pinned,
   SO_ACCEPTCONN,
   SO_DOMAIN,
-  SO_OOBINLINE,
   SO_TYPE,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
   SOL_SOCKET,
-  setsockopt,
-  TCP_NODELAY,
 } from './syscalls.js';
-import { serve } from './tcp.js';
-import { start, timer } from './timers.js';
+import { createTimer, start } from './timers.js';
 
-/** First descriptor that a service manager passes: SD_LISTEN_FDS_START of sd_listen_fds(3). */
+/** The first descriptor that a service manager passes: SD_LISTEN_FDS_START of sd_listen_fds(3). */
 const FIRST_FD = 3;
 
-/** Most clients accepted by one listener before others have their turn. */
+/** The most clients that one listening socket accepts in a round of the loop. */
 const ACCEPTS_A_ROUND = 16;
 
-/** How long no client is accepted after the kernel has no more descriptors or memory, ms. */
+/** How long accepting pauses when the kernel is out of descriptors or memory, ms. */
 const PAUSE_MS = 1000;
 
 const value = pinned(4);
 const valueSize = pinned(4);
 
 /**
- * The listening sockets that a service manager has passed to the process `pid`, sd_listen_fds(3). Throws an Error
- * that says what to do when there are none, or one is not a listening TCP socket.
+ * Returns the listening sockets that a service manager has passed to the process `pid` (sd_listen_fds(3)).
+ * Throws an Error that says what to do if there are none, or if one is not a listening TCP socket.
  */
 export function listenFds(env: NodeJS.ProcessEnv, pid: number): number[] {
   const count = Number(env.LISTEN_FDS);
@@ -69,27 +65,26 @@ export function listenFds(env: NodeJS.ProcessEnv, pid: number): number[] {
   return fds;
 }
 
-/** Where clients come in. */
-export interface Door {
-  /** Accepts those who wait now. */
-  knock(): void;
-  /** Goes on after a pause, since a connection has been closed. */
+/** The listening sockets of the link. */
+export interface Listener {
+  /** Accepts the clients that are waiting in the backlog. */
+  acceptPending(): void;
+  /** Resumes accepting after a pause, because a connection has been closed. */
   resume(): void;
 }
 
-/** Accepts clients on `fds`, at most `maxOpen` at a time; the others wait in the kernel's backlog. */
-export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
-  const { loop, log, guard, device, clientSilence } = relay;
-  const [from, fromSize] = guard === undefined ? [0, 0] : [guard.room.address, guard.roomSize.address];
+/** Accepts clients on `fds`, at most `maxOpen` at a time. Further ones wait in the backlog of the kernel. */
+export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
+  const { loop, log, access, device, clientTimeout } = relay;
+  const [from, fromSize] = access === undefined ? [0, 0] : [access.room.address, access.roomSize.address];
   let paused = false;
-  // Sockets inherit the options of their listener when they are connected. Those at the front of the backlog, among them
-  // the one that has started this process, were connected before the options were set.
+  // A client inherits the options of its listening socket when the handshake completes. The first clients in
+  // the backlog, including the one that started this process, were connected before the options were set.
   const early = new Set(fds);
   const setOptions = (fd: number): void => {
-    value.words[0] = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, value.address, 4);
-    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, value.address, 4);
-    if (clientSilence !== undefined) limitSilence(fd, clientSilence);
+    setStreamOptions(fd);
+    receiveUrgentInline(fd);
+    if (clientTimeout !== undefined) setPeerTimeout(fd, clientTimeout);
   };
   const listeners = fds.map((fd): Watch => {
     setOptions(fd);
@@ -97,34 +92,41 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
     let most = ACCEPTS_A_ROUND;
     let lastRound = loop.round;
     const ready = (): void => {
-      // Where clients come one by one, the attempt that finds no other would be a system call a client.
+      // While clients arrive one at a time, trying to accept another would cost each of them a system call.
       const isBusy = loop.round === lastRound + 1 || early.has(fd);
       most = isBusy ? Math.min(2 * most, ACCEPTS_A_ROUND) : 1;
       lastRound = loop.round;
       accept(fd, most);
     };
-    return { fd, wanted: EPOLLIN, mask: -1, changed: false, ready, refused: (failure) => tryLater(failure) };
+    return {
+      fd,
+      wanted: EPOLLIN,
+      mask: -1,
+      changed: false,
+      ready,
+      refused: (failure) => pauseAfter(failure),
+    };
   });
 
   const resume = (): void => {
     if (!paused || relay.open >= maxOpen) return;
     paused = false;
-    for (const listener of listeners) want(loop, listener, EPOLLIN);
+    for (const listener of listeners) modify(loop, listener, EPOLLIN);
   };
-  const again = timer(resume);
+  const retry = createTimer(resume);
   const pause = (): void => {
     paused = true;
-    for (const listener of listeners) park(loop, listener);
+    for (const listener of listeners) unwatch(loop, listener);
   };
 
-  const tryLater = (failure: number): void => {
+  const pauseAfter = (failure: number): void => {
     paused = true;
-    start(loop.timers, again, loop.now + PAUSE_MS);
-    const story = `the kernel does not watch a listening socket (${errorWords(failure)})`;
+    start(loop.timers, retry, loop.now + PAUSE_MS);
+    const message = `the kernel does not watch a listening socket (${errorWords(failure)})`;
     log.failure(
       `listen ${failure}`,
-      `${story}; new clients wait until one leaves, or 1 s`,
-      (count) => `${story}, ${count} more times in the last 10 s`,
+      `${message}; new clients wait until one leaves, or 1 s`,
+      (count) => `${message}, ${count} more times in the last 10 s`,
     );
   };
 
@@ -132,23 +134,25 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
     for (let i = 0; i < most && !paused; i++) {
       if (relay.open >= maxOpen) {
         pause();
-        const story = `${relay.open} clients are connected, which is as many as --max-open and LimitNOFILE= allow`;
+        const message = `${relay.open} clients are connected, which is as many as --max-open and LimitNOFILE= allow`;
         log.failure(
           'full',
-          `${story}; more of them wait until one leaves`,
-          (count) => `${story}; that happened ${count} more times in the last 10 s`,
+          `${message}; more of them wait until one leaves`,
+          (count) => `${message}; that happened ${count} more times in the last 10 s`,
         );
         return;
       }
-      if (guard !== undefined) guard.roomSize.words[0] = SIZE_V6;
+      if (access !== undefined) access.roomSize.words[0] = SIZE_V6;
       const client = accept4(fd, from, fromSize, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (client >= 0) {
-        if (guard !== undefined && !isWelcome(guard)) {
-          turnAway(guard, client, log);
+        if (access !== undefined && !isAllowed(access)) {
+          relay.counters.denied += 1;
+          reject(access, client, log);
           continue;
         }
         if (device !== undefined && !bindToDevice(client, device)) {
-          turnAwayUnbound(device, client, log);
+          relay.counters.denied += 1;
+          rejectUnbound(device, client, log);
           continue;
         }
         if (early.has(fd)) setOptions(client);
@@ -160,28 +164,28 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Door {
         early.delete(fd);
         return;
       }
-      if (PASSING.has(failure)) continue;
+      if (TRANSIENT.has(failure)) continue;
       pause();
-      start(loop.timers, again, loop.now + PAUSE_MS);
-      const story = `no client could be accepted (${errorWords(failure)})`;
+      start(loop.timers, retry, loop.now + PAUSE_MS);
+      const message = `no client could be accepted (${errorWords(failure)})`;
       log.failure(
         `accept ${failure}`,
-        `${story} with ${relay.open} connected; new ones wait until one leaves, or 1 s`,
-        (count) => `${story}, ${count} more times in the last 10 s`,
+        `${message} with ${relay.open} connected; new ones wait until one leaves, or 1 s`,
+        (count) => `${message}, ${count} more times in the last 10 s`,
       );
     }
   };
   for (const listener of listeners) add(loop, listener);
   return {
-    knock: () => {
+    acceptPending: () => {
       for (const fd of fds) accept(fd, ACCEPTS_A_ROUND);
     },
     resume,
   };
 }
 
-/** Errors of one client, not of the listener: accept(2) says to try again. */
-const PASSING = new Set([
+/** Errors of one client, not of the listening socket: accept(2) says to try again. */
+const TRANSIENT = new Set([
   E.EINTR,
   E.ECONNABORTED,
   E.EPERM,

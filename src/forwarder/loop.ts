@@ -17,34 +17,34 @@ import {
 } from './syscalls.js';
 import { fireDue, type Timers } from './timers.js';
 
-/** Events taken from the kernel at once. */
+/** The most events taken from the kernel at once. */
 const BATCH = 256;
 
 /*
- * struct epoll_event in 32-bit words. The kernel packs it on x86-64 only (EPOLL_PACKED in linux/eventpoll.h): 12
- * bytes there, 16 with a hole after `events` elsewhere.
+ * struct epoll_event in 32-bit words. The kernel packs it on x86-64 only (EPOLL_PACKED in linux/eventpoll.h):
+ * 12 bytes there; elsewhere 16, with a hole after `events`.
  */
 const EVENT_WORDS = arch === 'x64' ? 3 : 4;
 const DATA_WORD = EVENT_WORDS - 2;
 
-/** The mask of a descriptor that is not in epoll. */
+/** The registered events of a descriptor that is not in epoll. */
 const ABSENT = -1;
 
-/** A file descriptor the loop watches. It belongs to its owner, who adds what he needs to it. */
+/** A file descriptor that the loop watches. Its owner extends it with what it needs. */
 export interface Watch {
   /** -1 while there is none. */
   fd: number;
-  /** The events its owner waits for. Change it with want(). */
+  /** The events that the owner waits for. Change them with modify(). */
   wanted: number;
-  /** The events epoll knows of, or -1 while the descriptor is not in epoll. */
+  /** The events registered with epoll, or -1 while the descriptor is not in epoll. */
   mask: number;
-  /** Whether it stands in the loop's list of changes. */
+  /** Whether it is in the list of changes of the loop. */
   changed: boolean;
-  /** Called with the events that happened; EPOLLERR and EPOLLHUP come unasked. */
+  /** Called with the events that occurred. EPOLLERR and EPOLLHUP are reported without being requested. */
   ready(events: number): void;
   /**
-   * Called with errno when the kernel refuses to watch the descriptor as asked (ENOSPC, ENOMEM: epoll_ctl(2)). No event
-   * comes until its owner asks again. The owner must not ask at once, or this never ends.
+   * Called with errno when the kernel refuses to watch the descriptor as requested (ENOSPC, ENOMEM:
+   * epoll_ctl(2)). No event comes until the owner requests one again, which it must not do in this call.
    */
   refused(failure: number): void;
 }
@@ -52,9 +52,9 @@ export interface Watch {
 /**
  * A level-triggered epoll loop.
  *
- * Changes of masks are collected and told to the kernel once before it is asked for events again: a direction that
- * blocks and goes on within one round costs no system call. Closing waits for the end of the round too, so that an
- * event of this round can never meet a new descriptor with an old number.
+ * Changes of masks are collected, and passed to the kernel once before it is asked for events again: a
+ * direction that blocks and resumes within one round costs no system call. Descriptors are closed at the end
+ * of the round, so that an event of this round cannot reach a new descriptor with an old number.
  */
 export interface Loop {
   readonly epoll: number;
@@ -62,20 +62,23 @@ export interface Loop {
   readonly changes: Watch[];
   readonly closing: number[];
   readonly timers: Timers;
-  /** Time of the last wake-up, ms, on the clock of performance.now(). */
+  /** The time of the last wake-up, ms, on the clock of performance.now(). */
   now: number;
-  /** Wake-ups so far. */
+  /** The number of wake-ups since the start. */
   round: number;
-  /** Called at the end of each round, before descriptors are closed. Returns whether it has left work for the next. */
+  /**
+   * Called at the end of each round, before descriptors are closed. Returns whether work is left for the next
+   * round.
+   */
   atRoundEnd: (freedDescriptors: boolean) => boolean;
-  /** What it has returned last: then the next round does not wait for events. */
+  /** What it returned last. If true, the next round does not wait for events. */
   hasWork: boolean;
 }
 
 const events = pinned(BATCH * EVENT_WORDS * 4);
 const change = pinned(16);
 
-/** A loop that watches nothing yet. Throws if the kernel gives no epoll descriptor. */
+/** Creates a loop. Throws an Error if the kernel creates no epoll descriptor. */
 export function createLoop(): Loop {
   const epoll = epollCreate(EPOLL_CLOEXEC);
   if (epoll < 0) throw new Error(`epoll_create1 failed (${errorWords(errno())})`);
@@ -92,15 +95,18 @@ export function createLoop(): Loop {
   };
 }
 
-/** Starts to watch `watch.fd` for `watch.wanted`. If the kernel refuses, `watch.refused` has been called on return. */
+/**
+ * Starts watching `watch.fd` for `watch.wanted`. If the kernel refuses, `watch.refused` has been called on
+ * return.
+ */
 export function add(loop: Loop, watch: Watch): void {
   loop.watches[watch.fd] = watch;
   watch.mask = ABSENT;
   control(loop, EPOLL_CTL_ADD, watch);
 }
 
-/** Says which events are of interest from now on. */
-export function want(loop: Loop, watch: Watch, wanted: number): void {
+/** Changes the events that `watch` waits for. */
+export function modify(loop: Loop, watch: Watch, wanted: number): void {
   watch.wanted = wanted;
   if (watch.changed || wanted === watch.mask) return;
   watch.changed = true;
@@ -108,16 +114,16 @@ export function want(loop: Loop, watch: Watch, wanted: number): void {
 }
 
 /**
- * Takes a descriptor out of epoll until its owner wants an event again. Only that silences EPOLLHUP and EPOLLERR,
- * which epoll reports on every round, whatever the mask (epoll_ctl(2)).
+ * Removes a descriptor from epoll until its owner waits for an event again. Nothing else silences EPOLLHUP
+ * and EPOLLERR, which epoll reports on every round, whatever the mask (epoll_ctl(2)).
  */
-export function park(loop: Loop, watch: Watch): void {
+export function unwatch(loop: Loop, watch: Watch): void {
   watch.wanted = 0;
   if (watch.mask !== ABSENT) control(loop, EPOLL_CTL_DEL, watch);
 }
 
-/** Closes the descriptor at the end of this round; the loop forgets it now. */
-export function closeLater(loop: Loop, watch: Watch): void {
+/** Closes the descriptor at the end of this round, and forgets it now. */
+export function scheduleClose(loop: Loop, watch: Watch): void {
   if (watch.fd < 0) return;
   loop.watches[watch.fd] = undefined;
   loop.closing.push(watch.fd);
@@ -126,12 +132,12 @@ export function closeLater(loop: Loop, watch: Watch): void {
 }
 
 /**
- * Runs the loop for ever. The JavaScript thread sleeps in epoll_wait, where Node's own loop cannot run; so the epoll
- * descriptor of that loop is watched as well, and when it is readable (a signal, the inspector) Node gets a turn.
- * That makes process.on('SIGTERM') work whichever thread the kernel hands the signal to: libuv's handler writes to
- * a pipe that Node's epoll watches.
+ * Runs the loop until the process exits. The JavaScript thread sleeps in epoll_wait(2), where Node's own loop
+ * cannot run. So the epoll descriptor of that loop is watched as well, and Node gets to run when it is
+ * readable (a signal, the inspector). That makes process.on('SIGTERM') work whichever thread the kernel
+ * delivers the signal to: libuv's handler writes to a pipe that Node's epoll watches.
  *
- * `started` is called when signals are taken and events about to be.
+ * `started` is called when signals are handled and just before the first event.
  */
 export function run(loop: Loop, started: () => void): void {
   let nodeTurn = false;
@@ -152,7 +158,7 @@ export function run(loop: Loop, started: () => void): void {
     for (nodeTurn = false; !nodeTurn; ) round(loop);
     setImmediate(turn);
   };
-  // Node tells its own epoll of a new signal pipe on its next turn, so it gets one first.
+  // Node registers a new signal pipe with its own epoll the next time it runs, so it runs first.
   setImmediate(() => {
     started();
     turn();
@@ -167,7 +173,7 @@ function round(loop: Loop): void {
   if (count < 0 && errno() !== E.EINTR) throw new Error(`epoll_wait failed (${errorWords(errno())})`);
   const words = events.words;
   for (let at = 0; at < count * EVENT_WORDS; at += EVENT_WORDS) {
-    // A descriptor that an earlier event of this round closed is no longer there.
+    // An earlier event of this round may have closed the descriptor.
     loop.watches[words[at + DATA_WORD] as number]?.ready(words[at] as number);
   }
   fireDue(loop.timers, loop.now);
@@ -179,7 +185,7 @@ function round(loop: Loop): void {
 }
 
 function timeout(loop: Loop): number {
-  // A refused change may have closed a descriptor, and the descriptor ends its connection when the round ends.
+  // A refused change may have closed a descriptor. It is closed when the round ends, so that must not wait.
   if (loop.hasWork || loop.closing.length > 0) return 0;
   const first = loop.timers[0];
   if (first === undefined) return -1;

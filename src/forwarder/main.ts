@@ -1,34 +1,41 @@
 import { existsSync } from 'node:fs';
 import type { Relay } from './connection.js';
-import { aim, follow } from './follow.js';
-import { createGuide, readAnswer } from './guide.js';
+import { createCounters } from './counters.js';
 import { exitWhenIdle } from './idle.js';
 import { listen, listenFds } from './listen.js';
 import { createLog, printFatal } from './log.js';
 import { createLoop, run } from './loop.js';
 import { createNotify, watchdogInterval } from './notify.js';
 import { type Options, parseOptions, USAGE } from './options.js';
-import { sparePausedReaders } from './patience.js';
 import { createPool } from './pipes.js';
-import { feedStarved, wakeStarved } from './starve.js';
-import { keepStatus } from './status.js';
+import { createResolver, readAddressFile } from './resolver.js';
+import { retarget, setTarget } from './retarget.js';
+import { runBulkQueue } from './scheduler.js';
+import { move, resetOpenSessions } from './serve.js';
+import { retryPipeWaiters, retryWaiters } from './shortage.js';
+import { reportStatus } from './status.js';
 import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
-import { move, resetOpenSessions } from './tcp.js';
-import { start, timer } from './timers.js';
-import { takeTurns } from './turns.js';
+import { createTimer, start } from './timers.js';
+import { exemptZeroWindows } from './zero-window.js';
 
 /*
- * The forwarder: accepts clients on the listening sockets that systemd passes and relays each to the target. The
- * listening sockets are those of the head's network namespace, the process itself runs in the tail's.
+ * The forwarder: accepts clients on the listening sockets that systemd passes, and relays each of them to the
+ * target. The listening sockets belong to the network namespace of the head; the process runs in that of the
+ * tail.
  */
 
-/** Exit status of a call that cannot work, however often it is repeated. */
+/** Exit status for a command line that can never work. */
 const BAD_CALL = 2;
 
-/** Descriptors a connection may need: two sockets, and two pipes of two when both directions are held up. */
+/** Exit status when the kernel refuses what the process needs. systemd starts it again. */
+const FAILURE = 1;
+
+/**
+ * Descriptors that a connection may need: two sockets, and two pipes of two when both directions are blocked.
+ */
 const FDS_A_CONNECTION = 6;
 
-/** Descriptors for everything else: Node's own (about 20), epoll, the listeners. */
+/** Descriptors for everything else: about 20 of Node's own, epoll, the listening sockets. */
 const FDS_APART = 40;
 
 main();
@@ -43,7 +50,12 @@ function main(): void {
     printFatal(`wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
     process.exit(BAD_CALL);
   }
-  forward(options, listeners);
+  try {
+    forward(options, listeners);
+  } catch (error) {
+    printFatal(`link ${options.link}: the forwarder cannot start: ${(error as Error).message}`);
+    process.exit(FAILURE);
+  }
 }
 
 function forward(options: Options, listeners: number[]): void {
@@ -57,38 +69,37 @@ function forward(options: Options, listeners: number[]): void {
     log,
     to: undefined,
     target: '',
-    place: options.place,
-    guard: options.allow,
+    location: options.location,
+    access: options.allow,
     device: options.device,
-    guide:
+    resolver:
       toFile === undefined
         ? undefined
-        : createGuide(loop, log, toFile, options.ask, (answer) => follow(relay, answer)),
-    targetSilence: toFile === undefined ? undefined : options.peerTimeout,
-    clientSilence: options.allow === undefined ? undefined : options.peerTimeout,
+        : createResolver(loop, log, toFile, options.ask, (answer) => retarget(relay, answer)),
+    targetTimeout: toFile === undefined ? undefined : options.peerTimeout,
+    clientTimeout: options.allow === undefined ? undefined : options.peerTimeout,
     connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),
     dialTimeout: options.dialTimeout,
-    hopeless: () => options.givenUp !== undefined && existsSync(options.givenUp),
+    targetFailed: () => options.failedFile !== undefined && existsSync(options.failedFile),
     open: 0,
-    served: 0,
-    bytes: 0,
-    starved: [],
-    memoryless: [],
-    turns: [],
-    smallUntil: 0,
-    starvedTimer: timer(() => wakeStarved(relay)),
+    counters: createCounters(options.counters, log),
+    pipeWaiters: [],
+    memoryWaiters: [],
+    bulkQueue: [],
+    interactiveUntil: 0,
+    retryTimer: createTimer(() => retryWaiters(relay)),
     onOpen: () => status.touch(),
     onClose: () => {
-      door.resume();
+      listener.resume();
       if (relay.open === 0) quiet();
-      // Whoever comes now is to find a service that starts, and with it what it needs.
-      if (relay.open === 0 && relay.hopeless()) start(loop.timers, leave, loop.now);
+      // The next client must find a service that starts, because starting it starts the target.
+      if (relay.open === 0 && relay.targetFailed()) start(loop.timers, leave, loop.now);
       status.touch();
     },
   };
-  aim(relay, toFile === undefined ? options.to : readAnswer(toFile, log).to);
-  sparePausedReaders(relay);
-  // Also when an error ends the process.
+  setTarget(relay, toFile === undefined ? options.to : readAddressFile(toFile, log).to);
+  exemptZeroWindows(relay);
+  // This includes exits by an uncaught exception.
   process.on('exit', () => resetOpenSessions(loop));
   const exit = (why: string): void => {
     if (relay.open > 0) {
@@ -98,25 +109,26 @@ function forward(options: Options, listeners: number[]): void {
     notify(`STOPPING=1\nSTATUS=${why}`);
     process.exit(0);
   };
-  const leave = timer(() => {
-    door.knock();
+  const leave = createTimer(() => {
+    listener.acceptPending();
     if (relay.open === 0) exit('what the target needs could not be started');
   });
-  const status = keepStatus(relay, notify);
-  const door = listen(relay, listeners, Math.min(options.maxOpen, connectionsFor(descriptorLimit())));
+  const status = reportStatus(relay, notify);
+  relay.counters.limit = Math.min(options.maxOpen, connectionsFor(descriptorLimit()));
+  const listener = listen(relay, listeners, relay.counters.limit);
   const quiet =
     options.idle === 0
       ? () => {}
-      : exitWhenIdle(relay, door, options.idle, () => exit(`idle for ${options.idle / 1000} s`));
+      : exitWhenIdle(relay, listener, options.idle, () => exit(`idle for ${options.idle / 1000} s`));
   loop.atRoundEnd = (freedDescriptors) => {
-    const hasWork = takeTurns(relay, move);
-    feedStarved(relay, freedDescriptors);
+    const hasWork = runBulkQueue(relay, move);
+    retryPipeWaiters(relay, freedDescriptors);
     return hasWork;
   };
 
   const every = watchdogInterval(process.env, process.pid);
   if (every !== undefined) {
-    const alive = timer(() => {
+    const alive = createTimer(() => {
       notify('WATCHDOG=1');
       start(loop.timers, alive, loop.now + every);
     });
@@ -126,7 +138,7 @@ function forward(options: Options, listeners: number[]): void {
   run(loop, () => notify('READY=1'));
 }
 
-/** Soft limit of file descriptors. Node has raised it to the hard limit, LimitNOFILE= of the unit, by now. */
+/** The soft limit of file descriptors. Node has raised it to the hard limit, LimitNOFILE= of the unit. */
 function descriptorLimit(): number {
   const limit = pinned(16);
   getrlimit(RLIMIT_NOFILE, limit.address);
@@ -134,8 +146,8 @@ function descriptorLimit(): number {
 }
 
 /**
- * How many connections can all go on at once, whatever their peers do: with fewer descriptors than pipes, two
- * connections could wait for each other's.
+ * How many connections are certain to progress, whatever their peers do. With fewer descriptors than pipes,
+ * two connections could wait for each other.
  */
 function connectionsFor(limit: number): number {
   return Math.max(1, Math.floor((limit - FDS_APART) / FDS_A_CONNECTION));

@@ -10,22 +10,25 @@ import {
   sendto,
   socket,
 } from './syscalls.js';
-import { start, type Timers, timer } from './timers.js';
+import { createTimer, start, type Timers } from './timers.js';
 import { parseUnixAddress } from './unix.js';
 
 /**
- * Sends one state to the service manager: "READY=1", "STATUS=3 open". It never waits, so that a busy service manager
- * does not stop the relay: a state that finds its queue full is sent as soon as there is room, unless one of the same
- * name ("STATUS") has replaced it by then.
+ * Sends one state to the service manager, such as "READY=1" or "STATUS=3 open". Never blocks, so that a busy
+ * service manager does not stop the relay. A state that finds the queue full is retried until there is room,
+ * or until another one of the same name ("STATUS") replaces it.
  */
 export type Notify = (state: string) => void;
 
-/** How soon a state is sent again that found the queue full, ms: a small part of any watchdog's time. */
+/**
+ * The delay before a state is retried that found the queue full, ms: a small part of any watchdog timeout.
+ */
 const RETRY_MS = 50;
 
 /**
- * The way to the service manager, sd_notify(3), given the value of NOTIFY_SOCKET: a path, or a name in the
- * abstract namespace written "@name". Without it, states go nowhere. Throws an Error if `path` is neither.
+ * Connects to the service manager (sd_notify(3)). `path` is the value of NOTIFY_SOCKET: a path, or a name in
+ * the abstract namespace written "@name". If it is undefined or empty, states are discarded. Throws an Error
+ * if it is neither.
  */
 export function createNotify(path: string | undefined, timers: Timers): Notify {
   if (path === undefined || path === '') return () => {};
@@ -36,10 +39,10 @@ export function createNotify(path: string | undefined, timers: Timers): Notify {
   const isTaken = (state: string): boolean => {
     const bytes = Buffer.from(state);
     if (sendto(fd, bytes, bytes.length, MSG_NOSIGNAL | MSG_DONTWAIT, sockaddr, size) >= 0) return true;
-    // Any other error (ENOENT, ECONNREFUSED) says that there is no service manager to hear it.
+    // Any other error (ENOENT, ECONNREFUSED) means that no service manager is listening.
     return !BUSY.has(errno());
   };
-  const retry = timer(() => {
+  const retry = createTimer(() => {
     for (const [name, state] of unsent) {
       if (!isTaken(state)) break;
       unsent.delete(name);
@@ -51,16 +54,16 @@ export function createNotify(path: string | undefined, timers: Timers): Notify {
     if (unsent.size === 0 && isTaken(state)) return;
     unsent.delete(name);
     unsent.set(name, state);
-    if (retry.place < 0) start(timers, retry, performance.now() + RETRY_MS);
+    if (retry.index < 0) start(timers, retry, performance.now() + RETRY_MS);
   };
 }
 
-/** Errors of a queue that is full, or of a kernel that is short of memory: they pass. */
+/** Errors of a full queue, or of a kernel that is short of memory: retrying helps. */
 const BUSY = new Set([E.EAGAIN, E.ENOBUFS, E.ENOMEM, E.EINTR]);
 
 /**
- * How often WATCHDOG=1 is due, ms: half of WATCHDOG_USEC, as sd_watchdog_enabled(3) advises. Undefined when the
- * service manager watches no process or another one.
+ * The interval of WATCHDOG=1, ms: half of WATCHDOG_USEC, as sd_watchdog_enabled(3) advises. Undefined if the
+ * service manager does not supervise this process.
  */
 export function watchdogInterval(env: NodeJS.ProcessEnv, pid: number): number | undefined {
   const limit = Number(env.WATCHDOG_USEC);

@@ -1,45 +1,52 @@
 import { parseArgs } from 'node:util';
+import { type AccessRule, createAccessRule } from './access.js';
 import { type Address, parseAddress } from './address.js';
-import { createGuard, type Guard } from './allow.js';
 import { type Device, parseDevice } from './device.js';
 import { parseUnixAddress, type UnixAddress } from './unix.js';
 
-/** What the command line says. */
+/** The parsed command line. */
 export interface Options {
-  /** The link's id, for people. */
+  /** The id of the link, for log messages. */
   readonly link: string;
-  /** The target, unless `toFile` says where it is. */
+  /** The target; undefined if `toFile` names it. */
   readonly to: Address | undefined;
-  /** A file with the address of a target on another machine, or the reason why there is none (see guide.ts). */
+  /**
+   * A file that holds the address of a target on another machine, or the reason why there is none (see
+   * resolver.ts).
+   */
   readonly toFile: string | undefined;
-  /** Whom to ask for that target when it cannot be reached. */
+  /** The socket of the service that rewrites that file when the target is unreachable. */
   readonly ask: UnixAddress | undefined;
-  /** Whose clients are served; default: everybody's. */
-  readonly allow: Guard | undefined;
-  /** The network interface through which clients are served, and no other; default: any. */
+  /** Which clients are admitted. Default: all. */
+  readonly allow: AccessRule | undefined;
+  /** The only network interface through which clients are served. Default: any. */
   readonly device: Device | undefined;
   /**
-   * How long another machine may be silent, ms: that of the target with `toFile`, that of the clients with `allow`.
-   * Default: as long as the kernel waits.
+   * How long another machine may be silent, ms: the one of the target with `toFile`, the one of the clients
+   * with `allow`. Default: until the kernel gives up.
    */
   readonly peerTimeout: number | undefined;
-  /** Where the target is, in words: "container mysql". */
-  readonly place: string | undefined;
-  /** Exit after so long without a connection, ms; 0 is never. Default 60 s. */
+  /** Where the target is, in log messages: "container mysql". */
+  readonly location: string | undefined;
+  /** Exit after this long without a connection, ms; 0 means never. Default 60 s. */
   readonly idle: number;
-  /** How long a target may refuse, ms. Default 5 s. */
+  /** How long the target may refuse connections before a client is reset, ms. Default 5 s. */
   readonly dialTimeout: number;
-  /** A file that, while it is there, says that the target could not be started. */
-  readonly givenUp: string | undefined;
-  /** Most connections at a time. Default: as many as the file descriptors suffice for, which is never exceeded. */
+  /** A file whose existence says that starting the target has failed. */
+  readonly failedFile: string | undefined;
+  /**
+   * The most connections at a time. Default, and upper limit: as many as the file descriptors suffice for.
+   */
   readonly maxOpen: number;
+  /** The descriptor of the file with the figures of the link; undefined: they are lost when the process ends. */
+  readonly counters: number | undefined;
 }
 
-/** One line that tells how to call the program. */
+/** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
+  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--counters FD]';
 
-/** Reads the command line (without node and the script). Throws an Error that quotes what is wrong. */
+/** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
   const { values } = parseArgs({
     args,
@@ -56,6 +63,7 @@ export function parseOptions(args: string[]): Options {
       'dial-timeout': { type: 'string', default: '5' },
       'given-up': { type: 'string' },
       'max-open': { type: 'string' },
+      counters: { type: 'string' },
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
@@ -70,13 +78,14 @@ export function parseOptions(args: string[]): Options {
     to: to === undefined ? undefined : parseAddress(to),
     toFile,
     ask: ask === undefined ? undefined : parseUnixAddress('--ask', ask),
-    allow: allow === undefined ? undefined : createGuard(allow),
+    allow: allow === undefined ? undefined : createAccessRule(allow),
     device: values.interface === undefined ? undefined : parseDevice(values.interface),
     peerTimeout: peerTimeout === undefined ? undefined : 1000 * seconds('--peer-timeout', peerTimeout),
-    place: values.place,
+    location: values.place,
     idle: 1000 * number('--idle', values.idle),
-    givenUp: values['given-up'],
+    failedFile: values['given-up'],
     dialTimeout: 1000 * number('--dial-timeout', values['dial-timeout']),
+    counters: values.counters === undefined ? undefined : number('--counters', values.counters),
     maxOpen:
       maxOpen === undefined
         ? Number.POSITIVE_INFINITY
@@ -89,7 +98,7 @@ function number(option: string, text: string): number {
   return Number(text);
 }
 
-/** A number of seconds that the kernel takes as TCP_KEEPIDLE (at most 32767, tcp(7)) when it is divided by three. */
+/** Parses a number of seconds. A third of it must fit TCP_KEEPIDLE (at most 32767, tcp(7)). */
 function seconds(option: string, text: string): number {
   const amount = number(option, text);
   if (amount < 1 || amount > 86_400)

@@ -9,60 +9,67 @@ import {
   pipe2,
 } from './syscalls.js';
 
-/** A pipe: bytes in flight between two sockets. */
+/** A pipe that holds the bytes in flight between two sockets. */
 export interface Pipe {
   readonly out: number;
   readonly into: number;
-  /** Bytes of page-sized buffers that it holds (F_GETPIPE_SZ, fcntl(2)). Changed by the pool only. */
+  /** Its capacity in bytes (F_GETPIPE_SZ, fcntl(2)). Only the pool changes it. */
   size: number;
 }
 
 /**
- * Empty pipes to lend. The one that was given back last is lent first, because its kernel memory is still in the
- * processor's cache; and a large one before any other, because a bulk stream moves more with one call.
+ * A pool of empty pipes. The most recently released one is acquired first, because its kernel memory is still
+ * in the cache of the processor; and a large one before any other, because a bulk stream moves more with one
+ * call.
  *
- * A user without privileges may hold 16,384 pages of pipe buffers before new pipes shrink to two pages
- * (pipe-user-pages-soft, pipe(7)); therefore only a direction with bytes in flight has a pipe, and of those that a burst
- * has made no shrunken one is kept.
+ * An unprivileged user may hold 16,384 pages in pipes before new ones shrink to two pages
+ * (pipe-user-pages-soft, pipe(7)). Therefore a direction holds a pipe only while bytes are in flight, and the
+ * pool keeps no pipe that has shrunk.
  */
 export interface Pool {
   /** Empty large pipes. */
   readonly large: Pipe[];
   /** Empty pipes of other sizes. */
   readonly small: Pipe[];
-  /** How many empty pipes are kept; more are closed when they come back. */
+  /** The most empty pipes kept. Further ones are closed when they are released. */
   readonly keep: number;
-  /** Large pipes made and not closed. */
+  /** The number of large pipes that exist. */
   largeMade: number;
-  /** Pipes to make before a large one is tried again: the kernel refuses them to a user who holds many pages. */
+  /**
+   * How many pipes are still acquired before a large one is tried again, after the kernel has refused one.
+   */
   refusal: number;
 }
 
-/** Large pipes of a pool: a quarter of the pages that an unprivileged user may hold. */
+/** The most large pipes of a pool: a quarter of the pages that an unprivileged user may hold. */
 const LARGE_PIPES = 32;
 const LARGE_BYTES = 1 << 19;
 
-/** Size of a new pipe while its user holds few pages: 16 pages of 4 KiB (PIPE_DEF_BUFFERS, linux/pipe_fs_i.h). */
+/**
+ * The capacity of a new pipe while its user holds few pages: 16 pages of 4 KiB (PIPE_DEF_BUFFERS,
+ * linux/pipe_fs_i.h).
+ */
 const USUAL_BYTES = 1 << 16;
 
-/** Pipes borrowed between two attempts at a large one after the kernel has refused it. */
+/** How many pipes are acquired between two attempts at a large one after the kernel has refused it. */
 const REFUSAL_PAUSE = 256;
 
 const fds = pinned(8);
 
 /**
- * A pool that keeps at most `keep` spare pipes. One is made at once: should the kernel make no other, it serves all
- * whose bytes go on at once, and sees the ends of connections, which frees descriptors.
+ * Creates a pool that keeps at most `keep` empty pipes. One is created at once: if the kernel never creates
+ * another, it still serves every flow that does not block, and sees the ends of connections, which frees
+ * descriptors.
  */
 export function createPool(keep = 64): Pool {
   const pool: Pool = { large: [], small: [], keep, largeMade: 0, refusal: 0 };
   const first = make(pool);
-  if (first !== undefined) giveBack(pool, first);
+  if (first !== undefined) release(pool, first);
   return pool;
 }
 
-/** An empty pipe, or undefined when the kernel makes no more (EMFILE, ENFILE: pipe2(2)). */
-export function borrow(pool: Pool): Pipe | undefined {
+/** Returns an empty pipe, or undefined if the kernel creates no more (EMFILE, ENFILE, ENOMEM: pipe2(2)). */
+export function acquire(pool: Pool): Pipe | undefined {
   const large = pool.large.pop();
   if (large !== undefined) return large;
   const pipe = pool.small.pop();
@@ -71,17 +78,17 @@ export function borrow(pool: Pool): Pipe | undefined {
   return pipe;
 }
 
-/** Whether a pipe can be lent without making one. */
+/** Whether a pipe can be acquired without creating one. */
 export function hasSpare(pool: Pool): boolean {
   return pool.large.length + pool.small.length > 0;
 }
 
-/** Takes back a pipe that is empty. */
-export function giveBack(pool: Pool, pipe: Pipe): void {
+/** Returns an empty pipe to the pool. */
+export function release(pool: Pool, pipe: Pipe): void {
   const { large, small, keep } = pool;
   const isFull = large.length + small.length >= keep;
   if (pipe.size >= LARGE_BYTES) {
-    // A large pipe is never closed while a smaller one could be closed instead.
+    // A large pipe replaces a smaller one.
     const other = isFull ? small.pop() : undefined;
     if (other !== undefined) discard(pool, other);
     if (!isFull || other !== undefined) large.push(pipe);
@@ -93,7 +100,7 @@ export function giveBack(pool: Pool, pipe: Pipe): void {
   }
 }
 
-/** Closes a pipe, and with it forgets the bytes that are still in it. */
+/** Closes a pipe, discarding the bytes in it. */
 export function discard(pool: Pool, pipe: Pipe): void {
   close(pipe.out);
   close(pipe.into);
@@ -107,7 +114,10 @@ function make(pool: Pool): Pipe | undefined {
   return pipe;
 }
 
-/** Makes an empty pipe large while the pool has too few of those and the kernel allows it (EPERM: fcntl(2)). */
+/**
+ * Enlarges an empty pipe while the pool has too few large ones and the kernel allows it (EPERM: fcntl(2)).
+ * Returns whether it did.
+ */
 function enlarge(pool: Pool, pipe: Pipe): boolean {
   if (pool.largeMade >= LARGE_PIPES) return false;
   if (pool.refusal > 0) {

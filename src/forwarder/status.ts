@@ -1,33 +1,36 @@
 import type { Relay } from './connection.js';
 import type { Notify } from './notify.js';
-import { start, timer } from './timers.js';
+import { createTimer, start } from './timers.js';
 
-/** How often the service manager hears of changes, ms. */
+/** How often the service manager is told of changes, ms. */
 const EVERY_MS = 1000;
 
 /**
- * Keeps the line that `systemctl status` shows: "3 open, 120 served, 1.2 GB". It is looked at once a second while
- * connections are open or the line has just changed, and sent when it differs.
+ * Reports the line that `systemctl status` shows: "3 open, 120 served, 1.2 GB". It is computed once a second
+ * while connections are open or after the returned `touch` has been called, and sent if it differs.
  */
-export function keepStatus(relay: Relay, notify: Notify): { touch: () => void } {
-  let told = '';
-  const look = timer(() => {
+export function reportStatus(relay: Relay, notify: Notify): { touch: () => void } {
+  let reported = '';
+  const report = createTimer(() => {
     const line = statusLine(relay);
-    if (line === told && relay.open === 0) return;
-    if (line !== told) notify(`STATUS=${line}`);
-    told = line;
-    start(relay.loop.timers, look, relay.loop.now + EVERY_MS);
+    if (line === reported && relay.open === 0) return;
+    if (line !== reported) notify(`STATUS=${line}`);
+    reported = line;
+    start(relay.loop.timers, report, relay.loop.now + EVERY_MS);
   });
   return {
     touch: () => {
-      if (look.place < 0) start(relay.loop.timers, look, relay.loop.now + (told === '' ? 0 : EVERY_MS));
+      if (report.index < 0)
+        start(relay.loop.timers, report, relay.loop.now + (reported === '' ? 0 : EVERY_MS));
     },
   };
 }
 
-/** "3 open, 120 served, 1.2 GB", with decimal units. */
-function statusLine(relay: Pick<Relay, 'open' | 'served' | 'bytes'>): string {
-  return `${relay.open} open, ${relay.served} served, ${size(relay.bytes)}`;
+/** "3 open, 120 served, 1.2 GB", with decimal units, and how many clients have been closed since the target last accepted one. */
+function statusLine({ counters }: Relay): string {
+  const { open, served, bytesFromClients, bytesFromTarget, failing } = counters;
+  const line = `${open} open, ${served} served, ${size(bytesFromClients + bytesFromTarget)}`;
+  return failing === 0 ? line : `${line}; failing, ${failing} client${failing === 1 ? '' : 's'} closed`;
 }
 
 function size(bytes: number): string {

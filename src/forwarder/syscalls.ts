@@ -3,12 +3,12 @@ import { getSystemErrorMap } from 'node:util';
 import koffi from 'koffi';
 
 /*
- * The system calls of the forwarder, straight from the C library that Node itself runs on.
+ * The system calls of the forwarder, from the C library that Node itself is linked to.
  *
- * Every function returns what the C function returns: -1 means "see errno()". Addresses and lengths are declared
- * int64_t and passed as plain numbers, and file descriptors as int: of koffi's calling forms this one allocates
- * nothing and costs least (about 0.1 µs over the bare system call; a Buffer or a null pointer costs half as much
- * again). ssize_t results are declared int: no call here moves 2 GiB.
+ * Each function returns what the C function returns; -1 means "see errno()". Addresses and lengths are
+ * declared int64_t and passed as plain numbers, and file descriptors as int. Of koffi's calling conventions
+ * this one allocates nothing and costs least (about 0.1 µs more than the bare system call; a Buffer or a null
+ * pointer costs half as much again). ssize_t results are declared int, because no call here moves 2 GiB.
  */
 const libc = koffi.load(null);
 
@@ -18,7 +18,7 @@ type Call = (...args: number[]) => number;
 export const epollCreate: Call = libc.func('int epoll_create1(int flags)');
 /** epoll_ctl(2); `event` is an address. */
 export const epollCtl: Call = libc.func('int epoll_ctl(int epoll, int op, int fd, int64_t event)');
-/** epoll_wait(2); `events` is an address, `timeout` in ms, -1 for ever. */
+/** epoll_wait(2); `events` is an address, `timeout` in ms, -1 to wait without limit. */
 export const epollWait: Call = libc.func('int epoll_wait(int epoll, int64_t events, int max, int timeout)');
 /** accept4(2); pass 0 for the address and its length. */
 export const accept4: Call = libc.func('int accept4(int fd, int64_t addr, int64_t len, int flags)');
@@ -32,7 +32,7 @@ export const splice: Call = libc.func(
 );
 /** pipe2(2); `fds` is the address of two ints. */
 export const pipe2: Call = libc.func('int pipe2(int64_t fds, int flags)');
-/** close(2). Linux frees the number whatever it returns, so nobody looks. */
+/** close(2). Linux frees the number whatever it returns, so no caller looks. */
 export const close: Call = libc.func('int close(int fd)');
 /** shutdown(2). */
 export const shutdown: Call = libc.func('int shutdown(int fd, int how)');
@@ -48,10 +48,16 @@ export const getsockopt: Call = libc.func(
 export const getpeername: Call = libc.func('int getpeername(int fd, int64_t addr, int64_t len)');
 /** getsockname(2); `addr` and `len` are addresses. */
 export const getsockname: Call = libc.func('int getsockname(int fd, int64_t addr, int64_t len)');
+/** mmap(2); returns an address, or MAP_FAILED. */
+export const mmap: Call = libc.func(
+  'int64_t mmap(int64_t at, int64_t len, int prot, int flags, int fd, int64_t offset)',
+);
 /** getrlimit(2); `limit` is the address of two 64-bit words. */
 export const getrlimit: Call = libc.func('int getrlimit(int resource, int64_t limit)');
 /** recv(2) into memory at an address. */
 export const recv: Call = libc.func('int recv(int fd, int64_t bytes, int64_t len, int flags)');
+/** read(2) into memory at an address. */
+export const read: Call = libc.func('int read(int fd, int64_t bytes, int64_t len)');
 /** write(2) from memory at an address. */
 export const write: Call = libc.func('int write(int fd, int64_t bytes, int64_t len)');
 /** poll(2); `fds` is the address of `count` structs pollfd, `timeout` in ms. */
@@ -87,19 +93,24 @@ export function nodeBackendFd(): number {
   return backendFd(defaultLoop());
 }
 
-/** errno of the last call above that returned -1. */
+/** The errno of the last call above that returned -1. */
 export const errno: () => number = koffi.errno;
 
-/** Numbers of the errors by name (EAGAIN, …), right for this architecture. */
+/** Error numbers by name (EAGAIN, …) for this architecture. */
 export const E = constants.errno;
 
-/** "ECONNREFUSED: connection refused" for ECONNREFUSED's number; "error 4711" for one nobody knows. */
+/**
+ * Returns "ECONNREFUSED: connection refused" for the number of ECONNREFUSED, and "error 4711" for an unknown
+ * one.
+ */
 export function errorWords(code: number): string {
   const known = getSystemErrorMap().get(-code);
   return known === undefined ? `error ${code}` : `${known[0]}: ${known[1]}`;
 }
 
-/** Memory outside the JavaScript heap: it never moves, so its address may be kept and given to the kernel. */
+/**
+ * Memory outside the JavaScript heap. It never moves, so its address can be kept and passed to the kernel.
+ */
 export interface Pinned {
   readonly address: number;
   readonly bytes: Buffer;
@@ -116,7 +127,8 @@ export function pinned(size: number): Pinned {
 }
 
 /*
- * Constants of the kernel's user interface (include/uapi/linux and asm-generic), the same on x86-64 and arm64.
+ * Constants of the kernel's user-space API (include/uapi/linux and asm-generic). They are the same on x86-64
+ * and arm64.
  */
 export const EPOLL_CLOEXEC = 0x80000;
 export const EPOLL_CTL_ADD = 1;
@@ -162,6 +174,10 @@ export const O_NONBLOCK = 0x800;
 export const O_CLOEXEC = 0x80000;
 export const SIOCOUTQ = 0x5411;
 export const RLIMIT_NOFILE = 7;
+export const PROT_READ = 0x1;
+export const PROT_WRITE = 0x2;
+export const MAP_SHARED = 0x1;
+export const MAP_FAILED = -1;
 export const POLLOUT = 0x4;
 export const MSG_PEEK = 0x2;
 export const MSG_DONTWAIT = 0x40;

@@ -1,10 +1,10 @@
 import { AF_UNIX, pinned } from './syscalls.js';
 
-/** The address of a unix socket, as the kernel wants it. */
+/** The address of a unix socket, as text and as a sockaddr. */
 export interface UnixAddress {
   /** A path, or a name in the abstract namespace written "@name". */
   readonly text: string;
-  /** Address of the sockaddr in memory that never moves, and its size in bytes. */
+  /** The address of the sockaddr, in memory that never moves, and its size in bytes. */
   readonly sockaddr: number;
   readonly size: number;
 }
@@ -14,8 +14,8 @@ const SIZE = 110;
 const LONGEST = 107;
 
 /**
- * Reads "/run/wormhole/far.sock" or "@name". Throws an Error that names `what` (the option or variable it comes from)
- * and quotes `text` if it is neither, or longer than 107 bytes.
+ * Parses "/run/wormhole/far.sock" or "@name". Throws an Error that names `what` (the option or variable it
+ * comes from) and quotes `text` if it is neither, or is longer than 107 bytes.
  */
 export function parseUnixAddress(what: string, text: string): UnixAddress {
   const name = Buffer.from(text);

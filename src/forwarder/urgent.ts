@@ -1,25 +1,34 @@
-import { E, errno, MSG_DONTWAIT, MSG_PEEK, pinned, recv, write } from './syscalls.js';
+import { E, errno, MSG_DONTWAIT, MSG_PEEK, pinned, read, recv, write } from './syscalls.js';
 
 /*
- * Urgent data (MSG_OOB, RFC 6093). splice(2) never moves past the urgent mark: it fails with EAGAIN there, or returns 0
- * or an error if the connection has ended, although bytes wait (tcp_splice_read() in the kernel). recv(2) does move past
- * it, and with SO_OOBINLINE it returns the urgent byte in its place in the stream.
+ * Urgent data (MSG_OOB, RFC 6093). splice(2) never moves past the urgent mark: it fails with EAGAIN there, or
+ * returns 0 or an error if the connection has ended, although bytes are left (tcp_splice_read() in the
+ * kernel). recv(2) does move past it, and with SO_OOBINLINE it returns the urgent byte in its place in the
+ * stream.
  */
 
 const byte = pinned(4);
 
-/** Whether bytes can be read from `fd` although splice(2) moves none: it has stopped at the urgent mark. */
-export function isAtUrgentMark(fd: number): boolean {
-  return recv(fd, byte.address, 1, MSG_PEEK | MSG_DONTWAIT) === 1;
+/**
+ * Checks whether splice(2) moves nothing because it has stopped at the urgent mark: then bytes can be read
+ * from `fd` all the same. Returns 0 if so, EAGAIN if no byte can be read, and another errno if the check
+ * fails.
+ */
+export function findUrgentMark(fd: number): number {
+  const count = recv(fd, byte.address, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (count === 1) return 0;
+  return count < 0 ? errno() : E.EAGAIN;
 }
 
 /**
- * Moves the byte at the urgent mark of `fd` into a pipe; after it, splice(2) goes on. It is the only byte that passes
- * through the process. Returns 0, or errno if the byte is still in the socket.
+ * Moves the byte that findUrgentMark() has just found into an empty pipe, after which splice(2) continues. It
+ * is the only byte that passes through the process. Returns 0, or errno if the byte is still in the socket
+ * and the pipe is still empty.
  */
-export function passUrgentByte(fd: number, pipe: number): number {
-  if (recv(fd, byte.address, 1, MSG_PEEK | MSG_DONTWAIT) !== 1) return E.EAGAIN;
-  if (write(pipe, byte.address, 1) !== 1) return errno();
-  recv(fd, byte.address, 1, MSG_DONTWAIT);
-  return 0;
+export function passUrgentByte(fd: number, pipe: { out: number; into: number }): number {
+  if (write(pipe.into, byte.address, 1) !== 1) return errno();
+  if (recv(fd, byte.address, 1, MSG_DONTWAIT) === 1) return 0;
+  const failure = errno();
+  read(pipe.out, byte.address, 1);
+  return failure;
 }

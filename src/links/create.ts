@@ -82,7 +82,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
 export async function previewLink({ recipe, options, keyFile, owner }: CreateRequest): Promise<UnitFile[]> {
   const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
   const link = await completeLink(await resolveRecipe(recipe), completion(owner));
-  const renderer = linkRenderer();
+  const renderer = await linkRenderer();
   return planLink({ link, options, ...(far && { far }) }).flatMap((part) => renderLink(part, renderer));
 }
 

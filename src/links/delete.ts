@@ -1,6 +1,7 @@
+import pLimit from 'p-limit';
 import { findFarLink } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
-import { familyOf, readLinks } from '../state/links.js';
+import { familyOf, type Links, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
 import {
   type HeldDeletion,
@@ -14,9 +15,8 @@ import { foreignUnit, readUnitFile } from '../systemd/unit-files.js';
 import { repairTunnels } from '../tunnels/repair.js';
 import { isId, serviceUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
-import { carryOutDeletion } from './remote/carry-out-deletion.js';
-import { remove } from './remove.js';
-import { removeUnfinished, whileUnfinished } from './unfinished.js';
+import { forgetUnits, removeUnits } from './remove.js';
+import { markFinished, markUnfinished, removeUnfinished } from './unfinished.js';
 
 /** There is no link with that id. */
 export class NoSuchLink extends Error {}
@@ -24,55 +24,120 @@ export class NoSuchLink extends Error {}
 /** The link is a child of another, which has to be deleted as a whole. */
 export class IsChild extends Error {}
 
+/** What became of a link that was to be deleted. */
+export interface Deletion {
+  id: string;
+  /** Why it is not deleted: NoSuchLink, IsChild; JobError when systemd cannot stop a unit; EngineDown. */
+  failure?: Error;
+  /** What is left of it on another machine, in one line for people. */
+  left?: string;
+}
+
+/** Links whose units are stopped, and whose containers are removed, at the same time. */
+const AT_ONCE = 16;
+
 /**
- * Deletes a link with its children, also one whose units cannot be read any more. Its part on another machine is deleted too,
- * as soon as that machine can be reached.
+ * Deletes links with their children, also those whose units cannot be read any more, and has systemd reload once for all of
+ * them. Their parts on other machines are deleted too, as soon as these machines can be reached. A link that cannot be deleted
+ * does not keep the others.
  *
- * With `tell` false, the other machine is not told, now or ever.
+ * With `tell` false, other machines are not told, now or ever.
  *
- * @returns what is left on another machine, in one line for people; undefined when nothing is
- * @throws NoSuchLink, IsChild; JobError when systemd cannot stop a unit; IpError when the kernel goes on blocking what need not be blocked
+ * @param ids or `all`: every link of this machine, also those that are parts of other machines' links
+ * @returns what became of each link; a child that is deleted with its parent is not among them
  */
-export async function deleteLink(
-  id: string,
+export function deleteLinks(
+  ids: string[] | 'all',
   { tell }: { tell: boolean } = { tell: true },
-): Promise<string | undefined> {
-  if (!isId(id)) throw new NoSuchLink(`no link "${id}": see wormhole list`);
+): Promise<Deletion[]> {
   return withSystemd(async (systemd) => {
     try {
-      const pending = await withLock('links', () => deleteHere(id, systemd));
-      // It may have been the last link that kept the addresses of a deleted tunnel blocked.
+      const deletions = await withLock('links', () => deleteHere(ids, systemd));
+      // One of them may have been the last link that kept the addresses of a deleted tunnel blocked.
       if (retainedGuards().length > 0) await repairTunnels();
-      if (!tell) pending?.held.discard();
-      return pending && tell ? await deleteThere(pending) : undefined;
+      for (const deletion of deletions) {
+        if (tell) await deleteThere(deletion);
+        else deletion.held?.discard();
+      }
+      return deletions;
     } finally {
       await startPendingDeletions(systemd);
     }
   });
 }
 
-interface Pending {
-  deletion: PartDeletion;
-  held: HeldDeletion;
+/**
+ * Deletes one link, as {@link deleteLinks} does.
+ *
+ * @returns what is left on another machine; undefined when nothing is
+ * @throws the `failure` of the {@link Deletion}
+ */
+export async function deleteLink(id: string, options?: { tell: boolean }): Promise<string | undefined> {
+  const [deletion] = await deleteLinks([id], options);
+  if (deletion?.failure) throw deletion.failure;
+  return deletion?.left;
 }
 
-/** Deletes all that is on this machine, and records what is on another. */
-async function deleteHere(id: string, systemd: Systemd): Promise<Pending | undefined> {
-  const { links, unreadable } = readLinks();
-  const link = links.find((candidate) => candidate.id === id);
-  const service = serviceUnit(id);
-  const isLeft = readUnitFile(service) !== undefined && foreignUnit(service) === undefined;
-  const remains = unreadable.some((other) => other.id === id) || isLeft;
+/** A deletion under way: of the links `family`, children before their parents, and of a part on another machine. */
+interface DeletionHere extends Deletion {
+  family: string[];
+  part?: PartDeletion;
+  held?: HeldDeletion;
+}
+
+/** Deletes all that is on this machine, and records what is on others. */
+async function deleteHere(ids: string[] | 'all', systemd: Systemd): Promise<DeletionHere[]> {
+  const deletions = planDeletions(ids, readLinks());
   await removeUnfinished(systemd);
-  if (!link && !remains) throw new NoSuchLink(`no link "${id}": see wormhole list`);
-  if (link?.parent !== undefined && links.some((other) => other.id === link.parent)) {
-    throw new IsChild(`link "${id}" is a part of link "${link.parent}": wormhole delete ${link.parent}`);
+  const open = deletions.filter(({ failure }) => failure === undefined);
+  markUnfinished(open.flatMap(({ family }) => family));
+  const limit = pLimit(AT_ONCE);
+  const removed = await Promise.all(open.map((deletion) => limit(() => removeFamily(deletion, systemd))));
+  await forgetUnits(removed.flat(), systemd);
+  markFinished(open.flatMap(({ failure, family }) => (failure ? [] : family)));
+  return deletions;
+}
+
+/** Returns the units that it has removed. */
+async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<string[]> {
+  try {
+    if (deletion.part) deletion.held = recordDeletion(deletion.part);
+    return await removeUnits(deletion.family, systemd);
+  } catch (error) {
+    deletion.failure = error as Error;
+    return [];
   }
-  const deletion = link && partDeletion(link);
-  const held = deletion && recordDeletion(deletion);
-  const ids = familyOf(id, links);
-  await whileUnfinished(ids, () => remove(ids, systemd));
-  return deletion && held && { deletion, held };
+}
+
+function planDeletions(ids: string[] | 'all', links: Links): DeletionHere[] {
+  if (ids === 'all') {
+    const roots = links.links.filter(({ parent }) => parent === undefined);
+    return [...roots, ...links.unreadable].map(({ id }) => planDeletion(id, links));
+  }
+  const wanted = new Set(ids);
+  const rootOf = (id: string) => links.links.find((link) => link.id === id)?.root ?? id;
+  return [...wanted]
+    .filter((id) => rootOf(id) === id || !wanted.has(rootOf(id)))
+    .map((id) => planDeletion(id, links));
+}
+
+function planDeletion(id: string, { links, unreadable }: Links): DeletionHere {
+  const link = links.find((candidate) => candidate.id === id);
+  const exists = link ?? unreadable.find((other) => other.id === id);
+  if (!exists && !(isId(id) && isLeft(serviceUnit(id)))) {
+    return { id, family: [], failure: new NoSuchLink(`no link "${id}": see wormhole list`) };
+  }
+  if (link?.parent !== undefined) {
+    const message = `link "${id}" is a part of link "${link.root}": wormhole delete ${link.root}`;
+    return { id, family: [], failure: new IsChild(message) };
+  }
+  const part = link && partDeletion(link);
+  return { id, family: familyOf(id, links), ...(part && { part }) };
+}
+
+/** Whether a unit file of Wormhole's is left of a link that is gone. */
+function isLeft(unit: string): boolean {
+  return readUnitFile(unit) !== undefined && foreignUnit(unit) === undefined;
 }
 
 function partDeletion({ id, link, far }: PlannedLink): PartDeletion | undefined {
@@ -82,9 +147,12 @@ function partDeletion({ id, link, far }: PlannedLink): PartDeletion | undefined 
 }
 
 /** Outside the lock: the other machine may need ours for its own part of the work. */
-async function deleteThere({ deletion, held }: Pending): Promise<string | undefined> {
+async function deleteThere(deletion: DeletionHere): Promise<void> {
+  const { id, part, held, failure } = deletion;
+  if (!part || !held || failure) return;
   held.release();
-  const reason = await carryOutDeletion(deletion);
-  if (reason === undefined) return undefined;
-  return `link "${deletion.linkId}" is deleted here; its part on machine ${deletion.peer} is deleted as soon as that machine can be told: ${reason}`;
+  const { carryOutDeletion } = await import('./remote/carry-out-deletion.js');
+  const reason = await carryOutDeletion(part);
+  if (reason !== undefined)
+    deletion.left = `link "${id}" is deleted here; its part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`;
 }

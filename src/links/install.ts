@@ -1,11 +1,12 @@
 import { describeEnd } from '../recipe/describe.js';
+import { createCounters } from '../state/counters.js';
 import { linkRenderer } from '../state/installation.js';
 import { lastLines } from '../systemd/journal.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
 import { requireOwnName, writeUnitFile } from '../systemd/unit-files.js';
 import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
-import { renderLink } from '../units/render.js';
+import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
 import { findPortHolder } from './socket-tables.js';
 
@@ -19,16 +20,13 @@ export class AddressInUse extends Error {}
  * @throws AddressInUse; ForeignUnit, when nothing is written; Error with what systemd, or the program that failed, says
  */
 export async function install(parts: PlannedLink[], systemd: Systemd): Promise<void> {
-  const renderer = linkRenderer();
-  const files = parts.flatMap((part) => renderLink(part, renderer));
+  const renderer = await linkRenderer();
+  const files = parts.flatMap((part) => renderLink(part, renderer)).toReversed();
   // Before anything is written: a create that fails removes what it has written, and these are not among it.
   for (const { name } of files) requireOwnName(name);
-  for (const { name, text } of files.toReversed()) writeUnitFile(name, text);
-  await loadUnits(
-    files.map(({ name }) => name),
-    systemd,
-  );
+  await writeUnits(files, systemd);
   await startUnits(parts, systemd);
+  await requireLoaded(files, systemd);
 }
 
 /**
@@ -39,6 +37,7 @@ export async function install(parts: PlannedLink[], systemd: Systemd): Promise<v
 export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promise<void> {
   const since = Date.now();
   for (const part of parts.toReversed()) {
+    createCounters(part.id);
     if (part.openedBy !== undefined) continue;
     const startedAtOnce = part.link.trigger ? [] : runsOf(part.link).map((run) => run.unit);
     for (const unit of [socketUnit(part.id), ...startedAtOnce]) {
@@ -57,9 +56,11 @@ export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promis
 export async function reinstall(part: PlannedLink, systemd: Systemd): Promise<void> {
   const [socket, service] = [socketUnit(part.id), serviceUnit(part.id)];
   const since = Date.now();
-  const files = renderLink(part, linkRenderer());
-  for (const { name, text } of files) if (name === socket || name === service) writeUnitFile(name, text);
-  await loadUnits([socket, service], systemd);
+  const files = renderLink(part, await linkRenderer());
+  await writeUnits(
+    files.filter(({ name }) => name === socket || name === service),
+    systemd,
+  );
   for (const unit of [socket, service]) await systemd.stop(unit);
   await startOrExplain(socket, { part, since, systemd });
   await systemd.enable(socket);
@@ -81,21 +82,20 @@ async function startOrExplain(unit: string, start: Start): Promise<void> {
 }
 
 /**
- * Makes systemd use the files as they are. It reads a unit that is not loaded by itself, so a reload, which reads every unit
- * of the machine again, is needed only for one that is still loaded from an earlier link of the same id.
+ * Writes unit files, and makes systemd use them as they are. It reads a unit that is not in memory by itself, so a reload, which
+ * reads every unit of the machine again, is needed only for one that is in memory from an earlier link of the same id.
  */
-async function loadUnits(units: string[], systemd: Systemd): Promise<void> {
-  for (const unit of units) {
-    const { load, needReload } = await systemd.state(unit);
-    if (load === 'loaded' && !needReload) continue;
-    await systemd.reloadAll();
-    break;
-  }
-  for (const unit of units) {
-    const { load } = await systemd.state(unit);
+async function writeUnits(files: UnitFile[], systemd: Systemd): Promise<void> {
+  const isKnown = (await systemd.loaded(files.map(({ name }) => name))).size > 0;
+  for (const { name, text } of files) writeUnitFile(name, text);
+  if (isKnown) await systemd.reloadAll();
+}
+
+/** Makes sure that systemd understands the units that the started ones have made it read. */
+async function requireLoaded(files: UnitFile[], systemd: Systemd): Promise<void> {
+  for (const [unit, { load }] of await systemd.loaded(files.map(({ name }) => name)))
     if (load !== 'loaded')
       throw new Error(`systemd does not load ${unit} (${load}): journalctl -b | grep ${unit}`);
-  }
 }
 
 /** Why a unit did not start, from what it and systemd logged about it and about the namespace that it needs. */

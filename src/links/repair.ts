@@ -10,7 +10,7 @@ import { findNamespace } from './containers/namespace.js';
 import { isCurrent, remountNamespace, unitOf } from './containers/netns.js';
 import { engineRuns } from './containers/require-engine.js';
 import { containerOf, describeNamespaceOf, type LinkRun, runsIn } from './containers/runs.js';
-import { isStopped } from './start-stop.js';
+import { isStopped } from './is-stopped.js';
 import { unfinishedIds } from './unfinished.js';
 
 /** What a repair works with. */

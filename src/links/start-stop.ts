@@ -53,11 +53,6 @@ export function sleepLink(id: string): Promise<void> {
   });
 }
 
-/** Whether a link is stopped: it is open from boot on, unless its socket is not enabled. */
-export async function isStopped({ root }: PlannedLink, systemd: Systemd): Promise<boolean> {
-  return !(await systemd.isEnabled(socketUnit(root)));
-}
-
 /** Runs `work` with the parts of a link, the parent first, while no other command changes links. */
 function withFamily(
   id: string,

@@ -10,14 +10,24 @@ import { remove } from './remove.js';
 const UNFINISHED_DIR = `${RUN_DIR}/unfinished`;
 
 /**
- * Runs `work`, which creates or deletes the links of these ids. If it is killed midway, the next command that calls
+ * Records that the links of these ids are being created or deleted. If that is killed midway, the next command that calls
  * {@link removeUnfinished} removes what exists of them.
  */
-export async function whileUnfinished<T>(ids: string[], work: () => Promise<T>): Promise<T> {
+export function markUnfinished(ids: string[]): void {
   mkdirSync(UNFINISHED_DIR, { recursive: true, mode: 0o755 });
   for (const id of ids) writeFileSync(`${UNFINISHED_DIR}/${id}`, '');
-  const result = await work();
+}
+
+/** Records that the links of these ids are created or deleted. */
+export function markFinished(ids: string[]): void {
   for (const id of ids) rmSync(`${UNFINISHED_DIR}/${id}`, { force: true });
+}
+
+/** Runs `work`, which creates the links of these ids. They stay unfinished when it throws. */
+export async function whileUnfinished<T>(ids: string[], work: () => Promise<T>): Promise<T> {
+  markUnfinished(ids);
+  const result = await work();
+  markFinished(ids);
   return result;
 }
 
@@ -41,5 +51,5 @@ export async function removeUnfinished(systemd: Systemd): Promise<void> {
     if (error instanceof EngineDown) return;
     throw error;
   }
-  for (const id of ids) rmSync(`${UNFINISHED_DIR}/${id}`, { force: true });
+  markFinished(ids);
 }

@@ -1,49 +1,37 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import * as v from 'valibot';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import packageJson from '../../package.json' with { type: 'json' };
 import type { Installation, Renderer, Template } from '../units/render.js';
-import { compileTemplate } from './template.js';
 
-/** The directory that holds dist/ and templates/: where the running program is installed, or its source tree. */
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** The directory of the programs. Each is one file, so it is that of the running one. */
+const PROGRAMS = import.meta.dirname;
 
 /**
  * Where the running program is. Units name the `node` beside it, which install.sh links to the one it found, so that
  * they keep working when node moves.
  */
 export function installation(): Installation {
-  const own = `${ROOT}node`;
+  const own = join(PROGRAMS, '../node');
   return {
     node: existsSync(own) ? own : process.execPath,
-    cli: `${ROOT}dist/cli/main.js`,
-    forwarder: `${ROOT}dist/forwarder/main.js`,
+    cli: join(PROGRAMS, 'wormhole.cjs'),
+    forwarder: join(PROGRAMS, 'forwarder.cjs'),
     flags: [],
   };
 }
 
 /** What the units of links are rendered with. */
-export function linkRenderer(): Renderer {
-  return {
-    installation: installation(),
-    templates: {
-      socket: template('link.socket'),
-      service: template('link.service'),
-      run: template('link-run.service'),
-    },
-  };
+export async function linkRenderer(): Promise<Renderer> {
+  const { linkTemplates } = await import('./templates.js');
+  return { installation: installation(), templates: linkTemplates };
 }
 
 /** The template of a tunnel's unit. */
-export function tunnelTemplate(): Template {
-  return template('tunnel.service');
+export async function tunnelTemplate(): Promise<Template> {
+  return (await import('./templates.js')).tunnelTemplate;
 }
 
-function template(name: string): Template {
-  return compileTemplate(readFileSync(`${ROOT}templates/${name}.hbs`, 'utf8'));
-}
-
-/** The version of the installed program, from its package.json. */
+/** The version of the program. */
 export function version(): string {
-  return v.parse(v.object({ version: v.string() }), JSON.parse(readFileSync(`${ROOT}package.json`, 'utf8')))
-    .version;
+  return packageJson.version;
 }

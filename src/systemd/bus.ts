@@ -1,9 +1,5 @@
 import type { EventEmitter } from 'node:events';
-import { createRequire } from 'node:module';
-import type Dbus from 'dbus-next';
 import pLimit from 'p-limit';
-
-const require = createRequire(import.meta.url);
 
 /** The bus refuses more than 128 unanswered calls of one connection (max_replies_per_connection, dbus-daemon(1)). */
 const MAX_UNANSWERED = 64;
@@ -47,7 +43,7 @@ export interface Bus {
  */
 export async function connectBus(): Promise<Bus> {
   // Loading it takes a fifth of the start of the program, and many runs do not need systemd.
-  const dbus = require('dbus-next') as typeof Dbus;
+  const { default: dbus } = await import('dbus-next');
   const bus = dbus.systemBus();
   let broken: (error: Error) => void = () => {};
   const failure = new Promise<never>((_, reject) => {

@@ -13,14 +13,16 @@ const JOB_TIMEOUT_MS = 3_600_000;
 
 const STOP_ATTEMPTS = 10;
 
-/** What systemd knows of one unit, org.freedesktop.systemd1(5). */
-export interface UnitState {
+/** What systemd knows of one unit in memory, org.freedesktop.systemd1(5). */
+export interface LoadedUnit {
   /** `loaded`, `not-found`, `bad-setting`, … */
   load: string;
   /** `active`, `inactive`, `activating`, `deactivating`, `failed`, `reloading` */
   active: string;
-  /** The state in the unit type's own words, such as `listening`. */
-  sub: string;
+}
+
+/** What systemd knows of one unit. */
+export interface UnitState extends LoadedUnit {
   /** The files have changed since systemd read them. */
   needReload: boolean;
 }
@@ -61,14 +63,20 @@ export interface Systemd {
   reload(service: string): Promise<void>;
   /** Reads all unit files again (systemctl daemon-reload). */
   reloadAll(): Promise<void>;
+  /**
+   * Makes systemd read all unit files again, and returns as soon as it has begun. Whatever it is asked next, by any program, it
+   * answers afterwards. Files that were changed before the last answer of systemd are read as they are now.
+   */
+  beginReload(): Promise<void>;
   /** The state of a unit, which is loaded for it. */
   state(unit: string): Promise<UnitState>;
-  /** The last status that a service has sent (STATUS= of sd_notify(3)), '' when none. */
-  statusText(service: string): Promise<string>;
   /** The service that systemd itself has started a process for, as its main process; undefined for any other process. */
   serviceOf(pid: number): Promise<ServiceProcess | undefined>;
-  /** The names of the units in memory whose names match one of the shell patterns. */
-  loaded(patterns: string[]): Promise<string[]>;
+  /**
+   * The units in memory whose names match one of the shell patterns, by name: one call for any number of them. A unit that is
+   * not in memory is inactive.
+   */
+  loaded(patterns: string[]): Promise<Map<string, LoadedUnit>>;
   /** Forgets that a unit failed, so that systemd unloads it. */
   resetFailed(unit: string): Promise<void>;
   close(): void;
@@ -114,23 +122,34 @@ export async function connectSystemd(): Promise<Systemd> {
       ...(signature === undefined ? {} : { signature, body: body ?? [] }),
     });
 
-  const properties = async (unit: string, of: string) => {
-    const [path] = (await manager('LoadUnit', 's', [unit])) as [string];
-    return propertiesAt(path, of);
-  };
-  const propertiesAt = async (path: string, of: string) => {
-    const [all] = (await bus.call({
+  // systemd loads a unit whose object is asked for something.
+  const property = (unit: string, of: string, name: string) => propertyAt(unitPath(unit), of, name);
+  const propertyAt = async (path: string, of: string, name: string) => {
+    const [{ value }] = (await bus.call({
       destination: DESTINATION,
       path,
       interface: PROPERTIES,
-      member: 'GetAll',
-      signature: 's',
-      body: [of],
-    })) as [Record<string, { value: unknown }>];
-    return all;
+      member: 'Get',
+      signature: 'ss',
+      body: [of, name],
+    })) as [{ value: unknown }];
+    return value;
   };
 
-  const runJob = await watchJobs(bus, manager);
+  const subscribe = (member: string) =>
+    bus.call({
+      destination: 'org.freedesktop.DBus',
+      path: '/org/freedesktop/DBus',
+      interface: 'org.freedesktop.DBus',
+      member: 'AddMatch',
+      signature: 's',
+      body: [`type='signal',sender='${DESTINATION}',interface='${MANAGER}',member='${member}'`],
+    });
+
+  // Before any job exists, so that none can end unseen.
+  await subscribe('JobRemoved');
+  await manager('Subscribe');
+  const runJob = watchJobs(bus, manager);
 
   return {
     start: (unit) => runJob('StartUnit', unit),
@@ -165,25 +184,29 @@ export async function connectSystemd(): Promise<Systemd> {
     async reloadAll() {
       await manager('Reload');
     },
-    async statusText(service) {
-      return String((await properties(service, SERVICE)).StatusText?.value ?? '');
+    async beginReload() {
+      await subscribe('Reloading');
+      await new Promise<void>((resolve, reject) => {
+        // It answers when it has read all of them.
+        manager('Reload').then(() => resolve(), reject);
+        bus.onSignal(({ interface: from, member, body }) => {
+          if (from === MANAGER && member === 'Reloading' && body[0] === true) resolve();
+        });
+      });
     },
     async state(unit) {
-      const all = await properties(unit, UNIT);
-      return {
-        load: String(all.LoadState?.value),
-        active: String(all.ActiveState?.value),
-        sub: String(all.SubState?.value),
-        needReload: all.NeedDaemonReload?.value === true,
-      };
+      const [load, active, needReload] = await Promise.all(
+        ['LoadState', 'ActiveState', 'NeedDaemonReload'].map((name) => property(unit, UNIT, name)),
+      );
+      return { load: String(load), active: String(active), needReload: needReload === true };
     },
     async serviceOf(pid) {
       try {
         const [path] = (await manager('GetUnitByPID', 'u', [pid])) as [string];
-        const unit = String((await propertiesAt(path, UNIT)).Id?.value);
-        if (!unit.endsWith('.service')) return undefined;
-        const { MainPID, ControlGroup } = await propertiesAt(path, SERVICE);
-        return MainPID?.value === pid ? { unit, controlGroup: String(ControlGroup?.value) } : undefined;
+        const unit = String(await propertyAt(path, UNIT, 'Id'));
+        if (!unit.endsWith('.service') || (await propertyAt(path, SERVICE, 'MainPID')) !== pid)
+          return undefined;
+        return { unit, controlGroup: String(await propertyAt(path, SERVICE, 'ControlGroup')) };
       } catch (error) {
         // It belongs to no unit, or has ended.
         if (isBusError(error, 'org.freedesktop.systemd1.NoUnitForPID')) return undefined;
@@ -192,8 +215,8 @@ export async function connectSystemd(): Promise<Systemd> {
       }
     },
     async loaded(patterns) {
-      const [units] = (await manager('ListUnitsByPatterns', 'asas', [[], patterns])) as [string[][]];
-      return units.map((unit) => unit[0] as string);
+      const [units] = (await manager('ListUnitsByPatterns', 'asas', [[], patterns])) as [ListedUnit[]];
+      return new Map(units.map(([name, , load, active]) => [name, { load, active }]));
     },
     async resetFailed(unit) {
       try {
@@ -206,14 +229,25 @@ export async function connectSystemd(): Promise<Systemd> {
   };
 }
 
-/**
- * Subscribes to JobRemoved before any job exists, so that no job can end unseen, and returns a function that
- * queues one job and waits for its end.
- */
-async function watchJobs(
+/** The beginning of what ListUnits returns of a unit: name, description, load state and active state. */
+type ListedUnit = [string, string, string, string, ...unknown[]];
+
+/** The object of a unit on the bus: its name with all but letters and digits as `_XX`, sd_bus_path_encode(3). */
+function unitPath(unit: string): string {
+  const label = [...Buffer.from(unit)].map((byte, i) => {
+    const char = String.fromCharCode(byte);
+    return (i === 0 ? /[A-Za-z]/ : /[A-Za-z0-9]/).test(char)
+      ? char
+      : `_${byte.toString(16).padStart(2, '0')}`;
+  });
+  return `${MANAGER_PATH}/unit/${label.join('')}`;
+}
+
+/** Returns a function that queues one job and waits for its end. The connection is subscribed to JobRemoved. */
+function watchJobs(
   bus: Bus,
   manager: (member: string, signature?: string, body?: unknown[]) => Promise<unknown[]>,
-): Promise<(member: string, unit: string) => Promise<void>> {
+): (member: string, unit: string) => Promise<void> {
   const ended = new Map<string, string>();
   const waiting = new Map<string, (result: string) => void>();
   bus.onSignal(({ interface: from, member, body }) => {
@@ -223,15 +257,6 @@ async function watchJobs(
     if (waiter) waiter(result);
     else ended.set(job, result);
   });
-  await bus.call({
-    destination: 'org.freedesktop.DBus',
-    path: '/org/freedesktop/DBus',
-    interface: 'org.freedesktop.DBus',
-    member: 'AddMatch',
-    signature: 's',
-    body: [`type='signal',sender='${DESTINATION}',interface='${MANAGER}',member='JobRemoved'`],
-  });
-  await manager('Subscribe');
 
   return async (member, unit) => {
     const [job] = (await manager(member, 'ss', [unit, 'replace'])) as [string];

@@ -69,6 +69,20 @@ export function removeUnitFiles(names: string[]): void {
   syncDirectory(UNIT_DIR);
 }
 
+/**
+ * Removes the symlinks by which other units want or require units, wherever they are below {@link UNIT_DIR}, as
+ * `systemctl disable` would. systemd itself reads every symlink there several times for that.
+ */
+export function unlinkUnitFiles(names: string[]): void {
+  for (const directory of readdirSync(UNIT_DIR).filter((name) => /\.(?:wants|requires)$/.test(name))) {
+    const path = join(UNIT_DIR, directory);
+    const linked = new Set(readdirSync(path));
+    const found = names.filter((name) => linked.has(name));
+    for (const name of found) rmSync(join(path, name), { force: true });
+    if (found.length > 0) syncDirectory(path);
+  }
+}
+
 /** The names of all unit files that begin with `prefix`, without symlinks and drop-in directories, sorted. */
 export function unitFileNames(prefix: string): string[] {
   return readdirSync(UNIT_DIR, { withFileTypes: true })

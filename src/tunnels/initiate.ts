@@ -141,7 +141,7 @@ async function propose(
       else await requireFree(agreed, settings);
       present = agreed;
       await bringUp(agreed, answer.incoming, portsBetween(port.udpPort, answer.udpPort));
-      writeTunnelUnit(agreed);
+      await writeTunnelUnit(agreed);
       hasUnit = true;
     });
     if (mode === 'udp') await sendHellos();

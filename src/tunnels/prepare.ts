@@ -80,7 +80,7 @@ export async function prepare({ request, status, session, settings }: Situation)
   };
   if (found && !request.fresh && (await isConsistent(found, status))) {
     const wanted = { ...found, asked };
-    writeTunnelUnit(wanted);
+    await writeTunnelUnit(wanted);
     return { step: 'done', tunnel: wanted };
   }
   if (!found) requireNoRival(tunnel);

@@ -96,7 +96,7 @@ export async function settleTunnel(id: string, { spi }: Settlement, machine: str
     const { in: incoming, out } = await statusOf(answered);
     if (out[0] !== spi || incoming[0] === undefined)
       throw new Failure('not-found', `tunnel ${id} has other keys by now`);
-    writeTunnelUnit(answered);
+    await writeTunnelUnit(answered);
     await expireOtherIncoming(answered, incoming[0]);
     forgetAnswer(machine);
     return answered;

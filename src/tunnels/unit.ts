@@ -15,11 +15,12 @@ import { forgetProblem } from './problems.js';
  * Writes the unit file of a tunnel, unless one says the same already, and enables it. Call it only with the lock `tunnels`
  * held.
  */
-export function writeTunnelUnit(tunnel: Tunnel): void {
+export async function writeTunnelUnit(tunnel: Tunnel): Promise<void> {
+  const template = await tunnelTemplate();
   const unit = tunnelUnit(tunnel.peer);
   linkUnitFile(unit);
   if (readTunnels().tunnels.some((known) => isDeepStrictEqual(known, tunnel))) return;
-  writeUnitFile(unit, renderTunnel(tunnel, installation(), tunnelTemplate()).text);
+  writeUnitFile(unit, renderTunnel(tunnel, installation(), template).text);
   // Its own guard takes the place of those of earlier tunnels with the machine.
   for (const { id, machine } of retainedGuards()) if (machine === tunnel.machine) releaseGuard(id);
 }
@@ -87,7 +88,8 @@ export function stopStrayUnits(): Promise<void> {
       readTunnels().tunnels.flatMap(({ peer }) => [tunnelUnit(peer), ...Object.values(rekeyUnits(peer))]),
     );
     const loaded = await systemd.loaded(['wormhole-tunnel@*', 'wormhole-tunnel-rekey@*']);
-    for (const unit of loaded.filter((one) => !known.has(one) && readUnitFile(one) === undefined)) {
+    for (const unit of loaded.keys()) {
+      if (known.has(unit) || readUnitFile(unit) !== undefined) continue;
       await systemd.stop(unit);
       await systemd.resetFailed(unit);
     }

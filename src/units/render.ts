@@ -4,7 +4,16 @@ import { farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link
 import { recipeText } from '../recipe/text.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
 import { quoteArgument } from './escape.js';
-import { FAR_SOCKET, farFile, givenUpFile, netnsPath, netnsUnit, serviceUnit, socketUnit } from './names.js';
+import {
+  countersFile,
+  FAR_SOCKET,
+  farFile,
+  givenUpFile,
+  netnsPath,
+  netnsUnit,
+  serviceUnit,
+  socketUnit,
+} from './names.js';
 import type { PlannedLink } from './plan.js';
 import { type Run, runsOf } from './runs.js';
 
@@ -94,6 +103,7 @@ function renderService(planned: PlannedLink, { installation, templates }: Render
     socket: socketUnit(id),
     needs: present([tailNetnsUnit(link), tailRunOf(link)?.unit, childSocketOfForwarder(link)]),
     place: tail ? describePlace(tail.place) : describePeer(farChildOf(link)?.peer ?? ''),
+    countersFile: countersFile(id),
     options: [...targetOptions(link), ...timeoutOptions(planned), ...accessOptions(planned)],
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),

@@ -26,6 +26,9 @@ const reverse: Column = { title: 'reverse GB/s', better: 'more', digits: 2 };
 const median: Column = { title: 'keep-alive p50 µs', better: 'less', digits: 0 };
 const rate: Column = { title: '64 clients req/s', better: 'more', digits: 0 };
 const late: Column = { title: 'p99 ms', better: 'less', digits: 1 };
+const besideMedian: Column = { title: 'p50 µs beside 2 streams', better: 'less', digits: 0 };
+const besideLate: Column = { title: 'p99 ms beside 2 streams', better: 'less', digits: 2 };
+const besideBulk: Column = { title: 'those 2 GB/s', better: 'more', digits: 2 };
 const connects: Column = { title: 'connect+close /s', better: 'more', digits: 0 };
 
 /** CPU time of the relay a request with 64 clients, which the caller measures. */
@@ -56,7 +59,39 @@ export const loads: readonly Load[] = [
       [connects.title]: (await wrk(port, seconds, ['-t1', '-c16', '-H', 'Connection: close'])).perSecond,
     }),
   },
+  {
+    target: 'http',
+    columns: [besideMedian, besideLate, besideBulk],
+    run: async (port, seconds) => {
+      const bulk = download(port, seconds + 1);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      const small = await wrk(port, seconds, ['-t1', '-c1']);
+      const result: Result = { [besideBulk.title]: (await bulk) / 1e9 };
+      // A client that gets no answer within that time has waited at least as long.
+      const [p50, p99] = small.requests === 0 ? [seconds, seconds] : [small.p50, small.p99];
+      return { ...result, [besideMedian.title]: p50 * 1e6, [besideLate.title]: p99 * 1000 };
+    },
+  },
 ];
+
+/** Bytes per second of two downloads at a time. */
+async function download(port: number, seconds: number): Promise<number> {
+  const many = `http://127.0.0.1:${port}${BULK_PATH}?[1-999]`;
+  const args = ['-sZ', '--parallel-max', '2', '-o', '/dev/null', '-w', '%{size_download}\\n'];
+  // Its time is over in the middle of a download.
+  const { stdout } = await run('timeout', [`${seconds}`, 'stdbuf', '-oL', 'curl', ...args, many], {
+    maxBuffer: 1 << 26,
+  }).catch((error) => error);
+  return (
+    String(stdout)
+      .split('\n')
+      .reduce((sum, size) => sum + Number(size), 0) / seconds
+  );
+}
+
+/** What the HTTP server has to send at BULK_PATH. */
+export const BULK_PATH = '/bulk';
+export const BULK_BYTES = 64 << 20;
 
 function stream(column: Column, args: string[]): Load {
   return {

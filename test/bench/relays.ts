@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { programs } from '../programs.ts';
 
 /** A relay of the comparison. */
 export interface Relay {
@@ -53,21 +53,25 @@ export function cpuSeconds(pid: number): number {
   }, own);
 }
 
-const forwarder = fileURLToPath(new URL('../../dist/forwarder/main.js', import.meta.url));
 const proxyd = '/lib/systemd/systemd-socket-proxyd';
 const streamModule = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
-/** The relays, ours first. Each is set up as its manual suggests, without limits that matter here. */
-export const relays: readonly Relay[] = [
-  {
-    name: 'wormhole',
+/** A build of the forwarder: the path of its forwarder.cjs. */
+export function build(name: string, main: string): Relay {
+  return {
+    name,
     needs: [],
     start: (port, target) =>
       activate(port, process.execPath, [
-        forwarder,
+        main,
         ...['--link', 'bench', '--to', `127.0.0.1:${target}`, '--idle', '0'],
       ]),
-  },
+  };
+}
+
+/** The relays, ours first. Each is set up as its manual suggests, without limits that matter here. */
+export const relays: readonly Relay[] = [
+  build('wormhole', programs.forwarder),
   {
     name: 'systemd-socket-proxyd',
     needs: [[proxyd, 'systemd']],

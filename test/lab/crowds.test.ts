@@ -24,12 +24,30 @@ labSuite(
       assert.is(answers.stdout.match(/right/g)?.length, 100);
     });
 
-    test('deleting all leaves nothing', async () => {
+    test('deleting 50 of them, one by one, leaves the others', async () => {
       const host = at();
-      await host.run('for i in $(seq 100); do wormhole delete $((10000 + i)) || exit 1; done', {
+      await host.run('for i in $(seq 50); do wormhole delete $((10000 + i)) || exit 1; done', {
         timeout: 300,
       });
+      const links = JSON.parse(await succeeds(host, 'list --json')) as { id: string }[];
+      assert.is(links.length, 50);
+      assert.is(links[0]?.id, '10051');
+      assert.is((await host.run('echo still | nc -N 127.0.0.1 10051')).stdout, 'still\n');
+    });
+
+    test('delete --all deletes the others, with a daemon-reload for all of them, and leaves nothing', async () => {
+      const host = at();
+      await succeeds(host, 'create id family url :10200 chain url :10201 tail url :9002');
+      // Units that systemd has read at a boot or a reload stay in memory until the next one.
+      await host.run('systemctl daemon-reload');
+      const reloads = async () =>
+        Number((await host.run('journalctl -b -o cat _PID=1 | grep -c "^Reloading"')).stdout);
+      const before = await reloads();
+      await succeeds(host, 'delete --all');
       await leavesNothing(host);
+      await host.run('journalctl --sync');
+      assert.is(await reloads(), before + 1);
+      await succeeds(host, 'delete --all');
     });
 
     test('20 creates and deletes at once: each works or says why, and the end state is consistent', async () => {

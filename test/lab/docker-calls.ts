@@ -1,3 +1,4 @@
+import { dockerModule } from './docker-module.ts';
 import type { Host } from './rig/host.ts';
 
 /** What a call said went wrong: the class of the error, and its message. */
@@ -14,15 +15,13 @@ export interface Outcome<T> {
 }
 
 // Stands before the calls: all exports of src/docker and src/docker-run by their names, and a death at the given moment.
-const preamble = `
-  import { readdirSync } from 'node:fs';
-  for (const directory of ['/src/wormhole/dist/docker/', '/src/wormhole/dist/docker-run/'])
-    for (const file of readdirSync(directory)) if (file.endsWith('.js')) Object.assign(globalThis, await import(directory + file));
+const preamble = (module: string) => `
+  Object.assign(globalThis, (await import('${module}')).default);
   const deadline = Number(process.env.DIE_AT ?? Infinity);
-  const { modem } = patientEngine();
+  const { modem } = await patientEngine();
   const dial = modem.dial;
   let actions = 0;
-  modem.dial = engine().modem.dial = function (options, callback) {
+  modem.dial = (await engine()).modem.dial = function (options, callback) {
     const acts = options.method !== 'GET' && ++actions;
     dial.call(this, options, (...answer) => {
       if (acts === deadline) process.kill(process.pid, 'SIGKILL');
@@ -42,7 +41,7 @@ export async function call<T>(
   body: string,
   dieAt = Number.POSITIVE_INFINITY,
 ): Promise<Outcome<T>> {
-  const script = `${preamble}
+  const script = `${preamble(await dockerModule(host))}
     const outcome = await (async () => { ${body} })().then(
       (value) => ({ value }),
       (error) => ({ failure: { name: error.constructor.name, message: error.message } }),

@@ -11,8 +11,8 @@ labSuite(
       ['', /Usage: wormhole/],
       ['frobnicate', /unknown command 'frobnicate'/],
       ['create', /missing required argument 'recipe'/],
-      ['delete', /missing required argument 'id'/],
-      ['delete a b', /too many arguments/],
+      ['delete', /which link\? wormhole delete ID, or --all/],
+      ['delete --all a', /give ids or --all, not both/],
       ['list extra', /too many arguments/],
       ['list --jsom', /unknown option '--jsom'.*--json/],
       ['help frobnicate', /no command "frobnicate"/],
@@ -124,6 +124,35 @@ labSuite(
       await fails(host, 'delete mine-6201', /a part of link "mine"/);
       await succeeds(host, 'delete mine');
       await fails(host, 'delete mine', /no link "mine"/);
+      await leavesNothing(host);
+    });
+
+    test('delete takes several ids, reports each that it cannot delete, and deletes the others', async () => {
+      const host = at();
+      for (const [i, id] of ['one', 'two', 'three'].entries()) {
+        const recipe = `url :${6210 + i} chain id ${id}-child url :${6220 + i} tail url :6202`;
+        await succeeds(host, `create id ${id} ${recipe}`);
+      }
+      const { stdout, stderr, status } = await wormhole(
+        host,
+        `delete one nosuch two-child three three-child three 'a b'`,
+      );
+      assert.is(
+        stderr,
+        [
+          'wormhole: no link "nosuch": see wormhole list',
+          'wormhole: link "two-child" is a part of link "two": wormhole delete two',
+          'wormhole: no link "a b": see wormhole list\n',
+        ].join('\n'),
+      );
+      assert.is(stdout, '');
+      assert.is(status, 1);
+      const left = JSON.parse(await succeeds(host, 'list --json')) as { id: string }[];
+      assert.equal(
+        left.map(({ id }) => id),
+        ['two', 'two-child'],
+      );
+      await succeeds(host, 'delete two');
       await leavesNothing(host);
     });
 

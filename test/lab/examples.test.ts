@@ -24,14 +24,14 @@ labSuite(
       const host = at();
       await host.run('systemctl stop wormhole-3306.service');
       await host.waitFor(
-        async () => (await host.run(`pgrep -f '[d]ist/(forwarder|cli)' || true`)).stdout === '',
+        async () => (await host.run(`pgrep -f '[d]ist/(forwarder|wormhole)' || true`)).stdout === '',
         {
           timeout: 10,
           what: 'wormhole-sync.service, which the new container has started, to end',
         },
       );
       await queried(host);
-      assert.match((await host.run('pgrep -fc [f]orwarder/main.js')).stdout, /^1\n$/);
+      assert.match((await host.run('pgrep -fc [d]ist/forwarder.cjs')).stdout, /^1\n$/);
     });
 
     test('2: WordPress finds its database at 127.0.0.1:3306 of its own namespace', async () => {
@@ -92,7 +92,12 @@ labSuite(
         table,
         /^3306-app +tcp:\/\/127.0.0.1:3306 in container app +tcp:\/\/127.0.0.1:3306 in container mysql +\w+/m,
       );
-      assert.match(table, /^six +tcp:\/\/\[::1\]:8080 +tcp:\/\/blue@\[::1\]:80 +connected 0 open, 1 served/m);
+      // The forwarder reports at most once a second.
+      const reported = /^six +tcp:\/\/\[::1\]:8080 +tcp:\/\/blue@\[::1\]:80 +connected 0 open, 1 served/m;
+      await host.waitFor(async () => reported.test(await succeeds(host, 'list')), {
+        timeout: 10,
+        what: 'list to tell that the client has gone',
+      });
       const json = JSON.parse(await succeeds(host, 'list --json'));
       const six = json.find((link: { id: string }) => link.id === 'six');
       assert.equal(six.head, { url: 'tcp://[::1]:8080', place: 'this host' });

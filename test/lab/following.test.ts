@@ -31,6 +31,7 @@ labSuite(
       ['a tail that is removed and made anew', `docker rm -f server; ${SERVER}`],
       ['a head that is removed and made anew', `docker rm -f client; ${CLIENT}`],
       ['both at once', 'docker restart -t 0 server client'],
+      ['restarts in a row', 'for i in 1 2 3 4 5 6 7 8; do docker restart -t 0 client; sleep 0.5; done'],
       ['a restart of dockerd', 'systemctl restart docker'],
       ['a dockerd that was killed', 'systemctl kill -s KILL docker; sleep 4; systemctl start docker'],
     ];
@@ -105,10 +106,13 @@ labSuite(
 
     test('nothing of ours stays resident for it', async () => {
       const host = at();
-      await host.waitFor(async () => (await host.run(`pgrep -f '[d]ist/cli' || true`)).stdout === '', {
-        timeout: 20,
-        what: 'wormhole-sync.service to end',
-      });
+      await host.waitFor(
+        async () => (await host.run(`pgrep -f '[d]ist/wormhole.cjs' || true`)).stdout === '',
+        {
+          timeout: 20,
+          what: 'wormhole-sync.service to end',
+        },
+      );
       assert.is(
         (await host.run('systemctl is-failed wormhole-sync.service', { check: false })).stdout,
         'inactive\n',

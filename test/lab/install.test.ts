@@ -1,3 +1,7 @@
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build } from 'esbuild';
 import * as assert from 'uvu/assert';
 import { leavesNothing, succeeds } from './installed.ts';
 import { boot, type Host } from './rig/host.ts';
@@ -92,8 +96,11 @@ labSuite(
     test('says what is missing', async () => {
       const host = at();
       const old =
-        'mkdir -p /root/old && printf "#!/bin/sh\\n[ \\$1 = --version ] && echo v18.20.0 || echo 18\\n" > /root/old/node && chmod +x /root/old/node';
-      const result = await host.run(`${old}; PATH=/root/old:$PATH ${INSTALL}`, { check: false });
+        'mkdir -p /opt/old && printf "#!/bin/sh\\n[ \\$1 = --version ] && echo v18.20.0 || echo 18\\n" > /opt/old/node && chmod +x /opt/old/node';
+      const result = await host.run(
+        `${old}; PATH=/opt/old:$PATH ${INSTALL}; status=$?; rm -r /opt/old; exit $status`,
+        { check: false },
+      );
       assert.is(result.stderr, 'install.sh: missing: node 20 or newer (found v18.20.0)\n');
       assert.is(result.status, 1);
       const bare = await host.run(
@@ -104,12 +111,53 @@ labSuite(
       assert.is(bare.status, 1);
     });
 
+    test('refuses a node that others could change, and does not run it', async () => {
+      const host = at();
+      // A node that leaves a trace when it runs.
+      await host.run(
+        'mkdir -p /opt/theirs/bin && printf "#!/bin/sh\\ntouch /opt/has-run\\n" > /opt/theirs/bin/node && chmod 755 /opt/theirs/bin/node',
+      );
+      for (const [weaken, repair, expected] of [
+        ['chown daemon $f', 'chown root:root $f', "$f belongs to daemon: chown root:root '$f'"],
+        ['chown daemon $d', 'chown root:root $d', "$d belongs to daemon: chown root:root '$d'"],
+        ['chmod 757 $d', 'chmod 755 $d', "$d is writable by everybody: chmod o-w '$d'"],
+        ['chmod 775 $d; chgrp users $d', 'chgrp root $d', "$d is writable by group users: chmod g-w '$d'"],
+      ]) {
+        const path = (text = '') =>
+          text.replaceAll('$f', '/opt/theirs/bin/node').replaceAll('$d', '/opt/theirs');
+        const result = await host.run(
+          `${path(weaken)}; ln -sf /opt/theirs/bin/node /usr/local/sbin/node; ${INSTALL}; status=$?; rm /usr/local/sbin/node; ${path(repair)}; exit $status`,
+          { check: false },
+        );
+        assert.is(
+          result.stderr,
+          `install.sh: missing: node that root alone can change, since it runs as root (found /opt/theirs/bin/node, but ${path(expected)})\n`,
+        );
+        assert.is(result.status, 1);
+      }
+      await host.run('test ! -e /opt/has-run && rm -r /opt/theirs');
+    });
+
+    test('refuses a prefix that others could change', async () => {
+      const host = at();
+      await host.run('install -d -o daemon /opt/theirs');
+      const { stderr, status } = await host.run(`${INSTALL} --prefix /opt/theirs/new`, { check: false });
+      assert.is(
+        stderr,
+        `install.sh: --prefix "/opt/theirs/new": what is installed there runs as root, but /opt/theirs belongs to daemon: chown root:root '/opt/theirs'\n`,
+      );
+      assert.is(status, 1);
+      await host.run('rmdir /opt/theirs');
+    });
+
     test('refuses what it does not know, and what makes no sense', async () => {
       const host = at();
       for (const [args, expected] of [
         ['--frob', /unknown argument "--frob"/],
         ['--prefix', /--prefix needs a directory/],
         ['--prefix relative', /"relative" must be an absolute path/],
+        [`--prefix '/opt/"quoted"'`, /must not contain quotes, backslashes, \$ or control characters/],
+        [`--prefix '/opt/$HOME'`, /must not contain quotes/],
         ['--purge', /--purge goes with --uninstall/],
         ['--listen --uninstall', /--listen does not go with --uninstall/],
       ] as const) {
@@ -122,6 +170,40 @@ labSuite(
       });
       assert.match(nobody.stderr, /needs root/);
       assert.is(nobody.status, 1);
+    });
+
+    test('an upgrade from a version of many modules leaves its links working, and its sessions open', async () => {
+      const host = at();
+      await layOldVersion(host);
+      await host.run(
+        'systemctl stop wormhole-9000.service; sed -i s#dist/forwarder.cjs#dist/forwarder/main.js# /etc/systemd/system/wormhole-9000.service; systemctl daemon-reload',
+      );
+      const session = host.spawn('nc -N 127.0.0.1 9000');
+      session.write('before\n');
+      await host.waitFor(() => session.stdout() === 'before\n', { what: 'the session' });
+      const pid = (await host.run('systemctl show -P MainPID wormhole-9000.service')).stdout.trim();
+      assert.match(
+        (await host.run(`tr '\\0' ' ' < /proc/${pid}/cmdline`)).stdout,
+        'lib/wormhole/dist/forwarder/main.js --link 9000',
+      );
+
+      await host.run(INSTALL, { timeout: 120 });
+      assert.is((await host.run('ls /usr/local/lib/wormhole')).stdout, 'LICENSE\ndist\nnode\n');
+      session.write('after\n');
+      await host.waitFor(() => session.stdout() === 'before\nafter\n', { what: 'the session to go on' });
+      session.end();
+      assert.is((await session.exited).status, 0);
+
+      // The next forwarder is of the new version, by the old path.
+      await host.run('systemctl stop wormhole-9000.service');
+      assert.is((await host.run('echo new | nc -N 127.0.0.1 9000')).stdout, 'new\n');
+      assert.match(
+        (await host.run('systemctl show -P ExecStart wormhole-9000.service')).stdout,
+        '/usr/local/lib/wormhole/dist/forwarder/main.js',
+      );
+      const version = await succeeds(host, '--version');
+      const old = 'cd / && /usr/local/lib/wormhole/node /usr/local/lib/wormhole/dist/cli/main.js --version';
+      assert.is((await host.run(old)).stdout, `${version}\n`);
     });
 
     test('--uninstall removes all but links, the key and what is not ours', async () => {
@@ -155,6 +237,31 @@ labSuite(
       );
     });
 
+    test('a prefix with spaces and characters that mean something to sed, the shell and systemd', async () => {
+      const host = at();
+      const prefix = '/opt/odd #1 & 100%n %% ;';
+      await host.run(`${INSTALL} --prefix '${prefix}'`, { timeout: 120 });
+      const wormhole = `'${prefix}/bin/wormhole'`;
+      await host.run(`${wormhole} create url :9010 tail url :9002`);
+      assert.is((await host.run('echo odd | nc -N 127.0.0.1 9010')).stdout, 'odd\n');
+      // What systemd and its timers start: a namespace is mounted, containers are followed, the daemon answers.
+      await host.run(`ip netns add odd; ${wormhole} create url odd@:9011 tail url :9002`);
+      assert.match((await host.run(`${wormhole} list`)).stdout, /^9011-odd .*listening$/m);
+      await host.run('systemctl start wormhole-sync.service');
+      assert.match((await host.run(`${wormhole} ping`)).stdout, /^\d+\.\d+\n$/);
+      assert.match((await host.run(`${wormhole} -H localhost list`)).stdout, /^9010 /m);
+      // Link 9000 starts the program that has been removed.
+      const verified = await host.run(
+        'cd /etc/systemd/system && systemd-analyze verify --man=no $(ls -d wormhole*.* | grep -v 9000) 2>&1',
+        { check: false },
+      );
+      assert.is(verified.stdout.replace(/^.*@\.service.*instance.*\n/gm, ''), '');
+      await host.run(`${wormhole} delete 9010 9011-odd; ip netns del odd`);
+      await host.run(`${INSTALL} --prefix '${prefix}' --uninstall`);
+      assert.is((await host.run('ls /opt')).stdout, 'wormhole\n');
+      await host.run(`${INSTALL} --prefix /opt/wormhole`, { timeout: 120 });
+    });
+
     test('--uninstall --purge removes links and key too', async () => {
       const host = at();
       await host.run(`${INSTALL} --prefix /opt/wormhole --uninstall --purge`);
@@ -170,6 +277,31 @@ labSuite(
     });
   },
 );
+
+/**
+ * Makes the installed program look like one of a version before there were bundles: the forwarder in ES modules, with
+ * node_modules beside it. It is today's forwarder all the same.
+ */
+async function layOldVersion(host: Host): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'wormhole-old-'));
+  try {
+    const entryPoints = readdirSync('src/forwarder').map((name) => `src/forwarder/${name}`);
+    await build({
+      entryPoints,
+      outdir: join(directory, 'dist/forwarder'),
+      format: 'esm',
+      logLevel: 'warning',
+    });
+    for (const name of ['koffi', '@koromix'])
+      cpSync(`node_modules/${name}`, join(directory, 'node_modules', name), { recursive: true });
+    writeFileSync(join(directory, 'package.json'), '{ "type": "module" }');
+    await host.run('cd /usr/local/lib/wormhole && rm -r dist LICENSE');
+    for (const name of ['dist', 'node_modules', 'package.json'])
+      await host.copyIn(join(directory, name), '/usr/local/lib/wormhole');
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
 
 /** Every file that install.sh writes, with what is in it. */
 async function fingerprint(host: Host): Promise<string> {

@@ -38,7 +38,7 @@ export async function traces(host: Host): Promise<string> {
     systemctl list-units --all --plain --no-legend 'wormhole-*' | grep -v 'wormhole-\\(sync\\|far\\|tunnel-guard\\)\\.\\|system-wormhole'
     grep /run/wormhole /proc/self/mountinfo
     find /run/wormhole /var/lib/wormhole ! -name '*.lock' ! -type d 2>/dev/null | grep -v '^/var/lib/wormhole/\\(identity.secret\\|peers/\\)'
-    pgrep -af '[f]orwarder/main.js'
+    pgrep -af '[f]orwarder.cjs'
     true`);
   return stdout.trim();
 }

@@ -15,7 +15,7 @@ labSuite('wormholed', cluster, (test, at) => {
       await daemonEnds(beta);
     }
     assert.is((await beta.run('systemctl show -P Result wormholed.service')).stdout, 'success\n');
-    assert.is((await beta.run('pgrep -f [w]ormholed.js', { check: false })).stdout, '');
+    assert.is((await beta.run('pgrep -f [w]ormholed.cjs', { check: false })).stdout, '');
   });
 
   test('ping: this host, another by name, address and port, and what cannot be', async () => {
@@ -78,6 +78,27 @@ labSuite('wormholed', cluster, (test, at) => {
       assert.match(lines, new RegExp(`^${peer} \\([0-9a-f]{8}\\): ${line}$`, 'm'));
     }
     assert.not.match(lines, /^\S+: (list|ping)|dry-run/m);
+  });
+
+  test('several links are deleted on another host, and all of them', async () => {
+    const { alpha, beta } = at();
+    const there = '-H tcp://beta:9999';
+    for (const id of ['a', 'b', 'c', 'd'])
+      await succeeds(
+        beta,
+        `create id ${id} url :31${id.charCodeAt(0)} chain url :32${id.charCodeAt(0)} tail url :1`,
+      );
+    const { stderr, status } = await wormhole(alpha, `${there} delete a nothing b`);
+    assert.is(stderr, 'wormhole: no link "nothing": see wormhole list\n');
+    assert.is(status, 1);
+    const left = JSON.parse(await succeeds(beta, 'list --json')) as { id: string; parent?: string }[];
+    assert.equal(
+      left.filter(({ parent }) => parent === undefined).map(({ id }) => id),
+      ['c', 'd'],
+    );
+    await succeeds(alpha, `${there} delete --all`);
+    await leavesNothing(beta);
+    await succeeds(alpha, `${there} delete --all`);
   });
 
   test('the unix socket is for root, and does the same', async () => {

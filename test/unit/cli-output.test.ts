@@ -1,15 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { buildPrograms, programs } from '../programs.ts';
 
 /* What the programs do when their output is not read or cannot be written. */
 
-const programs = {
-  wormhole: fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url)),
-  wormholed: fileURLToPath(new URL('../../src/cli/wormholed.ts', import.meta.url)),
-};
+buildPrograms();
 
 /** Runs a program with the shell's redirections. What it prints on stderr, and its exit status. */
 async function run(
@@ -17,7 +14,7 @@ async function run(
   args: string,
   redirections: string,
 ): Promise<[string, number]> {
-  const command = `"${process.execPath}" --import tsx "${programs[program]}" ${args} ${redirections}`;
+  const command = `"${process.execPath}" "${programs[program]}" ${args} ${redirections}`;
   const child = spawn('bash', ['-c', `${command}; exit \${PIPESTATUS[0]}`], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });

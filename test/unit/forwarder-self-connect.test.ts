@@ -5,17 +5,7 @@ import net from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  closeAll,
-  collect,
-  connect,
-  freePort,
-  launch,
-  serve,
-  sleep,
-  until,
-  wasReset,
-} from './forwarder-launch.ts';
+import { closeAll, collect, connect, launch, serve, sleep, until, wasReset } from './forwarder-launch.ts';
 
 /*
  * A dial from the very port that it goes to connects the socket to itself. To make that certain, this file runs in a
@@ -41,13 +31,23 @@ if (process.env[INSIDE] === undefined) {
   process.exit(status ?? 1);
 }
 
+/** A port that nothing has bound. */
+async function unboundPort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as net.AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
 test.before(() => {
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
 });
 test.after.each(closeAll);
 
 test('a dial that meets itself is refused, and leaves nothing on the port of the target', async () => {
-  const first = (await freePort()) & ~1;
+  const first = (await unboundPort()) & ~1;
   const forwarder = await launch({ to: first, args: ['--dial-timeout', '0.5'] });
   // The port of the client is chosen before the choice is narrowed.
   const client = await connect(forwarder.port);
@@ -65,7 +65,7 @@ test('a dial that meets itself is refused, and leaves nothing on the port of the
 
 test('the next client is served when the target has bound that port', async () => {
   writeFileSync('/proc/sys/net/ipv4/ip_local_port_range', '32768 60999');
-  const first = (await freePort()) & ~1;
+  const first = (await unboundPort()) & ~1;
   const forwarder = await launch({ to: first });
   const client = await connect(forwarder.port);
   writeFileSync('/proc/sys/net/ipv4/ip_local_port_range', `${first} ${first + 1}`);

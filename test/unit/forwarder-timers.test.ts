@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fireDue, start, stop, type Timers, timer } from '../../src/forwarder/timers.ts';
+import { createTimer, fireDue, start, stop, type Timers } from '../../src/forwarder/timers.ts';
 
 test('timers fire in order, once, and not when they were stopped', () => {
   const action = fc.record({ which: fc.nat(19), due: fc.nat(100), stop: fc.boolean() });
@@ -9,7 +9,7 @@ test('timers fire in order, once, and not when they were stopped', () => {
     fc.property(fc.array(action, { maxLength: 200 }), fc.nat(100), (actions, now) => {
       const timers: Timers = [];
       const fired: number[] = [];
-      const all = Array.from({ length: 20 }, (_, i) => timer(() => fired.push(i)));
+      const all = Array.from({ length: 20 }, (_, i) => createTimer(() => fired.push(i)));
       const expected = new Map<number, number>();
       for (const { which, due, stop: stopIt } of actions) {
         const one = all[which];
@@ -33,8 +33,8 @@ test('timers fire in order, once, and not when they were stopped', () => {
 test('a timer may start itself anew and stop another that is due', () => {
   const timers: Timers = [];
   const fired: string[] = [];
-  const other = timer(() => fired.push('other'));
-  const self = timer(() => {
+  const other = createTimer(() => fired.push('other'));
+  const self = createTimer(() => {
     fired.push('self');
     stop(timers, other);
     start(timers, self, 10);

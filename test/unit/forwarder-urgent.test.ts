@@ -54,7 +54,7 @@ async function pair(): Promise<{
   const { port } = await serve((socket) => accepted(receiveInLine(socket)));
   const forwarder = await launch({ to: port });
   const client = receiveInLine(await connect(forwarder.port));
-  const target = await within(5000, first);
+  const target = await within(20_000, first);
   // So that it is the target that accepted first, and no dial is under way.
   client.write('hello');
   await once(target, 'data');
@@ -144,8 +144,22 @@ test('an urgent byte, silence and a reset: the byte and the reset arrive', async
   await until(() => forwarder.descriptors('socket') === 1);
 });
 
+test('an urgent byte of the client that has started the forwarder arrives in its place', async () => {
+  let received: ReturnType<typeof collect> | undefined;
+  const { port } = await serve((socket) => {
+    received = collect(socket);
+  });
+  // The client is in the backlog, and its urgent byte has arrived, before the listening socket has any option.
+  const forwarder = await launch({ to: port, before: 'sleep 0.5' });
+  const client = await connect(forwarder.port);
+  sendUrgent(client, 'ab!');
+  client.end('cd');
+  await until(() => received !== undefined);
+  assert.is(String((await received)?.bytes), 'ab!cd');
+});
+
 test('an urgent byte to a target that is still starting waits for it in its place', async () => {
-  const port = await freePort();
+  const port = freePort();
   const forwarder = await launch({ to: port });
   const client = await connect(forwarder.port);
   sendUrgent(client, 'ab!');

@@ -38,9 +38,12 @@ interface Import {
   file: string;
   /** What it says: `../links/create.js`, `node:fs`. */
   specifier: string;
-  /** The imported file; undefined for a package or a module of Node. */
+  /** The imported file; undefined for a package, a module of Node, and what the build turns into code. */
   target: string | undefined;
 }
+
+/** What the build turns into code: the templates of units, and the version. */
+const generated = /^\.\.\/\.\.\/(?:templates\/[^/]+\.hbs|package\.json)$/;
 
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
 
@@ -49,9 +52,10 @@ const imports = files.flatMap((file): Import[] => {
   return [...text.matchAll(/(?:\bfrom|\bimport) ?\(?\s*'([^']+)'/g)].map(([, specifier = '']) => ({
     file,
     specifier,
-    target: specifier.startsWith('.')
-      ? normalize(join(dirname(file), specifier)).replace(/\.js$/, '.ts')
-      : undefined,
+    target:
+      specifier.startsWith('.') && !generated.test(specifier)
+        ? normalize(join(dirname(file), specifier)).replace(/\.js$/, '.ts')
+        : undefined,
   }));
 });
 

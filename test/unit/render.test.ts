@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asLink } from '../../src/recipe/as-link.ts';
 import type { Link } from '../../src/recipe/link.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
-import { compileTemplate } from '../../src/state/template.ts';
 import {
   type CreateOptions,
   DEFAULT_OPTIONS,
@@ -15,16 +13,10 @@ import {
 } from '../../src/units/plan.ts';
 import { readLink, UnreadableLink } from '../../src/units/read.ts';
 import { renderLink, type UnitFile } from '../../src/units/render.ts';
+import { linkTemplates } from './templates.ts';
 
-const template = (name: string) =>
-  compileTemplate(readFileSync(new URL(`../../templates/${name}.hbs`, import.meta.url), 'utf8'));
-const templates = {
-  socket: template('link.socket'),
-  service: template('link.service'),
-  run: template('link-run.service'),
-};
 const installation = { node: '/lib/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
-const renderer = { installation, templates };
+const renderer = { installation, templates: linkTemplates() };
 
 const render = (link: Link, options: CreateOptions = DEFAULT_OPTIONS): UnitFile[] =>
   planLink({ link, options }).flatMap((part) => renderLink(part, renderer));
@@ -115,8 +107,8 @@ test('a head in a container is bound to its namespace and stays out of the order
 
 test('what limits starts stands where systemd reads it', () => {
   const files = units('id', 'a', 'url', ':1', 'trigger', 'docker-run', 'x');
-  for (const name of ['wormhole-a.service', 'wormhole-a-run.service']) {
-    const unit = (files[name] ?? '').split('[Service]')[0];
+  for (const name of ['wormhole-a.socket', 'wormhole-a.service', 'wormhole-a-run.service']) {
+    const unit = (files[name] ?? '').split(/^\[S(?:ervice|ocket)\]$/m)[0];
     assert.equal(settings(unit, 'StartLimitIntervalSec'), ['0'], name);
   }
 });

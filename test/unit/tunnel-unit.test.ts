@@ -1,13 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compileTemplate } from '../../src/state/template.ts';
 import { readTunnel, renderTunnel, type Tunnel, UnreadableTunnel } from '../../src/units/tunnel.ts';
+import { loadTemplate } from './templates.ts';
 
 const test = suite('the unit of a tunnel');
-const template = compileTemplate(
-  readFileSync(new URL('../../templates/tunnel.service.hbs', import.meta.url), 'utf8'),
-);
+const template = loadTemplate('tunnel.service');
 const where = { node: '/usr/bin/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
 
 const tunnel: Tunnel = {

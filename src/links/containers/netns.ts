@@ -5,17 +5,15 @@ import { EngineDown, NoSuchContainer } from '../../docker/engine.js';
 import { startHolder, stopHolder } from '../../docker/holder.js';
 import { describePlace } from '../../recipe/describe.js';
 import type { PlaceId } from '../../recipe/link.js';
-import { RUN_DIR, withLock } from '../../state/lock.js';
+import { withLock } from '../../state/lock.js';
 import type { Systemd } from '../../systemd/systemd.js';
 import { NETNS_DIR, netnsUnit, placeOfInstance } from '../../units/names.js';
+import { forgetEmptyNamespace, isEmptyNamespace, recordEmptyNamespace } from './empty-namespace.js';
 import { findNamespace, identify, isNamespace, type Namespace, PlaceAbsent } from './namespace.js';
 import { requireEngine } from './require-engine.js';
 import { describeNamespaceOf, findRun } from './runs.js';
 
 const run = promisify(execFile);
-
-/** Holds an empty file for each instance whose mount is an empty namespace: see {@link mountNamespace}. */
-const EMPTY_DIR = `${RUN_DIR}/empty`;
 
 /** A container may end, and another begin, while its namespace is being mounted. */
 const ATTEMPTS = 5;
@@ -39,8 +37,7 @@ export async function mountNamespace(instance: string): Promise<string> {
     const found = place.kind === 'run' ? await holderNamespace(place) : await findOrAbsent(place);
     if (found instanceof Error) {
       await run('unshare', [`--net=${file}`, 'true']);
-      mkdirSync(EMPTY_DIR, { recursive: true, mode: 0o755 });
-      writeFileSync(`${EMPTY_DIR}/${instance}`, '');
+      recordEmptyNamespace(instance);
       return `${found.message}. Links to and from it wait, and join it as soon as it is there.`;
     }
     if (await bind(found, file))
@@ -87,11 +84,6 @@ export function unitOf(instance: string): string {
   return netnsUnit(placeOfInstance(instance)) ?? '';
 }
 
-/** Whether an instance's place was absent when it was mounted; the host's own namespace, which has no instance, never is. */
-export function isEmptyNamespace(instance: string | undefined): boolean {
-  return instance !== undefined && existsSync(`${EMPTY_DIR}/${instance}`);
-}
-
 /** Whether the namespace that is mounted for an instance is the one that its place has now. */
 export async function isCurrent(instance: string): Promise<boolean> {
   const file = `${NETNS_DIR}/${instance}`;
@@ -104,7 +96,7 @@ async function unmount(instance: string): Promise<void> {
   const file = `${NETNS_DIR}/${instance}`;
   while (isNamespace(file)) await run('umount', ['--lazy', file]);
   rmSync(file, { force: true });
-  rmSync(`${EMPTY_DIR}/${instance}`, { force: true });
+  forgetEmptyNamespace(instance);
 }
 
 /**

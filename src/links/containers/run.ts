@@ -13,7 +13,8 @@ import type { RunRequest } from '../../docker-run/request.js';
 import { readIfExists, writeAtomically } from '../../system/files.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { givenUpFile, netnsInstance } from '../../units/names.js';
-import { isEmptyNamespace, remountNamespace } from './netns.js';
+import { isEmptyNamespace } from './empty-namespace.js';
+import { remountNamespace } from './netns.js';
 import { requireEngine } from './require-engine.js';
 import { containerOf, findRun, type LinkRun } from './runs.js';
 

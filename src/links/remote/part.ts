@@ -9,7 +9,7 @@ import { type CreatedLink, createLink } from '../create.js';
 import { deleteLink } from '../delete.js';
 import { freePort } from '../free-port.js';
 import { AddressInUse, reinstall } from '../install.js';
-import { isStopped } from '../start-stop.js';
+import { isStopped } from '../is-stopped.js';
 
 /** This machine has no part of a link with that id. */
 export class NoPart extends Error {}

@@ -9,16 +9,7 @@ import { removeTree, run } from '../../lab/rig/shell.ts';
 const repository = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** All that decides what install.sh installs. */
-const sources = [
-  'dist',
-  'templates',
-  'units',
-  'man',
-  'install.sh',
-  'LICENSE',
-  'package.json',
-  'package-lock.json',
-];
+const sources = ['dist', 'units', 'man', 'install.sh', 'LICENSE', 'package.json', 'package-lock.json'];
 
 // An emulated machine would take a minute for this. Over a tree without a running systemd, install.sh installs all, enables its
 // units and makes a key; what that has changed is the upper layer.

@@ -85,7 +85,7 @@ for (const [what, make] of [
     const channel = make();
     try {
       channel.fill();
-      const port = await freePort();
+      const port = freePort();
       const forwarder = await launch({ to: port, args: ['--dial-timeout', '0.2'], stderr: channel.fd });
       const client = await connect(forwarder.port);
       await collect(client);
@@ -110,7 +110,7 @@ for (const [what, make] of [
 test('SIGTERM ends it at once while journald is stuck', async () => {
   const channel = journalSocket();
   try {
-    const forwarder = await launch({ to: await freePort(), stderr: channel.fd });
+    const forwarder = await launch({ to: freePort(), stderr: channel.fd });
     const client = await connect(forwarder.port);
     channel.fill();
     client.write('hello');

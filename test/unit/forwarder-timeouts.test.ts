@@ -43,19 +43,19 @@ const getsockname = libc.func('int getsockname(int, void *, void *)');
 const close = libc.func('int close(int)');
 const syscall = libc.func('long syscall(long, int, int, int)');
 
-/** The kernel's patience with one socket of the forwarder: keepalive or not, then seconds, seconds, probes, ms. */
-interface Patience {
+/** The timeouts of one socket of the forwarder: keepalive or not, then seconds, seconds, probes, ms. */
+interface Timeouts {
   /** "listener", "client" (accepted on the listener's port) or "target". */
   readonly role: string;
   readonly options: number[];
 }
 
 /** What the TCP sockets of the forwarder are set to, looked at through duplicates of its descriptors. */
-function patienceOf(forwarder: Forwarder): Patience[] {
+function timeoutsOf(forwarder: Forwarder): Timeouts[] {
   const [SYS_pidfd_open, SYS_pidfd_getfd] = [434, 438];
   const pidfd = syscall(SYS_pidfd_open, forwarder.pid, 0, 0);
   assert.ok(pidfd >= 0);
-  const found: Patience[] = [];
+  const found: Timeouts[] = [];
   for (const name of readdirSync(`/proc/${forwarder.pid}/fd`)) {
     if (Number(name) < 3 || !isSocket(forwarder.pid, name)) continue;
     const fd = syscall(SYS_pidfd_getfd, pidfd, Number(name), 0);
@@ -96,14 +96,14 @@ function isSocket(pid: number, fd: string): boolean {
 
 const LIMITED = [1, 10, 5, 4, 30_000];
 
-test('a guided link limits the silence of its target, and of nobody else', async () => {
+test('a link to another machine limits the silence of its target, and of nobody else', async () => {
   const { port } = await serve(() => {});
   const forwarder = await launch({
     args: ['--to-file', fileWith(`127.0.0.1:${port}`), '--peer-timeout', '30'],
   });
   await connect(forwarder.port);
   await until(() => forwarder.descriptors('socket') === 3);
-  const found = patienceOf(forwarder);
+  const found = timeoutsOf(forwarder);
   assert.equal(
     found.map(({ role }) => role),
     ['client', 'listener', 'target'],
@@ -123,7 +123,7 @@ test('a head that serves one machine limits the silence of its clients, also of 
   await until(() => forwarder.descriptors('socket') === 3);
   await connect(forwarder.port);
   await until(() => forwarder.descriptors('socket') === 5);
-  const found = patienceOf(forwarder);
+  const found = timeoutsOf(forwarder);
   assert.equal(
     found.map(({ role }) => role),
     ['client', 'client', 'listener', 'target', 'target'],
@@ -141,7 +141,7 @@ test('without the option the kernel decides', async () => {
   });
   await connect(forwarder.port);
   await until(() => forwarder.descriptors('socket') === 3);
-  for (const { options } of patienceOf(forwarder)) assert.equal([options[0], options[4]], [0, 0]);
+  for (const { options } of timeoutsOf(forwarder)) assert.equal([options[0], options[4]], [0, 0]);
 });
 
 test('a client that stops reading for longer than the limit keeps its session, on both sides', async () => {
@@ -197,7 +197,7 @@ test('a target that vanishes without a word, idle or addressed, ends its clients
     console.log('SKIP: this user may not make network namespaces');
     return;
   }
-  const port = await freePort();
+  const port = freePort();
   const file = fileWith(`10.90.0.2:${port}`);
   const args = ['--to-file', file, '--place', 'machine beta', '--peer-timeout', '2'];
   // The head is in this namespace, the tail in a new one, where the target's address can be taken away.

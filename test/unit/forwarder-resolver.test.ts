@@ -81,7 +81,7 @@ async function farSide(line?: string): Promise<Far> {
   return far;
 }
 
-function guided(far: Far, ...args: string[]): Promise<Forwarder> {
+function launchWithFile(far: Far, ...args: string[]): Promise<Forwarder> {
   return launch({ args: ['--to-file', far.file, '--ask', far.socket, '--place', 'machine beta', ...args] });
 }
 
@@ -91,7 +91,7 @@ async function greeter(word: string): Promise<number> {
 
 test('an address that the file has at start is used, and nobody is asked', async () => {
   const far = await farSide(`127.0.0.1:${await greeter('hello')}`);
-  const forwarder = await guided(far);
+  const forwarder = await launchWithFile(far);
   assert.is(await hear(forwarder.port), 'hello');
   assert.is(far.questions.length, 0);
   assert.is(forwarder.log(), '');
@@ -100,7 +100,7 @@ test('an address that the file has at start is used, and nobody is asked', async
 test('a file that is not there yet: the first client asks, and is served with all it has said', async () => {
   const far = await farSide();
   const { port } = await serve((socket) => socket.pipe(socket));
-  const forwarder = await guided(far);
+  const forwarder = await launchWithFile(far);
   const client = await connect(forwarder.port);
   client.end('early');
   await until(() => far.open.length === 1);
@@ -112,8 +112,8 @@ test('a file that is not there yet: the first client asks, and is served with al
 });
 
 test('a target that refuses is asked for, and its new address serves the client that waits', async () => {
-  const far = await farSide(`127.0.0.1:${await freePort()}`);
-  const forwarder = await guided(far);
+  const far = await farSide(`127.0.0.1:${freePort()}`);
+  const forwarder = await launchWithFile(far);
   far.always(`127.0.0.1:${await greeter('moved')}`);
   assert.is(await hear(forwarder.port), 'moved');
   assert.is(await hear(forwarder.port), 'moved');
@@ -122,7 +122,7 @@ test('a target that refuses is asked for, and its new address serves the client 
 
 test('a target that does not answer is asked for, and the hanging dial goes to the new address at once', async () => {
   const far = await farSide(`127.0.0.1:${(await deafTarget()).port}`);
-  const forwarder = await guided(far, '--dial-timeout', '60');
+  const forwarder = await launchWithFile(far, '--dial-timeout', '60');
   const client = await connect(forwarder.port);
   const quiet = await connect(forwarder.port);
   client.end('x');
@@ -136,7 +136,7 @@ test('a target that does not answer is asked for, and the hanging dial goes to t
 test('a dial that hangs goes on when the answer is the same address', async () => {
   const { port } = await deafTarget();
   const far = await farSide(`127.0.0.1:${port}`);
-  const forwarder = await guided(far, '--dial-timeout', '4');
+  const forwarder = await launchWithFile(far, '--dial-timeout', '4');
   const client = await connect(forwarder.port);
   await until(() => far.open.length === 1);
   far.answer(undefined);
@@ -154,7 +154,7 @@ test('a dial that hangs goes on when the answer is the same address', async () =
 
 test('a reason sends away all who wait with one line, and the next client asks again', async () => {
   const far = await farSide();
-  const forwarder = await guided(far, '--dial-timeout', '30');
+  const forwarder = await launchWithFile(far, '--dial-timeout', '30');
   const clients = await Promise.all([1, 2, 3].map(() => connect(forwarder.port)));
   await until(() => far.open.length === 1);
   await until(() => forwarder.descriptors('socket') === 5);
@@ -176,11 +176,16 @@ test('a reason sends away all who wait with one line, and the next client asks a
 });
 
 test('a reason leaves those alone whose target has accepted, even if nobody has spoken yet', async () => {
-  const { port, server } = await serve((socket) => socket.pipe(socket));
+  let accepted = 0;
+  const { port, server } = await serve((socket) => {
+    accepted++;
+    socket.pipe(socket);
+  });
   const far = await farSide(`127.0.0.1:${port}`);
-  const forwarder = await guided(far);
+  const forwarder = await launchWithFile(far);
   const silent = await connect(forwarder.port);
-  await until(() => forwarder.descriptors('socket') === 3);
+  // A server that closes resets the connections that it has not accepted yet.
+  await until(() => accepted === 1);
   server.close();
   const late = await connect(forwarder.port);
   await until(() => far.open.length === 1);
@@ -193,14 +198,14 @@ test('a reason leaves those alone whose target has accepted, even if nobody has 
 test('a reason that is older than the link sends nobody away', async () => {
   const far = await farSide('! beta was down yesterday');
   far.always(`127.0.0.1:${await greeter('today')}`);
-  const forwarder = await guided(far);
+  const forwarder = await launchWithFile(far);
   assert.is(await hear(forwarder.port), 'today');
   assert.is(forwarder.log(), '');
 });
 
 test('one question at a time, and none within a second after an answer', async () => {
-  const far = await farSide(`127.0.0.1:${await freePort()}`);
-  const forwarder = await guided(far, '--dial-timeout', '6');
+  const far = await farSide(`127.0.0.1:${freePort()}`);
+  const forwarder = await launchWithFile(far, '--dial-timeout', '6');
   const clients = await Promise.all(Array.from({ length: 20 }, () => connect(forwarder.port)));
   await until(() => far.open.length === 1);
   await sleep(1500);
@@ -217,7 +222,7 @@ test('one question at a time, and none within a second after an answer', async (
 test('a target that resets at once is asked for, and the next client finds it mended', async () => {
   const { port } = await serve((socket) => socket.resetAndDestroy());
   const far = await farSide(`127.0.0.1:${port}`);
-  const forwarder = await guided(far);
+  const forwarder = await launchWithFile(far);
   assert.is(await hear(forwarder.port), 'reset');
   await until(() => far.open.length === 1);
   far.answer(`127.0.0.1:${await greeter('mended')}`);
@@ -229,7 +234,7 @@ test('a target that resets at once is asked for, and the next client finds it me
 test('a far head that no longer allows us resets every client that speaks at once, and none sees a plain end', async () => {
   const behind = await launch({ to: await greeter('never'), args: ['--allow', '10.90.0.9'] });
   const far = await farSide(`127.0.0.1:${behind.port}`);
-  const forwarder = await guided(far);
+  const forwarder = await launchWithFile(far);
   for (let i = 0; i < 100; i++) {
     assert.is(await hear(forwarder.port, i % 2 === 0 ? { say: 'hello' } : {}), 'reset', `round ${i}`);
   }
@@ -241,7 +246,7 @@ test('a target that resets after it has answered, or its client, is no reason to
     socket.once('data', () => socket.write('bye', () => socket.resetAndDestroy()));
   });
   const far = await farSide(`127.0.0.1:${port}`);
-  const forwarder = await guided(far);
+  const forwarder = await launchWithFile(far);
   for (let i = 0; i < 10; i++) await hear(forwarder.port, { say: 'x' });
   (await connect(forwarder.port)).resetAndDestroy();
   await until(() => forwarder.descriptors('socket') === 1);
@@ -276,6 +281,8 @@ test('a question that finds the backlog full is asked again, and costs no line',
     args: ['--to-file', far.file, '--ask', busy.path, '--dial-timeout', '30'],
   });
   const client = await connect(forwarder.port);
+  // A forwarder that starts after the file is there has nothing to ask.
+  await until(() => forwarder.descriptors('socket') === 2);
   await sleep(500);
   assert.ok(busy.takes(), 'the one who fills the backlog');
   assert.not(busy.takes());
@@ -287,7 +294,7 @@ test('a question that finds the backlog full is asked again, and costs no line',
 
 test('a file that cannot be understood is told, and is no address', async () => {
   const far = await farSide('beta:3306');
-  const forwarder = await guided(far, '--dial-timeout', '0.3');
+  const forwarder = await launchWithFile(far, '--dial-timeout', '0.3');
   await until(() => forwarder.log() !== '');
   assert.is(
     forwarder.log(),
@@ -297,9 +304,9 @@ test('a file that cannot be understood is told, and is no address', async () => 
   assert.is(await hear(forwarder.port), 'reset');
 });
 
-test('what was to start the target has given up: the client is told that, guide or not', async () => {
+test('what was to start the target has given up: the client is told that, resolver or not', async () => {
   const far = await farSide();
-  const forwarder = await guided(far, '--given-up', far.socket);
+  const forwarder = await launchWithFile(far, '--given-up', far.socket);
   assert.is(await hear(forwarder.port), 'reset');
   await until(() => forwarder.log() !== '');
   assert.match(forwarder.log(), /machine beta could not be started: the journal says why/);

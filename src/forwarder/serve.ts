@@ -1,17 +1,18 @@
+import { peerOf } from './address.js';
 import { type Connection, type End, type Flow, READABLE, type Relay } from './connection.js';
-import { answered, dial, dialFailed, dialTimer, sendAway } from './dial.js';
-import { drain, fill, hungUp, passReset } from './flow.js';
-import { add, type Loop, type Watch, want } from './loop.js';
-import { resetOnClose } from './reset.js';
+import { abort, checkHandshake, dial, dialFailed, onDialTimer } from './dial.js';
+import { drain, fill, handleHangup, passReset } from './flow.js';
+import { add, type Loop, modify, type Watch } from './loop.js';
+import { enqueue } from './scheduler.js';
+import { resetOnClose } from './socket-options.js';
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
-import { timer } from './timers.js';
-import { queueTurn } from './turns.js';
+import { createTimer } from './timers.js';
 
-/** Serves a client that was just accepted, a non-blocking socket: connects it to the target. */
+/** Serves an accepted client, a non-blocking socket: connects it to the target. */
 export function serve(relay: Relay, client: number): void {
   const connection = createConnection(relay, client);
   relay.open += 1;
-  relay.served += 1;
+  relay.counters.open = relay.open;
   relay.connections?.add(connection);
   relay.onOpen();
   add(relay.loop, connection.client);
@@ -19,12 +20,12 @@ export function serve(relay: Relay, client: number): void {
 }
 
 /**
- * Makes every open connection end with a reset on both sides when the process ends: a FIN would tell the peers that they
- * have received everything.
+ * Makes all open sessions end with a reset when the process exits. A FIN would tell the peers that they have
+ * received everything. Most sockets have the option already.
  */
 export function resetOpenSessions(loop: Loop): void {
   for (const watch of loop.watches) {
-    if (watch !== undefined && isEnd(watch)) resetOnClose(watch.fd);
+    if (watch !== undefined && isEnd(watch) && !watch.hasStreamOptions) resetOnClose(watch.fd);
   }
 }
 
@@ -37,7 +38,7 @@ function createConnection(relay: Relay, fd: number): Connection {
     relay,
     connected: false,
     failure: 0,
-    dialled: relay.loop.now,
+    dialledAt: relay.loop.now,
     deadline: relay.loop.now + relay.dialTimeout,
     wait: 0,
     closed: false,
@@ -48,13 +49,15 @@ function createConnection(relay: Relay, fd: number): Connection {
   connection.target = target;
   connection.up = client.reads = target.writes = createFlow(client, target);
   connection.down = target.reads = client.writes = createFlow(target, client);
-  connection.timer = timer(() => (connection.connected ? passReset(connection) : dialTimer(connection)));
+  connection.timer = createTimer(() =>
+    connection.connected ? passReset(connection) : onDialTimer(connection),
+  );
   return connection;
 }
 
 type Mutable<T> = { -readonly [key in keyof T]: T[key] };
 
-function createEnd(connection: Connection, fd: number, noDelay: boolean): Mutable<End> {
+function createEnd(connection: Connection, fd: number, hasStreamOptions: boolean): Mutable<End> {
   return {
     fd,
     wanted: READABLE,
@@ -64,9 +67,9 @@ function createEnd(connection: Connection, fd: number, noDelay: boolean): Mutabl
     refused,
     connection,
     reset: false,
-    queued: 0,
+    queuedEvents: 0,
     written: false,
-    noDelay,
+    hasStreamOptions,
   } as Mutable<End>;
 }
 
@@ -76,9 +79,11 @@ function createFlow(from: End, to: End): Flow {
     to,
     pipe: undefined,
     held: 0,
+    bytes: 0,
     ended: false,
+    isFin: false,
     done: false,
-    starved: false,
+    isSuspended: false,
     isBulk: false,
     smallReads: 0,
   };
@@ -86,32 +91,35 @@ function createFlow(from: End, to: End): Flow {
 
 function ready(this: End, events: number): void {
   const { connection } = this;
-  if (!connection.connected && this === connection.target && !answered(connection, events)) return;
+  if (!connection.connected && this === connection.target && !checkHandshake(connection, events)) return;
   if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
-    hungUp(this, events);
+    handleHangup(this, events);
     return;
   }
-  if (this.reads.isBulk || this.writes.isBulk) queueTurn(this, events);
+  if (this.reads.isBulk || this.writes.isBulk) enqueue(this, events);
   else move(this, events);
 }
 
-/** Moves what can be moved from and to a socket of which these events were reported. */
+/** Reads from and writes to a socket for which these events were reported. */
 export function move(end: End, events: number): void {
   if ((events & EPOLLOUT) !== 0) drain(end.writes);
-  // Urgent data that has overtaken lost bytes cannot be read yet, and would be reported until they have come again.
-  if ((events & READABLE) === EPOLLPRI) want(end.connection.relay.loop, end, end.wanted & ~EPOLLPRI);
+  // Urgent data that arrived ahead of lost bytes cannot be read yet, and would be reported on every round
+  // until they arrive.
+  if ((events & READABLE) === EPOLLPRI) modify(end.connection.relay.loop, end, end.wanted & ~EPOLLPRI);
   else if ((events & READABLE) !== 0) fill(end.reads, events);
 }
 
-/** The kernel does not watch this end: that costs this connection and no other. A dial is tried again. */
+/**
+ * Handles an end that the kernel refuses to watch. That costs this connection only; an attempt to connect is
+ * repeated.
+ */
 function refused(this: End, failure: number): void {
   const { connection } = this;
   const { client, target, relay } = connection;
-  if (this === target && !connection.connected) {
+  if (this === target && !connection.connected && peerOf(target.fd) === undefined) {
     dialFailed(connection, failure);
     return;
   }
   const end = this === client ? 'its client' : relay.target;
-  resetOnClose(target.fd);
-  sendAway(connection, `watch ${failure}`, `the kernel does not watch ${end} (${errorWords(failure)})`);
+  abort(connection, `watch ${failure}`, `the kernel does not watch ${end} (${errorWords(failure)})`);
 }

@@ -1,0 +1,89 @@
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import * as esbuild from 'esbuild';
+import { addonPath, koffiAddon } from './koffi.ts';
+import { thirdPartyLicenses } from './licenses.ts';
+import { compiledTemplates } from './templates.ts';
+
+/** The programs, each one file: its name in dist, and where its source begins. */
+const programs = {
+  wormhole: 'src/cli/main.ts',
+  wormholed: 'src/cli/wormholed.ts',
+  forwarder: 'src/forwarder/main.ts',
+};
+
+/**
+ * What the units of links start that an earlier version has created: they work on after an upgrade. The package.json says that
+ * these files are CommonJS, wherever dist is.
+ */
+const formerPaths = {
+  'package.json': '{ "type": "commonjs" }\n',
+  'cli/main.js': "require('../wormhole.cjs');\n",
+  'forwarder/main.js': "require('../forwarder.cjs');\n",
+};
+
+/**
+ * Builds everything that install.sh installs below dist, without checking types.
+ *
+ * Each program is one CommonJS file, which starts faster than its modules would and needs no node_modules; beside it is a
+ * source map. What a program imports with `import()` is evaluated when it is first needed. The files depend on the sources and
+ * the packages alone: two builds of one commit are the same, wherever they are made.
+ *
+ * @param root the repository
+ * @param out the directory to write to; what else is there is removed, except for names that begin with a dot. The files have
+ *   the time when the build began: a source that is newer is not in them
+ * @throws Error when a source does not compile, or a package has no licence
+ */
+export async function build(root: string, out: string): Promise<void> {
+  const began = new Date();
+  const { outputFiles, metafile } = await esbuild.build({
+    absWorkingDir: root,
+    entryPoints: Object.entries(programs).map(([name, path]) => ({ in: path, out: name })),
+    // Names the output only: nothing is written.
+    outdir: 'dist',
+    outExtension: { '.js': '.cjs' },
+    write: false,
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'cjs',
+    // CommonJS has no import.meta. A program asks where its own file is.
+    define: { 'import.meta.dirname': '__dirname' },
+    inject: ['build/stack-trace.ts'],
+    plugins: [koffiAddon, compiledTemplates],
+    // dbus-next would find a session bus through x11, and debug the colours of a terminal; neither is asked to.
+    alias: { x11: './build/unused/empty.cjs', 'supports-color': './build/unused/empty.cjs' },
+    legalComments: 'none',
+    // Names stay, and so do lines: node prints the line of a crash.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    lineLimit: 120,
+    sourcemap: 'external',
+    sourcesContent: false,
+    metafile: true,
+    logLevel: 'warning',
+  });
+  const files = new Map<string, string | Uint8Array>(Object.entries(formerPaths));
+  for (const { path, contents } of outputFiles) files.set(basename(path), contents);
+  files.set('koffi.node', readFileSync(addonPath()));
+  // Written last: a build that is killed leaves an old one, which tells install.sh and the tests.
+  files.set('THIRD-PARTY-LICENSES', thirdPartyLicenses(root, Object.keys(metafile.inputs)));
+  writeTree(out, files, began);
+}
+
+/** Makes a directory hold these files and no others. Each has its new text or its old one, also while others read it. */
+function writeTree(directory: string, files: Map<string, string | Uint8Array>, time: Date): void {
+  for (const [name, contents] of files) {
+    const path = join(directory, name);
+    mkdirSync(dirname(path), { recursive: true });
+    const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.new`);
+    writeFileSync(temporary, contents);
+    utimesSync(temporary, time, time);
+    renameSync(temporary, path);
+  }
+  for (const name of readdirSync(directory, { recursive: true, encoding: 'utf8' })) {
+    const isWanted = files.has(name) || [...files.keys()].some((file) => file.startsWith(`${name}/`));
+    if (!isWanted && !basename(name).startsWith('.'))
+      rmSync(join(directory, name), { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,60 @@
+import { peerOf } from './address.js';
+import type { Connection, End } from './connection.js';
+import { E, errorWords } from './syscalls.js';
+import { bytesReceived } from './tcp-info.js';
+
+/** Errors of a peer that has reset the connection. They are passed on as a reset and not logged. */
+const RESETS = new Set([0, E.ECONNRESET, E.EPIPE]);
+
+/**
+ * How soon after connecting a reset means that the target rejects this machine, ms: long enough for another
+ * machine to start its forwarder, and shorter than that one waits for a target of its own (5 s).
+ */
+const REJECTED_MS = 3000;
+
+/**
+ * Counts a peer that has reset the connection or has vanished, logs one that has vanished, and asks the resolver for another address if the target rejects this
+ * machine. `failure` is errno, or 0 if it is unknown.
+ */
+export function handleLostPeer(end: End, failure: number): void {
+  const { connection } = end;
+  const { counters } = connection.relay;
+  if (end === connection.client) counters.resetsByClient += 1;
+  else counters.resetsByTarget += 1;
+  if (!RESETS.has(failure)) logLostPeer(end, failure);
+  else if (end === connection.target && wasRejected(connection)) connection.relay.resolver?.refresh();
+}
+
+/**
+ * Whether the target has reset the connection right after it accepted it, without sending a byte. The head of
+ * another machine does so if it still knows this machine by an older address.
+ */
+function wasRejected({ relay, target, dialledAt }: Connection): boolean {
+  return (
+    relay.resolver !== undefined && relay.loop.now < dialledAt + REJECTED_MS && bytesReceived(target.fd) === 0
+  );
+}
+
+/** Logs that a peer has vanished. No program has closed the connection, so no other log tells. */
+function logLostPeer(end: End, failure: number): void {
+  const { connection } = end;
+  const { relay, client, target } = connection;
+  const isTarget = end === target;
+  // The kernel no longer knows the address of a client that has vanished.
+  const who = isTarget
+    ? relay.target
+    : `a client${relay.access === undefined ? '' : ` at ${relay.access.address}`}`;
+  const silence = isTarget ? relay.targetTimeout : relay.clientTimeout;
+  const message =
+    failure === E.ETIMEDOUT && silence !== undefined
+      ? `${who} has been silent for ${silence / 1000} s`
+      : `${who} can no longer be reached (${errorWords(failure)})`;
+  const rest = isTarget
+    ? `closed the client ${peerOf(client.fd) ?? '(gone)'}`
+    : `closed its connection to ${relay.target}`;
+  relay.log.failure(
+    `lost ${isTarget ? 'target' : 'client'} ${failure}`,
+    `${message}; ${rest}`,
+    (count) => `${message}; closed ${count} more connection${count === 1 ? '' : 's'} in the last 10 s`,
+  );
+}

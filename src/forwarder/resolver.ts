@@ -1,0 +1,120 @@
+import { readFileSync } from 'node:fs';
+import { type Address, parseAddress } from './address.js';
+import { parseDevice } from './device.js';
+import type { Log } from './log.js';
+import { add, type Loop, scheduleClose, type Watch } from './loop.js';
+import {
+  AF_UNIX,
+  close,
+  connect,
+  E,
+  EPOLLRDHUP,
+  errno,
+  errorWords,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  socket,
+} from './syscalls.js';
+import type { UnixAddress } from './unix.js';
+
+/** The content of the address file. Both fields are undefined if the file is missing or unreadable. */
+export interface Resolution {
+  /** The address of the target. */
+  readonly to?: Address;
+  /** Why the other machine could not set up its part, for log messages. */
+  readonly reason?: string;
+}
+
+/** Finds a target on another machine. */
+export interface Resolver {
+  /**
+   * Requests that the address be refreshed. Does nothing while a request is pending, or within 1 s after the
+   * last answer or failed request; a caller that still has no target asks again.
+   */
+  refresh(): void;
+}
+
+/** The minimum delay after an answer or a failed request before the next request, ms. */
+const REFRESH_PAUSE_MS = 1000;
+
+/**
+ * Creates a resolver that requests a refresh by connecting to the stream socket `service`. The service
+ * rewrites `file` and closes the connection; no byte is exchanged. Then `resolved` is called with the content
+ * of the file. Without `service`, refresh() does nothing.
+ */
+export function createResolver(
+  loop: Loop,
+  log: Log,
+  file: string,
+  service: UnixAddress | undefined,
+  resolved: (answer: Resolution) => void,
+): Resolver {
+  let next = 0;
+  const request: Watch = {
+    fd: -1,
+    wanted: EPOLLRDHUP,
+    mask: -1,
+    changed: false,
+    ready: () => {
+      scheduleClose(loop, request);
+      next = loop.now + REFRESH_PAUSE_MS;
+      resolved(readAddressFile(file, log));
+    },
+    refused: (failure) => {
+      scheduleClose(loop, request);
+      next = loop.now + REFRESH_PAUSE_MS;
+      logRefreshFailure(log, service?.text ?? '', failure);
+    },
+  };
+  return {
+    refresh() {
+      if (service === undefined || request.fd >= 0 || loop.now < next) return;
+      const fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+      if (fd >= 0 && connect(fd, service.sockaddr, service.size) === 0) {
+        request.fd = fd;
+        add(loop, request);
+        return;
+      }
+      const failure = errno();
+      next = loop.now + REFRESH_PAUSE_MS;
+      if (fd >= 0) close(fd);
+      // The backlog is full (unix(7)): the service is alive, and busy.
+      if (failure !== E.EAGAIN) logRefreshFailure(log, service.text, failure);
+    },
+  };
+}
+
+/**
+ * Reads the first line of `file`: "ADDRESS:PORT", which " INTERFACE" may follow, or "! REASON". A missing file
+ * is a normal result. A file that cannot be read or parsed is logged.
+ */
+export function readAddressFile(file: string, log: Log): Resolution {
+  try {
+    const [line = ''] = readFileSync(file, 'utf8').split('\n');
+    return line.startsWith('! ') ? { reason: line.slice(2) } : { to: parseTarget(line) };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
+      const message = `the far side's address in ${file} is of no use: ${(error as Error).message}`;
+      log.failure('file', message, (count) => `${message}; ${count} more times in the last 10 s`);
+    }
+    return {};
+  }
+}
+
+function parseTarget(line: string): Address {
+  const [, address = line, device] = /^(\S*)(?: (.*))?$/.exec(line) ?? [];
+  const to = parseAddress(address);
+  return device === undefined ? to : { ...to, device: parseDevice(device) };
+}
+
+function logRefreshFailure(log: Log, path: string, failure: number): void {
+  const isDown = failure === E.ENOENT || failure === E.ECONNREFUSED;
+  const message = `cannot ask for the far side at ${path} (${errorWords(failure)})`;
+  const advice = isDown ? ': systemctl start wormhole-far.socket' : '';
+  log.failure(
+    `ask ${failure}`,
+    `${message}${advice}`,
+    (count) => `${message}, ${count} more time${count === 1 ? '' : 's'} in the last 10 s${advice}`,
+  );
+}

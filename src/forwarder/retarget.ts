@@ -1,0 +1,41 @@
+import { type Address, peerOf } from './address.js';
+import type { Relay } from './connection.js';
+import { abort, connected, redial } from './dial.js';
+import type { Resolution } from './resolver.js';
+
+/**
+ * Points the link at the address that its resolver has found, and redirects the clients that have no target
+ * yet. Clients whose connection attempt to another address is pending connect to the new one. If there is a
+ * reason why there is no target, all of them are reset. Clients that wait for their next attempt keep
+ * waiting.
+ */
+export function retarget(relay: Relay, answer: Resolution): void {
+  const { to } = answer;
+  const hasMoved =
+    to !== undefined && (to.text !== relay.to?.text || to.device?.text !== relay.to.device?.text);
+  setTarget(relay, to);
+  for (const connection of relay.connections ?? []) {
+    if (connection.connected) continue;
+    const { fd } = connection.target;
+    // The target has accepted, and neither side has sent anything yet.
+    if (fd >= 0 && peerOf(fd) !== undefined) connected(connection);
+    else if (answer.reason !== undefined) abort(connection, `reason ${answer.reason}`, answer.reason);
+    else if (hasMoved && fd >= 0) redial(connection);
+  }
+}
+
+/** Sets the target of the link; undefined if its address is unknown. */
+export function setTarget(relay: Relay, to: Address | undefined): void {
+  relay.to = to;
+  relay.target = describeTarget(to?.text, relay.location);
+}
+
+/**
+ * "127.0.0.1:3306 in container mysql" or "10.90.0.2:61234 on machine beta"; without an address, only the
+ * location.
+ */
+function describeTarget(to: string | undefined, location: string | undefined): string {
+  if (to === undefined) return location ?? 'the far side';
+  if (location === undefined) return to;
+  return `${to} ${/^(?:machine |this host$)/.test(location) ? 'on' : 'in'} ${location}`;
+}

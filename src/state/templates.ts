@@ -1,0 +1,16 @@
+import service from '../../templates/link.service.hbs';
+import socket from '../../templates/link.socket.hbs';
+import run from '../../templates/link-run.service.hbs';
+import tunnel from '../../templates/tunnel.service.hbs';
+import type { Templates } from '../units/render.js';
+import { template } from './template.js';
+
+/** The templates of the units of a link. */
+export const linkTemplates: Templates = {
+  socket: template(socket),
+  service: template(service),
+  run: template(run),
+};
+
+/** The template of a tunnel's unit. */
+export const tunnelTemplate = template(tunnel);
