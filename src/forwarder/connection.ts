@@ -46,6 +46,8 @@ export interface Relay {
   readonly connections: Set<Connection> | undefined;
   /** How long the target may refuse connections before a client is reset, ms. */
   readonly dialTimeout: number;
+  /** The unit that starts the target, in log messages; undefined if nothing has to. */
+  readonly starter: string | undefined;
   /** Whether starting the target has failed, so that waiting for it is pointless. */
   readonly targetFailed: () => boolean;
   /** Open connections. */

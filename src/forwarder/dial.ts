@@ -50,7 +50,7 @@ export function dial(connection: Connection): void {
   connection.dialledAt = loop.now;
   if (relay.targetFailed()) {
     // It may run and accept, and not work all the same: its health check says so.
-    abort(connection, 'start', `${relay.target} could not be started: the journal of its unit says why`);
+    abort(connection, 'start', `${relay.target} could not be started: see journalctl -u ${relay.starter}`);
     return;
   }
   if (to === undefined) {

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { Relay } from './connection.js';
 import { createCounters } from './counters.js';
 import { exitWhenIdle } from './idle.js';
@@ -80,6 +81,7 @@ function forward(options: Options, listeners: number[]): void {
     clientTimeout: options.allow === undefined ? undefined : options.peerTimeout,
     connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),
     dialTimeout: options.dialTimeout,
+    starter: options.failedFile && `wormhole-${basename(options.failedFile)}-run.service`,
     targetFailed: () => options.failedFile !== undefined && existsSync(options.failedFile),
     open: 0,
     counters: createCounters(options.counters, log),
