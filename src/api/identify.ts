@@ -66,6 +66,6 @@ async function provedId(endpoint: TcpEndpoint, session: TLSSocket, send: SendReq
 
 function otherIdentity(name: string, before: string, now: string): WrongIdentity {
   return new WrongIdentity(
-    `machine ${name} has another identity than before: ${now}, not ${before}. Nothing is changed. Does a relay, or a wrong address, lead to another machine? If ${name} was installed anew, and prints ${now} for "wormhole ping": wormhole peers accept ${name} ${now}`,
+    `machine ${name} has another identity than before: ${now}, not ${before}. Nothing is changed. Does a relay, or a wrong address, lead to another machine? If ${name} was reinstalled, and prints ${now} for "wormhole ping": wormhole peers accept ${name} ${now}`,
   );
 }

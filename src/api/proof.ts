@@ -5,7 +5,7 @@ import { check, strictObject } from './check.js';
 
 /*
  * How two machines prove to each other who they are, once both have proved that they have the key: each signs a value that
- * belongs to this TLS session alone (RFC 8446, 7.5, as RFC 9266 uses it). Whoever stands between two sessions, even with the
+ * belongs to this TLS session alone (RFC 8446, 7.5, as RFC 9266 uses it). A machine that stands between two sessions, even with the
  * key, can pass on neither signature: their values differ.
  */
 

@@ -22,7 +22,7 @@ export function addPeers(program: Command): void {
     .action(list);
   peers
     .command('accept')
-    .description('accept that a machine has another id than before, since it was installed anew')
+    .description('accept that a machine has another id than before, because it was reinstalled')
     .argument('<machine>', 'its name here, or the id that it had')
     .argument('<id>', 'the id that wormhole ping prints there')
     .action(accept);

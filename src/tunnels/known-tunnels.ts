@@ -8,10 +8,10 @@ import { NEGOTIATION_DIR, openAnswers } from './negotiation.js';
 /** Files are not looked at more often than this, ms, however many strangers there are. */
 const SHORTEST_MS = 50;
 
-/** A change that is not seen because it came within the resolution of a timestamp is seen after so long, ms. */
+/** A change that is not seen because it came within the resolution of a timestamp is seen after this long, ms. */
 const UNSETTLED_MS = 1_000;
 
-/** A unit that was edited in place, which leaves its directory as it was, is read again after so long, ms. */
+/** A unit that was edited in place, which leaves its directory as it was, is read again after this long, ms. */
 const LIFETIME_MS = 20_000;
 
 /**

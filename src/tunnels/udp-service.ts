@@ -28,7 +28,7 @@ const HELLO_MS = 20_000;
 /** The service ends after this long without a tunnel in UDP, ms. */
 const IDLE_MS = 120_000;
 
-/** A kind of line that anyone can cause is written once in so long, ms. */
+/** A kind of line that anyone can cause is written at most this often, ms. */
 const QUIET_MS = 10_000;
 
 interface Sockets {

@@ -89,7 +89,7 @@ vmSuite('links without their tunnel', pair, (test, at) => {
       (await alpha.run('journalctl -q -o cat -u wormhole-7000.service')).stdout,
       /could not be reached.*no such device|no daemon at tcp:\/\/beta:9999/i,
     );
-    // Whoever is not bound to the interface goes the default way.
+    // A program that is not bound to the interface takes the default route.
     await alpha.run(`nc -w 1 ${remote} 9000 </dev/null`, { check: false });
     assert.ok(naming(alpha, remote, before) > 0);
     await setDaemon(beta, 'start');
@@ -114,6 +114,22 @@ vmSuite('links without their tunnel', pair, (test, at) => {
     await session.exited;
     await wormhole(alpha, 'delete 7001');
     await alpha.run(`ip address add ${address}/${length} dev eth0`);
+  });
+
+  test('a reboot with the tunnel deleted: clear text is blocked before the network is up, and the link waits', async () => {
+    const { alpha, beta } = at();
+    await setDaemon(beta, 'stop');
+    await alpha.run('wormhole tunnel-delete --force beta', { timeout: PATIENCE });
+    await alpha.reboot({ allowFailed: true });
+    const before = alpha.frames().length;
+    assert.equal(await blocked(alpha), [`dst ${local}`, `dst ${remote}`, `dst ${remote}`]);
+    assert.is(await ask(alpha), '');
+    await alpha.run(`echo ${MARKER} | socat -u - UDP:${remote}:9000`, { check: false });
+    assert.is(naming(alpha, remote, before), 0);
+    await setDaemon(beta, 'start');
+    await hears(alpha, 'after the reboot');
+    assert.equal(await create(alpha, 'beta'), [local, remote]);
+    assert.is(naming(alpha, remote, before), 0);
   });
 
   test('when the last link goes, so do the policies of the tunnel that was deleted before it', async () => {

@@ -240,7 +240,7 @@ labSuite(
     test('a prefix with spaces and characters that mean something to sed, the shell and systemd', async () => {
       const host = at();
       const prefix = '/opt/odd #1 & 100%n %% ;';
-      await host.run(`${INSTALL} --prefix '${prefix}'`, { timeout: 120 });
+      await host.run(`${INSTALL} --prefix '${prefix}' --listen`, { timeout: 120 });
       const wormhole = `'${prefix}/bin/wormhole'`;
       await host.run(`${wormhole} create url :9010 tail url :9002`);
       assert.is((await host.run('echo odd | nc -N 127.0.0.1 9010')).stdout, 'odd\n');
@@ -248,7 +248,7 @@ labSuite(
       await host.run(`ip netns add odd; ${wormhole} create url odd@:9011 tail url :9002`);
       assert.match((await host.run(`${wormhole} list`)).stdout, /^9011-odd .*listening$/m);
       await host.run('systemctl start wormhole-sync.service');
-      assert.match((await host.run(`${wormhole} ping`)).stdout, /^\d+\.\d+\n$/);
+      assert.match((await host.run(`${wormhole} ping`)).stdout, /^\d+\.\d+ [0-9a-f]{32}\n$/);
       assert.match((await host.run(`${wormhole} -H localhost list`)).stdout, /^9010 /m);
       // Link 9000 starts the program that has been removed.
       const verified = await host.run(

@@ -6,7 +6,7 @@ import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 import { everything, idOf, type Three, three } from './three.ts';
 
-/** Has port 9999 of a host lead to another one, as whoever controls its network can, until the returned function is called. */
+/** Has port 9999 of a host lead to another one, as anyone who controls its network can, until the returned function is called. */
 async function relay(from: Host, to: string): Promise<() => Promise<void>> {
   await from.run('systemctl stop wormholed-tcp.socket wormholed.service');
   await from.run(
@@ -72,15 +72,15 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
     await succeeds(near, 'ping third');
   });
 
-  test('a machine that was installed anew is accepted with one command, on either side', async () => {
+  test('a reinstalled machine is accepted with one command, on either side', async () => {
     const { near, myserver } = at();
     await succeeds(near, 'create url :7000 remote myserver tail');
     const old = await idOf(myserver);
-    const anew = async (host: Host) => {
+    const reinstalled = async (host: Host) => {
       await host.run('systemctl stop wormholed.service wormhole-far.service; rm -r /var/lib/wormhole/*');
       return idOf(host);
     };
-    const fresh = await anew(myserver);
+    const fresh = await reinstalled(myserver);
     assert.is.not(fresh, old);
     await myserver.run('systemctl stop wormhole-near-7000.socket wormhole-near-7000.service');
     assert.is(await hears(near, 7000), '');
@@ -91,7 +91,7 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
     assert.match(await succeeds(near, 'peers'), new RegExp(`^${fresh} +myserver +7000 +- +- +known$`, 'm'));
 
     // The other way round, the part on the other machine belongs to somebody else for now.
-    const [was, is] = [await idOf(near), await anew(near)];
+    const [was, is] = [await idOf(near), await reinstalled(near)];
     await myserver.run('systemctl stop wormhole-near-7000.socket wormhole-near-7000.service');
     assert.is(await hears(near, 7000), '');
     assert.match(
@@ -106,7 +106,7 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
     await allGone(near, myserver);
   });
 
-  test('nobody but the machine that has a part can change or delete it', async () => {
+  test('only the machine that has a part can change or delete it', async () => {
     const { near, myserver, third } = at();
     await succeeds(near, 'create url :7000 remote myserver tail');
     const { id } = await partOn(myserver);

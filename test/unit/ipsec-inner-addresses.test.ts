@@ -59,7 +59,7 @@ test('free means both addresses, of this machine and of its routes', () => {
   assert.ok(isFree(pair, within, { ...nothing, networks: [parseNetwork('100.64.0.4/30')] }));
 });
 
-test('addresses outside of the network of tunnels are not free, whoever offers them, nor is one address for both ends', () => {
+test('addresses outside of the network of tunnels are never free, and neither is one address for both ends', () => {
   const within = '100.64.0.0/14';
   for (const [local, remote] of [
     ['169.254.169.254', '169.254.169.253'],

@@ -10,7 +10,7 @@ import { rekeyUnits } from '../../units/tunnel.js';
 import { findPeer, NoSuchPeer, type Peer } from './peers.js';
 
 /**
- * Has another machine take the place of one that is known here, since it was installed anew, say: its names, its tunnels, and its
+ * Has another machine take the place of one that is known here, because it was reinstalled, for example: its names, its tunnels, and its
  * parts of links belong to that from now on.
  *
  * @param machine the name or the id of the machine, or a name that is new

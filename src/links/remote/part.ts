@@ -70,7 +70,7 @@ export function deletePart(partId: string, machine: string): Promise<void> {
 function requireOwner({ owner }: PlannedLink, machine: string | undefined): void {
   if (owner?.identity === undefined || owner.identity === machine) return;
   throw new OtherOwner(
-    `the part of link ${owner.id} belongs to another machine than yours, which is ${machine}. If that was installed anew, here: wormhole peers accept ${owner.identity} ${machine}`,
+    `the part of link ${owner.id} belongs to another machine than yours, which is ${machine}. If that machine was reinstalled, run here: wormhole peers accept ${owner.identity} ${machine}`,
   );
 }
 
