@@ -95,7 +95,7 @@ function requirePeer(caller: Caller): MachineCaller {
  * The address that a part of a link admits, and the one where it listens.
  *
  * @throws Failure for a tunnel that is unknown or with another machine, and when something between the machines translates
- *   addresses: then the part would admit that, and whoever is behind it
+ *   addresses: then the part would admit that, and everyone behind it
  */
 function endsFor(
   { tunnel, connection }: PartBody,

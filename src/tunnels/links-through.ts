@@ -1,4 +1,4 @@
-import { farChildOf } from '../recipe/link.js';
+import { farChildOf, localTailOf } from '../recipe/link.js';
 import { readFarAddress, writeFarAddress } from '../state/far-address.js';
 import { readLinks } from '../state/links.js';
 import type { Systemd } from '../systemd/systemd.js';
@@ -8,8 +8,9 @@ import type { Tunnel } from '../units/tunnel.js';
 import { findTunnel } from './find.js';
 
 /**
- * The links that lead through a tunnel: those created here, and the parts of links at its other end. Of a link with children,
- * the one that has its head or its tail in the tunnel; its `root` is what people delete.
+ * The links that lead through a tunnel: those created here, the parts of links at its other end, and those whose recipe has the
+ * address of either end in it. Of a link with children, the one that has its head or its tail in the tunnel; its `root` is what
+ * people delete.
  */
 export async function linksThrough(tunnel: Tunnel): Promise<PlannedLink[]> {
   const users: PlannedLink[] = [];
@@ -33,9 +34,10 @@ export async function disconnectLinks(users: PlannedLink[], reason: string, syst
 }
 
 async function dials({ id, link }: PlannedLink, tunnel: Tunnel): Promise<boolean> {
+  if (localTailOf(link)?.host === tunnel.inner.remote) return true;
   const far = farChildOf(link);
-  if (!far || far.kind === 'remote') return false;
+  if (!far) return false;
   const known = readFarAddress(id);
   if (known && 'address' in known && known.address.startsWith(`${tunnel.inner.remote}:`)) return true;
-  return (await findTunnel(far.peer))?.id === tunnel.id;
+  return far.kind !== 'remote' && (await findTunnel(far.peer))?.id === tunnel.id;
 }

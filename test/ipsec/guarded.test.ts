@@ -132,6 +132,29 @@ vmSuite('links without their tunnel', pair, (test, at) => {
     assert.is(naming(alpha, remote, before), 0);
   });
 
+  test('a link with the address of the other machine in its recipe: the same', async () => {
+    const { alpha } = at();
+    await wormhole(alpha, 'delete 7000');
+    await wormhole(alpha, `create url :7002 tail url ${remote}:9002`);
+    const before = alpha.frames().length;
+    const { stderr, status } = await alpha.run('wormhole tunnel-delete beta', {
+      check: false,
+      timeout: PATIENCE,
+    });
+    assert.match(
+      stderr,
+      /^wormhole: the tunnel to beta is in use: wormhole delete 7002; or tunnel-delete --force/,
+    );
+    assert.is(status, 1);
+    await wormhole(alpha, 'tunnel-delete --force beta');
+    assert.equal(await blocked(alpha), [`dst ${local}`, `dst ${remote}`, `dst ${remote}`]);
+    assert.is((await alpha.run('nc -w 5 127.0.0.1 7002 </dev/null', { check: false })).stdout, '');
+    assert.is(naming(alpha, remote, before), 0);
+    await wormhole(alpha, 'create url :7000 tunnel beta tail');
+    await hears(alpha, 'in a new tunnel');
+    await wormhole(alpha, 'delete 7002');
+  });
+
   test('when the last link goes, so do the policies of the tunnel that was deleted before it', async () => {
     const { alpha, beta } = at();
     await wormhole(alpha, 'tunnel-delete --force beta');
