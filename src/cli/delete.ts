@@ -20,7 +20,7 @@ export function addDelete(program: Command): void {
       const wanted = all ? 'all' : ids;
       const machine = await machineOf(command);
       if (!machine) requireRoot(`delete ${all ? '--all' : ids.join(' ')}`);
-      report(machine ? await deleteThere(machine, wanted) : await deleteHere(wanted));
+      await report(machine ? await deleteThere(machine, wanted) : await deleteHere(wanted));
     });
 }
 
@@ -50,9 +50,10 @@ function rootsIn({ links, unreadable }: Listing): string[] {
   return [...roots, ...unreadable].map(({ id }) => id);
 }
 
-function report(deletions: Deletion[]): void {
-  for (const { failure, left } of deletions) {
-    if (failure) fail(failure);
-    if (left !== undefined) process.stderr.write(`wormhole: ${printable(left)}\n`);
+async function report(deletions: Deletion[]): Promise<void> {
+  const { describeDeletion } = await import('../links/delete.js');
+  for (const deletion of deletions) {
+    if (deletion.failure) fail(deletion.failure);
+    for (const line of describeDeletion(deletion)) process.stderr.write(`wormhole: ${printable(line)}\n`);
   }
 }

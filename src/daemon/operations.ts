@@ -18,8 +18,8 @@ import { type Caller, type MachineCaller, requireMachine } from './caller.js';
 export interface Operations {
   create(body: CreateBody, caller: Caller): Promise<CreatedLink>;
   preview(body: CreateBody, caller: Caller): Promise<Preview>;
-  /** Returns what is left on another machine, if anything is. */
-  delete(id: string, caller: Caller): Promise<string | undefined>;
+  /** Returns what there is to say about it, a line each. */
+  delete(id: string, caller: Caller): Promise<string[]>;
   change(id: string, change: LinkChange, caller: Caller): Promise<void>;
   createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedLink>;
   deletePart(partId: string, caller: Caller): Promise<void>;

@@ -85,8 +85,8 @@ function deleteRoute(text: string, operations: Operations): Route {
       return {
         change: `delete ${id}`,
         async run(caller) {
-          const left = await operations.delete(id, caller);
-          return { status: 204, logged: left ?? 'done' };
+          const notes = await operations.delete(id, caller);
+          return { status: 204, logged: notes.join('; ') || 'done' };
         },
       };
     },

@@ -10,6 +10,7 @@ import {
   startPendingDeletions,
 } from '../state/pending-deletions.js';
 import { retainedGuards } from '../state/retained-guards.js';
+import { removeDropIns } from '../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile } from '../systemd/unit-files.js';
 import { repairTunnels } from '../tunnels/repair.js';
@@ -31,6 +32,8 @@ export interface Deletion {
   failure?: Error;
   /** What is left of it on another machine, in one line for people. */
   left?: string;
+  /** The files that somebody had added to its units, and that are removed with them. */
+  dropIns?: string[];
 }
 
 /** Links whose units are stopped, and whose containers are removed, at the same time. */
@@ -66,16 +69,22 @@ export function deleteLinks(
   });
 }
 
+/** What there is to say about a link that is deleted, a line each. */
+export function describeDeletion({ id, left, dropIns = [] }: Deletion): string[] {
+  const removed = dropIns.map((path) => `link "${id}": its drop-in ${path} is removed with it`);
+  return left === undefined ? removed : [...removed, left];
+}
+
 /**
  * Deletes one link, as {@link deleteLinks} does.
  *
- * @returns what is left on another machine; undefined when nothing is
+ * @returns what there is to say about it
  * @throws the `failure` of the {@link Deletion}
  */
-export async function deleteLink(id: string, options?: { tell: boolean }): Promise<string | undefined> {
+export async function deleteLink(id: string, options?: { tell: boolean }): Promise<string[]> {
   const [deletion] = await deleteLinks([id], options);
   if (deletion?.failure) throw deletion.failure;
-  return deletion?.left;
+  return deletion ? describeDeletion(deletion) : [];
 }
 
 /** A deletion under way: of the links `family`, children before their parents, and of a part on another machine. */
@@ -102,7 +111,9 @@ async function deleteHere(ids: string[] | 'all', systemd: Systemd): Promise<Dele
 async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<string[]> {
   try {
     if (deletion.part) deletion.held = recordDeletion(deletion.part);
-    return await removeUnits(deletion.family, systemd);
+    const units = await removeUnits(deletion.family, systemd);
+    deletion.dropIns = removeDropIns(units);
+    return units;
   } catch (error) {
     deletion.failure = error as Error;
     return [];

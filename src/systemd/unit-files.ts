@@ -35,6 +35,11 @@ export class ForeignUnit extends Error {
  */
 export function writeUnitFile(name: string, text: string): void {
   requireOwnName(name);
+  replaceUnitFile(name, text);
+}
+
+/** As {@link writeUnitFile}, also over a file or symlink that is not Wormhole's. */
+export function replaceUnitFile(name: string, text: string): void {
   writeAtomically(join(UNIT_DIR, name), text);
 }
 

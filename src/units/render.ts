@@ -3,6 +3,7 @@ import { address, describeEnd, describePeer, describePlace, describeTail } from 
 import { farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
+import { addDigest } from './digest.js';
 import { quoteArgument } from './escape.js';
 import {
   countersFile,
@@ -89,7 +90,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     far,
     ...options,
   });
-  return { name: socketUnit(id), text };
+  return { name: socketUnit(id), text: addDigest(text) };
 }
 
 function renderService(planned: PlannedLink, { installation, templates }: Renderer): UnitFile {
@@ -108,7 +109,7 @@ function renderService(planned: PlannedLink, { installation, templates }: Render
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
   });
-  return { name: serviceUnit(id), text };
+  return { name: serviceUnit(id), text: addDigest(text) };
 }
 
 function renderRun(
@@ -129,7 +130,7 @@ function renderRun(
     command: [installation.node, installation.cli].map(quoteArgument).join(' '),
     atBoot: openedBy === undefined && !link.trigger,
   });
-  return { name: unit, text };
+  return { name: unit, text: addDigest(text) };
 }
 
 function tailRunOf(link: Link): Run | undefined {

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import type { AddressPair } from '../text/ip-address.js';
+import { addDigest, SECTION } from './digest.js';
 import { escapeUnitName, quoteArgument } from './escape.js';
 import type { Installation, Template, UnitFile } from './render.js';
 import { parseSection, readSection } from './section.js';
@@ -30,7 +31,6 @@ export interface Tunnel {
 export class UnreadableTunnel extends Error {}
 
 const PREFIX = 'wormhole-tunnel@';
-const SECTION = 'X-Wormhole';
 
 const outerAddress = v.pipe(v.string(), v.regex(/^[0-9a-f.:]+$/, 'is not an IP address'));
 const innerAddress = v.pipe(v.string(), v.ipv4('is not an IPv4 address'));
@@ -81,7 +81,7 @@ export function renderTunnel(tunnel: Tunnel, where: Installation, template: Temp
     asked: tunnel.asked ? 'yes' : 'no',
     udp: tunnel.mode === 'udp',
   });
-  return { name: tunnelUnit(tunnel.peer), text };
+  return { name: tunnelUnit(tunnel.peer), text: addDigest(text) };
 }
 
 /** Reads a tunnel back from its unit file: the opposite of {@link renderTunnel}. @throws UnreadableTunnel */

@@ -101,6 +101,7 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
       ),
     );
     await succeeds(myserver, `peers accept ${was} ${is}`);
+    assert.is(await succeeds(myserver, 'upgrade'), '', 'its unit does not look edited');
     assert.is(await hears(near, 7000), 'myserver\n');
     await succeeds(near, 'delete 7000');
     await allGone(near, myserver);

@@ -45,7 +45,7 @@ export const context: RequestContext = {
     preview: async ({ recipe }) => ({ files: [{ name: recipe.join('-'), text: 'text' }] }),
     delete: async (id) => {
       if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);
-      return undefined;
+      return [];
     },
     createPart: async (partId, { owner }, caller) => ({
       id: `${partId} ${owner.id}`,

@@ -5,6 +5,7 @@ import { readTunnels } from '../../state/tunnels.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { readUnitFile, writeUnitFile } from '../../systemd/unit-files.js';
 import { writeTunnelUnit } from '../../tunnels/unit.js';
+import { changeUnit } from '../../units/digest.js';
 import { socketUnit } from '../../units/names.js';
 import { rekeyUnits } from '../../units/tunnel.js';
 import { findPeer, NoSuchPeer, type Peer } from './peers.js';
@@ -56,5 +57,7 @@ function findOrNew(machine: string): Peer {
 function changeOwner(partId: string, id: string): void {
   const unit = socketUnit(partId);
   const text = readUnitFile(unit);
-  if (text !== undefined) writeUnitFile(unit, text.replace(/^OwnerIdentity=.*$/m, `OwnerIdentity=${id}`));
+  if (text === undefined) return;
+  const change = (before: string) => before.replace(/^OwnerIdentity=.*$/m, `OwnerIdentity=${id}`);
+  writeUnitFile(unit, changeUnit(text, change));
 }
