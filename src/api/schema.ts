@@ -72,6 +72,7 @@ const partBody = strictObject({
   connection: v.exactOptional(
     strictObject({ local: address, remote: address, external: v.exactOptional(address) }),
   ),
+  exactNames: v.exactOptional(v.boolean('must be true or false')),
   owner: strictObject({ id: name, machine: name }),
 });
 
@@ -80,7 +81,8 @@ const partBody = strictObject({
  * reads; `owner` the id of the link and the name of its machine, for people. With the id of a `tunnel` between the two machines,
  * the part listens at this one's end of it, and admits the other end. Without, `connection` has the addresses of the connection as
  * the owner sees it, and the `external` one that its own has behind a router: the part listens at the one and admits the other,
- * so both machines have to see the same.
+ * so both machines have to see the same. With `exactNames`, the recipe was typed some time ago: a container is meant by its exact
+ * name or its whole id, and no longer by the beginning of an id.
  */
 export type PartBody = v.InferOutput<typeof partBody>;
 

@@ -20,7 +20,7 @@ export function addDelete(program: Command): void {
       const wanted = all ? 'all' : ids;
       const machine = await machineOf(command);
       if (!machine) requireRoot(`delete ${all ? '--all' : ids.join(' ')}`);
-      await report(machine ? await deleteThere(machine, wanted) : await deleteHere(wanted));
+      report(machine ? await deleteThere(machine, wanted) : await deleteHere(wanted));
     });
 }
 
@@ -38,7 +38,7 @@ async function deleteThere(machine: Machine, ids: string[] | 'all'): Promise<Del
     } catch (error) {
       // What the machine says of one link does not hold for the next one.
       if (!(error instanceof Failure)) throw error;
-      deletions.push({ id, failure: error });
+      deletions.push({ id, failure: error, left: [] });
     }
   }
   return deletions;
@@ -50,10 +50,9 @@ function rootsIn({ links, unreadable }: Listing): string[] {
   return [...roots, ...unreadable].map(({ id }) => id);
 }
 
-async function report(deletions: Deletion[]): Promise<void> {
-  const { describeDeletion } = await import('../links/delete.js');
-  for (const deletion of deletions) {
-    if (deletion.failure) fail(deletion.failure);
-    for (const line of describeDeletion(deletion)) process.stderr.write(`wormhole: ${printable(line)}\n`);
+function report(deletions: Deletion[]): void {
+  for (const { failure, left } of deletions) {
+    if (failure) fail(failure);
+    for (const line of left) process.stderr.write(`wormhole: ${printable(line)}\n`);
   }
 }

@@ -18,11 +18,12 @@ import { type Caller, type MachineCaller, requireMachine } from './caller.js';
 export interface Operations {
   create(body: CreateBody, caller: Caller): Promise<CreatedLink>;
   preview(body: CreateBody, caller: Caller): Promise<Preview>;
-  /** Returns what there is to say about it, a line each. */
+  /** Returns what is left, a line each. */
   delete(id: string, caller: Caller): Promise<string[]>;
   change(id: string, change: LinkChange, caller: Caller): Promise<void>;
   createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedLink>;
-  deletePart(partId: string, caller: Caller): Promise<void>;
+  /** As `delete`. */
+  deletePart(partId: string, caller: Caller): Promise<string[]>;
   list(): Promise<Listing>;
 }
 
@@ -52,7 +53,7 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
       }
     },
     async createPart(partId, body, caller) {
-      const { tunnel, owner } = body;
+      const { tunnel, owner, exactNames = false } = body;
       const peer = requirePeer(caller);
       const ends = endsFor(body, peer, external);
       const created = await createPart({
@@ -64,13 +65,14 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
         },
         facing: ends.local,
         keyFile,
+        exactNames,
       });
       await requireStillAllowed(peer.id, () => deletePart(partId, peer.id));
       return created;
     },
     async deletePart(partId, caller) {
       try {
-        await deletePart(partId, requirePeer(caller).id);
+        return await deletePart(partId, requirePeer(caller).id);
       } catch (error) {
         throw error instanceof NoPart ? new Failure('not-found', error.message) : error;
       }

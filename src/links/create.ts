@@ -20,7 +20,7 @@ import { createFarPart, newFarPart } from './remote/far-part.js';
 import { undoFarPart } from './remote/undo-far-part.js';
 import { tunnelUndo } from './remote/undo-tunnel.js';
 import { remove } from './remove.js';
-import { resolveRecipe } from './resolve.js';
+import { type Naming, resolveRecipe } from './resolve.js';
 import { removeUnfinished, whileUnfinished } from './unfinished.js';
 
 /** Reports the progress of a pull, many times a second, and `done` at its end. */
@@ -42,6 +42,8 @@ export interface CreateRequest {
   owner?: Owner;
   /** The id of the machine that has asked for it. */
   creator?: string;
+  /** Whether the recipe was typed some time ago; see {@link resolveRecipe}. Default false. */
+  exactNames?: boolean;
 }
 
 /**
@@ -53,9 +55,9 @@ export interface CreateRequest {
  * @throws Error with a message of one line
  */
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
-  const { options, keyFile, owner, creator } = request;
+  const { options, keyFile, owner, creator, exactNames = false } = request;
   const far = hasFarPart(request.recipe) ? newFarPart(keyFile) : undefined;
-  const recipe = await resolveRecipe(request.recipe);
+  const recipe = await resolveRecipe(request.recipe, { exactNames });
   await fetchImages(recipe, options, show);
   return withSystemd(async (systemd) => {
     try {
@@ -67,7 +69,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
       };
       if (!far || !isEager(recipe)) return await createHere(recipe, plan, systemd);
       const link = await completeLink(recipe, completion(owner));
-      return await createOnBothMachines({ ...plan, link, far }, systemd);
+      return await createOnBothMachines({ ...plan, link, far, exactNames }, systemd);
     } finally {
       await startPendingDeletions(systemd);
     }
@@ -81,7 +83,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
  */
 export async function previewLink({ recipe, options, keyFile, owner }: CreateRequest): Promise<UnitFile[]> {
   const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
-  const link = await completeLink(await resolveRecipe(recipe), completion(owner));
+  const link = await completeLink(await resolveRecipe(recipe, { exactNames: false }), completion(owner));
   const renderer = await linkRenderer();
   return planLink({ link, options, ...(far && { far }) }).flatMap((part) => renderLink(part, renderer));
 }
@@ -112,7 +114,7 @@ function createHere(recipe: Recipe, plan: Omit<LinkPlan, 'link'>, systemd: Syste
  * meanwhile: it may take minutes, and it may need the lock, when the recipe leads back to this machine.
  */
 async function createOnBothMachines(
-  plan: LinkPlan & Required<Pick<LinkPlan, 'far'>>,
+  { exactNames, ...plan }: LinkPlan & Required<Pick<LinkPlan, 'far'>> & Naming,
   systemd: Systemd,
 ): Promise<CreatedLink> {
   const { link, far, options } = plan;
@@ -131,7 +133,7 @@ async function createOnBothMachines(
   const held = recordDeletion(deletion);
   let created: CreatedLink;
   try {
-    const address = await createFarPart({ link: farLink, far, options });
+    const address = await createFarPart({ link: farLink, far, options, exactNames });
     created = await withLock('links', async () => {
       await removeUnfinished(systemd);
       requireUntaken(link, readLinks());

@@ -1,14 +1,13 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createCounters } from '../state/counters.js';
-import { installation, linkRenderer, tunnelTemplate } from '../state/installation.js';
+import { installation, linkRenderer, makeForwarderRoot, tunnelTemplate } from '../state/installation.js';
 import { familyOf, type Links, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
 import { readTunnels } from '../state/tunnels.js';
-import { writeAtomically } from '../system/files.js';
+import { makeDirectory, writeAtomically } from '../system/files.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile, replaceUnitFile, UNIT_DIR } from '../systemd/unit-files.js';
-import { socketUnit } from '../units/names.js';
+import { linkDirectory, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
 import { renderTunnel } from '../units/tunnel.js';
@@ -65,8 +64,10 @@ export function upgradeUnits({ ids, force = false }: UpgradeRequest): Promise<Up
       writeUnits(files, force, upgrade);
       if (ids === undefined) await withLock('tunnels', () => upgradeTunnels(force, upgrade));
       if (upgrade.written.length > 0) await systemd.reloadAll();
+      makeForwarderRoot();
       for (const link of wanted) {
         createCounters(link.id);
+        makeDirectory(linkDirectory(link.id));
         await startIfClosed(link, systemd);
       }
       return upgrade;
@@ -113,7 +114,7 @@ function writeUnits(files: UnitFile[], force: boolean, upgrade: Upgrade): void {
       continue;
     }
     if (plan === 'replace') {
-      mkdirSync(REPLACED_DIR, { recursive: true, mode: 0o755 });
+      makeDirectory(REPLACED_DIR);
       // It may hold what only root may see.
       writeAtomically(join(REPLACED_DIR, name), current ?? '', { mode: 0o600 });
       upgrade.replaced.push(name);

@@ -1,6 +1,5 @@
-import { mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { readIfExists, writeAtomically } from '../system/files.js';
+import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { printable } from '../text/printable.js';
 import { farFile } from '../units/names.js';
 
@@ -16,7 +15,7 @@ const FAILURE = '! ';
 /** Tells the forwarder of a link, which reads the file, about its far end. */
 export function writeFarAddress(id: string, known: FarAddress): void {
   const file = farFile(id);
-  mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(file));
   writeAtomically(file, `${lineOf(known)}\n`);
 }
 
@@ -27,11 +26,6 @@ export function readFarAddress(id: string): FarAddress | undefined {
   if (text.startsWith(FAILURE)) return { failure: text.slice(FAILURE.length) };
   const [address = '', device] = text.split(' ');
   return { address, ...(device !== undefined && { device }) };
-}
-
-/** Forgets what is known; there may be nothing. */
-export function removeFarAddress(id: string): void {
-  rmSync(farFile(id), { force: true });
 }
 
 function lineOf(known: FarAddress): string {

@@ -7,10 +7,9 @@ import {
   sign,
   verify,
 } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
-import { createOnce, readIfExists, writeAtomically } from '../system/files.js';
+import { createOnce, makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { stateDirectory } from './directory.js';
 import { machineIdDigest } from './machine-id.js';
 
@@ -84,7 +83,7 @@ function readOrCreate(): KeyObject {
     machine,
     privateKey: key.export({ format: 'der', type: 'pkcs8' }).toString('base64'),
   });
-  mkdirSync(dirname(identityFile()), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(identityFile()));
   if (known) writeAtomically(identityFile(), text, { mode: 0o600 });
   // Another process may have been faster.
   else createOnce(identityFile(), text, { mode: 0o600 });

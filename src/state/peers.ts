@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { createOnce, readIfExists, writeAtomically } from '../system/files.js';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { createOnce, makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { stateDirectory } from './directory.js';
 
 /*
@@ -31,14 +31,14 @@ export function pinnedId(name: string): string | undefined {
  * @returns the id that is recorded now
  */
 export function pin(name: string, id: string): string {
-  mkdirSync(peersDirectory(), { recursive: true, mode: 0o755 });
+  makeDirectory(peersDirectory());
   createOnce(fileOf(name), `${id}\n`);
   return pinnedId(name) ?? id;
 }
 
 /** Records that another machine answers to a name from now on. */
 export function repin(name: string, id: string): void {
-  mkdirSync(peersDirectory(), { recursive: true, mode: 0o755 });
+  makeDirectory(peersDirectory());
   writeAtomically(fileOf(name), `${id}\n`);
 }
 
@@ -52,7 +52,7 @@ export function pinnedPeers(): { name: string; id: string }[] {
 
 /** Records that a machine is refused. @param names what it was called here */
 export function refuse(id: string, names: string[]): void {
-  mkdirSync(refusedDirectory(), { recursive: true, mode: 0o755 });
+  makeDirectory(refusedDirectory());
   writeAtomically(`${refusedDirectory()}/${id}`, `${names.join(' ')}\n`);
 }
 

@@ -1,6 +1,6 @@
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import * as v from 'valibot';
-import { readIfExists, writeAtomically } from '../system/files.js';
+import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import type { AddressPair } from '../text/ip-address.js';
 import { stateDirectory } from './directory.js';
 
@@ -23,7 +23,7 @@ export interface RetainedGuard {
 
 /** Records that the addresses of a tunnel, which is about to be deleted, stay blocked. */
 export function retainGuard({ id, ...rest }: RetainedGuard): void {
-  mkdirSync(directory(), { recursive: true, mode: 0o755 });
+  makeDirectory(directory());
   writeAtomically(`${directory()}/${id}`, JSON.stringify(rest));
 }
 

@@ -1,6 +1,6 @@
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { isTemporary, readIfExists, syncDirectory, writeAtomically } from '../system/files.js';
+import { isTemporary, makeDirectory, readIfExists, syncDirectory, writeAtomically } from '../system/files.js';
 
 /** Where an administrator's unit files live (systemd.unit(5)), and so where links are written. */
 export const UNIT_DIR = '/etc/systemd/system';
@@ -101,7 +101,7 @@ export function unitFileNames(prefix: string): string[] {
  * the file does, so that no file is ever without it.
  */
 export function linkUnitFile(name: string): void {
-  mkdirSync(WANTS, { recursive: true, mode: 0o755 });
+  makeDirectory(WANTS);
   try {
     symlinkSync(join(UNIT_DIR, name), join(WANTS, name));
   } catch (error) {

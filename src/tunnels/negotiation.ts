@@ -1,8 +1,8 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { uptime } from 'node:os';
 import * as v from 'valibot';
 import { isLocked, RUN_DIR } from '../state/lock.js';
-import { readIfExists, writeAtomically } from '../system/files.js';
+import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { type Tunnel, upFile } from '../units/tunnel.js';
 
 /*
@@ -99,7 +99,7 @@ export function forgetAllUp(): void {
 }
 
 function fileNames(): string[] {
-  mkdirSync(NEGOTIATION_DIR, { recursive: true, mode: 0o755 });
+  makeDirectory(NEGOTIATION_DIR);
   return readdirSync(NEGOTIATION_DIR);
 }
 
@@ -108,6 +108,6 @@ function answerFile(machine: string): string {
 }
 
 function write(file: string, text: string): void {
-  mkdirSync(NEGOTIATION_DIR, { recursive: true, mode: 0o755 });
+  makeDirectory(NEGOTIATION_DIR);
   writeAtomically(file, text);
 }

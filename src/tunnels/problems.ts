@@ -1,13 +1,13 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { RUN_DIR } from '../state/lock.js';
-import { readIfExists, writeAtomically } from '../system/files.js';
+import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import type { Tunnel } from '../units/tunnel.js';
 
 /** Records why the last attempt to bring a tunnel up, to check it or to rekey it has failed, until the next one, for tunnel-list. */
 export function recordProblem(tunnel: Tunnel, reason: string): void {
   const file = fileOf(tunnel);
-  mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(file));
   writeAtomically(file, reason);
 }
 

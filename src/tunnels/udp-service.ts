@@ -1,11 +1,8 @@
-import { execFile } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { encapsulate } from '../ipsec/encapsulate.js';
 import { writeHello } from '../ipsec/hello.js';
 import { associationsOf, portsOf, readKernel } from '../ipsec/kernel.js';
@@ -13,7 +10,8 @@ import { tunnelNumber } from '../ipsec/names.js';
 import type { Ports } from '../ipsec/plan.js';
 import { ownIdentity } from '../state/identity.js';
 import { withLock } from '../state/lock.js';
-import { writeAtomically } from '../system/files.js';
+import { makeDirectory, writeAtomically } from '../system/files.js';
+import { notifySystemd } from '../systemd/notify.js';
 import { withSystemd } from '../systemd/systemd.js';
 import { rekeyUnits, type Tunnel } from '../units/tunnel.js';
 import { type Contacts, createContacts } from './hellos.js';
@@ -62,9 +60,9 @@ export async function runUdpService(log: Log): Promise<void> {
       }
     });
   }
-  mkdirSync(dirname(PORT_FILE), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(PORT_FILE));
   writeAtomically(PORT_FILE, String(sockets.port));
-  await promisify(execFile)('systemd-notify', ['--ready', `--status=ESP in UDP at port ${sockets.port}`]);
+  notifySystemd('READY=1', `STATUS=ESP in UDP at port ${sockets.port}`);
   process.on('SIGHUP', () => void sendHellos(sockets, known, log));
 
   for (let used = Date.now(); Date.now() - used < IDLE_MS; await sleep(HELLO_MS)) {

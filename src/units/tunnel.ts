@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import type { AddressPair } from '../text/ip-address.js';
 import { addDigest, SECTION } from './digest.js';
-import { escapeUnitName, quoteArgument } from './escape.js';
+import { escapeUnitName } from './escape.js';
 import type { Installation, Template, UnitFile } from './render.js';
 import { parseSection, readSection } from './section.js';
 
@@ -74,9 +74,9 @@ export function upFile({ id }: Pick<Tunnel, 'id'>): string {
 /** The unit file of a tunnel. */
 export function renderTunnel(tunnel: Tunnel, where: Installation, template: Template): UnitFile {
   const text = template({
+    ...where,
     ...tunnel,
     upFile: upFile(tunnel),
-    command: [where.node, where.cli].map(quoteArgument).join(' '),
     rekeyTimer: rekeyUnits(tunnel.peer).timer,
     asked: tunnel.asked ? 'yes' : 'no',
     udp: tunnel.mode === 'udp',

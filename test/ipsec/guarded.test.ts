@@ -25,7 +25,7 @@ vmSuite('links without their tunnel', pair, (test, at) => {
     await wormhole(alpha, 'create url :7000 tunnel beta tail');
     [local, remote] = await create(alpha, 'beta');
     await hears(alpha, 'at first');
-    assert.match((await alpha.run('cat /run/wormhole/far/7000')).stdout, /^[0-9.:]+ wh-[0-9a-f]{6}\n$/);
+    assert.match((await alpha.run('cat /run/wormhole/links/7000/far')).stdout, /^[0-9.:]+ wh-[0-9a-f]{6}\n$/);
   });
 
   test('tunnel-delete --force: the link has no address, and nothing of it is on the wire', async () => {
@@ -34,7 +34,7 @@ vmSuite('links without their tunnel', pair, (test, at) => {
     const before = alpha.frames().length;
     await alpha.run('wormhole tunnel-delete --force beta', { timeout: PATIENCE });
     assert.match(
-      (await alpha.run('cat /run/wormhole/far/7000')).stdout,
+      (await alpha.run('cat /run/wormhole/links/7000/far')).stdout,
       /^! the tunnel to beta was deleted on this machine\n$/,
     );
     assert.equal(await blocked(alpha), [`dst ${local}`, `dst ${remote}`, `dst ${remote}`]);
@@ -60,7 +60,7 @@ vmSuite('links without their tunnel', pair, (test, at) => {
     const [{ peer }] = JSON.parse(await wormhole(beta, 'tunnel-list --json'));
     await beta.run(`wormhole tunnel-delete --force ${peer}`, { timeout: PATIENCE });
     assert.match(
-      (await alpha.run('cat /run/wormhole/far/7000')).stdout,
+      (await alpha.run('cat /run/wormhole/links/7000/far')).stdout,
       /^! machine beta has deleted the tunnel\n$/,
     );
     for (const [vm, own, other] of [

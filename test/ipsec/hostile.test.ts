@@ -42,7 +42,7 @@ async function stateOf(vm: Vm): Promise<string> {
     ip xfrm policy list
     ip -br address show type xfrm
     cat /etc/systemd/system/wormhole-tunnel@*.service
-    cat /run/wormhole/far/*`);
+    cat /run/wormhole/links/*/far`);
   return stdout;
 }
 
@@ -78,7 +78,7 @@ vmSuite('tunnels under attack', pair, (test, at) => {
     await wormhole(alpha, 'create url :7000 tunnel beta tail');
     [local, remote] = await create(alpha, 'beta');
     await hears(alpha, 'at first');
-    assert.match((await alpha.run('cat /run/wormhole/far/7000')).stdout, /^[0-9.:]+ wh-[0-9a-f]{6}\n$/);
+    assert.match((await alpha.run('cat /run/wormhole/links/7000/far')).stdout, /^[0-9.:]+ wh-[0-9a-f]{6}\n$/);
   });
 
   test('a relay that leads to a third machine with the key: nothing is changed, and it is told', async () => {

@@ -177,7 +177,10 @@ labSuite(
       await layOldVersion(host);
       // Its units have no digest.
       await host.run(
-        `systemctl stop wormhole-9000.service; cd /etc/systemd/system; sed -i -e s#dist/forwarder.cjs#dist/forwarder/main.js# -e /^Digest=/d wormhole-9000.service; systemctl daemon-reload`,
+        // Its forwarders had the root directory of the machine.
+        `systemctl stop wormhole-9000.service
+         sed -i -e s#dist/forwarder.cjs#dist/forwarder/main.js# -e '/^RootDirectory=\\|^BindReadOnlyPaths=\\|^Digest=/d' /etc/systemd/system/wormhole-9000.service
+         systemctl daemon-reload`,
       );
       const session = host.spawn('nc -N 127.0.0.1 9000');
       session.write('before\n');

@@ -35,7 +35,7 @@ export async function traces(host: Host): Promise<string> {
     find /etc/systemd/system -name '*wormhole-*' ! -name 'wormhole-netns@.service' ! -name 'wormhole-program-missing@.service' ! -name 'wormhole-sync.*' ! -name 'wormhole-far.*' ! -name 'wormhole-tunnel-*'
     systemctl list-units --all --plain --no-legend 'wormhole-*' | grep -v 'wormhole-\\(sync\\|far\\|tunnel-guard\\)\\.\\|system-wormhole'
     grep /run/wormhole /proc/self/mountinfo
-    find /run/wormhole /var/lib/wormhole ! -name '*.lock' ! -type d 2>/dev/null | grep -v '^/var/lib/wormhole/\\(identity.secret\\|peers/\\)'
+    find /run/wormhole /var/lib/wormhole -path /var/lib/wormhole/root -prune -o ! -name '*.lock' ! -type d -print 2>/dev/null | grep -v '^/var/lib/wormhole/\\(identity.secret\\|peers/\\)'
     pgrep -af '[f]orwarder.cjs'
     true`);
   return stdout.trim();

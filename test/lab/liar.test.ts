@@ -105,10 +105,10 @@ labSuite<Three & { liar: Running; host: string }>(
       const units = (await near.run('cat /etc/systemd/system/wormhole-7101.*')).stdout;
       for (const url of ['tcp://127.0.0.1:6379', 'tcp://127.0.0.53:6379', 'tcp://169.254.169.254:80']) {
         await answersWith({ 'PUT /v1/parts/': [200, { id: 'a', url }] });
-        await near.run('systemctl stop wormhole-7101.service; rm -f /run/wormhole/far/7101');
+        await near.run('systemctl stop wormhole-7101.service; rm -f /run/wormhole/links/7101/far');
         assert.is(await hears(near, 7101), '');
         assert.match(
-          (await near.run('cat /run/wormhole/far/7101')).stdout,
+          (await near.run('cat /run/wormhole/links/7101/far')).stdout,
           /^! machine third: it says that its part is at "[^\n]*: nothing leads there\n$/,
         );
       }

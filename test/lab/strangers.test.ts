@@ -82,7 +82,7 @@ labSuite<{ near: Host; beta: Host }>(
         for (let n = 0; n < 100; n++) more();'`);
       await succeeds(near, 'create url :7001 trigger remote beta tail url :7000');
       for (let n = 0; n < 3; n++) {
-        await near.run('systemctl stop wormhole-7001.service; rm -f /run/wormhole/far/7001');
+        await near.run('systemctl stop wormhole-7001.service; rm -f /run/wormhole/links/7001/far');
         assert.is(await hears(near, 7001), 'beta\n');
       }
       await flood.stop('SIGKILL');

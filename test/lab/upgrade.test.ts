@@ -90,18 +90,18 @@ labSuite(
 
     test('delete removes drop-ins of every kind and says so; the next link of that id has none', async () => {
       const host = at();
-      await host.run('systemctl set-property --runtime wormhole-plain.service MemoryMax=1G');
+      await host.run('systemctl set-property --runtime wormhole-plain.service CPUWeight=50');
       const { stderr, status } = await wormhole(host, 'delete plain');
       assert.is(status, 0);
       assert.match(
         stderr,
         /^wormhole: link "plain": its drop-in \/etc\/systemd\/system\/wormhole-plain\.service\.d\/nice\.conf is removed with it$/m,
       );
-      assert.match(stderr, /\/run\/systemd\/system\.control\/wormhole-plain\.service\.d\/50-MemoryMax\.conf/);
+      assert.match(stderr, /\/run\/systemd\/system\.control\/wormhole-plain\.service\.d\/50-CPUWeight\.conf/);
       assert.is((await host.run("find /etc/systemd /run/systemd -name 'wormhole-plain*'")).stdout, '');
       await succeeds(host, 'create id plain url :9000 tail url :9002');
-      const shown = await host.run('systemctl show -P Nice -P MemoryMax wormhole-plain.service');
-      assert.is(shown.stdout, 'infinity\n0\n');
+      const shown = await host.run('systemctl show -P Nice -P CPUWeight wormhole-plain.service');
+      assert.is(shown.stdout, '[not set]\n0\n');
     });
 
     test('what upgrade cannot do is one line', async () => {

@@ -53,6 +53,7 @@ export const context: RequestContext = {
     }),
     async deletePart(partId) {
       if (!partId.startsWith('0')) throw new Failure('not-found', 'no such part');
+      return [];
     },
     async change(id) {
       if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);

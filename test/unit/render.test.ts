@@ -13,10 +13,7 @@ import {
 } from '../../src/units/plan.ts';
 import { readLink, UnreadableLink } from '../../src/units/read.ts';
 import { renderLink, type UnitFile } from '../../src/units/render.ts';
-import { linkTemplates } from './templates.ts';
-
-const installation = { node: '/lib/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
-const renderer = { installation, templates: linkTemplates() };
+import { renderer } from './renderer.ts';
 
 const render = (link: Link, options: CreateOptions = DEFAULT_OPTIONS): UnitFile[] =>
   planLink({ link, options }).flatMap((part) => renderLink(part, renderer));
@@ -150,7 +147,7 @@ test('a link to another machine reads where that is, and asks for help when nobo
   const files = bound(recipe, { far });
   assert.match(
     files['wormhole-b.service'] ?? '',
-    /^ExecStart=.* --to-file \/run\/wormhole\/far\/b --ask \/run\/wormhole-far\.sock --dial-timeout 60 --peer-timeout 30$/m,
+    /^ExecStart=.* --to-file \/run\/wormhole\/link\/far --ask \/run\/wormhole-far\.sock --dial-timeout 60 --peer-timeout 30$/m,
   );
   assert.match(files['wormhole-b.service'] ?? '', /--place "machine m"/);
   assert.not.match(files['wormhole-b.service'] ?? '', /NetworkNamespacePath/);

@@ -1,11 +1,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readTunnel, renderTunnel, type Tunnel, UnreadableTunnel } from '../../src/units/tunnel.ts';
+import { renderer } from './renderer.ts';
 import { loadTemplate } from './templates.ts';
 
 const test = suite('the unit of a tunnel');
 const template = loadTemplate('tunnel.service');
-const where = { node: '/usr/bin/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
+const where = renderer.installation;
 
 const tunnel: Tunnel = {
   id: '1a2b3c4d5e6f7081',

@@ -6,7 +6,7 @@ import { addDigest, changeUnit, isEdited } from '../../src/units/digest.ts';
 import { DEFAULT_OPTIONS, planLink } from '../../src/units/plan.ts';
 import { renderLink } from '../../src/units/render.ts';
 import { planUpgrade } from '../../src/units/upgrade.ts';
-import { linkTemplates } from './templates.ts';
+import { renderer } from './renderer.ts';
 
 const test = suite('what an upgrade does with unit files');
 
@@ -54,10 +54,7 @@ test('every unit of a link has one', () => {
     ':3',
   ];
   const link = asLink(parseRecipe(['id', 'a', ...recipe]));
-  const installation = { node: '/node', cli: '/cli', forwarder: '/forwarder', flags: [] };
-  const files = planLink({ link, options: DEFAULT_OPTIONS }).flatMap((part) =>
-    renderLink(part, { installation, templates: linkTemplates() }),
-  );
+  const files = planLink({ link, options: DEFAULT_OPTIONS }).flatMap((part) => renderLink(part, renderer));
   assert.is(files.length, 5);
   for (const { name, text } of files) assert.is(isEdited(text), false, name);
 });

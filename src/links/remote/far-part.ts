@@ -22,6 +22,8 @@ export interface FarPartRequest {
   link: FarLink;
   far: FarPart;
   options: CreateOptions;
+  /** Whether the recipe was typed some time ago, as in the body of `PUT /v1/parts/ID`. */
+  exactNames: boolean;
 }
 
 /** A new part on another machine. @param keyFile holds the key that both share */
@@ -41,6 +43,7 @@ export async function createFarPart({
   link,
   far,
   options,
+  exactNames,
 }: FarPartRequest): Promise<FarAddress & { address: string }> {
   const { peer, kind } = link.child;
   const recipe = recipeForPeer(link);
@@ -54,6 +57,7 @@ export async function createFarPart({
         recipe: formatRecipe(recipe),
         options,
         ...(tunnel ? { tunnel: tunnel.id } : { connection: connectionOf(session) }),
+        ...(exactNames && { exactNames }),
         owner: { id: link.id, machine: ownName() },
       }),
     );
