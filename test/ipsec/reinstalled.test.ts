@@ -10,7 +10,8 @@ async function reinstall(vm: Vm): Promise<void> {
     `systemctl stop wormholed-tcp.socket wormholed.service 'wormhole-*'
      cd /etc/systemd/system
      rm -f wormhole-tunnel@?*.service wormhole-alpha-* */wormhole-tunnel@?*.service */wormhole-alpha-*
-     rm -rf /var/lib/wormhole /run/wormhole
+     find /var/lib/wormhole -mindepth 1 -maxdepth 1 ! -name root -exec rm -r {} +
+     rm -rf /run/wormhole
      ip xfrm state flush
      ip xfrm policy flush
      for device in $(ip -br link show type xfrm | cut -d@ -f1); do ip link delete $device; done

@@ -77,7 +77,9 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
     await succeeds(near, 'create url :7000 remote myserver tail');
     const old = await idOf(myserver);
     const reinstalled = async (host: Host) => {
-      await host.run('systemctl stop wormholed.service wormhole-far.service; rm -r /var/lib/wormhole/*');
+      await host.run(
+        'systemctl stop wormholed.service wormhole-far.service; find /var/lib/wormhole -mindepth 1 -maxdepth 1 ! -name root -exec rm -r {} +',
+      );
       return idOf(host);
     };
     const fresh = await reinstalled(myserver);
@@ -119,7 +121,7 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
       await third.run(`cat >/etc/systemd/system/wormhole-7000.${unit}`, {
         input: (await near.run(`cat /etc/systemd/system/wormhole-7000.${unit}`)).stdout,
       });
-    await third.run('systemctl daemon-reload; systemctl start wormhole-7000.socket');
+    await third.run('systemctl daemon-reload; wormhole upgrade; systemctl start wormhole-7000.socket');
     assert.is(await hears(third, 7000), '');
     assert.match(
       await succeeds(third, 'list'),

@@ -31,7 +31,7 @@ export async function idOf(host: Host): Promise<string> {
 export async function everything(host: Host): Promise<string> {
   const { stdout } = await host.run(`
     cd /etc/systemd/system; grep -r . wormhole-* --include='*' | grep -v -e far -e sync -e netns@ -e tunnel-
-    grep -r . /var/lib/wormhole /run/wormhole/far 2>/dev/null | grep -v identity.secret
+    grep -r . /var/lib/wormhole /run/wormhole/links 2>/dev/null | grep -v identity.secret
     true`);
   return stdout;
 }
