@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
 import { type Connection, closeWithReset, type Relay } from './connection.js';
+import { bindToDevice } from './device.js';
 import { add, scheduleClose } from './loop.js';
 import { receiveUrgentInline, resetOnClose, setPeerTimeout } from './socket-options.js';
 import {
+  close,
   connect,
   E,
   EPOLLERR,
@@ -62,6 +64,12 @@ export function dial(connection: Connection): void {
   }
   receiveUrgentInline(fd);
   if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
+  if (to.device !== undefined && !bindToDevice(fd, to.device)) {
+    const refusal = errno();
+    close(fd);
+    dialFailed(connection, refusal);
+    return;
+  }
   target.fd = fd;
   target.hasStreamOptions = false;
   add(loop, target);

@@ -72,6 +72,7 @@ function forward(options: Options, listeners: number[]): void {
     target: '',
     location: options.location,
     access: options.allow,
+    device: options.device,
     resolver:
       toFile === undefined
         ? undefined

@@ -1,3 +1,4 @@
+import { interfaceOf, tunnelNumber } from '../ipsec/names.js';
 import { address, describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
 import { farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
@@ -71,7 +72,7 @@ export function renderLink(planned: PlannedLink, renderer: Renderer): UnitFile[]
 }
 
 function renderSocket(planned: PlannedLink, { installation, templates }: Renderer): UnitFile {
-  const { id, parent, root, openedBy, link, options, far, owner } = planned;
+  const { id, parent, root, openedBy, link, options, far, owner, creator } = planned;
   const { head } = link;
   const runs = runsOf(link);
   const text = templates.socket({
@@ -96,6 +97,8 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
     recipe: parent === undefined ? recipeText(link) : undefined,
     owner,
+    ownerIdentity: owner?.identity,
+    creator,
     throughTunnel: owner?.tunnel,
     far,
     ...options,
@@ -204,7 +207,10 @@ function timeoutOptions({ link, options: { startTimeout } }: PlannedLink): strin
 
 /** Which clients the forwarder admits: all, except on the far part of another machine's link. */
 function accessOptions({ owner }: PlannedLink): string[] {
-  return owner ? ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)] : [];
+  if (!owner) return [];
+  const options = ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)];
+  if (owner.tunnel !== undefined) options.push('--interface', interfaceOf(tunnelNumber(owner.tunnel)));
+  return options;
 }
 
 function present(units: (string | undefined)[]): string[] {
