@@ -94,6 +94,10 @@ export type LinkChange = (typeof LINK_CHANGES)[number];
 export const createdLink = v.object({ id: v.string(), url: v.string() });
 export type CreatedLink = v.InferOutput<typeof createdLink>;
 
+/** A part as it was created, or is: `failing` says why it has closed its last clients, if it has. */
+export const createdPart = v.object({ ...createdLink.entries, failing: v.exactOptional(v.string()) });
+export type CreatedPart = v.InferOutput<typeof createdPart>;
+
 /** The unit files that create would write. */
 export const preview = v.object({ files: v.array(v.object({ name: v.string(), text: v.string() })) });
 export type Preview = v.InferOutput<typeof preview>;

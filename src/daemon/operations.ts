@@ -1,5 +1,13 @@
 import { Failure } from '../api/failure.js';
-import type { CreateBody, CreatedLink, LinkChange, Listing, PartBody, Preview } from '../api/schema.js';
+import type {
+  CreateBody,
+  CreatedLink,
+  CreatedPart,
+  LinkChange,
+  Listing,
+  PartBody,
+  Preview,
+} from '../api/schema.js';
 import { createLink, previewLink } from '../links/create.js';
 import { deleteLink, NoSuchLink } from '../links/delete.js';
 import { listLinks } from '../links/list.js';
@@ -21,7 +29,7 @@ export interface Operations {
   /** Returns what is left, a line each. */
   delete(id: string, caller: Caller): Promise<string[]>;
   change(id: string, change: LinkChange, caller: Caller): Promise<void>;
-  createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedLink>;
+  createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedPart>;
   /** As `delete`. */
   deletePart(partId: string, caller: Caller): Promise<string[]>;
   list(): Promise<Listing>;

@@ -36,6 +36,12 @@ export interface Relay {
   readonly device: Device | undefined;
   /** Finds the target when it is unreachable; undefined if its address never changes. */
   readonly resolver: Resolver | undefined;
+  /**
+   * Clients that the target has reset before its first byte, since the resolver last answered, and when the last of them was, ms,
+   * on the clock of the loop.
+   */
+  rejections: number;
+  rejectedAt: number;
   /** How long the target's machine may be silent, ms; undefined: until the kernel gives up. */
   readonly targetTimeout: number | undefined;
   /** How long the client's machine may be silent, ms; undefined: until the kernel gives up. */
@@ -163,6 +169,7 @@ export function closeWithReset(connection: Connection): void {
 
 function dispose(connection: Connection): void {
   const { relay, client, target, up, down } = connection;
+  noteServed(connection);
   connection.closed = true;
   up.done = true;
   down.done = true;
@@ -188,4 +195,16 @@ export function empty(relay: Relay, flow: Flow): void {
   else discard(relay.pool, flow.pipe);
   flow.pipe = undefined;
   flow.held = 0;
+}
+
+/**
+ * Forgets that the target of a link to another machine fails, if a connection that is younger than the last failure is served. A
+ * connection that has been accepted is not yet: the forwarder of that machine accepts before its target does.
+ */
+export function noteServed(connection: Connection): void {
+  const { relay, connected, dialledAt, down } = connection;
+  const { counters, loop, dialTimeout, rejectedAt } = relay;
+  if (relay.resolver === undefined || counters.failing === 0 || !connected || dialledAt <= rejectedAt) return;
+  // The other machine waits for its target as long as this one would. Some protocols let only the client speak.
+  if (down.bytes > 0 || down.isFin || loop.now > dialledAt + 2 * dialTimeout) counters.failing = 0;
 }

@@ -117,11 +117,12 @@ export function checkHandshake(connection: Connection, events: number): boolean 
 
 /** The target has accepted. */
 export function connected(connection: Connection): void {
-  const { counters, loop, dialTimeout } = connection.relay;
+  const { counters, loop, dialTimeout, resolver } = connection.relay;
   connection.connected = true;
   stop(loop.timers, connection.timer);
   counters.served += 1;
-  counters.failing = 0;
+  // The forwarder of another machine accepts before its target does.
+  if (resolver === undefined) counters.failing = 0;
   counters.observeDial(loop.now - connection.dialledAt);
   if (connection.failure !== 0) {
     counters.held += 1;

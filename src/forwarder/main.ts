@@ -77,6 +77,8 @@ function forward(options: Options, listeners: number[]): void {
       toFile === undefined
         ? undefined
         : createResolver(loop, log, toFile, options.ask, (answer) => retarget(relay, answer)),
+    rejections: 0,
+    rejectedAt: 0,
     targetTimeout: toFile === undefined ? undefined : options.peerTimeout,
     clientTimeout: options.allow === undefined ? undefined : options.peerTimeout,
     connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),

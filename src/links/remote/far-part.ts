@@ -50,7 +50,7 @@ export async function createFarPart({
   requireReachable(link.child);
   const tunnel = kind === 'remote' ? undefined : await ensureTunnel(peer, TUNNEL_MODES[kind], far.keyFile);
   try {
-    const { url, reached } = await createPartAt(
+    const { url, reached, failing } = await createPartAt(
       { endpoint: parsePeerEndpoint(peer), keyFile: far.keyFile, ...(tunnel && { id: tunnel.machine }) },
       far.partId,
       (session) => ({
@@ -61,7 +61,10 @@ export async function createFarPart({
         owner: { id: link.id, machine: ownName() },
       }),
     );
-    return farAddressOf(link.child, url, { tunnel, reached });
+    return {
+      ...farAddressOf(link.child, url, { tunnel, reached }),
+      ...(failing !== undefined && { failing }),
+    };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     throw new Failure(error.code, `machine ${peer}: ${error.message}`);

@@ -1,11 +1,13 @@
+import type { CreatedPart } from '../../api/schema.js';
 import { endUrl } from '../../recipe/describe.js';
 import type { Recipe } from '../../recipe/recipe.js';
+import { readCounters } from '../../state/counters.js';
 import { readLinks } from '../../state/links.js';
 import { withLock } from '../../state/lock.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { socketUnit } from '../../units/names.js';
 import { type CreateOptions, type Owner, type PlannedLink, planLink } from '../../units/plan.js';
-import { type CreatedLink, createLink } from '../create.js';
+import { createLink } from '../create.js';
 import { deleteLink } from '../delete.js';
 import { freePort } from '../free-port.js';
 import { AddressInUse, reinstall } from '../install.js';
@@ -42,7 +44,7 @@ const working = new Map<string, Promise<unknown>>();
  *
  * @throws OtherOwner; as createLink
  */
-export function createPart(request: PartRequest): Promise<CreatedLink> {
+export function createPart(request: PartRequest): Promise<CreatedPart> {
   const { recipe, options, owner, facing, keyFile, exactNames } = request;
   const wanted: Recipe = { ...recipe, head: { ...recipe.head, host: recipe.head.host ?? facing } };
   return inTurn(owner.partId, async () => {
@@ -85,7 +87,7 @@ function updatePart(
   existing: PlannedLink,
   { recipe, owner }: PartRequest,
   anyPort: boolean,
-): Promise<CreatedLink> {
+): Promise<CreatedPart> {
   const { id, link, far, options } = existing;
   const host = recipe.head.host ?? link.head.host;
   const { port } = link.head;
@@ -118,8 +120,9 @@ function updatePart(
   );
 }
 
-function created({ id, link: { head } }: PlannedLink): CreatedLink {
-  return { id, url: endUrl(head) };
+function created({ id, link: { head } }: PlannedLink): CreatedPart {
+  const failing = readCounters(id)?.failing?.reason;
+  return { id, url: endUrl(head), ...(failing !== undefined && { failing }) };
 }
 
 /** A part may be asked for again while it is being created, if the wire was cut meanwhile; and then deleted. */
