@@ -58,6 +58,13 @@ export function peerOf(fd: number): string | undefined {
   return ask(getpeername, fd) ? addressText(room.bytes) : undefined;
 }
 
+/** Whether `fd` is bound to all addresses of the machine: to 0.0.0.0 or ::. */
+export function isWildcard(fd: number): boolean {
+  if (!ask(getsockname, fd)) return false;
+  const [first, last] = room.bytes.readUInt16LE(0) === AF_INET ? [4, 8] : [8, 24];
+  return room.bytes.subarray(first, last).every((byte) => byte === 0);
+}
+
 /** The local port of `fd`, or 0 when it has none. */
 export function localPortOf(fd: number): number {
   return ask(getsockname, fd) ? room.bytes.readUInt16BE(2) : 0;

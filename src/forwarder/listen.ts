@@ -22,6 +22,7 @@ import {
   SO_DOMAIN,
   SO_TYPE,
   SOCK_CLOEXEC,
+  SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOCK_STREAM,
   SOL_SOCKET,
@@ -40,11 +41,17 @@ const PAUSE_MS = 1000;
 const value = pinned(4);
 const valueSize = pinned(4);
 
+/** The sockets that a service manager passes: listening ones for streams, and bound ones for datagrams. */
+export interface PassedSockets {
+  readonly streams: number[];
+  readonly datagrams: number[];
+}
+
 /**
- * Returns the listening sockets that a service manager has passed to the process `pid` (sd_listen_fds(3)).
- * Throws an Error that says what to do if there are none, or if one is not a listening TCP socket.
+ * Returns the sockets that a service manager has passed to the process `pid` (sd_listen_fds(3)). Throws an Error that
+ * says what to do if there are none, or if one is neither a listening TCP socket nor a UDP socket.
  */
-export function listenFds(env: NodeJS.ProcessEnv, pid: number): number[] {
+export function passedSockets(env: NodeJS.ProcessEnv, pid: number): PassedSockets {
   const count = Number(env.LISTEN_FDS);
   if (!(count >= 1)) {
     throw new Error('no listening socket was passed (LISTEN_FDS is not set): start the .socket unit instead');
@@ -55,13 +62,15 @@ export function listenFds(env: NodeJS.ProcessEnv, pid: number): number[] {
     );
   }
   const fds = Array.from({ length: count }, (_, i) => FIRST_FD + i);
+  const sockets: PassedSockets = { streams: [], datagrams: [] };
   for (const fd of fds) {
-    const tcp = option(fd, SO_DOMAIN) === AF_INET || option(fd, SO_DOMAIN) === AF_INET6;
-    if (!tcp || option(fd, SO_TYPE) !== SOCK_STREAM || option(fd, SO_ACCEPTCONN) !== 1) {
-      throw new Error(`file descriptor ${fd} is not a listening TCP socket`);
-    }
+    const isInternet = [AF_INET, AF_INET6].includes(option(fd, SO_DOMAIN));
+    const type = isInternet ? option(fd, SO_TYPE) : -1;
+    if (type === SOCK_DGRAM) sockets.datagrams.push(fd);
+    else if (type === SOCK_STREAM && option(fd, SO_ACCEPTCONN) === 1) sockets.streams.push(fd);
+    else throw new Error(`file descriptor ${fd} is neither a listening TCP socket nor a UDP socket`);
   }
-  return fds;
+  return sockets;
 }
 
 /** The listening sockets of the link. */

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { Relay } from './connection.js';
 import { exitWhenIdle } from './idle.js';
-import { listen, listenFds } from './listen.js';
+import { listen, type PassedSockets, passedSockets } from './listen.js';
 import { createLog, printFatal } from './log.js';
 import { createLoop, run } from './loop.js';
 import { createNotify, watchdogInterval } from './notify.js';
@@ -15,6 +15,7 @@ import { retryPipeWaiters, retryWaiters } from './shortage.js';
 import { reportStatus } from './status.js';
 import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
 import { createTimer, start } from './timers.js';
+import { serveDatagrams } from './udp/serve.js';
 import { exemptZeroWindows } from './zero-window.js';
 
 /*
@@ -41,23 +42,23 @@ main();
 
 function main(): void {
   let options: Options;
-  let listeners: number[];
+  let sockets: PassedSockets;
   try {
     options = parseOptions(process.argv.slice(2));
-    listeners = listenFds(process.env, process.pid);
+    sockets = passedSockets(process.env, process.pid);
   } catch (error) {
     printFatal(`wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
     process.exit(BAD_CALL);
   }
   try {
-    forward(options, listeners);
+    forward(options, sockets);
   } catch (error) {
     printFatal(`link ${options.link}: the forwarder cannot start: ${(error as Error).message}`);
     process.exit(FAILURE);
   }
 }
 
-function forward(options: Options, listeners: number[]): void {
+function forward(options: Options, sockets: PassedSockets): void {
   const loop = createLoop();
   const log = createLog(options.link, loop.timers);
   const notify = createNotify(process.env.NOTIFY_SOCKET, loop.timers);
@@ -73,7 +74,10 @@ function forward(options: Options, listeners: number[]): void {
     resolver:
       toFile === undefined
         ? undefined
-        : createResolver(loop, log, toFile, options.ask, (answer) => retarget(relay, answer)),
+        : createResolver(loop, log, toFile, options.ask, (answer) => {
+            retarget(relay, answer);
+            udp?.setTarget(relay.to, relay.target);
+          }),
     targetTimeout: toFile === undefined ? undefined : options.peerTimeout,
     clientTimeout: options.allow === undefined ? undefined : options.peerTimeout,
     connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),
@@ -89,12 +93,20 @@ function forward(options: Options, listeners: number[]): void {
     retryTimer: createTimer(() => retryWaiters(relay)),
     onOpen: () => status.touch(),
     onClose: () => {
-      listener.resume();
-      if (relay.open === 0) quiet();
-      // The next client must find a service that starts, because starting it starts the target.
-      if (relay.open === 0 && relay.targetFailed()) start(loop.timers, leave, loop.now);
-      status.touch();
+      listener?.resume();
+      closed();
     },
+  };
+  const open = () => relay.open + (udp?.relay.sessions.count ?? 0);
+  const closed = (): void => {
+    if (open() === 0) quiet();
+    // The next client must find a service that starts, because starting it starts the target.
+    if (open() === 0 && relay.targetFailed()) start(loop.timers, leave, loop.now);
+    status.touch();
+  };
+  const acceptPending = (): void => {
+    listener?.acceptPending();
+    udp?.readPending();
   };
   setTarget(relay, toFile === undefined ? options.to : readAddressFile(toFile, log).to);
   exemptZeroWindows(relay);
@@ -109,18 +121,50 @@ function forward(options: Options, listeners: number[]): void {
     process.exit(0);
   };
   const leave = createTimer(() => {
-    listener.acceptPending();
-    if (relay.open === 0) exit('what the target needs could not be started');
+    acceptPending();
+    if (open() === 0) exit('what the target needs could not be started');
   });
-  const status = reportStatus(relay, notify);
-  const listener = listen(relay, listeners, Math.min(options.maxOpen, connectionsFor(descriptorLimit())));
+  const counts = () => ({
+    open: open(),
+    served: relay.served + (udp?.relay.served ?? 0),
+    bytes: relay.bytes + (udp?.relay.bytes ?? 0),
+  });
+  const status = reportStatus(loop, counts, notify);
+  const limit = descriptorLimit();
+  const { streams, datagrams } = sockets;
+  const listener =
+    streams.length === 0
+      ? undefined
+      : listen(relay, streams, Math.min(options.maxOpen, connectionsFor(limit)));
+  const udp =
+    datagrams.length === 0
+      ? undefined
+      : serveDatagrams(datagrams, {
+          loop,
+          log,
+          access: options.allow,
+          resolver: relay.resolver,
+          targetFailed: relay.targetFailed,
+          dialTimeout: options.dialTimeout,
+          timeout: options.udpTimeout,
+          maxSessions: Math.min(options.maxSessions, sessionsFor(limit)),
+          onOpen: () => status.touch(),
+          onClose: closed,
+        });
+  udp?.setTarget(relay.to, relay.target);
   const quiet =
     options.idle === 0
       ? () => {}
-      : exitWhenIdle(relay, listener, options.idle, () => exit(`idle for ${options.idle / 1000} s`));
+      : exitWhenIdle(loop, {
+          after: options.idle,
+          open,
+          acceptPending,
+          exit: () => exit(`idle for ${options.idle / 1000} s`),
+        });
   loop.atRoundEnd = (freedDescriptors) => {
     const hasWork = runBulkQueue(relay, move);
     retryPipeWaiters(relay, freedDescriptors);
+    udp?.finishRound();
     return hasWork;
   };
 
@@ -149,4 +193,9 @@ function descriptorLimit(): number {
  */
 function connectionsFor(limit: number): number {
   return Math.max(1, Math.floor((limit - FDS_APART) / FDS_A_CONNECTION));
+}
+
+/** How many sessions of datagrams there can be, each with a descriptor, without keeping connections from having theirs. */
+function sessionsFor(limit: number): number {
+  return Math.max(1, Math.floor((limit - FDS_APART) / 2));
 }

@@ -35,11 +35,15 @@ export interface Options {
    * The most connections at a time. Default, and upper limit: as many as the file descriptors suffice for.
    */
   readonly maxOpen: number;
+  /** A session of datagrams ends after this long without one, ms. Default 60 s. */
+  readonly udpTimeout: number;
+  /** The most sessions of datagrams at a time. Default 4096, at most as many as the file descriptors suffice for. */
+  readonly maxSessions: number;
 }
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N]';
+  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -57,6 +61,8 @@ export function parseOptions(args: string[]): Options {
       'dial-timeout': { type: 'string', default: '5' },
       'given-up': { type: 'string' },
       'max-open': { type: 'string' },
+      'udp-timeout': { type: 'string', default: '60' },
+      'max-sessions': { type: 'string', default: '4096' },
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
@@ -81,6 +87,8 @@ export function parseOptions(args: string[]): Options {
       maxOpen === undefined
         ? Number.POSITIVE_INFINITY
         : Math.max(1, Math.trunc(number('--max-open', maxOpen))),
+    udpTimeout: 1000 * number('--udp-timeout', values['udp-timeout']),
+    maxSessions: Math.max(1, Math.trunc(number('--max-sessions', values['max-sessions']))),
   };
 }
 

@@ -56,6 +56,12 @@ export const recv: Call = libc.func('int recv(int fd, int64_t bytes, int64_t len
 export const read: Call = libc.func('int read(int fd, int64_t bytes, int64_t len)');
 /** write(2) from memory at an address. */
 export const write: Call = libc.func('int write(int fd, int64_t bytes, int64_t len)');
+/** recvmmsg(2); `messages` is the address of `count` structs mmsghdr, `timeout` 0 (none). */
+export const recvmmsg: Call = libc.func(
+  'int recvmmsg(int fd, int64_t messages, uint count, int flags, int64_t timeout)',
+);
+/** sendmmsg(2); `messages` is the address of `count` structs mmsghdr. */
+export const sendmmsg: Call = libc.func('int sendmmsg(int fd, int64_t messages, uint count, int flags)');
 /** poll(2); `fds` is the address of `count` structs pollfd, `timeout` in ms. */
 export const poll: Call = libc.func('int poll(int64_t fds, ulong count, int timeout)');
 /** inet_pton(3); `to` is an address with room for 16 bytes. */
@@ -122,6 +128,25 @@ export function pinned(size: number): Pinned {
   return { address: Number(pointer), bytes, words: new Int32Array(memory) };
 }
 
+/**
+ * Reserves `size` bytes that live as long as the process, and returns their address. Their pages take up memory only once
+ * they are written: large blocks of malloc(3) come from mmap(2).
+ */
+export function reserve(size: number): number {
+  return Number(koffi.alloc('uint8_t', size));
+}
+
+/** Copies `size` bytes of memory at an address. */
+export function copyFrom(address: number, size: number): Buffer {
+  const bytes = Buffer.alloc(size);
+  memcpy(bytes, address, size);
+  return bytes;
+}
+
+const memcpy: (to: Buffer, from: number, size: number) => void = libc.func(
+  'void *memcpy(void *to, int64_t from, size_t size)',
+);
+
 /*
  * Constants of the kernel's user-space API (include/uapi/linux and asm-generic). They are the same on x86-64
  * and arm64.
@@ -173,3 +198,14 @@ export const POLLOUT = 0x4;
 export const MSG_PEEK = 0x2;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
+export const MSG_ERRQUEUE = 0x2000;
+export const SO_RCVBUF = 8;
+export const SO_SNDBUF = 7;
+export const IPPROTO_IP = 0;
+export const IP_PKTINFO = 8;
+export const IP_RECVERR = 11;
+export const IPPROTO_IPV6 = 41;
+export const IPV6_RECVERR = 25;
+export const IPV6_RECVPKTINFO = 49;
+export const SOL_UDP = 17;
+export const UDP_GRO = 104;
