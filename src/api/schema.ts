@@ -31,7 +31,7 @@ export const MAX_BODY = 65_536;
 /** How often the daemon says that it is still at work, ms. */
 export const PROGRESS_INTERVAL_MS = 3_000;
 
-/** The longest start timeout, seconds: a year, as in the recipe. */
+/** The longest timeout, seconds: a year, as in the recipe. */
 const MAX_START = 365 * 24 * 3600;
 
 /** The id of a link as a request may have it, recipe/names.ts; a child's can be longer than one that people choose. */
@@ -42,12 +42,17 @@ const WORDS = 'must be an array of strings, the words of the recipe';
 const words = v.array(v.string(WORDS), WORDS);
 
 const SECONDS = `must be whole seconds from 1 to ${MAX_START}`;
+const seconds = v.pipe(
+  v.number(SECONDS),
+  v.integer(SECONDS),
+  v.minValue(1, SECONDS),
+  v.maxValue(MAX_START, SECONDS),
+);
 
 /** The options of ../units/plan.ts. */
 const options = {
-  startTimeout: v.exactOptional(
-    v.pipe(v.number(SECONDS), v.integer(SECONDS), v.minValue(1, SECONDS), v.maxValue(MAX_START, SECONDS)),
-  ),
+  startTimeout: v.exactOptional(seconds),
+  udpTimeout: v.exactOptional(seconds),
   pull: v.exactOptional(v.picklist(['never', 'missing', 'always'], 'must be one of never, missing, always')),
 };
 
@@ -82,8 +87,12 @@ export type PartBody = v.InferOutput<typeof partBody>;
 export const LINK_CHANGES = ['stop', 'start', 'sleep'] as const;
 export type LinkChange = (typeof LINK_CHANGES)[number];
 
-/** A link as it was created: its id, and the url of its head. */
-export const createdLink = v.object({ id: v.string(), url: v.string() });
+/** A link as it was created: its id, and the url of its head; `also` has those of its further listeners. */
+export const createdLink = v.object({
+  id: v.string(),
+  url: v.string(),
+  also: v.exactOptional(v.array(v.string())),
+});
 export type CreatedLink = v.InferOutput<typeof createdLink>;
 
 /** The unit files that create would write. */
@@ -94,11 +103,16 @@ export type Preview = v.InferOutput<typeof preview>;
 export const programVersion = v.object({ version: v.string(), api: v.number() });
 export type ProgramVersion = v.InferOutput<typeof programVersion>;
 
-const listedEnd = v.object({ url: v.string(), place: v.string() });
+const listedEnd = v.object({
+  url: v.string(),
+  place: v.string(),
+  also: v.exactOptional(v.array(v.string())),
+});
 
 /**
  * An end as `wormhole list` shows it: `place` in words, such as `this host`, `container mysql` or `machine myserver`. The
- * `url` is '' while it is unknown: another machine has yet to create its part.
+ * `url` is '' while it is unknown: another machine has yet to create its part. `also` has the urls of the further listeners of
+ * a head, and those by which its clients reach the tail.
  */
 export type ListedEnd = v.InferOutput<typeof listedEnd>;
 

@@ -3,9 +3,9 @@ import type { CreateBody, CreatedLink, LinkChange, Listing, PartBody, Preview } 
 import { createLink, previewLink } from '../links/create.js';
 import { deleteLink, NoSuchLink } from '../links/delete.js';
 import { listLinks } from '../links/list.js';
-import { readFarRecipe, readRecipe } from '../links/read-recipe.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
+import { parseFarRecipe, parseRecipe } from '../recipe/parse.js';
 import { readTunnels } from '../state/tunnels.js';
 import type { AddressPair } from '../text/ip-address.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
@@ -46,7 +46,7 @@ export function createOperations(keyFile: string): Operations {
       const { tunnel, owner } = body;
       const ends = endsFor(body, requirePeer(caller));
       return createPart({
-        recipe: readFarRecipe(body.recipe),
+        recipe: parseFarRecipe(body.recipe),
         options: optionsOf(body),
         owner: { partId, ...owner, address: ends.remote, ...(tunnel !== undefined && { tunnel }) },
         facing: ends.local,
@@ -80,12 +80,15 @@ function endsFor({ tunnel }: PartBody, { address, local }: MachineCaller): Addre
 }
 
 function requestOf(body: CreateBody, keyFile: string) {
-  return { recipe: readRecipe(body.recipe), options: optionsOf(body), keyFile };
+  return { recipe: parseRecipe(body.recipe), options: optionsOf(body), keyFile };
 }
 
-function optionsOf({ options: { startTimeout, pull } = {} }: CreateBody | PartBody): CreateOptions {
+function optionsOf({
+  options: { startTimeout, pull, udpTimeout } = {},
+}: CreateBody | PartBody): CreateOptions {
   return {
     startTimeout: startTimeout ?? DEFAULT_OPTIONS.startTimeout,
     pull: pull ?? DEFAULT_OPTIONS.pull,
+    ...(udpTimeout !== undefined && { udpTimeout }),
   };
 }

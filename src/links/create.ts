@@ -1,6 +1,6 @@
 import { ensureImage } from '../docker/image.js';
 import type { PullProgress } from '../docker/pull-progress.js';
-import { endUrl } from '../recipe/describe.js';
+import { endUrls } from '../recipe/describe.js';
 import { findFarLink } from '../recipe/link.js';
 import { isFar, type Recipe } from '../recipe/recipe.js';
 import { recipeText } from '../recipe/text.js';
@@ -25,10 +25,11 @@ import { removeUnfinished, whileUnfinished } from './unfinished.js';
 /** Reports the progress of a pull, many times a second, and `done` at its end. */
 export type ShowProgress = (progress: PullProgress | 'done') => void;
 
-/** A link as it was created: its id, and the url of its head. */
+/** A link as it was created: its id, and the url of its head; `also` has those of its further listeners, never none. */
 export interface CreatedLink {
   id: string;
   url: string;
+  also?: string[];
 }
 
 /** What a link is created from. */
@@ -157,7 +158,8 @@ async function installOrUndo(
   });
   if (failure !== undefined) throw failure;
   const { id, head } = plan.link;
-  return { id, url: endUrl(head) };
+  const [url = '', ...also] = endUrls(head);
+  return { id, url, ...(also.length > 0 && { also }) };
 }
 
 async function undo(ids: string[], reason: Error, systemd: Systemd): Promise<void> {

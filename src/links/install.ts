@@ -1,4 +1,6 @@
 import { describeEnd } from '../recipe/describe.js';
+import { addressesOf, type End } from '../recipe/link.js';
+import { isUnix } from '../recipe/recipe.js';
 import { linkRenderer } from '../state/installation.js';
 import { lastLines } from '../systemd/journal.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
@@ -98,17 +100,27 @@ async function requireLoaded(files: UnitFile[], systemd: Systemd): Promise<void>
 async function explain(error: JobError, { part, since }: Start): Promise<Error> {
   const { head } = part.link;
   const lines = await lastLines(error.unit, since);
-  if (lines.some((line) => /Address already in use/.test(line))) {
-    const holder = await findPortHolder(head.place, head.port).catch(() => undefined);
-    const by = holder === undefined ? '' : ` by ${holder}`;
-    return new AddressInUse(
-      `${describeEnd(head)} is in use already${by}: stop what listens there, or take another port`,
-    );
-  }
+  if (lines.some((line) => /Address already in use/.test(line))) return addressInUse(head);
   const needed = netnsUnit(head.place);
   if (needed && error.result === 'dependency') lines.push(...(await lastLines(needed, since)));
   // A program's own words say more than systemd's that it has failed.
   const own = lines.find((line) => line.startsWith('wormhole: '))?.slice('wormhole: '.length);
   const said = own ?? (lines.join(' / ') || 'the journal says nothing');
   return new Error(`link "${part.id}" could not be started (${error.result}): ${said}`);
+}
+
+/** Names the address of a head that another program has, if it can be told which one that is. */
+async function addressInUse(head: End): Promise<AddressInUse> {
+  for (const address of addressesOf(head)) {
+    const end = { ...address, place: head.place };
+    if (isUnix(end)) continue;
+    const holder = await findPortHolder(end.place, end.protocol, end.port).catch(() => undefined);
+    if (holder !== undefined)
+      return new AddressInUse(
+        `${describeEnd(end)} is in use already by ${holder}: stop what listens there, or take another port`,
+      );
+  }
+  return new AddressInUse(
+    `${describeEnd(head)} is in use already: stop what listens there, or take another ${isUnix(head) ? 'name' : 'port'}`,
+  );
 }

@@ -1,9 +1,20 @@
+import { realpathSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 import { containerState } from '../docker/container-state.js';
 import { findContainer } from '../docker/engine.js';
-import { address, describePlace } from '../recipe/describe.js';
+import { address, describePlace, endUrl } from '../recipe/describe.js';
 import type { PlaceId } from '../recipe/link.js';
-import { isFar, type Recipe, type RecipeEnd, type RecipePlace, tailOf } from '../recipe/recipe.js';
+import {
+  isFar,
+  isPath,
+  isUnix,
+  type Recipe,
+  type RecipeEnd,
+  type RecipePlace,
+  splitEnd,
+  tailOf,
+} from '../recipe/recipe.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
 import { findNamespace, PlaceAbsent } from './containers/namespace.js';
 import { requireEngine } from './containers/require-engine.js';
@@ -25,8 +36,11 @@ export async function resolveRecipe(recipe: Recipe): Promise<Recipe> {
   const resolved: Recipe = { ...recipe, head: await resolveEnd(head, { mustRun: true }) };
   if (tail) resolved.tail = await resolveEnd(tail, { mustRun: !trigger });
   if (child && !isFar(child)) resolved.child = { ...child, link: await resolveRecipe(child.link) };
-  requireLocalAddress(resolved.head);
-  await requireTwoEnds(resolved.head, tailOf(resolved));
+  for (const listener of splitEnd(resolved.head)) {
+    if (isUnix(listener)) throw new Unresolvable(`${endUrl(listener)}: unix sockets are not relayed yet`);
+    requireLocalAddress(listener);
+    for (const target of splitEnd(tailOf(resolved))) await requireTwoEnds(listener, target);
+  }
   return resolved;
 }
 
@@ -56,7 +70,9 @@ async function requireFreeName(name: string | undefined): Promise<void> {
 }
 
 /** systemd would bind an address of another machine too (FreeBind=), and no client would ever come. */
-function requireLocalAddress({ host, place }: RecipeEnd): void {
+function requireLocalAddress(head: RecipeEnd): void {
+  if (isUnix(head)) return;
+  const { host, place } = head;
   if (place.kind !== 'host' || host === undefined || isAlwaysPresent(host)) return;
   const own = Object.values(networkInterfaces()).flatMap((list) =>
     (list ?? []).map((entry) => entry.address),
@@ -68,22 +84,46 @@ function requireLocalAddress({ host, place }: RecipeEnd): void {
 
 /** The recipe alone distinguishes names. Namespaces may be the same: a container may share that of the host or of another. */
 async function requireTwoEnds(head: RecipeEnd, tail: RecipeEnd): Promise<void> {
+  if (isUnix(head) || isUnix(tail)) return requireTwoSockets(head, tail);
   const covers = head.host === tail.host || head.host === '0.0.0.0' || head.host === '::';
   if (!covers || head.protocol !== tail.protocol || head.port === undefined || head.port !== tail.port)
     return;
-  const places = [head.place, tail.place].filter(isKnown);
-  if (places.length < 2) return;
-  try {
-    const [one, other] = await Promise.all(places.map(findNamespace));
-    if (one?.inode !== other?.inode) return;
-  } catch (error) {
-    // A container that a connection starts has no namespace now.
-    if (error instanceof PlaceAbsent) return;
-    throw error;
-  }
+  if (!(await areOneNamespace(head.place, tail.place))) return;
   throw new Unresolvable(
     `cannot proxy to self: ${describePlace(head.place)} and ${describePlace(tail.place)} share one network namespace, and both ends are ${address(head)} there`,
   );
+}
+
+/** As {@link requireTwoEnds}, for unix sockets: a path may lead to the same file by another way. */
+async function requireTwoSockets(head: RecipeEnd, tail: RecipeEnd): Promise<void> {
+  if (!isUnix(head) || !isUnix(tail) || isPath(head) !== isPath(tail)) return;
+  const isSame = isPath(head)
+    ? realPath(head.path) === realPath(tail.path)
+    : head.path === tail.path && (await areOneNamespace(head.place, tail.place));
+  if (isSame)
+    throw new Unresolvable(`cannot proxy to self: ${address(head)} and ${address(tail)} are one socket`);
+}
+
+/** A path of a socket with the symbolic links on the way to it followed; it need not exist. */
+function realPath(path: string): string {
+  try {
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch {
+    return path;
+  }
+}
+
+async function areOneNamespace(head: RecipePlace, tail: RecipePlace): Promise<boolean> {
+  const places = [head, tail].filter(isKnown);
+  if (places.length < 2) return false;
+  try {
+    const [one, other] = await Promise.all(places.map(findNamespace));
+    return one?.inode === other?.inode;
+  } catch (error) {
+    // A container that a connection starts has no namespace now.
+    if (error instanceof PlaceAbsent) return false;
+    throw error;
+  }
 }
 
 /** Whether a place exists already: a container that the link runs is its own. */

@@ -2,19 +2,21 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { PlaceId } from '../recipe/link.js';
+import type { IpProtocol } from '../recipe/recipe.js';
 import { findNamespace } from './containers/namespace.js';
 
-/** The files of proc(5) with all TCP sockets of a network namespace. */
-const FILES = ['/proc/self/net/tcp', '/proc/self/net/tcp6'];
+/** The states of sockets there that receive what comes for a port: TCP_LISTEN, and TCP_CLOSE for UDP (net/tcp_states.h). */
+const RECEIVING: Record<IpProtocol, string> = { tcp: '0A', udp: '07' };
 
-/** The state of a listening socket there: TCP_LISTEN (net/tcp_states.h). */
-const LISTEN = '0A';
-
-/** The text of /proc/net/tcp and tcp6 of a place. @throws PlaceAbsent */
-export async function readSocketTables(place: PlaceId): Promise<string> {
-  if (place.kind === 'host') return FILES.map((file) => readFileSync(file, 'utf8')).join('');
+/** The text of /proc/net/tcp and tcp6 of a place, or of udp and udp6, or of all four (proc(5)). @throws PlaceAbsent */
+export async function readSocketTables(place: PlaceId, protocols: IpProtocol[]): Promise<string> {
+  const files = protocols.flatMap((protocol) => [
+    `/proc/self/net/${protocol}`,
+    `/proc/self/net/${protocol}6`,
+  ]);
+  if (place.kind === 'host') return files.map((file) => readFileSync(file, 'utf8')).join('');
   const { path } = await findNamespace(place);
-  return (await promisify(execFile)('nsenter', [`--net=${path}`, 'cat', ...FILES])).stdout;
+  return (await promisify(execFile)('nsenter', [`--net=${path}`, 'cat', ...files])).stdout;
 }
 
 /** The local ports in such a text: its second column is ADDRESS:PORT in hexadecimal. */
@@ -26,18 +28,27 @@ export function localPorts(tables: string): Set<number> {
   return ports;
 }
 
-/** The inodes of the sockets in such a text that listen on a port. */
-export function listenerInodes(tables: string, port: number): Set<string> {
+/** The inodes of the sockets in such a text of one protocol that receive what comes for a port. */
+export function receiverInodes(tables: string, protocol: IpProtocol, port: number): Set<string> {
   const inodes = new Set<string>();
   const form = /^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) \S+ ([0-9A-F]{2}) \S+ \S+ \S+ +\d+ +\d+ (\d+) /gm;
   for (const [, hex = '', state, inode = ''] of tables.matchAll(form))
-    if (state === LISTEN && Number.parseInt(hex, 16) === port) inodes.add(inode);
+    if (state === RECEIVING[protocol] && Number.parseInt(hex, 16) === port) inodes.add(inode);
   return inodes;
 }
 
-/** The program that listens on a port of a place, such as `mariadbd (pid 812)`; undefined when it cannot be found. */
-export async function findPortHolder(place: PlaceId, port: number): Promise<string | undefined> {
-  const inodes = listenerInodes(await readSocketTables(place), port);
+/** The program that has a port of a place, such as `mariadbd (pid 812)`; undefined when it cannot be found. */
+export async function findPortHolder(
+  place: PlaceId,
+  protocol: IpProtocol,
+  port: number,
+): Promise<string | undefined> {
+  const tables = await readSocketTables(place, [protocol]);
+  return findHolder(receiverInodes(tables, protocol, port));
+}
+
+/** The program that holds one of the sockets with these inodes; undefined when it cannot be found. */
+export function findHolder(inodes: Set<string>): string | undefined {
   if (inodes.size === 0) return undefined;
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     // systemd holds the sockets of its units itself; the program that it starts for them comes later.

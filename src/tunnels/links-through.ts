@@ -1,4 +1,5 @@
-import { farChildOf } from '../recipe/link.js';
+import { addressesOf, farChildOf } from '../recipe/link.js';
+import { isUnix } from '../recipe/recipe.js';
 import { readLinks } from '../state/links.js';
 import type { Tunnel } from '../units/tunnel.js';
 import { findTunnel } from './find.js';
@@ -9,7 +10,8 @@ export async function linksThrough({ id, inner }: Tunnel): Promise<string[]> {
   for (const { root, link } of readLinks().links) {
     const far = farChildOf(link);
     const leadsThrough = far && far.kind !== 'remote' && (await findTunnel(far.peer))?.id === id;
-    if (leadsThrough || link.head.host === inner.local) users.push(root);
+    const isIn = addressesOf(link.head).some((head) => !isUnix(head) && head.host === inner.local);
+    if (leadsThrough || isIn) users.push(root);
   }
   return users;
 }

@@ -6,11 +6,13 @@ import { runUnit, serviceUnit } from './names.js';
  * How a link is to be created, beside its recipe.
  *
  * `startTimeout` is the seconds that what a connection starts may take until it accepts one. `pull` says when the image
- * of a container is fetched, as docker run's option of that name does.
+ * of a container is fetched, as docker run's option of that name does. `udpTimeout` is the seconds after which a client that
+ * has sent and received no datagram counts as gone; 60 if it is not said.
  */
 export interface CreateOptions {
   startTimeout: number;
   pull: 'never' | 'missing' | 'always';
+  udpTimeout?: number;
 }
 
 /** The options when nothing is said. */

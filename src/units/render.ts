@@ -1,8 +1,9 @@
 import { address, describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
-import { farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
+import { addressesOf, farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
+import { kindOf } from '../recipe/protocols.js';
 import { recipeText } from '../recipe/text.js';
-import { isAlwaysPresent } from '../text/ip-address.js';
 import { quoteArgument } from './escape.js';
+import { listenersOf } from './listeners.js';
 import { FAR_SOCKET, farFile, givenUpFile, netnsPath, netnsUnit, serviceUnit, socketUnit } from './names.js';
 import type { PlannedLink } from './plan.js';
 import { type Run, runsOf } from './runs.js';
@@ -60,7 +61,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     parent,
     openedBy,
     description: `Wormhole ${id}: ${describeEnd(head)}, to ${describeTail(link)}`,
-    head: address(head),
+    ...listenersOf(head),
     headNetnsUnit: netnsUnit(head.place),
     headNetnsPath: netnsPath(head.place),
     // What a trigger starts is not there before the first connection.
@@ -69,7 +70,6 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
       link.trigger ? undefined : tailNetnsUnit(link),
       link.trigger ? undefined : tailRunOf(link)?.unit,
     ]),
-    freeBind: !isAlwaysPresent(head.host),
     wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
     recipe: parent === undefined ? recipeText(link) : undefined,
     owner,
@@ -151,13 +151,18 @@ function targetOptions(link: Link): string[] {
 }
 
 /** How long the forwarder waits for what. */
-function timeoutOptions({ link, options: { startTimeout } }: PlannedLink): string[] {
+function timeoutOptions({ link, options: { startTimeout, udpTimeout } }: PlannedLink): string[] {
   const options = link.idle === undefined ? [] : ['--idle', String(link.idle)];
+  if (udpTimeout !== undefined && hasDatagrams(link)) options.push('--udp-timeout', String(udpTimeout));
   const run = tailRunOf(link);
   if (run) options.push('--dial-timeout', String(startTimeout), '--given-up', givenUpFile(run.name));
   if (farChildOf(link))
     options.push('--dial-timeout', String(startTimeout), '--peer-timeout', String(PEER_TIMEOUT));
   return options;
+}
+
+function hasDatagrams({ head }: Link): boolean {
+  return addressesOf(head).some(({ protocol }) => kindOf(protocol) === 'datagram');
 }
 
 /** Which clients the forwarder admits: all, except on the far part of another machine's link. */

@@ -3,11 +3,13 @@ import { hostname } from 'node:os';
 import { createPartAt } from '../../api/client.js';
 import { parsePeerEndpoint } from '../../api/endpoint.js';
 import { Failure } from '../../api/failure.js';
+import { portOf } from '../../recipe/defaults.js';
 import { formatRecipe } from '../../recipe/format.js';
 import type { FarLink } from '../../recipe/link.js';
-import { isFar, type Recipe } from '../../recipe/recipe.js';
+import { fillIn, isFar, isUnix, type Recipe } from '../../recipe/recipe.js';
 import { parseUrl } from '../../recipe/url.js';
 import { hostPort } from '../../text/ip-address.js';
+import { quoted } from '../../text/quote.js';
 import { ensureTunnel } from '../../tunnels/create.js';
 import type { CreateOptions, FarPart } from '../../units/plan.js';
 
@@ -49,8 +51,12 @@ export async function createFarPart({ link, far, options }: FarPartRequest): Pro
         owner: { id: link.id, machine: ownName() },
       },
     );
-    const { port, host } = parseUrl({ text: url, position: 0 });
-    const anyHost = recipe.head.host === undefined || /^(0\.0\.0\.0|::)$/.test(recipe.head.host);
+    const { head } = recipe;
+    const listens = parseUrl({ text: url, position: 0 });
+    if (isUnix(head) || 'path' in listens)
+      throw new Failure('failed', `its part listens at ${quoted(url)}, which is no port`);
+    const { port, host } = listens;
+    const anyHost = head.host === undefined || /^(0\.0\.0\.0|::)$/.test(head.host);
     return hostPort((anyHost ? (tunnel?.inner.remote ?? reached) : host) ?? '', port);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
@@ -65,13 +71,13 @@ function ownName(): string {
 
 /** The recipe of the far child, with what it has from its parent: the port of its tail, and the span of idleness. */
 function recipeForPeer({ head, idle, child }: FarLink): Recipe {
-  const recipe = withTailPort(child.link, head.port);
+  const recipe = withTailPort(child.link, portOf(head));
   return idle === undefined ? recipe : { ...recipe, idle: recipe.idle ?? idle };
 }
 
-function withTailPort(recipe: Recipe, port: number): Recipe {
+function withTailPort(recipe: Recipe, port: number | undefined): Recipe {
   const done = { ...recipe };
-  if (recipe.tail) done.tail = { ...recipe.tail, port: recipe.tail.port ?? port };
+  if (recipe.tail && port !== undefined) done.tail = fillIn(recipe.tail, { port });
   const { child } = recipe;
   if (child && isFar(child)) done.child = { ...child, link: withTailPort(child.link, port) };
   return done;

@@ -12,6 +12,8 @@ export interface DiskOptions {
   hosts: string;
   /** Whether Docker is installed. */
   docker: boolean;
+  /** Debian packages beside those that every host has. */
+  packages?: string[];
   /** The prepared content of /var/lib/docker, if any. */
   store?: string;
 }
@@ -33,7 +35,7 @@ const dockerFiles = [
 
 /** Makes a disk in the new directory `directory`, which must be on the file system of the cache. */
 export async function makeDisk(directory: string, options: DiskOptions): Promise<Disk> {
-  const lower = await rootfs();
+  const lower = await rootfs(options.packages);
   const upper = join(directory, 'upper');
   for (const part of ['upper/etc', 'work', 'root', 'docker'])
     mkdirSync(join(directory, part), { recursive: true });
