@@ -121,6 +121,7 @@ if [ -n "$uninstall" ]; then
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"
+	rm -f "$destdir/etc/tmpfiles.d/wormhole.conf"
 	rm -f "$destdir$prefix/share/man/man1/wormhole.1" "$destdir$prefix/share/man/man8/wormholed.8"
 	[ -z "$purge" ] || rm -rf "$destdir$etc"
 	case $prefix in
@@ -241,6 +242,11 @@ for unit in $(own_units); do
 		changed=yes
 	fi
 done
+
+tmpfiles=/etc/tmpfiles.d/wormhole.conf
+install -d -m 755 "$destdir/etc/tmpfiles.d"
+install -m 644 tmpfiles/wormhole.conf "$destdir$tmpfiles"
+[ -z "$live" ] || systemd-tmpfiles --create $tmpfiles
 
 # The key that machines prove themselves with to each other.
 if [ -n "$live" ] && [ ! -e $etc/key.secret ]; then

@@ -2,7 +2,7 @@
 # Makes ready what the tests need, and says nothing when all is ready.
 #
 #   test/setup.sh        for every layer: Debian packages, libraries, dist
-#   test/setup.sh unit   for the unit tests and the linter: libraries, and strace; no root needed where that is there
+#   test/setup.sh unit   for the unit tests and the linter: libraries, dist; no root needed where there is strace
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,6 +27,10 @@ node_version=$(node --version 2>/dev/null) || fail 'there is no node: install No
 node_major=${node_version#v}
 [ "${node_major%%.*}" -ge 20 ] || fail "Node $node_version is too old: install Node 20 or later"
 
+# What the lab needs of Debian, unit tests included.
+lab_packages='mmdebstrap systemd-container iproute2 util-linux mount debian-archive-keyring procps
+  qemu-system-x86 qemu-utils e2fsprogs openssh-client socat nftables strace qemu-user'
+
 # Installs the Debian packages that are missing of those named.
 install_packages() {
   missing=
@@ -50,6 +54,20 @@ install_packages() {
     fail "apt-get could not install$missing: see above"
   }
   rm -f "$log"
+}
+
+# Programs that unit tests start.
+install_tools() {
+  lacking=
+  for tool in strace ip unshare nsenter prlimit; do
+    command -v "$tool" >/dev/null || lacking="$lacking $tool"
+  done
+  [ -n "$lacking" ] || return 0
+  [ -e /etc/debian_version ] ||
+    fail "the unit tests need$lacking, which this machine lacks: install that"
+  [ "$(id -u)" -eq 0 ] ||
+    fail "the unit tests need$lacking, which this machine lacks: sudo apt-get install strace iproute2 util-linux"
+  install_packages strace iproute2 util-linux
 }
 
 check_machine() {
@@ -94,15 +112,11 @@ build() {
 }
 
 if [ "${1:-}" = unit ]; then
-  if ! command -v strace >/dev/null; then
-    [ "$(id -u)" -eq 0 ] && [ -e /etc/debian_version ] || fail 'strace is missing: install it'
-    install_packages strace
-  fi
-  install_libraries
+  install_tools
 else
   check_machine
-  install_packages mmdebstrap systemd-container iproute2 util-linux mount debian-archive-keyring procps \
-    qemu-system-x86 qemu-utils e2fsprogs openssh-client socat nftables strace qemu-user
-  install_libraries
-  build
+  # shellcheck disable=SC2086 # words
+  install_packages $lab_packages
 fi
+install_libraries
+build

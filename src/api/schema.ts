@@ -116,6 +116,21 @@ const listedEnd = v.object({
  */
 export type ListedEnd = v.InferOutput<typeof listedEnd>;
 
+const counters = v.object({
+  open: v.number(),
+  limit: v.number(),
+  served: v.number(),
+  unserved: v.number(),
+  denied: v.number(),
+  bytesFromClients: v.number(),
+  bytesFromTarget: v.number(),
+  resetsByClient: v.number(),
+  resetsByTarget: v.number(),
+  held: v.number(),
+  heldMs: v.number(),
+  failing: v.exactOptional(v.object({ count: v.number(), since: v.number(), reason: v.string() })),
+});
+
 const listedLink = v.object({
   id: v.string(),
   parent: v.exactOptional(v.string()),
@@ -123,8 +138,18 @@ const listedLink = v.object({
   tunnel: v.exactOptional(v.string()),
   head: listedEnd,
   tail: listedEnd,
-  state: v.picklist(['listening', 'connected', 'sleeping', 'waiting', 'failed', 'stopped', 'leaving']),
+  state: v.picklist([
+    'listening',
+    'connected',
+    'sleeping',
+    'waiting',
+    'failing',
+    'failed',
+    'stopped',
+    'leaving',
+  ]),
   detail: v.string(),
+  counters: v.exactOptional(counters),
   recipe: v.string(),
 });
 
@@ -133,9 +158,10 @@ const listedLink = v.object({
  * machine that it was created for, such as `3306 of alpha`; `tunnel` the machine at the other end of the tunnel that it uses.
  *
  * `state` is `listening` (no client is connected), `connected` (the forwarder runs), `sleeping` (a connection starts it, or
- * what it leads to), `waiting` (the container, netns or machine of an end is missing), `failed`, `stopped`, or `leaving`
- * (deleted, except for its part on another machine). `detail` is the forwarder's own status, what the link waits for, or where
- * to look.
+ * what it leads to), `waiting` (the container, netns or machine of an end is missing), `failing` (the
+ * target has accepted none of the last clients), `failed`, `stopped`, or `leaving` (deleted, except for its part on another
+ * machine). `detail` is what the forwarder does, what the link waits for, or where to look. `counters` are those of
+ * state/counters.ts; they are absent before the first client.
  */
 export type ListedLink = v.InferOutput<typeof listedLink>;
 

@@ -37,6 +37,7 @@ async function table(links: ListedLink[]): Promise<string> {
     connected: colours.green,
     waiting: colours.yellow,
     leaving: colours.yellow,
+    failing: colours.red,
     failed: colours.red,
   };
   const rows = links.map(({ id, owner, tunnel, head, tail, state, detail }) => {

@@ -1,5 +1,6 @@
 import type { AccessRule } from './access.js';
 import type { Address } from './address.js';
+import type { Counters } from './counters.js';
 import type { Log } from './log.js';
 import { type Loop, scheduleClose, type Watch } from './loop.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
@@ -42,14 +43,14 @@ export interface Relay {
   readonly connections: Set<Connection> | undefined;
   /** How long the target may refuse connections before a client is reset, ms. */
   readonly dialTimeout: number;
+  /** The unit that starts the target, in log messages; undefined if nothing has to. */
+  readonly starter: string | undefined;
   /** Whether starting the target has failed, so that waiting for it is pointless. */
   readonly targetFailed: () => boolean;
   /** Open connections. */
   open: number;
-  /** Connections accepted since the start. */
-  served: number;
-  /** Bytes read from either side since the start. */
-  bytes: number;
+  /** What `wormhole list` shows. */
+  readonly counters: Counters;
   /** Called when a connection is accepted, and when it is closed. */
   onOpen: () => void;
   onClose: () => void;
@@ -172,6 +173,7 @@ function dispose(connection: Connection): void {
   empty(relay, up);
   empty(relay, down);
   relay.open -= 1;
+  relay.counters.open -= 1;
   relay.connections?.delete(connection);
   relay.onClose();
 }

@@ -46,6 +46,11 @@ export function dial(connection: Connection): void {
   const { relay, target } = connection;
   const { to, loop, resolver, targetTimeout } = relay;
   connection.dialledAt = loop.now;
+  if (relay.targetFailed()) {
+    // It may run and accept, and not work all the same: its health check says so.
+    abort(connection, 'start', `${relay.target} could not be started: see journalctl -u ${relay.starter}`);
+    return;
+  }
   if (to === undefined) {
     dialFailed(connection, E.EDESTADDRREQ);
     return;
@@ -104,8 +109,16 @@ export function checkHandshake(connection: Connection, events: number): boolean 
 
 /** The target has accepted. */
 export function connected(connection: Connection): void {
+  const { counters, loop, dialTimeout } = connection.relay;
   connection.connected = true;
-  stop(connection.relay.loop.timers, connection.timer);
+  stop(loop.timers, connection.timer);
+  counters.served += 1;
+  counters.failing = 0;
+  counters.observeDial(loop.now - connection.dialledAt);
+  if (connection.failure !== 0) {
+    counters.held += 1;
+    counters.heldMs += loop.now - (connection.deadline - dialTimeout);
+  }
 }
 
 /** Handles a failed attempt to connect: schedules the next one, or gives up. `failure` is errno. */
@@ -115,10 +128,6 @@ export function dialFailed(connection: Connection, failure: number): void {
   scheduleClose(loop, target);
   if (connection.client.reset) {
     closeWithReset(connection);
-    return;
-  }
-  if (relay.targetFailed()) {
-    abort(connection, 'start', `${relay.target} could not be started: the journal says why`);
     return;
   }
   relay.resolver?.refresh();
@@ -171,6 +180,7 @@ export function abort(connection: Connection, kind: string, message: string): vo
     closeWithReset(connection);
     return;
   }
+  relay.counters.fail(message);
   relay.log.failure(
     kind,
     `${message}; closed the client ${peerOf(client.fd) ?? '(gone)'}; the next connection tries again`,

@@ -76,7 +76,8 @@ export function fill(flow: Flow, events: number): void {
     }
     moved += read;
     flow.bytes += read;
-    relay.bytes += read;
+    if (from === from.connection.client) relay.counters.bytesFromClients += read;
+    else relay.counters.bytesFromTarget += read;
     classify(flow, read);
     const written = to.fd < 0 ? 0 : send(pipe, to, read);
     if (written !== read) {

@@ -154,6 +154,7 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
       const client = accept4(fd, from, fromSize, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (client >= 0) {
         if (access !== undefined && !isAllowed(access)) {
+          relay.counters.denied += 1;
           reject(access, client, log);
           continue;
         }

@@ -13,11 +13,14 @@ const RESETS = new Set([0, E.ECONNRESET, E.EPIPE]);
 const REJECTED_MS = 3000;
 
 /**
- * Logs a peer that has vanished, and asks the resolver for another address if the target rejects this
+ * Counts a peer that has reset the connection or has vanished, logs one that has vanished, and asks the resolver for another address if the target rejects this
  * machine. `failure` is errno, or 0 if it is unknown.
  */
 export function handleLostPeer(end: End, failure: number): void {
   const { connection } = end;
+  const { counters } = connection.relay;
+  if (end === connection.client) counters.resetsByClient += 1;
+  else counters.resetsByTarget += 1;
   if (!RESETS.has(failure)) logLostPeer(end, failure);
   else if (end === connection.target && wasRejected(connection)) connection.relay.resolver?.refresh();
 }

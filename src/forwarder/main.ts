@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { Relay } from './connection.js';
+import { createCounters } from './counters.js';
 import { exitWhenIdle } from './idle.js';
 import { listen, type PassedSockets, passedSockets } from './listen.js';
 import { createLog, printFatal } from './log.js';
@@ -82,10 +84,10 @@ function forward(options: Options, sockets: PassedSockets): void {
     clientTimeout: options.allow === undefined ? undefined : options.peerTimeout,
     connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),
     dialTimeout: options.dialTimeout,
+    starter: options.failedFile && `wormhole-${basename(options.failedFile)}-run.service`,
     targetFailed: () => options.failedFile !== undefined && existsSync(options.failedFile),
     open: 0,
-    served: 0,
-    bytes: 0,
+    counters: createCounters(options.counters, log),
     pipeWaiters: [],
     memoryWaiters: [],
     bulkQueue: [],
@@ -124,18 +126,14 @@ function forward(options: Options, sockets: PassedSockets): void {
     acceptPending();
     if (open() === 0) exit('what the target needs could not be started');
   });
-  const counts = () => ({
-    open: open(),
-    served: relay.served + (udp?.relay.served ?? 0),
-    bytes: relay.bytes + (udp?.relay.bytes ?? 0),
-  });
-  const status = reportStatus(loop, counts, notify);
+  const status = reportStatus(relay, notify);
   const limit = descriptorLimit();
   const { streams, datagrams } = sockets;
-  const listener =
-    streams.length === 0
-      ? undefined
-      : listen(relay, streams, Math.min(options.maxOpen, connectionsFor(limit)));
+  const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
+  const maxSessions = Math.min(options.maxSessions, sessionsFor(limit));
+  // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
+  relay.counters.limit = streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);
+  const listener = streams.length === 0 ? undefined : listen(relay, streams, maxOpen);
   const udp =
     datagrams.length === 0
       ? undefined
@@ -144,10 +142,12 @@ function forward(options: Options, sockets: PassedSockets): void {
           log,
           access: options.allow,
           resolver: relay.resolver,
+          counters: relay.counters,
+          starter: relay.starter,
           targetFailed: relay.targetFailed,
           dialTimeout: options.dialTimeout,
           timeout: options.udpTimeout,
-          maxSessions: Math.min(options.maxSessions, sessionsFor(limit)),
+          maxSessions,
           onOpen: () => status.touch(),
           onClose: closed,
         });

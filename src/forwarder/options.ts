@@ -39,11 +39,13 @@ export interface Options {
   readonly udpTimeout: number;
   /** The most sessions of datagrams at a time. Default 4096, at most as many as the file descriptors suffice for. */
   readonly maxSessions: number;
+  /** The descriptor of the file with the figures of the link; undefined: they are lost when the process ends. */
+  readonly counters: number | undefined;
 }
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N]';
+  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -63,6 +65,7 @@ export function parseOptions(args: string[]): Options {
       'max-open': { type: 'string' },
       'udp-timeout': { type: 'string', default: '60' },
       'max-sessions': { type: 'string', default: '4096' },
+      counters: { type: 'string' },
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
@@ -83,6 +86,7 @@ export function parseOptions(args: string[]): Options {
     idle: 1000 * number('--idle', values.idle),
     failedFile: values['given-up'],
     dialTimeout: 1000 * number('--dial-timeout', values['dial-timeout']),
+    counters: values.counters === undefined ? undefined : number('--counters', values.counters),
     maxOpen:
       maxOpen === undefined
         ? Number.POSITIVE_INFINITY

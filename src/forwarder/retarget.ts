@@ -35,5 +35,5 @@ export function setTarget(relay: Relay, to: Address | undefined): void {
 function describeTarget(to: string | undefined, location: string | undefined): string {
   if (to === undefined) return location ?? 'the far side';
   if (location === undefined) return to;
-  return `${to} ${location.startsWith('machine ') ? 'on' : 'in'} ${location}`;
+  return `${to} ${/^(?:machine |this host$)/.test(location) ? 'on' : 'in'} ${location}`;
 }

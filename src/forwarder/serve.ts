@@ -12,7 +12,7 @@ import { createTimer } from './timers.js';
 export function serve(relay: Relay, client: number): void {
   const connection = createConnection(relay, client);
   relay.open += 1;
-  relay.served += 1;
+  relay.counters.open += 1;
   relay.connections?.add(connection);
   relay.onOpen();
   add(relay.loop, connection.client);

@@ -48,6 +48,10 @@ export const getsockopt: Call = libc.func(
 export const getpeername: Call = libc.func('int getpeername(int fd, int64_t addr, int64_t len)');
 /** getsockname(2); `addr` and `len` are addresses. */
 export const getsockname: Call = libc.func('int getsockname(int fd, int64_t addr, int64_t len)');
+/** mmap(2); returns an address, or MAP_FAILED. */
+export const mmap: Call = libc.func(
+  'int64_t mmap(int64_t at, int64_t len, int prot, int flags, int fd, int64_t offset)',
+);
 /** getrlimit(2); `limit` is the address of two 64-bit words. */
 export const getrlimit: Call = libc.func('int getrlimit(int resource, int64_t limit)');
 /** recv(2) into memory at an address. */
@@ -194,6 +198,10 @@ export const O_NONBLOCK = 0x800;
 export const O_CLOEXEC = 0x80000;
 export const SIOCOUTQ = 0x5411;
 export const RLIMIT_NOFILE = 7;
+export const PROT_READ = 0x1;
+export const PROT_WRITE = 0x2;
+export const MAP_SHARED = 0x1;
+export const MAP_FAILED = -1;
 export const POLLOUT = 0x4;
 export const MSG_PEEK = 0x2;
 export const MSG_DONTWAIT = 0x40;

@@ -1,6 +1,7 @@
 import { describeEnd } from '../recipe/describe.js';
 import { addressesOf, type End } from '../recipe/link.js';
 import { isUnix } from '../recipe/recipe.js';
+import { createCounters } from '../state/counters.js';
 import { linkRenderer } from '../state/installation.js';
 import { lastLines } from '../systemd/journal.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
@@ -36,6 +37,7 @@ export async function install(parts: PlannedLink[], systemd: Systemd): Promise<v
 export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promise<void> {
   const since = Date.now();
   for (const part of parts.toReversed()) {
+    createCounters(part.id);
     if (part.openedBy !== undefined) continue;
     const startedAtOnce = part.link.trigger ? [] : runsOf(part.link).map((run) => run.unit);
     for (const unit of [socketUnit(part.id), ...startedAtOnce]) {

@@ -1,14 +1,17 @@
 import { existsSync } from 'node:fs';
+import prettyBytes from 'pretty-bytes';
 import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
 import { describePeer, describePlace, endUrls } from '../recipe/describe.js';
 import { addressesOf, farChildOf, type Link, localTailOf } from '../recipe/link.js';
 import { ipProtocolsFor } from '../recipe/protocols.js';
 import { isUnix, type RecipeEnd, splitEnd } from '../recipe/recipe.js';
 import { recipeFromText, recipeText } from '../recipe/text.js';
+import { type Counters, type Failing, readCounters } from '../state/counters.js';
 import { readLinks } from '../state/links.js';
 import { type PartDeletion, releasedDeletions } from '../state/pending-deletions.js';
 import { readTunnels } from '../state/tunnels.js';
 import { type LoadedUnit, type Systemd, withSystemd } from '../systemd/systemd.js';
+import { describeTime } from '../text/time.js';
 import { givenUpFile, netnsInstance, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
@@ -24,11 +27,15 @@ export async function listLinks(): Promise<Listing> {
   const listed = await withSystemd(async (systemd) => {
     const units = await systemd.loaded(['wormhole-*.socket', 'wormhole-*.service']);
     return Promise.all(
-      links.map(async (planned) => ({
-        ...describe(planned, tunnels),
-        ...(await stateOf(planned, units, systemd)),
-        recipe: recipeText(planned.link),
-      })),
+      links.map(async (planned) => {
+        const counters = readCounters(planned.id);
+        return {
+          ...describe(planned, tunnels),
+          ...(await stateOf(planned, { units, counters, systemd })),
+          ...(counters && { counters }),
+          recipe: recipeText(planned.link),
+        };
+      }),
     );
   });
   return { links: [...listed, ...leavingLinks()], unreadable };
@@ -39,7 +46,7 @@ type LinkState = Pick<ListedLink, 'state' | 'detail'>;
 function describe(
   { id, parent, owner, link }: PlannedLink,
   tunnels: Tunnel[],
-): Omit<ListedLink, 'state' | 'detail' | 'recipe'> {
+): Omit<ListedLink, 'state' | 'detail' | 'counters' | 'recipe'> {
   const tunnel = tunnelOf(link, tunnels);
   return {
     id,
@@ -51,12 +58,14 @@ function describe(
   };
 }
 
-/** @param units as `loaded` of {@link Systemd} returns them */
-async function stateOf(
-  planned: PlannedLink,
-  units: ReadonlyMap<string, LoadedUnit>,
-  systemd: Systemd,
-): Promise<LinkState> {
+/** What tells the state of a link; `units` as `loaded` of {@link Systemd} returns them. */
+interface Signs {
+  units: ReadonlyMap<string, LoadedUnit>;
+  counters: Counters | undefined;
+  systemd: Systemd;
+}
+
+async function stateOf(planned: PlannedLink, { units, counters, systemd }: Signs): Promise<LinkState> {
   const { id, root, openedBy, link } = planned;
   const socket = units.get(socketUnit(id))?.active;
   const far = farChildOf(link);
@@ -77,10 +86,23 @@ async function stateOf(
     (end) => end && isEmptyNamespace(netnsInstance(end.place)),
   );
   if (absent) return { state: 'waiting', detail: `for ${describePlace(absent.place)}` };
+  if (counters?.failing) return { state: 'failing', detail: describeFailing(counters.failing) };
   if (units.get(serviceUnit(id))?.active === 'active')
-    return { state: 'connected', detail: await systemd.statusText(serviceUnit(id)) };
+    return { state: 'connected', detail: counters ? describeTraffic(counters) : '' };
   const isStarted = run ? units.get(run.unit)?.active === 'active' : !far || farAddress !== undefined;
   return { state: link.trigger && !isStarted ? 'sleeping' : 'listening', detail: '' };
+}
+
+/** "127.0.0.1:3306 refused for 5 s (ECONNREFUSED: connection refused), 41 times since 10:02" */
+function describeFailing({ count, since, reason }: Failing): string {
+  const times = count === 1 ? 'once' : `${count} times`;
+  return `${reason}, ${times} since ${describeTime(since)}`;
+}
+
+/** "3 open, 120 served, 1.2 GB" */
+function describeTraffic({ open, limit, served, bytesFromClients, bytesFromTarget }: Counters): string {
+  const traffic = `${open} open, ${served} served, ${prettyBytes(bytesFromClients + bytesFromTarget)}`;
+  return open < limit || limit === 0 ? traffic : `${traffic}; that is its limit, and further clients wait`;
 }
 
 function listedEnd(end: RecipeEnd): ListedEnd {

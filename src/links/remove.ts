@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs';
 import { removeRun } from '../docker/remove-run.js';
 import { runName } from '../recipe/link.js';
+import { removeCounters } from '../state/counters.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
 import { givenUpFile, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
@@ -44,7 +45,10 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<stri
     await removeRun(name);
     rmSync(givenUpFile(name), { force: true });
   }
-  for (const id of ids) removeFarAddress(id);
+  for (const id of ids) {
+    removeFarAddress(id);
+    removeCounters(id);
+  }
 
   // The socket's file holds the recipe. It goes last, so that a link is known while anything of it exists.
   const units = [...runs.map(runUnit), ...forwarders, ...heads];

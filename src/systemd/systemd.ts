@@ -5,7 +5,6 @@ const DESTINATION = 'org.freedesktop.systemd1';
 const MANAGER_PATH = '/org/freedesktop/systemd1';
 const MANAGER = 'org.freedesktop.systemd1.Manager';
 const UNIT = 'org.freedesktop.systemd1.Unit';
-const SERVICE = 'org.freedesktop.systemd1.Service';
 const PROPERTIES = 'org.freedesktop.DBus.Properties';
 
 /** Jobs end by the units' own timeouts, and a pull may take long. This is for a manager that no longer answers. */
@@ -64,8 +63,6 @@ export interface Systemd {
   beginReload(): Promise<void>;
   /** The state of a unit, which is loaded for it. */
   state(unit: string): Promise<UnitState>;
-  /** The last status that a service has sent (STATUS= of sd_notify(3)), '' when none. */
-  statusText(service: string): Promise<string>;
   /**
    * The units in memory whose names match one of the shell patterns, by name: one call for any number of them. A unit that is
    * not in memory is inactive.
@@ -186,9 +183,6 @@ export async function connectSystemd(): Promise<Systemd> {
           if (from === MANAGER && member === 'Reloading' && body[0] === true) resolve();
         });
       });
-    },
-    async statusText(service) {
-      return String(await property(service, SERVICE, 'StatusText'));
     },
     async state(unit) {
       const [load, active, needReload] = await Promise.all(

@@ -40,6 +40,14 @@ export function givenUpFile(name: string): string {
   return `/run/wormhole/given-up/${name}`;
 }
 
+/** Where the forwarders' figures are, a file a link; tmpfiles/wormhole.conf creates it at boot. */
+export const COUNTERS_DIR = '/run/wormhole/counters';
+
+/** The file with the figures of a link's forwarder, which systemd opens for it. */
+export function countersFile(id: string): string {
+  return `${COUNTERS_DIR}/${id}`;
+}
+
 /** Where wormhole-far.service writes what it knows of the far end of a link. */
 export function farFile(id: string): string {
   return `/run/wormhole/far/${id}`;

@@ -4,7 +4,16 @@ import { kindOf } from '../recipe/protocols.js';
 import { recipeText } from '../recipe/text.js';
 import { quoteArgument } from './escape.js';
 import { listenersOf } from './listeners.js';
-import { FAR_SOCKET, farFile, givenUpFile, netnsPath, netnsUnit, serviceUnit, socketUnit } from './names.js';
+import {
+  countersFile,
+  FAR_SOCKET,
+  farFile,
+  givenUpFile,
+  netnsPath,
+  netnsUnit,
+  serviceUnit,
+  socketUnit,
+} from './names.js';
 import type { PlannedLink } from './plan.js';
 import { type Run, runsOf } from './runs.js';
 
@@ -91,6 +100,7 @@ function renderService(planned: PlannedLink, { installation, templates }: Render
     socket: socketUnit(id),
     needs: present([tailNetnsUnit(link), tailRunOf(link)?.unit, childSocketOfForwarder(link)]),
     place: tail ? describePlace(tail.place) : describePeer(farChildOf(link)?.peer ?? ''),
+    countersFile: countersFile(id),
     options: [...targetOptions(link), ...timeoutOptions(planned), ...accessOptions(planned)],
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),

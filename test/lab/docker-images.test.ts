@@ -133,8 +133,8 @@ labSuite(
     test('not ready: it ended at once, and its last words', async () => {
       const host = at();
       for (const [lives, words] of [
-        ['0', /"wormhole-a" ended with status 7 after 0\.[0-2] s$/],
-        ['0.08', /"wormhole-a" ended with status 7 after 0\.[0-4] s$/],
+        ['0', /"wormhole-a" ended with status 7 after \d+\.\d s$/],
+        ['0.08', /"wormhole-a" ended with status 7 after \d+\.\d s$/],
       ] as const) {
         const command = `sh -c "echo out; echo '\\033[31merr\\033[0m' >&2; sleep ${lives}; exit 7"`;
         const name = await failing(host, ready('a', `wormhole/tools ${command}`, 'return took'));
@@ -196,9 +196,9 @@ labSuite(
         await failing(host, ready('c', 'slow', 'return took', 2_000)),
         'NotReady: container "wormhole-c" is not healthy after 2.0 s',
       );
-      assert.is(
+      assert.match(
         await failing(host, ready('d', `slow sh -c 'sleep 1; exit 4'`, 'return took', 20_000)),
-        'NotReady: container "wormhole-d" ended with status 4 after 1.0 s',
+        /^NotReady: container "wormhole-d" ended with status 4 after \d+\.\d s$/,
       );
       await done(host, `for (const name of ['a', 'b', 'c', 'd']) await removeRun(name)`);
     });

@@ -1,5 +1,6 @@
 import { suite, type Test } from 'uvu';
 import { bootedHosts, type Host } from './rig/host.ts';
+import { tail } from './rig/shell.ts';
 
 /** What a suite does with a machine by itself. */
 interface Machine {
@@ -64,9 +65,8 @@ export function machineSuite<T>(
 
 async function printJournals(hosts: Machine[], what: string, since: Date): Promise<void> {
   for (const host of hosts) {
-    const lines = await host
-      .journal(`--since=@${Math.floor(since.getTime() / 1000)}`, '-n', '60')
-      .catch(String);
-    process.stdout.write(`\n--- journal of ${host.name} during "${what}"\n${lines}\n---\n`);
+    // With --since, journalctl -n 60 prints the first 60 lines, not the last.
+    const lines = await host.journal(`--since=@${Math.floor(since.getTime() / 1000)}`).catch(String);
+    process.stdout.write(`\n--- journal of ${host.name} during "${what}"\n${tail(lines, 60)}\n---\n`);
   }
 }

@@ -9,11 +9,9 @@ import { apiSuite, context, daemon, directory, fails, journal, local, there } fr
 
 const test = apiSuite('the client of the API');
 
+const tcp = (host: string, port: number): Machine => ({ ...there(), endpoint: { kind: 'tcp', host, port } });
+
 test('a machine that is unreachable, or no wormholed, is reported in one line', async () => {
-  const tcp = (host: string, at: number): Machine => ({
-    ...there(),
-    endpoint: { kind: 'tcp', host, port: at },
-  });
   await fails(ping(tcp('127.0.0.1', 1)), /^no daemon at tcp:\/\/127\.0\.0\.1:1, the connection is refused/);
   await fails(ping(tcp('no-such-machine.invalid', 1)), /^machine "no-such-machine.invalid" is unknown/);
   await fails(
@@ -24,7 +22,6 @@ test('a machine that is unreachable, or no wormholed, is reported in one line', 
   for (const [behave, expected] of [
     [(socket: Socket) => socket.destroy(), /closes the connection at once: it is no wormholed/],
     [(socket: Socket) => socket.write('SSH-2.0-OpenSSH_9.2\r\n'), /does not speak TLS: it is no wormholed/],
-    [() => {}, /does not answer \(waited 15 s\)/],
   ] as [(socket: Socket) => void, RegExp][]) {
     const other = createServer((socket) => {
       socket.on('error', () => {});
@@ -36,16 +33,21 @@ test('a machine that is unreachable, or no wormholed, is reported in one line', 
   }
 });
 
-test('a client waits for work that takes long, but not for a silent daemon', async () => {
+test('a client waits for work that takes long, but not for a silent daemon or machine', async () => {
   daemon.gate = sleep(13_500);
-  const mute = createServer((socket) => socket.on('error', () => {})).listen(join(directory, 'mute'));
-  await once(mute, 'listening');
+  const ignore = (socket: Socket) => socket.on('error', () => {});
+  const mute = createServer(ignore).listen(join(directory, 'mute'));
+  const muteMachine = createServer(ignore).listen(0, '127.0.0.1');
+  await Promise.all([once(mute, 'listening'), once(muteMachine, 'listening')]);
   const endpoint = { kind: 'unix', path: join(directory, 'mute') } as const;
+  const { port } = muteMachine.address() as AddressInfo;
   await Promise.all([
     createAt(there(), ['a']),
     fails(createAt({ ...local, endpoint }, ['a']), /mute has said nothing for 12 s: is it still there\?$/),
+    fails(ping(tcp('127.0.0.1', port)), /does not answer \(waited 15 s\)/),
   ]);
   mute.close();
+  muteMachine.close();
 });
 
 test('work is completed when the caller goes away', async () => {

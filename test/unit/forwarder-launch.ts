@@ -74,6 +74,8 @@ export interface LaunchOptions {
   datagrams?: number;
   /** Called with the descriptor of each listening socket before it is passed. */
   prepare?: (listener: number) => void;
+  /** A descriptor for its standard output. Default: /dev/null. */
+  stdout?: number;
   /** A descriptor for its standard error. Default: a pipe that log() reads. */
   stderr?: number;
   /** A command that becomes the program by exec(2): "strace -D". */
@@ -134,13 +136,13 @@ export function descriptorOf(socket: net.Socket | net.Server): number {
 export function run(
   args: string[],
   before = '',
-  options: Pick<LaunchOptions, 'env' | 'stderr' | 'wrapper' | 'command'> & { fds?: number[] } = {},
+  options: Pick<LaunchOptions, 'env' | 'stdout' | 'stderr' | 'wrapper' | 'command'> & { fds?: number[] } = {},
 ): Omit<Forwarder, 'port' | 'ports'> {
   buildPrograms();
   usual ??= commandOf(process.env[FORWARDER_USER]);
   const script = `${before} exec ${options.wrapper ?? ''} "$@"`;
   const child = spawn('sh', ['-c', script, 'sh', ...(options.command ?? usual), ...args], {
-    stdio: ['ignore', 'ignore', options.stderr ?? 'pipe', ...(options.fds ?? [])],
+    stdio: ['ignore', options.stdout ?? 'ignore', options.stderr ?? 'pipe', ...(options.fds ?? [])],
     env: { PATH: process.env.PATH, ...options.env },
   });
   children.add(child);

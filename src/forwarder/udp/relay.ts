@@ -1,5 +1,6 @@
 import type { AccessRule } from '../access.js';
 import type { Address } from '../address.js';
+import type { Counters } from '../counters.js';
 import type { Log } from '../log.js';
 import type { Loop } from '../loop.js';
 import type { Resolver } from '../resolver.js';
@@ -32,9 +33,11 @@ export interface UdpRelay {
   /** The most sessions at a time. Beyond it, the one that has been quiet the longest ends. */
   readonly maxSessions: number;
   readonly sessions: Sessions;
-  /** Sessions, bytes and datagrams since the start, and the datagrams that could not be passed on. */
-  served: number;
-  bytes: number;
+  /** What `wormhole list` shows. */
+  readonly counters: Counters;
+  /** The unit that starts the target, in log messages; undefined if nothing has to. */
+  readonly starter: string | undefined;
+  /** Datagrams that have been passed on since the start, and those that could not be. */
   datagrams: number;
   dropped: number;
   /** Bytes of the first datagrams that are kept. */

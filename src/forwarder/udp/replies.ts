@@ -99,7 +99,7 @@ function address(relay: UdpRelay, session: Session, i: number): void {
   }
   if (segment !== 0) controlSize += writeSegment(words, at + controlSize / 4, segment);
   const length = lengthOf(replies, i);
-  relay.bytes += length;
+  relay.counters.bytesFromTarget += length;
   relay.datagrams += 1;
   prepareSend(replies, i, {
     name: session.client.address,

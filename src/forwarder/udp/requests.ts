@@ -95,7 +95,7 @@ function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: 
       device: received.device,
     };
     const size = lengthOf(requests, i);
-    relay.bytes += size;
+    relay.counters.bytesFromClients += size;
     const hash = hashOf(sessions, caller);
     let session = findSession(sessions, caller, hash);
     if (session === undefined) {
@@ -162,6 +162,7 @@ function send(relay: UdpRelay, session: Session, first: number, most: number): v
 
 function rejectDatagram(relay: UdpRelay, nameAt: number): void {
   const { access, log, requests } = relay;
+  relay.counters.denied += 1;
   const rule = `this head serves ${access?.address} only`;
   const client = addressText(requests.names.bytes.subarray(4 * nameAt));
   log.failure(

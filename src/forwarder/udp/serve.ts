@@ -50,6 +50,8 @@ export type UdpOptions = Pick<
   | 'log'
   | 'access'
   | 'resolver'
+  | 'counters'
+  | 'starter'
   | 'targetFailed'
   | 'dialTimeout'
   | 'timeout'
@@ -76,8 +78,6 @@ export function serveDatagrams(fds: number[], options: UdpOptions): UdpService {
     to: undefined,
     target: '',
     sessions: createSessions(),
-    served: 0,
-    bytes: 0,
     datagrams: 0,
     dropped: 0,
     kept: 0,

@@ -91,6 +91,7 @@ export function beginSession(
     device: caller.device,
     active: loop.now,
     answered: false,
+    isCounted: false,
     first: undefined,
     deadline: loop.now + relay.dialTimeout,
     timer: createTimer(() => firstTimer(relay, session)),
@@ -104,7 +105,7 @@ export function beginSession(
     ended: false,
   };
   addSession(sessions, session);
-  relay.served += 1;
+  relay.counters.open += 1;
   if (relay.kept + first.size <= MOST_KEPT) {
     session.first = copyFrom(first.address, first.size);
     relay.kept += first.size;
@@ -125,12 +126,14 @@ export function endSession(relay: UdpRelay, session: Session): void {
   scheduleClose(relay.loop, session);
   removeSession(relay.sessions, session);
   relay.freeAddresses.push(session.client);
+  relay.counters.open -= 1;
   relay.onClose();
 }
 
 /** The target has answered, so the first datagram has arrived. */
 export function noteAnswer(relay: UdpRelay, session: Session): void {
   session.answered = true;
+  noteArrival(relay, session);
   stop(relay.loop.timers, session.timer);
   forgetFirst(relay, session);
 }
@@ -197,6 +200,7 @@ function openSocket(relay: UdpRelay, session: Session): void {
 function firstTimer(relay: UdpRelay, session: Session): void {
   if (session.pause === 0 && session.fd >= 0) {
     // Nothing has refused it for a while.
+    noteArrival(relay, session);
     forgetFirst(relay, session);
     return;
   }
@@ -211,6 +215,14 @@ function sendFirst(relay: UdpRelay, session: Session): void {
   start(relay.loop.timers, session.timer, relay.loop.now + ARRIVED_MS);
   if (sendto(session.fd, first, first.length, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0) < 0)
     failed(relay, session, errno());
+}
+
+/** Counts a session whose first datagram has arrived. */
+function noteArrival({ counters }: UdpRelay, session: Session): void {
+  if (session.isCounted) return;
+  session.isCounted = true;
+  counters.served += 1;
+  counters.failing = 0;
 }
 
 function forgetFirst(relay: UdpRelay, session: Session): void {
@@ -228,10 +240,11 @@ function makeRoom(relay: UdpRelay): void {
 }
 
 function logFailure(relay: UdpRelay, session: Session, failure: number): void {
-  const { target, log, dialTimeout } = relay;
+  const { target, log, dialTimeout, starter, counters } = relay;
   const reason = relay.targetFailed()
-    ? `${target} could not be started: the journal of its -run unit says why`
+    ? `${target} could not be started: see journalctl -u ${starter}`
     : `${describeFailure(target, failure)} for ${dialTimeout / 1000} s (${errorWords(failure)})`;
+  counters.fail(reason);
   log.failure(
     `datagram ${failure}`,
     `${reason}; dropped what ${addressText(session.client.bytes)} has sent; its next datagram tries again`,

@@ -19,6 +19,8 @@ export interface Session extends Watch {
   active: number;
   /** Whether the target has sent anything. */
   answered: boolean;
+  /** Whether it is among the served ones: its first datagram has arrived. */
+  isCounted: boolean;
   /** A copy of the first datagram while it may have to be sent again. */
   first: Buffer | undefined;
   /** When sending it is given up, ms, on the clock of the loop. */

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Artefact, cached } from '../../lab/rig/cache.ts';
 import { makeTree, type Tree, treeRecipe } from '../../lab/rig/debian.ts';
@@ -11,10 +11,12 @@ import { removeTree, run } from '../../lab/rig/shell.ts';
 export interface Base {
   /** A Linux kernel, Debian's own for virtual machines: it has ESP, xfrm interfaces and nf_tables as modules. */
   kernel: string;
-  /** A gzipped cpio with /init, which readies the disk and hands over to systemd. */
+  /** A gzipped cpio with /init, which mounts the disk and hands over to systemd. */
   initrd: string;
   /** A raw ext4 file system: systemd, Docker with the images of the lab, and the Node that runs the tests. */
   disk: string;
+  /** What a second disk without anything on it has in it. */
+  emptyParcel: string;
 }
 
 /** The kernel has the disk's driver as modules. Each needs those before it. */
@@ -27,16 +29,11 @@ const diskModules = [
   'virtio_blk',
 ];
 
-// At the first boot two further disks, each of them a tar, are unpacked over the file system: Wormhole, and what only this
-// machine has. Synced, because a test may cut the power a moment later.
 const init = `#!/bin/busybox sh
 alias busybox=/bin/busybox
 busybox mount -t devtmpfs dev /dev
 for module in ${diskModules.join(' ')}; do busybox insmod /$module.ko; done
 busybox mount -t ext4 /dev/vda /root
-if [ ! -e /root/etc/lab/ready ]; then
-  busybox tar -xf /dev/vdb -C /root && busybox tar -xf /dev/vdc -C /root && : >/root/etc/lab/ready && busybox sync
-fi
 exec /bin/busybox switch_root /root /sbin/init
 `;
 
@@ -121,6 +118,7 @@ const tree: Tree = {
     : > /etc/machine-id
     passwd -d root >/dev/null
     mkdir -p /var/log/journal /etc/lab
+    : > /etc/lab/network
     ssh-keygen -q -t ed25519 -N '' -f /etc/lab/host_key
     cat > /etc/lab/sshd_config <<'END'
 ${sshdConfig}END
@@ -146,12 +144,22 @@ ${init}END
 /** Bytes of the disk, as mke2fs takes them. What is not written takes no room on this machine. */
 const size = '6G';
 
+/** Bytes of the second disk. The same on all machines, since a guest does not expect it to change when it is resumed. */
+export const parcelSize = 256 * 1024 * 1024;
+
 /** Returns the {@link Base}, made first when the cache lacks it: that takes two minutes. */
 export async function base(): Promise<Base> {
   const store = await dockerStore();
   const artefact: Artefact = {
     name: 'vm',
-    recipe: JSON.stringify([treeRecipe(tree), size, store, process.version, statSync(process.execPath).size]),
+    recipe: JSON.stringify([
+      treeRecipe(tree),
+      size,
+      parcelSize,
+      store,
+      process.version,
+      statSync(process.execPath).size,
+    ]),
     make: (path) => makeBase(store, path),
   };
   const directory = await cached(artefact);
@@ -159,6 +167,7 @@ export async function base(): Promise<Base> {
     kernel: join(directory, 'kernel'),
     initrd: join(directory, 'initrd'),
     disk: join(directory, 'disk'),
+    emptyParcel: join(directory, 'empty-parcel'),
   };
 }
 
@@ -178,6 +187,8 @@ async function makeBase(store: string, directory: string): Promise<void> {
   mkdirSync(docker, { recursive: true });
   await copyStore(store, docker);
   const disk = join(directory, 'disk');
+  writeFileSync(join(directory, 'empty-parcel'), '');
+  truncateSync(join(directory, 'empty-parcel'), parcelSize);
   writeFileSync(disk, '');
   await run(['mke2fs', '-q', '-t', 'ext4', '-d', root, disk, size], { timeout: 300 });
   removeTree(root);

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { quote } from 'shlex';
-import { type Running, run, start } from '../../lab/rig/shell.ts';
+import { killGroup, type Running, removeTree, run, start } from '../../lab/rig/shell.ts';
 
 // Commands go through ssh(1) over a serial port: whatever a test does to the machine's network, they get through. One
 // connection carries them all, each in a session of its own.
@@ -14,8 +15,11 @@ const options = [
 
 const control = (directory: string) => join(directory, 'ssh');
 
-/** Connects to the machine whose state is in `directory`, as soon as it answers. Ends when the machine does. */
-export function connectChannel(directory: string): void {
+/**
+ * Connects to the machine whose state is in `directory`, as soon as it answers. Ends when the machine does, or by what is
+ * returned.
+ */
+export function connectChannel(directory: string): () => Promise<void> {
   const proxy = `ProxyCommand=socat - UNIX-CONNECT:${quote(join(directory, 'channel'))}`;
   const argv = [
     '--pdeathsig=KILL',
@@ -34,7 +38,15 @@ export function connectChannel(directory: string): void {
     proxy,
     'root@vm',
   ];
-  spawn('setpriv', argv, { detached: true, stdio: 'ignore' }).unref();
+  const child = spawn('setpriv', argv, { detached: true, stdio: 'ignore' });
+  child.unref();
+  return async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, 'exit');
+    killGroup(child.pid ?? 0, 'SIGKILL');
+    await exited;
+    removeTree(control(directory));
+  };
 }
 
 /** Whether the machine takes commands. */

@@ -73,6 +73,14 @@ export async function plugIn(name: string, behindNat: boolean): Promise<Plug> {
   };
 }
 
+/** Makes a tap device for the machine `name` that leads nowhere, in a network namespace of its own. */
+export async function plugNowhere(name: string): Promise<Pick<Plug, 'namespace' | 'tap' | 'mac'>> {
+  const alone = `${sessionName}-alone-${name}`;
+  await run(['ip', 'netns', 'add', alone]);
+  await ip(alone, 'tuntap add tap mode tap\nlink set tap up\n');
+  return { namespace: alone, tap: 'tap', mac: '52:54:00:91:00:00' };
+}
+
 /** Makes a router that hides what is behind it: IPv4 connections from inside leave with its own address. */
 async function makeRouter(name: string, number: number) {
   const router = routerOf(name);
@@ -131,8 +139,8 @@ export async function inject(frame: Uint8Array): Promise<void> {
   await onWire('exec socat -u -b 65536 - INTERFACE:bridge', { input: frame });
 }
 
-/** Takes away what `plugIn` made. */
-export async function unplug(plug: Plug): Promise<void> {
+/** Takes away what `plugIn` or `plugNowhere` made. */
+export async function unplug(plug: Pick<Plug, 'namespace' | 'tap'>): Promise<void> {
   if (plug.namespace === namespace) await ip(namespace, `link delete ${plug.tap}\n`);
   else await run(['ip', 'netns', 'delete', plug.namespace]);
 }

@@ -14,7 +14,7 @@ export const cacheDirectory =
   process.env.WORMHOLE_LAB_CACHE ||
   join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'wormhole-lab');
 
-const week = 7 * 24 * 3600 * 1000;
+const hour = 3600 * 1000;
 
 /** Something slow to make that is kept for later runs. */
 export interface Artefact {
@@ -24,6 +24,8 @@ export interface Artefact {
   recipe: string;
   /** Makes it, a file or a directory, at `path`. */
   make: (path: string) => Promise<void>;
+  /** Hours after its last use in which it is kept when another version is made. Default a week. */
+  keep?: number;
 }
 
 /** The path that `artefact` has, or will have once it is made. */
@@ -34,7 +36,7 @@ export function artefactPath({ name, recipe }: Artefact): string {
 
 /**
  * Returns the path of `artefact`, made first when the cache lacks it. Another process that wants the same one
- * meanwhile waits for it. Versions of it that nobody has asked for in a week are removed then.
+ * meanwhile waits for it. Versions of it that have not been asked for in a week, or `keep`, are removed then.
  */
 export async function cached(artefact: Artefact): Promise<string> {
   const path = artefactPath(artefact);
@@ -46,7 +48,7 @@ export async function cached(artefact: Artefact): Promise<string> {
   const unlock = await lock(join(cacheDirectory, `${artefact.name}.lock`));
   try {
     if (existsSync(path)) return path;
-    prune(artefact.name);
+    prune(artefact);
     console.log(`lab: making ${artefact.name}…`);
     const begin = Date.now();
     const draft = `${path}.draft`;
@@ -60,13 +62,13 @@ export async function cached(artefact: Artefact): Promise<string> {
 }
 
 /** Removes old versions of an artefact, and drafts of it: whoever holds its lock is the only one to make one. */
-function prune(name: string): void {
+function prune({ name, keep = 7 * 24 }: Artefact): void {
   for (const entry of readdirSync(cacheDirectory)) {
     const path = join(cacheDirectory, entry);
     const isVersion =
       entry.startsWith(`${name}-`) && /^[0-9a-f]{16}(\.draft)?$/.test(entry.slice(name.length + 1));
     if (!isVersion) continue;
-    if (entry.endsWith('.draft') || Date.now() - statSync(path).mtimeMs > week) removeTree(path);
+    if (entry.endsWith('.draft') || Date.now() - statSync(path).mtimeMs > keep * hour) removeTree(path);
   }
 }
 

@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { installedLayer } from './installed-layer.ts';
 import type { Disk } from './machine.ts';
 import { rootfs } from './rootfs.ts';
 import { run } from './shell.ts';
@@ -16,6 +18,8 @@ export interface DiskOptions {
   packages?: string[];
   /** The prepared content of /var/lib/docker, if any. */
   store?: string;
+  /** Whether Wormhole is installed, with a key of the host's own. Default false. */
+  wormhole?: boolean;
 }
 
 /** What makes Docker; a host without Docker lacks it all. */
@@ -35,12 +39,20 @@ const dockerFiles = [
 
 /** Makes a disk in the new directory `directory`, which must be on the file system of the cache. */
 export async function makeDisk(directory: string, options: DiskOptions): Promise<Disk> {
-  const lower = await rootfs(options.packages);
+  const lower = [
+    ...(options.wormhole ? [await installedLayer(options.packages)] : []),
+    await rootfs(options.packages),
+  ].join(':');
   const upper = join(directory, 'upper');
   for (const part of ['upper/etc', 'work', 'root', 'docker'])
     mkdirSync(join(directory, part), { recursive: true });
   writeFileSync(join(upper, 'etc/hostname'), `${options.name}\n`);
   writeFileSync(join(upper, 'etc/hosts'), `127.0.0.1 localhost\n::1 localhost\n${options.hosts}`);
+  if (options.wormhole) {
+    mkdirSync(join(upper, 'etc/wormhole'));
+    // As install.sh makes it.
+    writeFileSync(join(upper, 'etc/wormhole/key.secret'), randomBytes(32).toString('hex'), { mode: 0o600 });
+  }
   if (!options.docker) {
     for (const file of dockerFiles) {
       mkdirSync(dirname(join(upper, file)), { recursive: true });

@@ -11,7 +11,7 @@ import { waitFor } from './wait.ts';
 export interface Disk {
   /** The directory with what the machine wrote: `upper` over the root file system, and `docker`. */
   directory: string;
-  /** The read-only root file system below. */
+  /** The read-only layers of the root file system below, separated by colons, the topmost first. */
   lower: string;
 }
 

@@ -9,7 +9,8 @@ export interface WaitOptions {
 }
 
 /**
- * Calls `condition` every 50 ms until it returns something true, and returns that.
+ * Calls `condition` until it returns something true, and returns that. It is called 20 times a second, or less often when
+ * it takes long itself: at most half of the time, lest what is waited for is slowed down by that.
  *
  * A condition that throws is not met yet. Throws when the time is up, with the last error of the condition.
  */
@@ -17,6 +18,7 @@ export async function waitFor<T>(condition: () => T | Promise<T>, { timeout = 30
   const deadline = Date.now() + timeout * 1000;
   let reason = '';
   do {
+    const begin = Date.now();
     try {
       const value = await condition();
       if (value) return value;
@@ -24,7 +26,7 @@ export async function waitFor<T>(condition: () => T | Promise<T>, { timeout = 30
     } catch (error) {
       reason = `: ${(error as Error).message}`;
     }
-    await sleep(50);
+    await sleep(Math.min(Math.max(50, Date.now() - begin), 2000));
   } while (Date.now() < deadline);
   throw new Error(`waited ${timeout} s for ${what}${reason}`);
 }

@@ -1,0 +1,93 @@
+import * as assert from 'uvu/assert';
+import type { Listing } from '../../src/api/schema.js';
+import { installedHost, succeeds } from './installed.ts';
+import type { Host } from './rig/host.ts';
+import { labSuite } from './suite.ts';
+
+/* What an operator sees while clients fail. */
+
+labSuite(
+  'clients that fail',
+  () => installedHost({ name: 'failures' }),
+  (test, at) => {
+    test('a target that refuses: list says how often, since when and why, until a client is served', async () => {
+      const host = at();
+      await succeeds(host, 'create id dead url :3000 tail url :4199');
+      await host.run('for i in 1 2 3; do echo | nc 127.0.0.1 3000 & done; wait', { check: false });
+      assert.match(
+        await succeeds(host, 'list'),
+        /^dead .* failing 127\.0\.0\.1:4199 on this host refused for 5 s \(ECONNREFUSED: connection refused\), 3 times since \d\d:\d\d$/m,
+      );
+      const { counters } = await listed(host, 'dead');
+      assert.equal([counters?.served, counters?.unserved, counters?.failing?.count], [0, 3, 3]);
+      assert.match(
+        (await host.run('systemctl status --no-pager wormhole-dead.service')).stdout,
+        /Status: "0 open, 0 served, \d+ B; failing, 3 clients closed"/,
+      );
+      await host.run(
+        `systemd-run --unit late socat TCP-LISTEN:4199,bind=127.0.0.1,fork,reuseaddr SYSTEM:'echo here'`,
+      );
+      assert.is((await host.run('nc 127.0.0.1 3000')).stdout, 'here\n');
+      assert.match(await succeeds(host, 'list'), /^dead .* connected \d open, 1 served, \d B$/m);
+      const { counters: after } = await listed(host, 'dead');
+      assert.equal([after?.served, after?.unserved, after?.bytesFromTarget], [1, 3, 5]);
+      assert.is(after?.failing, undefined);
+    });
+
+    test('list shows the failure also when the forwarder has ended, and to a user who is not root', async () => {
+      const host = at();
+      await host.run('systemctl stop late.service');
+      await host.run('echo | nc 127.0.0.1 3000', { check: false });
+      await host.run('systemctl stop wormhole-dead.service');
+      assert.match(
+        (await host.run('setpriv --reuid=65534 --clear-groups wormhole list')).stdout,
+        /^dead .* failing 127\.0\.0\.1:4199 on this host refused .*, once since /m,
+      );
+      await host.reboot();
+      await host.run('echo | nc 127.0.0.1 3000', { check: false });
+      assert.match(
+        (await host.run('setpriv --reuid=65534 --clear-groups wormhole list')).stdout,
+        /^dead .* failing 127\.0\.0\.1:4199 on this host refused .*, once since /m,
+      );
+      await succeeds(host, 'delete dead');
+      assert.is((await host.run('ls /run/wormhole/counters')).stdout, '');
+    });
+
+    for (const [name, check, options] of [
+      ['sick', 'false', '--retries=2'],
+      ['slow', 'false', '--retries=1000'],
+    ] as const) {
+      const what = name === 'sick' ? 'is unhealthy' : 'never becomes healthy';
+      test(`a container that ${what}: its clients are closed though it accepts, and list and journal agree`, async () => {
+        const host = at();
+        await host.run(
+          `printf 'FROM wormhole/tools\\nHEALTHCHECK --interval=1s ${options} CMD ${check}\\nCMD socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:"echo hello"\\n' | docker build -q -t ${name} -`,
+          { timeout: 120 },
+        );
+        await succeeds(host, `create --start-timeout 4s id ${name} url :7000 trigger docker-run ${name}`);
+        const answers: string[] = [];
+        for (let i = 0; i < 3; i++)
+          answers.push((await host.run('timeout 60 nc 127.0.0.1 7000', { check: false })).stdout);
+        assert.equal(answers, ['', '', '']);
+        const journal = await host.journal('-b', '-o', 'cat', '-u', `wormhole-${name}*`);
+        assert.match(journal, new RegExp(`link ${name}: .*healthy.*Waiting clients are closed`));
+        assert.match(journal, /could not be started: .*; closed the client/);
+        assert.match(
+          await succeeds(host, 'list'),
+          new RegExp(
+            `^${name} .* failed to start its container: see journalctl -u wormhole-${name}-run.service$`,
+            'm',
+          ),
+        );
+        await succeeds(host, `delete ${name}`);
+      });
+    }
+  },
+);
+
+async function listed(host: Host, id: string): Promise<Listing['links'][number]> {
+  const links: Listing['links'] = JSON.parse(await succeeds(host, 'list --json'));
+  const link = links.find((candidate) => candidate.id === id);
+  assert.ok(link, `link ${id}`);
+  return link;
+}
