@@ -18,6 +18,8 @@ import { reportStatus } from './status.js';
 import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
 import { createTimer, start } from './timers.js';
 import { serveDatagrams } from './udp/serve.js';
+import { serveUnixDatagrams } from './unix/datagrams.js';
+import { servePackets } from './unix/packets.js';
 import { exemptZeroWindows } from './zero-window.js';
 
 /*
@@ -99,7 +101,8 @@ function forward(options: Options, sockets: PassedSockets): void {
       closed();
     },
   };
-  const open = () => relay.open + (udp?.relay.sessions.count ?? 0);
+  const open = () =>
+    relay.open + (udp?.relay.sessions.count ?? 0) + (unixDatagrams?.count() ?? 0) + (packets?.count() ?? 0);
   const closed = (): void => {
     if (open() === 0) quiet();
     // The next client must find a service that starts, because starting it starts the target.
@@ -109,6 +112,8 @@ function forward(options: Options, sockets: PassedSockets): void {
   const acceptPending = (): void => {
     listener?.acceptPending();
     udp?.readPending();
+    unixDatagrams?.readPending();
+    packets?.acceptPending();
   };
   setTarget(relay, toFile === undefined ? options.to : readAddressFile(toFile, log).to);
   exemptZeroWindows(relay);
@@ -129,6 +134,7 @@ function forward(options: Options, sockets: PassedSockets): void {
   const status = reportStatus(relay, notify);
   const limit = descriptorLimit();
   const { streams, datagrams } = sockets;
+  const [unixDatagramFd, packetFd] = [sockets.unixDatagrams[0], sockets.packets[0]];
   const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
   const maxSessions = Math.min(options.maxSessions, sessionsFor(limit));
   // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
@@ -152,6 +158,27 @@ function forward(options: Options, sockets: PassedSockets): void {
           onClose: closed,
         });
   udp?.setTarget(relay.to, relay.target);
+  // Their target is a unix socket, whose address never changes.
+  const messageOptions = relay.to && {
+    loop,
+    log,
+    counters: relay.counters,
+    to: relay.to,
+    target: relay.target,
+    dialTimeout: options.dialTimeout,
+    targetFailed: relay.targetFailed,
+    starter: relay.starter,
+    onOpen: () => status.touch(),
+    onClose: closed,
+  };
+  const unixDatagrams =
+    unixDatagramFd === undefined || messageOptions === undefined
+      ? undefined
+      : serveUnixDatagrams(unixDatagramFd, { ...messageOptions, timeout: options.udpTimeout, maxSessions });
+  const packets =
+    packetFd === undefined || messageOptions === undefined
+      ? undefined
+      : servePackets(packetFd, { ...messageOptions, maxOpen });
   const quiet =
     options.idle === 0
       ? () => {}

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { type AccessRule, createAccessRule } from './access.js';
 import { type Address, parseAddress } from './address.js';
-import { parseUnixAddress, type UnixAddress } from './unix.js';
+import { isUnixAddress, parseUnixAddress } from './unix/address.js';
 
 /** The parsed command line. */
 export interface Options {
@@ -15,7 +15,7 @@ export interface Options {
    */
   readonly toFile: string | undefined;
   /** The socket of the service that rewrites that file when the target is unreachable. */
-  readonly ask: UnixAddress | undefined;
+  readonly ask: Address | undefined;
   /** Which clients are admitted. Default: all. */
   readonly allow: AccessRule | undefined;
   /**
@@ -45,7 +45,7 @@ export interface Options {
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD]';
+  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -77,7 +77,7 @@ export function parseOptions(args: string[]): Options {
   if (ask !== undefined && toFile === undefined) throw new Error(`--ask "${ask}" needs --to-file`);
   return {
     link: values.link,
-    to: to === undefined ? undefined : parseAddress(to),
+    to: to === undefined ? undefined : parseTarget(to),
     toFile,
     ask: ask === undefined ? undefined : parseUnixAddress('--ask', ask),
     allow: allow === undefined ? undefined : createAccessRule(allow),
@@ -94,6 +94,10 @@ export function parseOptions(args: string[]): Options {
     udpTimeout: 1000 * number('--udp-timeout', values['udp-timeout']),
     maxSessions: Math.max(1, Math.trunc(number('--max-sessions', values['max-sessions']))),
   };
+}
+
+function parseTarget(text: string): Address {
+  return isUnixAddress(text) ? parseUnixAddress('--to', text) : parseAddress(text);
 }
 
 function number(option: string, text: string): number {

@@ -26,6 +26,8 @@ export const accept4: Call = libc.func('int accept4(int fd, int64_t addr, int64_
 export const socket: Call = libc.func('int socket(int family, int type, int protocol)');
 /** connect(2); `addr` is the address of a sockaddr. */
 export const connect: Call = libc.func('int connect(int fd, int64_t addr, uint len)');
+/** bind(2); `addr` is the address of a sockaddr. */
+export const bind: Call = libc.func('int bind(int fd, int64_t addr, uint len)');
 /** splice(2); offsets are always 0 (NULL): neither a pipe nor a socket has one. */
 export const splice: Call = libc.func(
   'int splice(int from, int64_t offIn, int to, int64_t offOut, int64_t len, uint flags)',
@@ -66,6 +68,12 @@ export const recvmmsg: Call = libc.func(
 );
 /** sendmmsg(2); `messages` is the address of `count` structs mmsghdr. */
 export const sendmmsg: Call = libc.func('int sendmmsg(int fd, int64_t messages, uint count, int flags)');
+/** recvmsg(2); `message` is the address of a struct msghdr. */
+export const recvmsg: Call = libc.func('int recvmsg(int fd, int64_t message, int flags)');
+/** sendto(2) from memory at an address; pass 0 for the address and its length on a connected socket. */
+export const sendFrom: Call = libc.func(
+  'int sendto(int fd, int64_t bytes, int64_t len, int flags, int64_t addr, uint addrLen)',
+);
 /** poll(2); `fds` is the address of `count` structs pollfd, `timeout` in ms. */
 export const poll: Call = libc.func('int poll(int64_t fds, ulong count, int timeout)');
 /** inet_pton(3); `to` is an address with room for 16 bytes. */
@@ -147,6 +155,11 @@ export function copyFrom(address: number, size: number): Buffer {
   return bytes;
 }
 
+/** Copies bytes to memory at an address. */
+export const copyTo: (address: number, bytes: Buffer, size: number) => void = libc.func(
+  'void *memcpy(int64_t to, void *from, size_t size)',
+);
+
 const memcpy: (to: Buffer, from: number, size: number) => void = libc.func(
   'void *memcpy(void *to, int64_t from, size_t size)',
 );
@@ -170,6 +183,7 @@ export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
+export const SOCK_SEQPACKET = 5;
 export const SOCK_NONBLOCK = 0x800;
 export const SOCK_CLOEXEC = 0x80000;
 export const SOL_SOCKET = 1;
@@ -177,6 +191,8 @@ export const SO_TYPE = 3;
 export const SO_ERROR = 4;
 export const SO_KEEPALIVE = 9;
 export const SO_OOBINLINE = 10;
+export const SO_PASSCRED = 16;
+export const SO_PEERCRED = 17;
 export const SO_LINGER = 13;
 export const SO_ACCEPTCONN = 30;
 export const SO_DOMAIN = 39;
@@ -204,6 +220,7 @@ export const MAP_SHARED = 0x1;
 export const MAP_FAILED = -1;
 export const POLLOUT = 0x4;
 export const MSG_PEEK = 0x2;
+export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_ERRQUEUE = 0x2000;

@@ -16,7 +16,7 @@ import {
   shareBuffer,
 } from './messages.js';
 import { BATCH, type UdpRelay } from './relay.js';
-import { beginSession, failed, type ReadReplies } from './session.js';
+import { beginSession, failed, type ReadReplies, reconnect } from './session.js';
 import { type Caller, findSession, type Head, hashOf, type Session, touchSession } from './sessions.js';
 
 /** Batches read from one head before others have their turn. */
@@ -68,6 +68,7 @@ function forward(relay: UdpRelay, head: Head, count: number, readReplies: ReadRe
   for (const session of senders) {
     const first = session.batchFirst;
     session.batchFirst = -1;
+    reconnect(relay, session);
     if (!session.ended && session.fd >= 0) send(relay, session, first, isFlooded ? SHARE : BATCH);
   }
 }

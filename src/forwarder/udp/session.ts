@@ -1,6 +1,8 @@
 import { addressText } from '../address.js';
 import { add, scheduleClose } from '../loop.js';
 import {
+  AF_UNIX,
+  bind,
   connect,
   copyFrom,
   E,
@@ -43,6 +45,10 @@ const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTO
 
 /** The receive buffer of a session, bytes: as much as net.core.rmem_max allows (socket(7)). */
 const RECEIVE_BYTES = 4 << 20;
+
+/** struct sockaddr_un with the family alone. */
+const autobind = pinned(4);
+autobind.bytes.writeUInt16LE(AF_UNIX, 0);
 
 const value = pinned(4);
 const valueSize = pinned(4);
@@ -140,7 +146,10 @@ export function noteAnswer(relay: UdpRelay, session: Session): void {
 
 /** Deals with an error of the target's socket: of a datagram that was sent before, or of one that could not be sent. */
 export function failed(relay: UdpRelay, session: Session, failure: number): void {
-  if (failure === 0 || session.answered) return;
+  if (failure === 0) return;
+  // The socket that it was connected to is gone; the next datagram connects to another one at the same address.
+  if (relay.to?.family === AF_UNIX) scheduleClose(relay.loop, session);
+  if (session.answered) return;
   relay.resolver?.refresh();
   const { loop } = relay;
   const isOver = relay.targetFailed() || loop.now >= session.deadline || PERMANENT.has(failure);
@@ -151,6 +160,11 @@ export function failed(relay: UdpRelay, session: Session, failure: number): void
   }
   session.pause = Math.min(LAST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, 2 * session.pause));
   start(loop.timers, session.timer, Math.min(session.deadline, loop.now + session.pause));
+}
+
+/** Connects a session whose target is a unix socket again, once the one that it was connected to is gone. */
+export function reconnect(relay: UdpRelay, session: Session): void {
+  if (session.fd < 0 && session.first === undefined && !session.ended) openSocket(relay, session);
 }
 
 /** Connects the sockets of sessions that have had no answer to the target that the relay has now. */
@@ -184,16 +198,20 @@ function openSocket(relay: UdpRelay, session: Session): void {
     failed(relay, session, errno());
     return;
   }
+  const isUnix = to.family === AF_UNIX;
+  // Without a name, the target could not answer (unix(7), autobind).
+  if (isUnix) bind(fd, autobind.address, 2);
   value.words[0] = RECEIVE_BYTES;
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, value.address, 4);
   value.words[0] = 1;
-  setsockopt(fd, SOL_UDP, UDP_GRO, value.address, 4);
+  if (!isUnix) setsockopt(fd, SOL_UDP, UDP_GRO, value.address, 4);
   session.fd = fd;
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   session.wanted = EPOLLIN;
   add(loop, session);
-  // The kernel refused to watch it, and the session has ended.
-  if (session.fd >= 0 && failure !== 0) failed(relay, session, failure);
+  if (session.fd < 0 || failure === 0) return;
+  scheduleClose(loop, session);
+  failed(relay, session, failure);
 }
 
 /** Called when the timer of a session fires: the first datagram has arrived, or is to be sent again. */
