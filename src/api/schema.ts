@@ -49,10 +49,18 @@ const seconds = v.pipe(
   v.maxValue(MAX_START, SECONDS),
 );
 
+const MODE = 'must be three octal digits, such as "660"';
+const OWNER = 'must be USER, USER:GROUP or :GROUP';
+const OWNER_FORM = /^(?=.)([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/;
+const GROUP = 'must be the name of a group';
+
 /** The options of ../units/plan.ts. */
 const options = {
   startTimeout: v.exactOptional(seconds),
   udpTimeout: v.exactOptional(seconds),
+  socketMode: v.exactOptional(v.pipe(v.string(MODE), v.regex(/^0?[0-7]{3}$/, MODE))),
+  socketOwner: v.exactOptional(v.pipe(v.string(OWNER), v.regex(OWNER_FORM, OWNER))),
+  group: v.exactOptional(v.pipe(v.string(GROUP), v.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/, GROUP))),
   pull: v.exactOptional(v.picklist(['never', 'missing', 'always'], 'must be one of never, missing, always')),
 };
 

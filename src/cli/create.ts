@@ -21,6 +21,9 @@ export function addCreate(program: Command): void {
       'how long what a connection starts may take to accept it (default: 60s)',
     )
     .option('--udp-timeout <span>', 'when a client that has sent no datagram is forgotten (default: 60s)')
+    .option('--mode <mode>', 'who may use a head with a path, as chmod has it (default: 0666)')
+    .option('--owner <user:group>', 'whom a head with a path belongs to')
+    .option('--group <group>', 'a group of the forwarder, for a tail with a path that others may not use')
     .addOption(
       new Option('--pull <when>', 'when to fetch the images of docker-run').choices([
         'never',
@@ -38,11 +41,14 @@ interface Flags {
   idle?: string;
   startTimeout?: string;
   udpTimeout?: string;
+  mode?: string;
+  owner?: string;
+  group?: string;
   pull?: CreateOptions['pull'];
 }
 
 async function create(words: string[], flags: Flags, command: Command): Promise<void> {
-  const { dryRun, idle, startTimeout, udpTimeout, pull } = flags;
+  const { dryRun, idle, startTimeout, udpTimeout, mode, owner, group, pull } = flags;
   const { parseRecipe } = await import('../recipe/parse.js');
   const recipe = parseRecipe(words);
   if (idle !== undefined && recipe.idle !== undefined) {
@@ -52,6 +58,9 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   const options: CreateOptions = { ...DEFAULT_OPTIONS };
   if (startTimeout !== undefined) options.startTimeout = parseSpan('--start-timeout', startTimeout);
   if (udpTimeout !== undefined) options.udpTimeout = parseSpan('--udp-timeout', udpTimeout);
+  if (mode !== undefined) options.socketMode = readMode(mode);
+  if (owner !== undefined) options.socketOwner = readName('--owner', owner, OWNER);
+  if (group !== undefined) options.group = readName('--group', group, /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/);
   if (pull !== undefined) options.pull = pull;
 
   const machine = await machineOf(command);
@@ -91,4 +100,18 @@ function parseSpan(option: string, text: string): number {
   if (seconds === undefined)
     throw new UsageError(`${option} "${text}": expected a span of time, such as 30s, 5m or 1h`);
   return seconds;
+}
+
+const OWNER = /^(?=.)([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/;
+
+function readMode(text: string): string {
+  if (/^0?[0-7]{3}$/.test(text)) return text;
+  throw new UsageError(`--mode "${text}": expected three octal digits, such as 660`);
+}
+
+function readName(option: '--owner' | '--group', text: string, form: RegExp): string {
+  if (form.test(text)) return text;
+  const expected =
+    option === '--owner' ? 'USER, USER:GROUP or :GROUP, such as :docker' : 'a group, such as docker';
+  throw new UsageError(`${option} "${text}": expected ${expected}`);
 }

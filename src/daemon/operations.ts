@@ -84,11 +84,11 @@ function requestOf(body: CreateBody, keyFile: string) {
 }
 
 function optionsOf({
-  options: { startTimeout, pull, udpTimeout } = {},
+  options: { startTimeout, pull, ...others } = {},
 }: CreateBody | PartBody): CreateOptions {
   return {
     startTimeout: startTimeout ?? DEFAULT_OPTIONS.startTimeout,
     pull: pull ?? DEFAULT_OPTIONS.pull,
-    ...(udpTimeout !== undefined && { udpTimeout }),
+    ...others,
   };
 }

@@ -21,6 +21,7 @@ import { tunnelUndo } from './remote/undo-tunnel.js';
 import { remove } from './remove.js';
 import { resolveRecipe } from './resolve.js';
 import { removeUnfinished, whileUnfinished } from './unfinished.js';
+import { checkPathOptions } from './unix-paths.js';
 
 /** Reports the progress of a pull, many times a second, and `done` at its end. */
 export type ShowProgress = (progress: PullProgress | 'done') => void;
@@ -53,6 +54,7 @@ export interface CreateRequest {
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
   const { options, keyFile, owner } = request;
   const recipe = await resolveRecipe(request.recipe);
+  await checkPathOptions(recipe, options);
   await fetchImages(recipe, options, show);
   return withSystemd(async (systemd) => {
     try {
@@ -73,7 +75,9 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
  * @throws as createLink, for what can be told beforehand
  */
 export async function previewLink({ recipe, options, keyFile, owner }: CreateRequest): Promise<UnitFile[]> {
-  const link = await completeLink(await resolveRecipe(recipe), completion(owner));
+  const resolved = await resolveRecipe(recipe);
+  await checkPathOptions(resolved, options);
+  const link = await completeLink(resolved, completion(owner));
   const far = findFarLink(link) && newFarPart(keyFile);
   const renderer = await linkRenderer();
   return planLink({ link, options, ...(far && { far }) }).flatMap((part) => renderLink(part, renderer));

@@ -11,6 +11,7 @@ import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
 import { findPortHolder } from './socket-tables.js';
+import { requireFreePaths } from './unix-paths.js';
 
 /** Another program listens where a head is to listen. */
 export class AddressInUse extends Error {}
@@ -19,7 +20,7 @@ export class AddressInUse extends Error {}
  * Writes the units of a link and its children, starts what is not started by a connection, and enables it for the next boot.
  * Children come first: a link must not listen before what it leads to does.
  *
- * @throws AddressInUse; Error with what systemd, or the program that failed, says
+ * @throws AddressInUse, PathRefused; Error with what systemd, or the program that failed, says
  */
 export async function install(parts: PlannedLink[], systemd: Systemd): Promise<void> {
   const renderer = await linkRenderer();
@@ -38,6 +39,7 @@ export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promis
   const since = Date.now();
   for (const part of parts.toReversed()) {
     createCounters(part.id);
+    if ((await systemd.state(socketUnit(part.id))).active !== 'active') requireFreePaths(part.link.head);
     if (part.openedBy !== undefined) continue;
     const startedAtOnce = part.link.trigger ? [] : runsOf(part.link).map((run) => run.unit);
     for (const unit of [socketUnit(part.id), ...startedAtOnce]) {

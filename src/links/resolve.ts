@@ -3,7 +3,7 @@ import { networkInterfaces } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { containerState } from '../docker/container-state.js';
 import { findContainer } from '../docker/engine.js';
-import { address, describePlace, endUrl } from '../recipe/describe.js';
+import { address, describePlace } from '../recipe/describe.js';
 import type { PlaceId } from '../recipe/link.js';
 import {
   isFar,
@@ -37,7 +37,6 @@ export async function resolveRecipe(recipe: Recipe): Promise<Recipe> {
   if (tail) resolved.tail = await resolveEnd(tail, { mustRun: !trigger });
   if (child && !isFar(child)) resolved.child = { ...child, link: await resolveRecipe(child.link) };
   for (const listener of splitEnd(resolved.head)) {
-    if (isUnix(listener)) throw new Unresolvable(`${endUrl(listener)}: unix sockets are not relayed yet`);
     requireLocalAddress(listener);
     for (const target of splitEnd(tailOf(resolved))) await requireTwoEnds(listener, target);
   }

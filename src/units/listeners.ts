@@ -1,7 +1,7 @@
 import { address } from '../recipe/describe.js';
 import { addressesOf, type End } from '../recipe/link.js';
 import { type Kind, kindOf } from '../recipe/protocols.js';
-import { isUnix } from '../recipe/recipe.js';
+import { isPath, isUnix } from '../recipe/recipe.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
 
 /** The settings by which systemd listens (systemd.socket(5)). */
@@ -17,10 +17,12 @@ export interface Listeners {
   listen: { setting: string; address: string }[];
   /** Whether an address may come up after the socket. */
   freeBind: boolean;
+  /** Whether one of them is a path. */
+  hasPath: boolean;
   /** Whether all of them are TCP. */
   isTcp: boolean;
-  /** Whether all of them receive datagrams. */
-  isDatagram: boolean;
+  /** Whether all of them are UDP. */
+  isUdp: boolean;
 }
 
 /** How systemd listens at a head. */
@@ -32,7 +34,8 @@ export function listenersOf(head: End): Listeners {
       address: address(listener),
     })),
     freeBind: addresses.some((listener) => !isUnix(listener) && !isAlwaysPresent(listener.host)),
+    hasPath: addresses.some(isPath),
     isTcp: addresses.every(({ protocol }) => protocol === 'tcp'),
-    isDatagram: addresses.every(({ protocol }) => kindOf(protocol) === 'datagram'),
+    isUdp: addresses.every(({ protocol }) => protocol === 'udp'),
   };
 }

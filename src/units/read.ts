@@ -25,6 +25,9 @@ const linkSection = v.object({
   Recipe: v.string(),
   StartTimeout: v.optional(seconds, `${DEFAULT_OPTIONS.startTimeout}`),
   UdpTimeout: v.exactOptional(seconds),
+  SocketMode: v.exactOptional(v.string()),
+  SocketOwner: v.exactOptional(v.string()),
+  Group: v.exactOptional(v.string()),
   Pull: v.optional(
     v.picklist(['never', 'missing', 'always'], 'is not never, missing or always'),
     DEFAULT_OPTIONS.pull,
@@ -59,8 +62,18 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       StartTimeout: startTimeout,
       Pull: pull,
       UdpTimeout: udpTimeout,
+      SocketMode: socketMode,
+      SocketOwner: socketOwner,
+      Group: group,
     } = parseSection(linkSection, settings);
-    const options = { startTimeout, pull, ...(udpTimeout !== undefined && { udpTimeout }) };
+    const options = {
+      startTimeout,
+      pull,
+      ...(udpTimeout !== undefined && { udpTimeout }),
+      ...(socketMode !== undefined && { socketMode }),
+      ...(socketOwner !== undefined && { socketOwner }),
+      ...(group !== undefined && { group }),
+    };
     const plan: LinkPlan = { link: asLink(recipeFromText(recipe)), options };
     if (plan.link.id !== id) throw new Error(`Id=${id} is not the id in Recipe=`);
     if (hasAny(settings, farSection)) {

@@ -1,6 +1,8 @@
+import { dirname } from 'node:path/posix';
 import { address, describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
 import { addressesOf, farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
 import { kindOf } from '../recipe/protocols.js';
+import { isPath, isUnix } from '../recipe/recipe.js';
 import { recipeText } from '../recipe/text.js';
 import { quoteArgument } from './escape.js';
 import { listenersOf } from './listeners.js';
@@ -81,6 +83,8 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     ]),
     wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
     recipe: parent === undefined ? recipeText(link) : undefined,
+    socketUser: options.socketOwner?.split(':')[0],
+    socketGroup: options.socketOwner?.split(':')[1],
     owner,
     throughTunnel: owner?.tunnel,
     far,
@@ -90,7 +94,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
 }
 
 function renderService(planned: PlannedLink, { installation, templates }: Renderer): UnitFile {
-  const { id, root, link } = planned;
+  const { id, root, link, options } = planned;
   const tail = localTailOf(link);
   const text = templates.service({
     ...installation,
@@ -101,6 +105,8 @@ function renderService(planned: PlannedLink, { installation, templates }: Render
     needs: present([tailNetnsUnit(link), tailRunOf(link)?.unit, childSocketOfForwarder(link)]),
     place: tail ? describePlace(tail.place) : describePeer(farChildOf(link)?.peer ?? ''),
     countersFile: countersFile(id),
+    ...hiddenDirectories(link),
+    group: tail && isPath(tail) ? options.group : undefined,
     options: [...targetOptions(link), ...timeoutOptions(planned), ...accessOptions(planned)],
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
@@ -158,6 +164,21 @@ function childSocketOfRun(link: Link): string | undefined {
 function targetOptions(link: Link): string[] {
   const tail = localTailOf(link);
   return tail ? ['--to', address(tail)] : ['--to-file', farFile(link.id), '--ask', FAR_SOCKET];
+}
+
+/** Directories that the forwarder does not see by itself: PrivateTmp=, ProtectHome=. */
+const TEMPORARY = /^\/(tmp|var\/tmp)\//;
+const HOME = /^\/(home|root|run\/user)\//;
+
+/** What the forwarder has to see nevertheless: where its target is, and where clients of datagrams usually are. */
+function hiddenDirectories(link: Link): { visible: string[]; isHomeHidden: boolean } {
+  const tail = localTailOf(link);
+  const { path = '' } = (tail && addressesOf(tail).find(isUnix)) ?? {};
+  const isAtHome = HOME.test(path);
+  const directories = isAtHome || TEMPORARY.test(path) ? [dirname(path)] : [];
+  if (addressesOf(link.head).some(({ protocol }) => protocol === 'unixgram'))
+    directories.push('/tmp', '/var/tmp');
+  return { visible: [...new Set(directories)], isHomeHidden: !isAtHome };
 }
 
 /** How long the forwarder waits for what. */

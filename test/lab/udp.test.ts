@@ -18,7 +18,7 @@ function echo(host: Host, unit: string, port: number, address = '127.0.0.1') {
 
 labSuite(
   'datagrams on one host',
-  () => installedHost({ name: 'udp', packages: ['iperf3'] }),
+  () => installedHost({ name: 'udp', packages: ['iperf3', 'dnsmasq-base', 'bind9-dnsutils', 'openssl'] }),
   (test, at) => {
     test('a port of this host leads to another one', async () => {
       const host = at();
@@ -125,6 +125,152 @@ labSuite(
       assert.ok(compared > 0, 'the direct path loses datagrams at 10 Mbit/s already');
       await succeeds(host, 'delete iperf-tcp iperf-udp');
       await host.run('systemctl stop iperf');
+    });
+
+    test('one link, two protocols: a DNS server of which some answers need TCP', async () => {
+      const host = at();
+      const text = `wormhole-${'x'.repeat(200)}`;
+      const records = Array.from({ length: 12 }, (_, n) => `--txt-record=big.test,${n}-${text}`).join(' ');
+      await host.run(
+        `systemd-run --unit dns dnsmasq -k -C /dev/null --no-resolv --no-hosts -p 5399 --listen-address=127.0.0.1 --bind-interfaces --address=/name.test/192.0.2.7 ${records}`,
+      );
+      assert.is(
+        await succeeds(host, 'create id dns url udp://:5353 url tcp:// tail url :5399'),
+        'dns udp://127.0.0.1:5353 tcp://127.0.0.1:5353',
+      );
+      const dig = async (question: string) =>
+        (await host.run(`dig @127.0.0.1 -p 5353 +tries=2 ${question}`, { timeout: 30 })).stdout;
+      assert.is(await dig('+short name.test'), '192.0.2.7\n');
+      assert.is(await dig('+short +tcp name.test'), '192.0.2.7\n');
+      const big = await dig('big.test TXT +bufsize=512');
+      assert.match(big, /ANSWER: 12,/);
+      assert.match(
+        big,
+        /;; SERVER: 127\.0\.0\.1#5353\(127\.0\.0\.1\) \(TCP\)/,
+        'the truncated answer led to TCP',
+      );
+      assert.match(await dig('big.test TXT +bufsize=4096 +ignore'), /ANSWER: 12,[\s\S]*\(UDP\)/);
+      assert.match(
+        await succeeds(host, 'list'),
+        /^dns +udp:\/\/127\.0\.0\.1:5353, tcp:\/\/127\.0\.0\.1:5353 +udp:\/\/127\.0\.0\.1:5399, tcp:\/\/127\.0\.0\.1:5399 +connected/m,
+      );
+      // It restarts, and the same client asks again.
+      await host.run('systemctl kill -s KILL wormhole-dns.service');
+      assert.is(await dig('+short name.test'), '192.0.2.7\n');
+      await fails(host, 'create url :5353 tail url :1', /link "dns" listens on 127\.0\.0\.1:5353 already/);
+      await succeeds(host, 'delete dns');
+      await host.run('systemctl stop dns');
+    });
+
+    test('DTLS: a handshake, and what is said behind it', async () => {
+      const host = at();
+      await host.run(
+        'openssl req -x509 -newkey rsa:2048 -nodes -keyout /tmp/key.pem -out /tmp/cert.pem -subj /CN=dtls -days 2',
+        { timeout: 60 },
+      );
+      // -quiet would read standard input, which is empty.
+      await host.run(
+        "systemd-run --unit dtls sh -c 'sleep 600 | openssl s_server -dtls -mtu 1400 -accept 127.0.0.1:5340 -cert /tmp/cert.pem -key /tmp/key.pem'",
+      );
+      await succeeds(host, 'create id dtls url udp://:5341 tail url :5340');
+      const { stdout } = await host.run(
+        "(sleep 2; echo said over DTLS; sleep 2) | timeout 20 openssl s_client -dtls -mtu 1400 -connect 127.0.0.1:5341 2>&1 | grep -E 'Protocol|Cipher' | sort -u",
+        { timeout: 60 },
+      );
+      assert.match(stdout, /DTLSv1\.2/);
+      await host.waitFor(async () => /said over DTLS/.test(await host.journal('-u', 'dtls', '-o', 'cat')), {
+        what: 'the server to hear it',
+      });
+      await succeeds(host, 'delete dtls');
+      await host.run('systemctl stop dtls');
+    });
+
+    test('20,000 forged clients: those who talk keep their sessions, and memory and descriptors are bounded', async () => {
+      const host = at();
+      await succeeds(host, 'create --udp-timeout 3s id flooded url udp://:5342 tail url :5301');
+      assert.is(await asked(host, 5342), 'hello\n');
+      const pid = (await host.run('systemctl show -P MainPID wormhole-flooded.service')).stdout.trim();
+      const flood = host.run(`${NODE}/udp-flood.mjs 5342 20000`, { timeout: 200 });
+      let answers = 0;
+      let most = 0;
+      for (let n = 0; n < 20; n++) {
+        if ((await asked(host, 5342, `${n}`)) === `${n}\n`) answers++;
+        most = Math.max(most, Number((await host.run(`ls /proc/${pid}/fd | wc -l`)).stdout));
+      }
+      assert.is((await flood).stdout, 'done\n');
+      assert.ok(answers >= 18, `${answers} of 20 answers during the flood`);
+      assert.ok(most < 4096 + 60, `${most} descriptors`);
+      const kB = Number(/RssAnon:\s+(\d+)/.exec((await host.run(`cat /proc/${pid}/status`)).stdout)?.[1]);
+      assert.ok(kB < 100_000, `${kB} kB`);
+      await host.waitFor(async () => Number((await host.run(`ls /proc/${pid}/fd | wc -l`)).stdout) < 60, {
+        what: 'the sessions to end',
+      });
+      assert.is(await asked(host, 5342), 'hello\n');
+      assert.is((await host.run('systemctl show -P MainPID wormhole-flooded.service')).stdout.trim(), pid);
+      await succeeds(host, 'delete flooded');
+    });
+
+    test('a target that restarts, and one that starts after its first client', async () => {
+      const host = at();
+      await succeeds(host, 'create id late url udp://:5343 tail url :5344');
+      const client = asked(host, 5343, 'early');
+      await host.waitFor(
+        async () =>
+          (await host.run('systemctl is-active wormhole-late.service', { check: false })).stdout ===
+          'active\n',
+        { what: 'the forwarder' },
+      );
+      await echo(host, 'late', 5344);
+      assert.is(await client, 'early\n');
+      await host.run('systemctl restart late');
+      assert.is(await asked(host, 5343, 'again'), 'again\n');
+      await succeeds(host, 'delete late');
+      await host.run('systemctl stop late');
+    });
+
+    test('a container without a network: its port 514 leads to the log of this host', async () => {
+      const host = at();
+      await host.run('docker run -d --network none --name quiet wormhole/tools');
+      assert.is(
+        await succeeds(host, 'create id log url udp://:514 docker-ns quiet tail url unixgram:///dev/log'),
+        'log udp://127.0.0.1:514',
+      );
+      await host.run(
+        `docker exec quiet sh -c "echo '<13>quiet: heard by the host' | socat - UDP:127.0.0.1:514"`,
+      );
+      await host.waitFor(async () => /heard by the host/.test(await host.journal('-b', '-t', 'quiet')), {
+        what: 'the journal to have the line',
+      });
+      await host.run('docker restart -t 0 quiet', { timeout: 60 });
+      await host.waitFor(
+        async () => {
+          await host.run(`docker exec quiet sh -c "echo '<13>quiet: and again' | socat - UDP:127.0.0.1:514"`);
+          return /and again/.test(await host.journal('-b', '-t', 'quiet'));
+        },
+        { what: 'the link to follow the container' },
+      );
+      await succeeds(host, 'delete log');
+      await host.run('docker rm -f quiet');
+    });
+
+    test('a sleeping container: the first datagram starts it, waits for it and is answered', async () => {
+      const host = at();
+      const command = 'socat UDP-RECVFROM:53,fork EXEC:cat';
+      await succeeds(
+        host,
+        `create id asleep idle 3s --udp-timeout 1s url udp://:5350 url tcp:// trigger url :53 docker-run "--network none wormhole/tools ${command}"`.replace(
+          /create (.*?) --udp-timeout 1s/,
+          'create --udp-timeout 1s $1',
+        ),
+      );
+      assert.is((await host.run('docker ps -q')).stdout, '');
+      const { stdout } = await host.run('echo wake | socat -t 30 - UDP:127.0.0.1:5350', { timeout: 60 });
+      assert.is(stdout, 'wake\n');
+      await host.waitFor(async () => (await host.run('docker ps -q')).stdout === '', {
+        timeout: 60,
+        what: 'the container to stop',
+      });
+      await succeeds(host, 'delete asleep');
     });
 
     test('a head without a port gets one that is free, and keeps it', async () => {

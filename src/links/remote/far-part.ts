@@ -12,6 +12,7 @@ import { hostPort } from '../../text/ip-address.js';
 import { quoted } from '../../text/quote.js';
 import { ensureTunnel } from '../../tunnels/create.js';
 import type { CreateOptions, FarPart } from '../../units/plan.js';
+import { applyingOptions } from '../unix-paths.js';
 
 /** The words of a recipe for a tunnel, and the mode of each. */
 const TUNNEL_MODES = { tunnel: 'esp', udptunnel: 'udp' } as const;
@@ -46,7 +47,7 @@ export async function createFarPart({ link, far, options }: FarPartRequest): Pro
       far.partId,
       {
         recipe: formatRecipe(recipe),
-        options,
+        options: applyingOptions(recipe, options),
         ...(tunnel && { tunnel: tunnel.id }),
         owner: { id: link.id, machine: ownName() },
       },
