@@ -1,4 +1,4 @@
-import { dirname } from 'node:path/posix';
+import { posix } from 'node:path';
 import { address, describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
 import { addressesOf, farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
 import { kindOf } from '../recipe/protocols.js';
@@ -175,7 +175,7 @@ function hiddenDirectories(link: Link): { visible: string[]; isHomeHidden: boole
   const tail = localTailOf(link);
   const { path = '' } = (tail && addressesOf(tail).find(isUnix)) ?? {};
   const isAtHome = HOME.test(path);
-  const directories = isAtHome || TEMPORARY.test(path) ? [dirname(path)] : [];
+  const directories = isAtHome || TEMPORARY.test(path) ? [posix.dirname(path)] : [];
   if (addressesOf(link.head).some(({ protocol }) => protocol === 'unixgram'))
     directories.push('/tmp', '/var/tmp');
   return { visible: [...new Set(directories)], isHomeHidden: !isAtHome };

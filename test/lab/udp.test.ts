@@ -132,7 +132,7 @@ labSuite(
       const text = `wormhole-${'x'.repeat(200)}`;
       const records = Array.from({ length: 12 }, (_, n) => `--txt-record=big.test,${n}-${text}`).join(' ');
       await host.run(
-        `systemd-run --unit dns dnsmasq -k -C /dev/null --no-resolv --no-hosts -p 5399 --listen-address=127.0.0.1 --bind-interfaces --address=/name.test/192.0.2.7 ${records}`,
+        `systemd-run --unit dns dnsmasq -k -C /dev/null --no-resolv --no-hosts -p 5399 --listen-address=127.0.0.1 --bind-interfaces --edns-packet-max=4096 --address=/name.test/192.0.2.7 ${records}`,
       );
       assert.is(
         await succeeds(host, 'create id dns url udp://:5353 url tcp:// tail url :5399'),
