@@ -8,7 +8,7 @@ usage() {
 usage: ./install.sh [--prefix DIR] [--uninstall [--purge]]
 
   --prefix DIR   install below DIR instead of /usr/local
-  --uninstall    remove what was installed; links, their units and /etc/wormhole stay
+  --uninstall    remove what was installed; links stay, closed until Wormhole is installed again, and so does /etc/wormhole
   --purge        with --uninstall: delete all links, tunnels and /etc/wormhole too
 
 With DESTDIR set, the files go below it, for a package, and nothing is started.
@@ -96,6 +96,17 @@ links() {
 	done
 }
 
+# Closes what links listen on and ends their sessions. Their sockets stay enabled.
+stop_links() {
+	for file in "$units"/wormhole-*.socket; do
+		if grep -qs '^\[X-Wormhole\]' "$file"; then
+			socket=${file##*/}
+			set -- "$@" "$socket" "${socket%.socket}.service"
+		fi
+	done
+	[ $# = 0 ] || systemctl stop "$@" || say "not all links could be closed"
+}
+
 tunnels() {
 	for file in "$units"/wormhole-tunnel@*.service; do
 		[ ! -e "$file" ] || sed -n 's/^Peer=//p' "$file"
@@ -109,12 +120,12 @@ if [ -n "$uninstall" ]; then
 		for peer in $(tunnels); do
 			"$prefix/bin/wormhole" tunnel-delete --force "$peer" && say "deleted the tunnel to $peer"
 		done
-	elif [ -n "$(tunnels)" ]; then
-		say "links and tunnels stay, and do not work without the program: $(links | tr '\n' ' ')$(tunnels | tr '\n' ' ')(--purge deletes them)"
-	elif [ -n "$(links)" ]; then
-		say "links stay, and do not work without the program: $(links | tr '\n' ' ')(--purge deletes them)"
+	elif [ -n "$(links)$(tunnels)" ]; then
+		say "links and tunnels stay, closed until Wormhole is installed again: $(links | tr '\n' ' ')$(tunnels | tr '\n' ' ')(--purge deletes them)"
 	fi
 	if booted; then
+		# Before the program goes, which stops their containers.
+		stop_links
 		# shellcheck disable=SC2086 # words
 		systemctl disable --now $enabled $atboot >/dev/null 2>&1 || true
 		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service 2>/dev/null || true
@@ -130,7 +141,11 @@ if [ -n "$uninstall" ]; then
 	esac
 	if booted; then
 		systemctl daemon-reload
-		[ -z "$purge" ] || rm -rf /run/wormhole /var/lib/wormhole
+		if [ -n "$purge" ]; then
+			rm -rf /run/wormhole /var/lib/wormhole
+			# What has failed stays in memory otherwise, not found.
+			systemctl reset-failed 'wormhole*' 2>/dev/null || true
+		fi
 	fi
 	say "uninstalled from $prefix"
 	exit 0
@@ -194,21 +209,29 @@ if [ ! -e dist/THIRD-PARTY-LICENSES ] ||
 	npm run --silent build
 fi
 
-# The new version is laid beside the old one and takes its place by renaming.
-new=$destdir$lib.new
-old=$destdir$lib.old
-rm -rf "$new" "$old"
-mkdir -p "$new/dist/cli" "$new/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
-cp dist/*.cjs dist/*.cjs.map dist/koffi.node dist/package.json dist/THIRD-PARTY-LICENSES "$new/dist/"
-# The units of links that an earlier version has created start these two.
-cp dist/cli/main.js "$new/dist/cli/"
-cp dist/forwarder/main.js "$new/dist/forwarder/"
-cp LICENSE "$new/"
-ln -s "$node" "$new/node"
-chmod -R u=rwX,go=rX "$new"
-[ ! -e "$destdir$lib" ] || mv "$destdir$lib" "$old"
-mv "$new" "$destdir$lib"
-rm -rf "$old"
+# Each file takes its place by renaming, so that at no moment a program is missing that a connection may start.
+umask 022
+mkdir -p "$destdir$lib/dist/cli" "$destdir$lib/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
+lay() {
+	cp "$1" "$2.new"
+	chmod 644 "$2.new"
+	mv -T "$2.new" "$2"
+}
+# koffi.node goes first: it is loaded by the others. The units of links that an earlier version has created start the last two.
+for file in dist/koffi.node dist/*.cjs dist/*.cjs.map dist/package.json dist/THIRD-PARTY-LICENSES dist/cli/main.js dist/forwarder/main.js LICENSE; do
+	lay "$file" "$destdir$lib/$file"
+done
+ln -sfn "$node" "$destdir$lib/node.new"
+mv -T "$destdir$lib/node.new" "$destdir$lib/node"
+# What an earlier version had beside these.
+for file in "$destdir$lib"/* "$destdir$lib"/dist/* "$destdir$lib"/dist/*/*; do
+	name=${file#"$destdir$lib"/}
+	case $name in
+	dist | dist/cli | dist/forwarder | node | LICENSE) ;;
+	dist/*) [ -e "$source/$name" ] || rm -rf "$file" ;;
+	*) rm -rf "$file" ;;
+	esac
+done
 
 program() {
 	cat >"$destdir$prefix/bin/$1.new" <<EOF
@@ -278,13 +301,14 @@ fi
 
 if booted; then
 	[ -z "$changed" ] || systemctl daemon-reload
-	# It ends once it has finished what it is at; the next caller starts the new version.
-	systemctl stop wormholed.service
+	# It ends once it has finished what it is at; the next caller starts the new version. That it can still be started is no news.
+	systemctl --quiet stop wormholed.service
 	# It goes on for as long as there are tunnels in UDP.
 	systemctl try-restart wormhole-tunnel-udp.service
 	# shellcheck disable=SC2086 # words
 	systemctl enable --now --quiet $enabled || die "systemd has not started all of $enabled: systemctl --failed says which"
 	systemctl enable --quiet $atboot
+	"$prefix/bin/wormhole" upgrade || die "the program is installed, but the units of links have not been upgraded: wormhole upgrade tries again"
 elif [ -n "$live" ]; then
 	# shellcheck disable=SC2086 # words
 	systemctl enable --quiet $enabled $atboot 2>/dev/null || true

@@ -81,13 +81,15 @@ const partBody = strictObject({
   recipe: words,
   options: v.exactOptional(strictObject(options)),
   tunnel: v.exactOptional(tunnelId),
+  exactNames: v.exactOptional(v.boolean('must be true or false')),
   owner: strictObject({ id: name, machine: name }),
 });
 
 /**
  * The far part of a link, for the machine that asks. `recipe` is what follows `remote HOST`, in the form that `parseFarRecipe`
  * reads; `owner` the id of the link and the name of its machine, for people. With the id of a `tunnel` between the two machines,
- * the part listens at this one's end of it, and admits the other end.
+ * the part listens at this one's end of it, and admits the other end. With `exactNames`, the recipe was typed some time ago: a
+ * container is meant by its exact name or its whole id, and no longer by the beginning of an id.
  */
 export type PartBody = v.InferOutput<typeof partBody>;
 

@@ -37,7 +37,7 @@ async function deleteThere(machine: Machine, ids: string[] | 'all'): Promise<Del
     } catch (error) {
       // What the machine says of one link does not hold for the next one.
       if (!(error instanceof Failure)) throw error;
-      deletions.push({ id, failure: error });
+      deletions.push({ id, failure: error, left: [] });
     }
   }
   return deletions;
@@ -52,6 +52,6 @@ function rootsIn({ links, unreadable }: Listing): string[] {
 function report(deletions: Deletion[]): void {
   for (const { failure, left } of deletions) {
     if (failure) fail(failure);
-    if (left !== undefined) process.stderr.write(`wormhole: ${left}\n`);
+    for (const line of left) process.stderr.write(`wormhole: ${line}\n`);
   }
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
+import { printable } from '../text/printable.js';
 import { machineOf } from './machine.js';
 
 /** Adds `wormhole list`. */
@@ -44,7 +45,9 @@ async function table(links: ListedLink[]): Promise<string> {
     const colour = colourOf[state] ?? String;
     const name = owner === undefined ? id : `${id} (for ${owner})`;
     const to = tunnel === undefined ? describe(tail) : `${describe(tail)}, tunnel ${tunnel}`;
-    return [name, describe(head), to, colour(detail === '' ? state : `${state} ${detail}`)];
+    // What a forwarder says of itself is its own business.
+    const status = printable(detail === '' ? state : `${state} ${detail}`);
+    return [name, describe(head), to, colour(status)];
   });
   return printTable(['ID', 'HEAD', 'TAIL', 'STATE'], rows);
 }

@@ -16,6 +16,7 @@ import { addRun } from './run.js';
 import { addSync } from './sync.js';
 import { addTunnels } from './tunnel.js';
 import { addTunnelServices } from './tunnel-services.js';
+import { addUpgrade } from './upgrade.js';
 
 handleLostOutput();
 
@@ -30,7 +31,8 @@ const program = new Command('wormhole')
   .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
   .exitOverride();
 
-for (const add of [addCreate, addDelete, addChanges, addList, addPing, addTunnels, addHelp]) add(program);
+for (const add of [addCreate, addDelete, addChanges, addList, addPing, addTunnels, addUpgrade, addHelp])
+  add(program);
 for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices]) add(program);
 
 program.parseAsync().catch((error) => {

@@ -15,11 +15,12 @@ import { type Caller, type MachineCaller, requireMachine } from './caller.js';
 export interface Operations {
   create(body: CreateBody, caller: Caller): Promise<CreatedLink>;
   preview(body: CreateBody, caller: Caller): Promise<Preview>;
-  /** Returns what is left on another machine, if anything is. */
-  delete(id: string, caller: Caller): Promise<string | undefined>;
+  /** Returns what is left, a line each. */
+  delete(id: string, caller: Caller): Promise<string[]>;
   change(id: string, change: LinkChange, caller: Caller): Promise<void>;
   createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedLink>;
-  deletePart(partId: string, caller: Caller): Promise<void>;
+  /** As `delete`. */
+  deletePart(partId: string, caller: Caller): Promise<string[]>;
   list(): Promise<Listing>;
 }
 
@@ -43,7 +44,7 @@ export function createOperations(keyFile: string): Operations {
       }
     },
     async createPart(partId, body, caller) {
-      const { tunnel, owner } = body;
+      const { tunnel, owner, exactNames = false } = body;
       const ends = endsFor(body, requirePeer(caller));
       return createPart({
         recipe: parseFarRecipe(body.recipe),
@@ -51,12 +52,13 @@ export function createOperations(keyFile: string): Operations {
         owner: { partId, ...owner, address: ends.remote, ...(tunnel !== undefined && { tunnel }) },
         facing: ends.local,
         keyFile,
+        exactNames,
       });
     },
     async deletePart(partId, caller) {
       requirePeer(caller);
       try {
-        await deletePart(partId);
+        return await deletePart(partId);
       } catch (error) {
         throw error instanceof NoPart ? new Failure('not-found', error.message) : error;
       }

@@ -26,8 +26,6 @@ export const accept4: Call = libc.func('int accept4(int fd, int64_t addr, int64_
 export const socket: Call = libc.func('int socket(int family, int type, int protocol)');
 /** connect(2); `addr` is the address of a sockaddr. */
 export const connect: Call = libc.func('int connect(int fd, int64_t addr, uint len)');
-/** bind(2); `addr` is the address of a sockaddr. */
-export const bind: Call = libc.func('int bind(int fd, int64_t addr, uint len)');
 /** splice(2); offsets are always 0 (NULL): neither a pipe nor a socket has one. */
 export const splice: Call = libc.func(
   'int splice(int from, int64_t offIn, int to, int64_t offOut, int64_t len, uint flags)',

@@ -19,7 +19,7 @@ import { createFarPart, newFarPart } from './remote/far-part.js';
 import { undoFarPart } from './remote/undo-far-part.js';
 import { tunnelUndo } from './remote/undo-tunnel.js';
 import { remove } from './remove.js';
-import { resolveRecipe } from './resolve.js';
+import { type Naming, resolveRecipe } from './resolve.js';
 import { removeUnfinished, whileUnfinished } from './unfinished.js';
 import { checkPathOptions } from './unix-paths.js';
 
@@ -41,6 +41,8 @@ export interface CreateRequest {
   keyFile: string;
   /** The link of another machine that this one is the far part of. */
   owner?: Owner;
+  /** Whether the recipe was typed some time ago; see {@link resolveRecipe}. Default false. */
+  exactNames?: boolean;
 }
 
 /**
@@ -52,8 +54,8 @@ export interface CreateRequest {
  * @throws Error with a message of one line
  */
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
-  const { options, keyFile, owner } = request;
-  const recipe = await resolveRecipe(request.recipe);
+  const { options, keyFile, owner, exactNames = false } = request;
+  const recipe = await resolveRecipe(request.recipe, { exactNames });
   await checkPathOptions(recipe, options);
   await fetchImages(recipe, options, show);
   return withSystemd(async (systemd) => {
@@ -62,7 +64,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
       const plan = { options, ...(owner && { owner }), ...(far && { far }) };
       if (!far || !isEager(recipe)) return await createHere(recipe, plan, systemd);
       const link = await completeLink(recipe, completion(owner));
-      return await createOnBothMachines({ ...plan, link, far }, systemd);
+      return await createOnBothMachines({ ...plan, link, far, exactNames }, systemd);
     } finally {
       await startPendingDeletions(systemd);
     }
@@ -75,7 +77,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
  * @throws as createLink, for what can be told beforehand
  */
 export async function previewLink({ recipe, options, keyFile, owner }: CreateRequest): Promise<UnitFile[]> {
-  const resolved = await resolveRecipe(recipe);
+  const resolved = await resolveRecipe(recipe, { exactNames: false });
   await checkPathOptions(resolved, options);
   const link = await completeLink(resolved, completion(owner));
   const far = findFarLink(link) && newFarPart(keyFile);
@@ -105,7 +107,7 @@ function createHere(recipe: Recipe, plan: Omit<LinkPlan, 'link'>, systemd: Syste
  * meanwhile: it may take minutes, and it may need the lock, when the recipe leads back to this machine.
  */
 async function createOnBothMachines(
-  plan: LinkPlan & Required<Pick<LinkPlan, 'far'>>,
+  { exactNames, ...plan }: LinkPlan & Required<Pick<LinkPlan, 'far'>> & Naming,
   systemd: Systemd,
 ): Promise<CreatedLink> {
   const { link, far, options } = plan;
@@ -124,7 +126,7 @@ async function createOnBothMachines(
   const held = recordDeletion(deletion);
   let created: CreatedLink;
   try {
-    const address = await createFarPart({ link: farLink, far, options });
+    const address = await createFarPart({ link: farLink, far, options, exactNames });
     created = await withLock('links', async () => {
       await removeUnfinished(systemd);
       requireUntaken(link, readLinks());

@@ -9,6 +9,7 @@ import {
   recordDeletion,
   startPendingDeletions,
 } from '../state/pending-deletions.js';
+import { removeDropIns } from '../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { readUnitFile } from '../systemd/unit-files.js';
 import { isId, serviceUnit } from '../units/names.js';
@@ -27,8 +28,11 @@ export interface Deletion {
   id: string;
   /** Why it is not deleted: NoSuchLink, IsChild; JobError when systemd cannot stop a unit; EngineDown. */
   failure?: Error;
-  /** What is left of it on another machine, in one line for people. */
-  left?: string;
+  /**
+   * What is left on another machine, what stays here because it is not the link's, and what goes that somebody had added: a
+   * line each, for people.
+   */
+  left: string[];
 }
 
 /** Links whose units are stopped, and whose containers are removed, at the same time. */
@@ -57,13 +61,13 @@ export function deleteLinks(ids: string[] | 'all'): Promise<Deletion[]> {
 /**
  * Deletes one link, as {@link deleteLinks} does.
  *
- * @returns what is left on another machine; undefined when nothing is
- * @throws the `failure` of the {@link Deletion}
+ * @returns the `left` of the {@link Deletion}
+ * @throws its `failure`
  */
-export async function deleteLink(id: string): Promise<string | undefined> {
+export async function deleteLink(id: string): Promise<string[]> {
   const [deletion] = await deleteLinks([id]);
   if (deletion?.failure) throw deletion.failure;
-  return deletion?.left;
+  return deletion?.left ?? [];
 }
 
 /** A deletion under way: of the links `family`, children before their parents, and of a part on another machine. */
@@ -90,7 +94,13 @@ async function deleteHere(ids: string[] | 'all', systemd: Systemd): Promise<Dele
 async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<string[]> {
   try {
     if (deletion.part) deletion.held = recordDeletion(deletion.part);
-    return await removeUnits(deletion.family, systemd);
+    const { units, left } = await removeUnits(deletion.family, systemd);
+    const dropIns = removeDropIns(units);
+    deletion.left.push(
+      ...dropIns.map((path) => `link "${deletion.id}": its drop-in ${path} is removed with it`),
+      ...left,
+    );
+    return units;
   } catch (error) {
     deletion.failure = error as Error;
     return [];
@@ -113,14 +123,14 @@ function planDeletion(id: string, { links, unreadable }: Links): DeletionHere {
   const link = links.find((candidate) => candidate.id === id);
   const exists = link ?? unreadable.find((other) => other.id === id);
   if (!exists && !(isId(id) && readUnitFile(serviceUnit(id)) !== undefined)) {
-    return { id, family: [], failure: new NoSuchLink(`no link "${id}": see wormhole list`) };
+    return { id, family: [], left: [], failure: new NoSuchLink(`no link "${id}": see wormhole list`) };
   }
   if (link?.parent !== undefined) {
     const message = `link "${id}" is a part of link "${link.root}": wormhole delete ${link.root}`;
-    return { id, family: [], failure: new IsChild(message) };
+    return { id, family: [], left: [], failure: new IsChild(message) };
   }
   const part = link && partDeletion(link);
-  return { id, family: familyOf(id, links), ...(part && { part }) };
+  return { id, family: familyOf(id, links), left: [], ...(part && { part }) };
 }
 
 function partDeletion({ id, link, far }: PlannedLink): PartDeletion | undefined {
@@ -137,5 +147,7 @@ async function deleteThere(deletion: DeletionHere): Promise<void> {
   const { carryOutDeletion } = await import('./remote/carry-out-deletion.js');
   const reason = await carryOutDeletion(part);
   if (reason !== undefined)
-    deletion.left = `link "${id}" is deleted here; its part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`;
+    deletion.left.push(
+      `link "${id}" is deleted here; its part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`,
+    );
 }

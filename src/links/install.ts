@@ -2,7 +2,7 @@ import { describeEnd } from '../recipe/describe.js';
 import { addressesOf, type End } from '../recipe/link.js';
 import { isUnix } from '../recipe/recipe.js';
 import { createCounters } from '../state/counters.js';
-import { linkRenderer } from '../state/installation.js';
+import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { lastLines } from '../systemd/journal.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
 import { writeUnitFile } from '../systemd/unit-files.js';
@@ -84,11 +84,12 @@ async function startOrExplain(unit: string, start: Start): Promise<void> {
 }
 
 /**
- * Writes unit files, and makes systemd use them as they are. It reads a unit that is not in memory by itself, so a reload, which
+ * Writes unit files, makes the directory that the forwarders in them need, and makes systemd use them as they are. It reads a unit that is not in memory by itself, so a reload, which
  * reads every unit of the machine again, is needed only for one that is in memory from an earlier link of the same id.
  */
 async function writeUnits(files: UnitFile[], systemd: Systemd): Promise<void> {
   const isKnown = (await systemd.loaded(files.map(({ name }) => name))).size > 0;
+  makeForwarderRoot();
   for (const { name, text } of files) writeUnitFile(name, text);
   if (isKnown) await systemd.reloadAll();
 }

@@ -1,8 +1,8 @@
 import { realpathSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { findByNameOrId, findContainer } from '../docker/container.js';
 import { containerState } from '../docker/container-state.js';
-import { findContainer } from '../docker/engine.js';
 import { address, describePlace } from '../recipe/describe.js';
 import type { PlaceId } from '../recipe/link.js';
 import {
@@ -22,6 +22,12 @@ import { requireEngine } from './containers/require-engine.js';
 /** A recipe that is well formed, but cannot be carried out on this machine as it is. */
 export class Unresolvable extends Error {}
 
+/** How the names in a recipe are read. */
+export interface Naming {
+  /** Whether somebody typed them some time ago: then the beginning of a container's id is none. */
+  exactNames: boolean;
+}
+
 /**
  * Looks up what a recipe names: every container runs, every named netns exists, every head address is one of this machine's.
  *
@@ -31,11 +37,11 @@ export class Unresolvable extends Error {}
  * @returns a new recipe; the given one stays as it is
  * @throws NoSuchContainer, PlaceAbsent, EngineDown; Unresolvable when an address is not here, or an end is the other
  */
-export async function resolveRecipe(recipe: Recipe): Promise<Recipe> {
+export async function resolveRecipe(recipe: Recipe, naming: Naming): Promise<Recipe> {
   const { head, tail, trigger, child } = recipe;
-  const resolved: Recipe = { ...recipe, head: await resolveEnd(head, { mustRun: true }) };
-  if (tail) resolved.tail = await resolveEnd(tail, { mustRun: !trigger });
-  if (child && !isFar(child)) resolved.child = { ...child, link: await resolveRecipe(child.link) };
+  const resolved: Recipe = { ...recipe, head: await resolveEnd(head, { ...naming, mustRun: true }) };
+  if (tail) resolved.tail = await resolveEnd(tail, { ...naming, mustRun: !trigger });
+  if (child && !isFar(child)) resolved.child = { ...child, link: await resolveRecipe(child.link, naming) };
   for (const listener of splitEnd(resolved.head)) {
     requireLocalAddress(listener);
     for (const target of splitEnd(tailOf(resolved))) await requireTwoEnds(listener, target);
@@ -44,7 +50,10 @@ export async function resolveRecipe(recipe: Recipe): Promise<Recipe> {
 }
 
 /** `mustRun` is false for a container that a connection starts. */
-async function resolveEnd(end: RecipeEnd, { mustRun }: { mustRun: boolean }): Promise<RecipeEnd> {
+async function resolveEnd(
+  end: RecipeEnd,
+  { exactNames, mustRun }: Naming & { mustRun: boolean },
+): Promise<RecipeEnd> {
   const { place } = end;
   if (place.kind === 'run') {
     await requireEngine();
@@ -56,7 +65,8 @@ async function resolveEnd(end: RecipeEnd, { mustRun }: { mustRun: boolean }): Pr
     return end;
   }
   await requireEngine();
-  const found = { kind: 'container' as const, name: (await findContainer(place.name)).name };
+  const { name } = await (exactNames ? findByNameOrId : findContainer)(place.name);
+  const found = { kind: 'container' as const, name };
   if (mustRun) await findNamespace(found);
   return { ...end, place: found };
 }

@@ -1,22 +1,41 @@
-import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { promisify } from 'node:util';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import type { PlaceId } from '../recipe/link.js';
 import type { IpProtocol } from '../recipe/recipe.js';
-import { findNamespace } from './containers/namespace.js';
+import { findNamespace, type Namespace } from './containers/namespace.js';
 
 /** The states of sockets there that receive what comes for a port: TCP_LISTEN, and TCP_CLOSE for UDP (net/tcp_states.h). */
 const RECEIVING: Record<IpProtocol, string> = { tcp: '0A', udp: '07' };
 
-/** The text of /proc/net/tcp and tcp6 of a place, or of udp and udp6, or of all four (proc(5)). @throws PlaceAbsent */
+/**
+ * The text of /proc/net/tcp and tcp6 of a place, or of udp and udp6, or of all four, proc(5); '' of a namespace in which no process
+ * is. What they show is read from outside: to enter a namespace takes CAP_SYS_ADMIN.
+ *
+ * @throws PlaceAbsent
+ */
 export async function readSocketTables(place: PlaceId, protocols: IpProtocol[]): Promise<string> {
-  const files = protocols.flatMap((protocol) => [
-    `/proc/self/net/${protocol}`,
-    `/proc/self/net/${protocol}6`,
-  ]);
-  if (place.kind === 'host') return files.map((file) => readFileSync(file, 'utf8')).join('');
-  const { path } = await findNamespace(place);
-  return (await promisify(execFile)('nsenter', [`--net=${path}`, 'cat', ...files])).stdout;
+  const pid = place.kind === 'host' ? 'self' : processIn(await findNamespace(place));
+  if (pid === undefined) return '';
+  const tables = protocols.flatMap((protocol) => [protocol, `${protocol}6`]);
+  return tables.map((table) => readFileSync(`/proc/${pid}/net/${table}`, 'utf8')).join('');
+}
+
+/** A process whose network namespace it is. */
+function processIn({ path, inode }: Namespace): string | undefined {
+  const known = /^\/proc\/(\d+)\//.exec(path)?.[1];
+  return known ?? processes().find((pid) => namespaceOf(pid) === inode);
+}
+
+function processes(): string[] {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+}
+
+function namespaceOf(pid: string): number | undefined {
+  try {
+    return statSync(`/proc/${pid}/ns/net`).ino;
+  } catch {
+    // The process has ended, or is one of the kernel's.
+    return undefined;
+  }
 }
 
 /** The local ports in such a text: its second column is ADDRESS:PORT in hexadecimal. */
@@ -50,7 +69,7 @@ export async function findPortHolder(
 /** The program that holds one of the sockets with these inodes; undefined when it cannot be found. */
 export function findHolder(inodes: Set<string>): string | undefined {
   if (inodes.size === 0) return undefined;
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+  for (const pid of processes()) {
     // systemd holds the sockets of its units itself; the program that it starts for them comes later.
     if (holdsSocket(pid, inodes)) return `${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()} (pid ${pid})`;
   }

@@ -1,9 +1,20 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  fchmodSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 /** How a file is written atomically. */
 export interface WriteOptions {
-  /** Its mode, default 0644; the umask applies. */
+  /** Its mode, default 0644, whatever the umask is: others read what commands write. */
   mode?: number;
   /** Called with the open file before it has its name, for instance to lock it. */
   prepare?: (fd: number) => void;
@@ -38,7 +49,8 @@ export function createAtomically(
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.new`);
   let fd: number | undefined;
   try {
-    fd = openSync(temporary, 'w', mode);
+    fd = openSync(temporary, 'w', 0o600);
+    fchmodSync(fd, mode);
     prepare?.(fd);
     writeSync(fd, text);
     fsyncSync(fd);
@@ -50,6 +62,16 @@ export function createAtomically(
   }
   syncDirectory(dirname(path));
   return fd;
+}
+
+/** Creates a directory, and those above it that are missing, with mode 0755 whatever the umask is. It may exist. */
+export function makeDirectory(path: string): void {
+  const first = mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let made = path; ; made = dirname(made)) {
+    chmodSync(made, 0o755);
+    if (made === first) return;
+  }
 }
 
 /** Makes what has been created and removed in a directory outlive a power cut. */

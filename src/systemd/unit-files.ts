@@ -1,6 +1,6 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { isTemporary, readIfExists, syncDirectory, writeAtomically } from '../system/files.js';
+import { isTemporary, makeDirectory, readIfExists, syncDirectory, writeAtomically } from '../system/files.js';
 
 /** Where an administrator's unit files live (systemd.unit(5)), and so where links are written. */
 export const UNIT_DIR = '/etc/systemd/system';
@@ -16,6 +16,11 @@ export function writeUnitFile(name: string, text: string): void {
 /** The text of a unit file; undefined when there is none of that name. */
 export function readUnitFile(name: string): string | undefined {
   return readIfExists(join(UNIT_DIR, name));
+}
+
+/** Whether a unit file is a symlink, so that its text belongs to somebody else. */
+export function isSymlink(name: string): boolean {
+  return lstatSync(join(UNIT_DIR, name), { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
 }
 
 /** Removes unit files; one that does not exist is fine. */
@@ -51,7 +56,7 @@ export function unitFileNames(prefix: string): string[] {
  * the file does, so that no file is ever without it.
  */
 export function linkUnitFile(name: string): void {
-  mkdirSync(WANTS, { recursive: true, mode: 0o755 });
+  makeDirectory(WANTS);
   try {
     symlinkSync(join(UNIT_DIR, name), join(WANTS, name));
   } catch (error) {

@@ -1,8 +1,8 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { uptime } from 'node:os';
 import * as v from 'valibot';
 import { isLocked, RUN_DIR } from '../state/lock.js';
-import { readIfExists, writeAtomically } from '../system/files.js';
+import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { type Tunnel, upFile } from '../units/tunnel.js';
 
 /*
@@ -97,7 +97,7 @@ export function forgetAllUp(): void {
 }
 
 function fileNames(): string[] {
-  mkdirSync(DIRECTORY, { recursive: true, mode: 0o755 });
+  makeDirectory(DIRECTORY);
   return readdirSync(DIRECTORY);
 }
 
@@ -106,6 +106,6 @@ function answerFile(machine: string): string {
 }
 
 function write(file: string, text: string): void {
-  mkdirSync(DIRECTORY, { recursive: true, mode: 0o755 });
+  makeDirectory(DIRECTORY);
   writeAtomically(file, text);
 }

@@ -1,11 +1,8 @@
-import { execFile } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { readKeys } from '../api/key.js';
 import { encapsulate } from '../ipsec/encapsulate.js';
 import { provesHello, readHello, writeHello } from '../ipsec/hello.js';
@@ -15,7 +12,8 @@ import type { Ports } from '../ipsec/plan.js';
 import { withLock } from '../state/lock.js';
 import { ownMachineId } from '../state/machine-id.js';
 import { readTunnels } from '../state/tunnels.js';
-import { writeAtomically } from '../system/files.js';
+import { makeDirectory, writeAtomically } from '../system/files.js';
+import { notifySystemd } from '../systemd/notify.js';
 import { withSystemd } from '../systemd/systemd.js';
 import { rekeyUnits, type Tunnel } from '../units/tunnel.js';
 import { changePorts } from './kernel.js';
@@ -68,9 +66,9 @@ export async function runUdpService(log: Log): Promise<void> {
       receiveHello({ message, address, ports }, contacts, log).catch((error: Error) => log(error.message));
     });
   }
-  mkdirSync(dirname(PORT_FILE), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(PORT_FILE));
   writeAtomically(PORT_FILE, String(sockets.port));
-  await promisify(execFile)('systemd-notify', ['--ready', `--status=ESP in UDP at port ${sockets.port}`]);
+  notifySystemd('READY=1', `STATUS=ESP in UDP at port ${sockets.port}`);
   process.on('SIGHUP', () => void sendHellos(sockets, log));
 
   for (let used = Date.now(); Date.now() - used < IDLE_MS; await sleep(HELLO_MS)) {

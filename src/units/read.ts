@@ -1,14 +1,12 @@
 import * as v from 'valibot';
 import { asLink } from '../recipe/as-link.js';
 import { recipeFromText } from '../recipe/text.js';
+import { SECTION } from './digest.js';
 import { DEFAULT_OPTIONS, type LinkPlan } from './plan.js';
 import { parseSection, readSection } from './section.js';
 
 /** A unit file that says it is a link's, and does not hold what a link's must. */
 export class UnreadableLink extends Error {}
-
-/** The section of a link's socket that holds the link; systemd ignores it (systemd.unit(5)). */
-const SECTION = 'X-Wormhole';
 
 const MAX_SECONDS = 365 * 24 * 3600;
 

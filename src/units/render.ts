@@ -1,18 +1,28 @@
 import { posix } from 'node:path';
 import { address, describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
-import { addressesOf, farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
+import {
+  type Address,
+  addressesOf,
+  farChildOf,
+  type Link,
+  localChildOf,
+  localTailOf,
+} from '../recipe/link.js';
 import { kindOf } from '../recipe/protocols.js';
 import { isPath, isUnix } from '../recipe/recipe.js';
 import { recipeText } from '../recipe/text.js';
-import { quoteArgument } from './escape.js';
+import { addDigest } from './digest.js';
+import { clientFilter, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
 import { listenersOf } from './listeners.js';
 import {
   countersFile,
   FAR_SOCKET,
   farFile,
   givenUpFile,
+  linkDirectory,
   netnsPath,
   netnsUnit,
+  OWN_DIRECTORY,
   serviceUnit,
   socketUnit,
 } from './names.js';
@@ -28,12 +38,20 @@ export interface UnitFile {
   text: string;
 }
 
-/** Where the installed program is: `cli` runs as `wormhole`. `flags` are node's, to run the forwarder with. */
+/**
+ * Where the installed program is: `cli` runs as `wormhole`. `flags` are node's, to run the forwarder with.
+ *
+ * The forwarder sees `rootDirectory`, an empty directory, in which `files` are what it needs to run, each at its own path; one that begins
+ * with a hyphen need not exist. `libraries` are the directories of its shared libraries.
+ */
 export interface Installation {
   node: string;
   cli: string;
   forwarder: string;
   flags: string[];
+  rootDirectory: string;
+  files: string[];
+  libraries: string[];
 }
 
 /** Renders values to the text of a unit. */
@@ -50,6 +68,7 @@ export interface Templates {
 export interface Renderer {
   installation: Installation;
   templates: Templates;
+  routing: Routing;
 }
 
 /** The unit files of one link: its socket, its service, and one for each container that it starts. */
@@ -81,6 +100,8 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
       link.trigger ? undefined : tailNetnsUnit(link),
       link.trigger ? undefined : tailRunOf(link)?.unit,
     ]),
+    clients: owner ? undefined : clientFilter(head),
+    linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
     recipe: parent === undefined ? recipeText(link) : undefined,
     socketUser: options.socketOwner?.split(':')[0],
@@ -90,14 +111,16 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     far,
     ...options,
   });
-  return { name: socketUnit(id), text };
+  return { name: socketUnit(id), text: addDigest(text) };
 }
 
-function renderService(planned: PlannedLink, { installation, templates }: Renderer): UnitFile {
+function renderService(planned: PlannedLink, { installation, templates, routing }: Renderer): UnitFile {
   const { id, root, link, options } = planned;
   const tail = localTailOf(link);
   const text = templates.service({
     ...installation,
+    // A program that is missing fails to execute, and not in a way that may pass.
+    files: installation.files.map((path) => `-${path}`),
     id,
     root,
     forwarderDescription: `Wormhole ${id}: forwarder to ${describeTail(link)}`,
@@ -105,13 +128,19 @@ function renderService(planned: PlannedLink, { installation, templates }: Render
     needs: present([tailNetnsUnit(link), tailRunOf(link)?.unit, childSocketOfForwarder(link)]),
     place: tail ? describePlace(tail.place) : describePeer(farChildOf(link)?.peer ?? ''),
     countersFile: countersFile(id),
-    ...hiddenDirectories(link),
+    ...unixPaths(link),
     group: tail && isPath(tail) ? options.group : undefined,
     options: [...targetOptions(link), ...timeoutOptions(planned), ...accessOptions(planned)],
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
+    filter: targetFilter(link, routing),
+    families: targetFamilies(link),
+    libraryPath: installation.libraries.join(':'),
+    linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
+    ownDirectory: OWN_DIRECTORY,
+    farSocket: tail ? undefined : FAR_SOCKET,
   });
-  return { name: serviceUnit(id), text };
+  return { name: serviceUnit(id), text: addDigest(text) };
 }
 
 function renderRun(
@@ -129,10 +158,10 @@ function renderRun(
     netnsUnit: netnsUnit(place),
     sockets: present([end === 'head' ? socketUnit(id) : childSocketOfRun(link)]),
     idle: link.idle,
-    command: [installation.node, installation.cli].map(quoteArgument).join(' '),
     atBoot: openedBy === undefined && !link.trigger,
+    envFiles: place.kind === 'run' && place.request.envFiles.length > 0,
   });
-  return { name: unit, text };
+  return { name: unit, text: addDigest(text) };
 }
 
 function tailRunOf(link: Link): Run | undefined {
@@ -163,22 +192,52 @@ function childSocketOfRun(link: Link): string | undefined {
 /** Where the forwarder connects to. It reads the address of a far tail from a file, since that address may change. */
 function targetOptions(link: Link): string[] {
   const tail = localTailOf(link);
-  return tail ? ['--to', address(tail)] : ['--to-file', farFile(link.id), '--ask', FAR_SOCKET];
+  return tail ? ['--to', address(tail)] : ['--to-file', seen(farFile(link.id)), '--ask', FAR_SOCKET];
 }
 
-/** Directories that the forwarder does not see by itself: PrivateTmp=, ProtectHome=. */
-const TEMPORARY = /^\/(tmp|var\/tmp)\//;
-const HOME = /^\/(home|root|run\/user)\//;
+/** The path at which the forwarder sees a file of its link's directory. */
+function seen(file: string): string {
+  return `${OWN_DIRECTORY}/${file.split('/').at(-1)}`;
+}
 
-/** What the forwarder has to see nevertheless: where its target is, and where clients of datagrams usually are. */
-function hiddenDirectories(link: Link): { visible: string[]; isHomeHidden: boolean } {
+/** Whether the forwarder is told something while it runs. */
+function needsState(link: Link): boolean {
+  return farChildOf(link) !== undefined || tailRunOf(link) !== undefined;
+}
+
+/** What the forwarder does not see unless a socket that it needs is there. */
+const HIDDEN = ['/root', '/tmp', '/var/tmp'];
+
+/** What of /run it does not see when a socket that it needs is there: sockets that rule a machine, or tell of it. */
+const HIDDEN_IN_RUN = [
+  ...['containerd', 'credentials', 'dbus', 'docker', 'docker.sock', 'podman', 'user', 'wormhole.sock'],
+  ...['systemd/journal', 'systemd/private', 'systemd/userdb', 'systemd/io.system.ManagedOOM'],
+].map((name) => `/run/${name}`);
+
+/**
+ * The directories that the forwarder has to see: that of its target, in which a socket that is created again is found, and those in
+ * which clients of datagrams have the sockets that answers go to. And what stays hidden nevertheless.
+ */
+function unixPaths(link: Link): { directories: string[]; hidden: string[]; protectHome: 'yes' | 'tmpfs' } {
   const tail = localTailOf(link);
-  const { path = '' } = (tail && addressesOf(tail).find(isUnix)) ?? {};
-  const isAtHome = HOME.test(path);
-  const directories = isAtHome || TEMPORARY.test(path) ? [posix.dirname(path)] : [];
-  if (addressesOf(link.head).some(({ protocol }) => protocol === 'unixgram'))
-    directories.push('/tmp', '/var/tmp');
-  return { visible: [...new Set(directories)], isHomeHidden: !isAtHome };
+  const tails = tail ? pathsOf(addressesOf(tail)) : [];
+  const heads = pathsOf(addressesOf(link.head).filter(({ protocol }) => protocol === 'unixgram'));
+  const clients = heads.length > 0 ? ['/tmp', '/var/tmp'] : [];
+  const seen = [...new Set([...[...tails, ...heads].map((path) => posix.dirname(path)), ...clients])];
+  const isSeen = (path: string): boolean =>
+    [...tails, ...seen].some((one) => `${one}/`.startsWith(`${path}/`));
+  const inRun = seen.some((directory) => directory === '/run' || directory === '/var/run')
+    ? HIDDEN_IN_RUN
+    : [];
+  return {
+    directories: seen.map((directory) => `-${directory}`),
+    hidden: [...HIDDEN, ...inRun].filter((path) => !isSeen(path)).map((path) => `-+${path}`),
+    protectHome: seen.some((directory) => /^\/(home|root|run\/user)(\/|$)/.test(directory)) ? 'tmpfs' : 'yes',
+  };
+}
+
+function pathsOf(addresses: Address[]): string[] {
+  return addresses.flatMap((one) => (isUnix(one) && isPath(one) ? [one.path] : []));
 }
 
 /** How long the forwarder waits for what. */
@@ -186,7 +245,7 @@ function timeoutOptions({ link, options: { startTimeout, udpTimeout } }: Planned
   const options = link.idle === undefined ? [] : ['--idle', String(link.idle)];
   if (udpTimeout !== undefined && hasDatagrams(link)) options.push('--udp-timeout', String(udpTimeout));
   const run = tailRunOf(link);
-  if (run) options.push('--dial-timeout', String(startTimeout), '--given-up', givenUpFile(run.name));
+  if (run) options.push('--dial-timeout', String(startTimeout), '--given-up', seen(givenUpFile(run.name)));
   if (farChildOf(link))
     options.push('--dial-timeout', String(startTimeout), '--peer-timeout', String(PEER_TIMEOUT));
   return options;

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import type { AddressPair } from '../text/ip-address.js';
-import { escapeUnitName, quoteArgument } from './escape.js';
+import { addDigest, SECTION } from './digest.js';
+import { escapeUnitName } from './escape.js';
 import type { Installation, Template, UnitFile } from './render.js';
 import { parseSection, readSection } from './section.js';
 
@@ -30,7 +31,6 @@ export interface Tunnel {
 export class UnreadableTunnel extends Error {}
 
 const PREFIX = 'wormhole-tunnel@';
-const SECTION = 'X-Wormhole';
 
 const outerAddress = v.pipe(v.string(), v.regex(/^[0-9a-f.:]+$/, 'is not an IP address'));
 const innerAddress = v.pipe(v.string(), v.ipv4('is not an IPv4 address'));
@@ -73,14 +73,14 @@ export function upFile({ id }: Pick<Tunnel, 'id'>): string {
 /** The unit file of a tunnel. */
 export function renderTunnel(tunnel: Tunnel, where: Installation, template: Template): UnitFile {
   const text = template({
+    ...where,
     ...tunnel,
     upFile: upFile(tunnel),
-    command: [where.node, where.cli].map(quoteArgument).join(' '),
     rekeyTimer: rekeyUnits(tunnel.peer).timer,
     asked: tunnel.asked ? 'yes' : 'no',
     udp: tunnel.mode === 'udp',
   });
-  return { name: tunnelUnit(tunnel.peer), text };
+  return { name: tunnelUnit(tunnel.peer), text: addDigest(text) };
 }
 
 /** Reads a tunnel back from its unit file: the opposite of {@link renderTunnel}. @throws UnreadableTunnel */

@@ -32,10 +32,10 @@ export async function fails(host: Host, args: string, expected: RegExp, status =
 /** Everything of links that a host has: files, symlinks, units in memory, mounts, processes. */
 export async function traces(host: Host): Promise<string> {
   const { stdout } = await host.run(`
-    find /etc/systemd/system -name '*wormhole-*' ! -name 'wormhole-netns@.service' ! -name 'wormhole-sync.*' ! -name 'wormhole-far.*' ! -name 'wormhole-tunnel-*'
+    find /etc/systemd/system -name '*wormhole-*' ! -name 'wormhole-netns@.service' ! -name 'wormhole-program-missing@.service' ! -name 'wormhole-sync.*' ! -name 'wormhole-far.*' ! -name 'wormhole-tunnel-*'
     systemctl list-units --all --plain --no-legend 'wormhole-*' | grep -v 'wormhole-\\(sync\\|far\\|tunnel-guard\\)\\.\\|system-wormhole'
     grep /run/wormhole /proc/self/mountinfo
-    find /run/wormhole /var/lib/wormhole ! -name '*.lock' ! -type d 2>/dev/null
+    find /run/wormhole /var/lib/wormhole -path /var/lib/wormhole/root -prune -o ! -name '*.lock' ! -type d -print 2>/dev/null
     pgrep -af '[f]orwarder.cjs'
     true`);
   return stdout.trim();

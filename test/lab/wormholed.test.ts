@@ -263,11 +263,8 @@ labSuite('wormholed', cluster, (test, at) => {
     }
   });
 
-  test('the unit is sandboxed', async () => {
+  test('systemd-analyze has nothing to say of the units', async () => {
     const { beta } = at();
-    const { stdout } = await beta.run('systemd-analyze security --no-pager wormholed.service | tail -n 1');
-    console.log(stdout.trim());
-    assert.ok(Number(/: (\d+\.\d)/.exec(stdout)?.[1]) <= 3, stdout);
     const verified = await beta.run(
       'systemd-analyze verify wormholed.service wormholed.socket wormholed-tcp.socket wormholed-key.path wormholed-key.service 2>&1 | grep wormholed',
       { check: false },

@@ -44,7 +44,7 @@ export const context: RequestContext = {
     preview: async ({ recipe }) => ({ files: [{ name: recipe.join('-'), text: 'text' }] }),
     delete: async (id) => {
       if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);
-      return undefined;
+      return [];
     },
     createPart: async (partId, { owner }, caller) => ({
       id: `${partId} ${owner.id}`,
@@ -52,6 +52,7 @@ export const context: RequestContext = {
     }),
     async deletePart(partId) {
       if (!partId.startsWith('0')) throw new Failure('not-found', 'no such part');
+      return [];
     },
     async change(id) {
       if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);

@@ -13,10 +13,7 @@ import {
 } from '../../src/units/plan.ts';
 import { readLink, UnreadableLink } from '../../src/units/read.ts';
 import { renderLink, type UnitFile } from '../../src/units/render.ts';
-import { linkTemplates } from './templates.ts';
-
-const installation = { node: '/lib/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
-const renderer = { installation, templates: linkTemplates() };
+import { renderer } from './renderer.ts';
 
 const render = (link: Link, options: CreateOptions = DEFAULT_OPTIONS): UnitFile[] =>
   planLink({ link, options }).flatMap((part) => renderLink(part, renderer));
@@ -58,9 +55,8 @@ test('the link that is read back from them is the one that was written', () => {
         const options = { startTimeout: port, pull } as CreateOptions;
         const [socket, ...others] = render(link, options);
         assert.equal(readLink(socket?.text ?? ''), { link, options });
-        for (const { name, text } of others) {
-          assert.is(readLink(text), name === 'wormhole-b.socket' ? 'child' : undefined, name);
-        }
+        for (const { text } of others.filter(({ name }) => name.endsWith('.socket')))
+          assert.is(readLink(text), 'child');
       }
     }),
   );
@@ -151,7 +147,7 @@ test('a link to another machine reads where that is, and asks for help when nobo
   const files = bound(recipe, { far });
   assert.match(
     files['wormhole-b.service'] ?? '',
-    /^ExecStart=.* --to-file \/run\/wormhole\/far\/b --ask \/run\/wormhole-far\.sock --dial-timeout 60 --peer-timeout 30$/m,
+    /^ExecStart=.* --to-file \/run\/wormhole\/link\/far --ask \/run\/wormhole-far\.sock --dial-timeout 60 --peer-timeout 30$/m,
   );
   assert.match(files['wormhole-b.service'] ?? '', /--place "machine m"/);
   assert.not.match(files['wormhole-b.service'] ?? '', /NetworkNamespacePath/);
@@ -223,13 +219,38 @@ test('the options of unix sockets are in the units that they are for, and are re
   assert.equal(settings(head, 'SocketUser'), ['mysql']);
   assert.equal(settings(head, 'SocketGroup'), ['staff']);
   assert.equal(settings(service, 'SupplementaryGroups'), ['docker']);
-  assert.equal(settings(service, 'BindReadOnlyPaths'), ['-/home/me/run']);
+  assert.ok(settings(service, 'BindReadOnlyPaths').includes('-/home/me/run'));
   assert.equal(settings(service, 'ProtectHome'), ['tmpfs']);
   assert.match(service ?? '', / --to \/home\/me\/run\/y$/m);
   const [plain, plainService] = render(asLink(parseRecipe('id a url :1 tail url :2'.split(' '))), options);
   assert.equal(settings(plain?.text.split('[X-Wormhole]')[0], 'Socket(Mode|User|Group)'), []);
-  assert.equal(settings(plainService?.text, 'SupplementaryGroups|BindReadOnlyPaths'), []);
+  assert.equal(settings(plainService?.text, 'SupplementaryGroups'), []);
+  assert.not.match(plainService?.text ?? '', /home/);
   assert.equal(settings(plainService?.text, 'ProtectHome'), ['yes']);
+});
+
+test('the forwarder sees the directory of its target, and what rules the machine there stays hidden', () => {
+  const paths = (recipe: string) => {
+    const { 'wormhole-a.service': service } = units(...`id a ${recipe}`.split(' '));
+    return {
+      shown: settings(service, 'BindReadOnlyPaths').filter((path) => /^-\/(run|tmp|var\/tmp|srv)/.test(path)),
+      hidden: settings(service, 'InaccessiblePaths').flatMap((value) => value.split(' ')),
+      families: settings(service, 'RestrictAddressFamilies'),
+      filter: settings(service, 'IPAddressDeny'),
+    };
+  };
+  const own = paths('url :1 tail url unix:///run/postgresql/.s.PGSQL.5432');
+  assert.equal(own.shown, ['-/run/postgresql']);
+  assert.ok(['-+/root', '-+/tmp', '-+/var/tmp'].every((path) => own.hidden.includes(path)));
+  assert.equal(own.families, ['AF_UNIX']);
+  assert.equal(own.filter, ['any']);
+  const inRun = paths('url :1 tail url unix:///run/docker.sock');
+  assert.equal(inRun.shown, ['-/run']);
+  assert.ok(inRun.hidden.includes('-+/run/dbus') && inRun.hidden.includes('-+/run/containerd'));
+  assert.not.ok(inRun.hidden.includes('-+/run/docker.sock'));
+  const grams = paths('url unixgram:///srv/log tail url unixgram:///tmp/log');
+  assert.equal(grams.shown, ['-/tmp', '-/srv', '-/var/tmp']);
+  assert.not.ok(grams.hidden.includes('-+/tmp') || grams.hidden.includes('-+/var/tmp'));
 });
 
 test('what docker-run is given stands in the recipe and nowhere else', () => {

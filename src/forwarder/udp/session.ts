@@ -2,7 +2,6 @@ import { addressText } from '../address.js';
 import { add, scheduleClose } from '../loop.js';
 import {
   AF_UNIX,
-  bind,
   connect,
   copyFrom,
   E,
@@ -15,6 +14,7 @@ import {
   MSG_NOSIGNAL,
   pinned,
   SO_ERROR,
+  SO_PASSCRED,
   SO_RCVBUF,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
@@ -45,10 +45,6 @@ const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTO
 
 /** The receive buffer of a session, bytes: as much as net.core.rmem_max allows (socket(7)). */
 const RECEIVE_BYTES = 4 << 20;
-
-/** struct sockaddr_un with the family alone. */
-const autobind = pinned(4);
-autobind.bytes.writeUInt16LE(AF_UNIX, 0);
 
 const value = pinned(4);
 const valueSize = pinned(4);
@@ -199,11 +195,11 @@ function openSocket(relay: UdpRelay, session: Session): void {
     return;
   }
   const isUnix = to.family === AF_UNIX;
-  // Without a name, the target could not answer (unix(7), autobind).
-  if (isUnix) bind(fd, autobind.address, 2);
   value.words[0] = RECEIVE_BYTES;
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, value.address, 4);
   value.words[0] = 1;
+  // The kernel gives the socket a name when it is connected (unix(7)), without which the target could not answer.
+  if (isUnix) setsockopt(fd, SOL_SOCKET, SO_PASSCRED, value.address, 4);
   if (!isUnix) setsockopt(fd, SOL_UDP, UDP_GRO, value.address, 4);
   session.fd = fd;
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;

@@ -1,7 +1,6 @@
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
 import {
   AF_UNIX,
-  bind,
   connect,
   E,
   EPOLLERR,
@@ -16,9 +15,12 @@ import {
   O_NONBLOCK,
   type Pinned,
   pinned,
+  SO_PASSCRED,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
+  SOL_SOCKET,
+  setsockopt,
   socket,
 } from '../syscalls.js';
 import { createTimer, start } from '../timers.js';
@@ -72,9 +74,8 @@ interface Session extends Watch {
 /** A datagram in memory. */
 type Datagram = Pick<Message, 'address' | 'length'>;
 
-/** struct sockaddr_un with the family alone: the kernel chooses a name, so that the target can answer (unix(7), autobind). */
-const autobind = pinned(4);
-autobind.bytes.writeUInt16LE(AF_UNIX, 0);
+const one = pinned(4);
+one.words[0] = 1;
 
 /** Relays the datagrams that arrive at the unix socket `fd`. */
 export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): UnixDatagramService {
@@ -201,7 +202,8 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     if (socketFd < 0) return errno();
     session.fd = socketFd;
     session.wanted = EPOLLIN;
-    bind(socketFd, autobind.address, 2);
+    // The kernel gives the socket a name when it is connected (unix(7)), without which the target could not answer.
+    setsockopt(socketFd, SOL_SOCKET, SO_PASSCRED, one.address, 4);
     const failure = connect(socketFd, to.sockaddr, to.size) < 0 ? errno() : 0;
     add(loop, session);
     if (failure === 0 && session.fd >= 0) return 0;

@@ -1,6 +1,5 @@
-import { mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { readIfExists, writeAtomically } from '../../system/files.js';
+import { makeDirectory, readIfExists, writeAtomically } from '../../system/files.js';
 import { farFile } from '../../units/names.js';
 
 /** What is known of the far end of a link: its address, such as `10.0.0.2:61234`, or why there is none. */
@@ -13,7 +12,7 @@ const FAILURE = '! ';
 export function writeFarAddress(id: string, known: FarAddress): void {
   const file = farFile(id);
   const text = 'address' in known ? known.address : `${FAILURE}${known.failure.replace(/\s+/g, ' ')}`;
-  mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(file));
   writeAtomically(file, `${text}\n`);
 }
 
@@ -22,9 +21,4 @@ export function readFarAddress(id: string): FarAddress | undefined {
   const text = readIfExists(farFile(id))?.trim();
   if (text === undefined) return undefined;
   return text.startsWith(FAILURE) ? { failure: text.slice(FAILURE.length) } : { address: text };
-}
-
-/** Forgets what is known; there may be nothing. */
-export function removeFarAddress(id: string): void {
-  rmSync(farFile(id), { force: true });
 }

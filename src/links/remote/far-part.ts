@@ -22,6 +22,8 @@ export interface FarPartRequest {
   link: FarLink;
   far: FarPart;
   options: CreateOptions;
+  /** Whether the recipe was typed some time ago, as in the body of `PUT /v1/parts/ID`. */
+  exactNames: boolean;
 }
 
 /** A new part on another machine. @param keyFile holds the key that both share */
@@ -37,7 +39,7 @@ export function newFarPart(keyFile: string): FarPart {
  *   tunnel, or at the address by which we have reached it, unless the recipe says another
  * @throws Failure, which names the machine; Unreachable, KeyUnusable; what ensureTunnel throws
  */
-export async function createFarPart({ link, far, options }: FarPartRequest): Promise<string> {
+export async function createFarPart({ link, far, options, exactNames }: FarPartRequest): Promise<string> {
   const { peer, kind } = link.child;
   const recipe = recipeForPeer(link);
   try {
@@ -49,6 +51,7 @@ export async function createFarPart({ link, far, options }: FarPartRequest): Pro
         recipe: formatRecipe(recipe),
         options: applyingOptions(recipe, options),
         ...(tunnel && { tunnel: tunnel.id }),
+        ...(exactNames && { exactNames }),
         owner: { id: link.id, machine: ownName() },
       },
     );

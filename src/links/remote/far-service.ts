@@ -80,7 +80,9 @@ function farParts(): (FarPartRequest & { isEagerRoot: boolean })[] {
   const unfinished = new Set(unfinishedIds());
   return readLinks().links.flatMap(({ id, root, link, far, options }) => {
     const farLink = id === root && far && !unfinished.has(id) ? findFarLink(link) : undefined;
-    return farLink && far ? [{ link: farLink, far, options, isEagerRoot: isEager(link) }] : [];
+    return farLink && far
+      ? [{ link: farLink, far, options, exactNames: true, isEagerRoot: isEager(link) }]
+      : [];
   });
 }
 

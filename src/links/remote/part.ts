@@ -26,6 +26,8 @@ export interface PartRequest {
   /** The address of ours that faces the owner. */
   facing: string;
   keyFile: string;
+  /** Whether the recipe was typed some time ago, as in the body of `PUT /v1/parts/ID`. */
+  exactNames: boolean;
 }
 
 /** The last request about each part, by its id: a further one waits for it. */
@@ -41,21 +43,22 @@ const working = new Map<string, Promise<unknown>>();
  * @throws as createLink
  */
 export function createPart(request: PartRequest): Promise<CreatedLink> {
-  const { recipe, options, owner, facing, keyFile } = request;
+  const { recipe, options, owner, facing, keyFile, exactNames } = request;
   const wanted: Recipe = { ...recipe, head: fillIn(recipe.head, { host: facing }) };
   return inTurn(owner.partId, async () => {
     const existing = findPart(owner.partId);
-    if (existing === undefined) return createLink({ recipe: wanted, options, keyFile, owner }, () => {});
+    if (existing === undefined)
+      return createLink({ recipe: wanted, options, keyFile, owner, exactNames }, () => {});
     return updatePart(existing, { ...request, recipe: wanted }, portOf(recipe.head) === undefined);
   });
 }
 
-/** Deletes this machine's part of another one's link. @throws NoPart; as deleteLink */
-export function deletePart(partId: string): Promise<void> {
+/** Deletes this machine's part of another one's link, and returns what deleteLink does. @throws NoPart; as deleteLink */
+export function deletePart(partId: string): Promise<string[]> {
   return inTurn(partId, async () => {
     const existing = findPart(partId);
     if (existing === undefined) throw new NoPart('this machine has no part of that link');
-    await deleteLink(existing.id);
+    return deleteLink(existing.id);
   });
 }
 
