@@ -10,6 +10,7 @@ import {
   isPath,
   isUnix,
   type Recipe,
+  type RecipeAddress,
   type RecipeEnd,
   type RecipePlace,
   splitEnd,
@@ -40,7 +41,7 @@ export interface Naming {
 export async function resolveRecipe(recipe: Recipe, naming: Naming): Promise<Recipe> {
   const { head, tail, trigger, child } = recipe;
   const resolved: Recipe = { ...recipe, head: await resolveEnd(head, { ...naming, mustRun: true }) };
-  if (tail) resolved.tail = await resolveEnd(tail, { ...naming, mustRun: !trigger });
+  if (tail) resolved.tail = withRealPaths(await resolveEnd(tail, { ...naming, mustRun: !trigger }));
   if (child && !isFar(child)) resolved.child = { ...child, link: await resolveRecipe(child.link, naming) };
   for (const listener of splitEnd(resolved.head)) {
     requireLocalAddress(listener);
@@ -113,13 +114,22 @@ async function requireTwoSockets(head: RecipeEnd, tail: RecipeEnd): Promise<void
     throw new Unresolvable(`cannot proxy to self: ${address(head)} and ${address(tail)} are one socket`);
 }
 
-/** A path of a socket with the symbolic links on the way to it followed; it need not exist. */
+/** The forwarder sees the directory of its target, and would not see what a symbolic link there leads to. */
+function withRealPaths(end: RecipeEnd): RecipeEnd {
+  const follow = <A extends RecipeAddress>(one: A): A =>
+    isUnix(one) && isPath(one) ? { ...one, path: realPath(one.path) } : one;
+  return { ...follow(end), ...(end.also && { also: end.also.map(follow) }) };
+}
+
+/** A path of a socket with symbolic links followed, the last one included; it need not exist. */
 function realPath(path: string): string {
-  try {
-    return join(realpathSync(dirname(path)), basename(path));
-  } catch {
-    return path;
-  }
+  for (const follow of [() => realpathSync(path), () => join(realpathSync(dirname(path)), basename(path))])
+    try {
+      return follow();
+    } catch {
+      // What does not exist yet is no link.
+    }
+  return path;
 }
 
 async function areOneNamespace(head: RecipePlace, tail: RecipePlace): Promise<boolean> {

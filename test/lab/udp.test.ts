@@ -56,22 +56,7 @@ labSuite(
 
     test('datagrams of 0, 1, 65,507 and other sizes arrive as they were sent', async () => {
       const host = at();
-      const script = `
-        import dgram from 'node:dgram';
-        const socket = dgram.createSocket('udp4');
-        const next = () => new Promise((resolve, reject) => {
-          socket.once('message', resolve);
-          setTimeout(() => reject(new Error('no answer')), 5000).unref();
-        });
-        for (const size of [0, 1, 2, 511, 512, 1399, 1400, 1472, 1473, 9000, 65506, 65507, 0]) {
-          const sent = Buffer.alloc(size, 'x' + size);
-          const answer = next();
-          socket.send(sent, 5300, '127.0.0.1');
-          const got = await answer;
-          if (!got.equals(sent)) throw new Error('sent ' + size + ', got ' + got.length);
-        }
-        socket.close();`;
-      await host.run('node --input-type=module -', { input: script });
+      await host.run(`${NODE}/udp-sizes.mjs 5300 0 1 2 511 512 1399 1400 1472 1473 9000 65506 65507 0`);
     });
 
     test('10,000 clients in turn and 1,000 at once get their own answers, and nothing is left of them', async () => {
@@ -235,6 +220,7 @@ labSuite(
         await succeeds(host, 'create id log url udp://:514 docker-ns quiet tail url unixgram:///dev/log'),
         'log udp://127.0.0.1:514',
       );
+      assert.match(await succeeds(host, 'list'), /^log .* unixgram:\/\/\/run\/systemd\/journal\/dev-log /m);
       await host.run(
         `docker exec quiet sh -c "echo '<13>quiet: heard by the host' | socat - UDP:127.0.0.1:514"`,
       );

@@ -123,6 +123,19 @@ export function prepareSend(
   vectors.words[i * VECTOR_WORDS + 2] = length;
 }
 
+/** Makes message `i` send `length` bytes at an address, with the first `controlSize` bytes of its control messages. */
+export function preparePiece(
+  { headers, vectors }: Messages,
+  i: number,
+  { address, length, controlSize }: { address: number; length: number; controlSize: number },
+): void {
+  const at = i * HEADER_WORDS;
+  writePointer(vectors.words, i * VECTOR_WORDS, address);
+  vectors.words[i * VECTOR_WORDS + 2] = length;
+  if (controlSize === 0) writePointer(headers.words, at + CONTROL, 0);
+  headers.words[at + CONTROL_SIZE] = controlSize;
+}
+
 /** Lets message `to` of one set send the buffer of message `from` of another. */
 export function shareBuffer(messages: Messages, to: number, buffer: number): void {
   writePointer(messages.vectors.words, to * VECTOR_WORDS, buffer);

@@ -12,6 +12,7 @@ import {
 import { parseControl, type ReceivedControl, writeSegment, writeSource4, writeSource6 } from './control.js';
 import { drainErrors } from './errors.js';
 import {
+  bufferOf,
   controlSizeOf,
   controlWord,
   HEADER_BYTES,
@@ -19,6 +20,7 @@ import {
   prepareReceive,
   prepareSend,
 } from './messages.js';
+import { JOINED_ERRORS, sendPieces } from './pieces.js';
 import { BATCH, type UdpRelay } from './relay.js';
 import { failed, noteAnswer } from './session.js';
 import { type Session, touchSession } from './sessions.js';
@@ -55,6 +57,10 @@ export function readReplies(relay: UdpRelay, session: Session): void {
   relay.replyCount += count;
 }
 
+/** For each collected reply, its segment size, and the bytes of its control messages without that. */
+const segments = new Int32Array(BATCH);
+const sourceSizes = new Int32Array(BATCH);
+
 /** Sends the collected replies to their clients. */
 export function sendReplies(relay: UdpRelay): void {
   const { replies, replyCount, replyHead } = relay;
@@ -70,6 +76,18 @@ export function sendReplies(relay: UdpRelay): void {
       continue;
     }
     const failure = errno();
+    const segment = segments[sent] as number;
+    if (segment !== 0 && JOINED_ERRORS.has(failure)) {
+      relay.dropped += sendPieces(replyHead.fd, replies, {
+        i: sent,
+        address: bufferOf(replies, sent),
+        length: lengthOf(replies, sent),
+        segment,
+        controlSize: sourceSizes[sent] as number,
+      });
+      sent += 1;
+      continue;
+    }
     if (attempts === 0) {
       attempts = 1;
       if (failure === E.EAGAIN) waitForRoom(replyHead.fd);
@@ -97,6 +115,8 @@ function address(relay: UdpRelay, session: Session, i: number): void {
         ? writeSource4(words, at, local[0] as number)
         : writeSource6(words, at, local, isLinkLocal(local) ? device : 0);
   }
+  segments[i] = segment;
+  sourceSizes[i] = controlSize;
   if (segment !== 0) controlSize += writeSegment(words, at + controlSize / 4, segment);
   const length = lengthOf(replies, i);
   relay.counters.bytesFromTarget += length;

@@ -15,6 +15,7 @@ import {
   prepareSend,
   shareBuffer,
 } from './messages.js';
+import { JOINED_ERRORS, sendPieces } from './pieces.js';
 import { BATCH, type UdpRelay } from './relay.js';
 import { beginSession, failed, type ReadReplies, reconnect } from './session.js';
 import { type Caller, findSession, type Head, hashOf, type Session, touchSession } from './sessions.js';
@@ -38,6 +39,9 @@ const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, de
 
 /** For each message of a batch, the next one of the same client, and its segment size. */
 const nextOfClient = new Int32Array(BATCH);
+
+/** For each message that is sent, the received one whose bytes it has. */
+const sources = new Int32Array(BATCH);
 const segments = new Int32Array(BATCH);
 
 /** Passes on what clients have sent to a head. Returns whether it has read anything. */
@@ -129,6 +133,7 @@ function send(relay: UdpRelay, session: Session, first: number, most: number): v
     const segment = segments[i] as number;
     const controlSize =
       segment === 0 ? 0 : writeSegment(forwarded.controls.words, controlWord(count), segment);
+    sources[count] = i;
     shareBuffer(forwarded, count, bufferOf(requests, i));
     prepareSend(forwarded, count, { name: 0, nameSize: 0, length: lengthOf(requests, i), controlSize });
     count += 1;
@@ -147,6 +152,20 @@ function send(relay: UdpRelay, session: Session, first: number, most: number): v
       continue;
     }
     const failure = errno();
+    const source = sources[sent] as number;
+    const segment = segments[source] as number;
+    if (segment !== 0 && JOINED_ERRORS.has(failure)) {
+      const [address, length] = [bufferOf(requests, source), lengthOf(requests, source)];
+      relay.dropped += sendPieces(session.fd, forwarded, {
+        i: sent,
+        address,
+        length,
+        segment,
+        controlSize: 0,
+      });
+      sent += 1;
+      continue;
+    }
     // The error of an earlier datagram is reported once, and keeps this one from being sent.
     if (!hasFailed && failure !== E.EAGAIN) {
       hasFailed = true;
