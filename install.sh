@@ -5,9 +5,10 @@ set -eu
 
 usage() {
 	cat <<'EOF'
-usage: ./install.sh [--prefix DIR] [--uninstall [--purge]]
+usage: ./install.sh [--prefix DIR] [--listen] [--uninstall [--purge]]
 
   --prefix DIR   install below DIR instead of /usr/local
+  --listen       let machines that have the same key reach this one, on TCP port 9999
   --uninstall    remove what was installed; links stay, closed until Wormhole is installed again, and so does /etc/wormhole
   --purge        with --uninstall: delete all links, tunnels and /etc/wormhole too
 
@@ -23,6 +24,7 @@ die() {
 say() { echo "install.sh: $1"; }
 
 prefix=/usr/local
+listen=
 uninstall=
 purge=
 while [ $# -gt 0 ]; do
@@ -33,6 +35,7 @@ while [ $# -gt 0 ]; do
 		shift
 		;;
 	--prefix=*) prefix=${1#--prefix=} ;;
+	--listen) listen=yes ;;
 	--uninstall) uninstall=yes ;;
 	--purge) purge=yes ;;
 	-h | --help)
@@ -49,6 +52,7 @@ case $prefix in
 *) die "--prefix \"$prefix\" must be an absolute path" 2 ;;
 esac
 [ -z "$purge" ] || [ -n "$uninstall" ] || die "--purge goes with --uninstall" 2
+[ -z "$listen" ] || [ -z "$uninstall" ] || die "--listen does not go with --uninstall" 2
 
 destdir=${DESTDIR-}
 source=$(cd "$(dirname "$0")" && pwd)
@@ -56,7 +60,9 @@ lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
 # What systemd listens to and watches for; the rest of the units is started by these, and by links.
-enabled="wormhole-sync.path wormholed.socket wormholed-tcp.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service"
+enabled="wormhole-sync.path wormholed.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service"
+# Only on request; an upgrade leaves it as it is.
+tcp=wormholed-tcp.socket
 # What only a boot starts.
 atboot="wormhole-far.service"
 live= # files of this running machine, not of a package
@@ -127,7 +133,7 @@ if [ -n "$uninstall" ]; then
 		# Before the program goes, which stops their containers.
 		stop_links
 		# shellcheck disable=SC2086 # words
-		systemctl disable --now $enabled $atboot >/dev/null 2>&1 || true
+		systemctl disable --now $enabled $tcp $atboot >/dev/null 2>&1 || true
 		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
@@ -306,12 +312,13 @@ if booted; then
 	# It goes on for as long as there are tunnels in UDP.
 	systemctl try-restart wormhole-tunnel-udp.service
 	# shellcheck disable=SC2086 # words
-	systemctl enable --now --quiet $enabled || die "systemd has not started all of $enabled: systemctl --failed says which"
+	systemctl enable --now --quiet $enabled ${listen:+$tcp} || die "systemd has not started all of $enabled${listen:+ $tcp}: systemctl --failed says which"
 	systemctl enable --quiet $atboot
 	"$prefix/bin/wormhole" upgrade || die "the program is installed, but the units of links have not been upgraded: wormhole upgrade tries again"
+	systemctl is-enabled --quiet $tcp || say "other machines cannot reach this one: systemctl enable --now $tcp, or --listen, opens port 9999 to those that have its key"
 elif [ -n "$live" ]; then
 	# shellcheck disable=SC2086 # words
-	systemctl enable --quiet $enabled $atboot 2>/dev/null || true
+	systemctl enable --quiet $enabled ${listen:+$tcp} $atboot 2>/dev/null || true
 	say "systemd is not running here: the units start at the next boot"
 fi
 say "installed wormhole $("$node" -p 'require("./package.json").version') in $prefix"

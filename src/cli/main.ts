@@ -11,6 +11,7 @@ import { addHelp } from './help.js';
 import { addList } from './list.js';
 import { addNetns } from './netns.js';
 import { handleLostOutput } from './output.js';
+import { addPeers } from './peers.js';
 import { addPing } from './ping.js';
 import { addRun } from './run.js';
 import { addSync } from './sync.js';
@@ -31,7 +32,17 @@ const program = new Command('wormhole')
   .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
   .exitOverride();
 
-for (const add of [addCreate, addDelete, addChanges, addList, addPing, addTunnels, addUpgrade, addHelp])
+for (const add of [
+  addCreate,
+  addDelete,
+  addChanges,
+  addList,
+  addPing,
+  addPeers,
+  addTunnels,
+  addUpgrade,
+  addHelp,
+])
   add(program);
 for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices]) add(program);
 

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { printable } from '../text/printable.js';
 import { requireRoot } from './fail.js';
 import { logLine } from './output.js';
 
@@ -28,6 +29,6 @@ function atMostEverySecond(show: (status: string) => void): (status: string) => 
   return (status) => {
     if (Date.now() - last < INTERVAL_MS) return;
     last = Date.now();
-    show(status);
+    show(printable(status));
   };
 }

@@ -1,4 +1,5 @@
 import { Failure } from '../api/failure.js';
+
 import {
   checkCreateBody,
   checkLinkId,
@@ -8,6 +9,7 @@ import {
   type LinkChange,
 } from '../api/schema.js';
 import { isRunArgument } from '../recipe/keywords.js';
+import { ownIdentity } from '../state/identity.js';
 import { version } from '../state/installation.js';
 import { quoted } from '../text/quote.js';
 import type { TunnelSettings } from '../tunnels/settings.js';
@@ -38,7 +40,7 @@ export function findRoute(
 
 function fixedPaths(operations: Operations): Record<string, Routes | undefined> {
   return {
-    '/v1/ping': { GET: getRoute(() => ({})) },
+    '/v1/ping': { GET: getRoute(() => ({ machine: ownIdentity().id })) },
     '/v1/version': { GET: getRoute(() => ({ version: version(), api: 1 })) },
     '/v1/links': { GET: getRoute(() => operations.list()), POST: createRoute(operations) },
   };

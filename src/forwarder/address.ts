@@ -1,3 +1,4 @@
+import type { Device } from './device.js';
 import {
   AF_INET,
   AF_INET6,
@@ -22,6 +23,8 @@ export interface Address {
   /** The address of the sockaddr, in memory that never moves, and its size in bytes. */
   readonly sockaddr: number;
   readonly size: number;
+  /** The only network interface that leads to it; undefined: any. */
+  readonly device?: Device;
 }
 
 /*

@@ -1,6 +1,7 @@
 import type { AccessRule } from './access.js';
 import type { Address } from './address.js';
 import type { Counters } from './counters.js';
+import type { Device } from './device.js';
 import type { Log } from './log.js';
 import { type Loop, scheduleClose, type Watch } from './loop.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
@@ -31,6 +32,8 @@ export interface Relay {
   readonly location: string | undefined;
   /** Which clients are admitted; undefined: all. */
   readonly access: AccessRule | undefined;
+  /** The only network interface through which clients are served; undefined: any. */
+  readonly device: Device | undefined;
   /** Finds the target when it is unreachable; undefined if its address never changes. */
   readonly resolver: Resolver | undefined;
   /** How long the target's machine may be silent, ms; undefined: until the kernel gives up. */

@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { localPortOf, peerOf } from './address.js';
 import { type Connection, closeWithReset, type Relay } from './connection.js';
+import { bindToDevice } from './device.js';
 import { add, scheduleClose } from './loop.js';
 import { receiveUrgentInline, resetOnClose, setPeerTimeout } from './socket-options.js';
 import {
   AF_UNIX,
+  close,
   connect,
   E,
   EPOLLERR,
@@ -63,6 +65,12 @@ export function dial(connection: Connection): void {
   }
   if (!target.isUnix) receiveUrgentInline(fd);
   if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
+  if (to.device !== undefined && !bindToDevice(fd, to.device)) {
+    const refusal = errno();
+    close(fd);
+    dialFailed(connection, refusal);
+    return;
+  }
   target.fd = fd;
   target.hasStreamOptions = target.isUnix;
   add(loop, target);

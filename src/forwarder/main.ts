@@ -75,6 +75,7 @@ function forward(options: Options, sockets: PassedSockets): void {
     target: '',
     location: options.location,
     access: options.allow,
+    device: options.device,
     resolver:
       toFile === undefined
         ? undefined
@@ -147,6 +148,7 @@ function forward(options: Options, sockets: PassedSockets): void {
           loop,
           log,
           access: options.allow,
+          device: options.device,
           resolver: relay.resolver,
           counters: relay.counters,
           starter: relay.starter,

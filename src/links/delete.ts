@@ -9,9 +9,11 @@ import {
   recordDeletion,
   startPendingDeletions,
 } from '../state/pending-deletions.js';
+import { retainedGuards } from '../state/retained-guards.js';
 import { removeDropIns } from '../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
-import { readUnitFile } from '../systemd/unit-files.js';
+import { foreignUnit, readUnitFile } from '../systemd/unit-files.js';
+import { repairTunnels } from '../tunnels/repair.js';
 import { isId, serviceUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { forgetUnits, removeUnits } from './remove.js';
@@ -43,14 +45,24 @@ const AT_ONCE = 16;
  * them. Their parts on other machines are deleted too, as soon as these machines can be reached. A link that cannot be deleted
  * does not keep the others.
  *
+ * With `tell` false, other machines are not told, now or ever.
+ *
  * @param ids or `all`: every link of this machine, also those that are parts of other machines' links
  * @returns what became of each link; a child that is deleted with its parent is not among them
  */
-export function deleteLinks(ids: string[] | 'all'): Promise<Deletion[]> {
+export function deleteLinks(
+  ids: string[] | 'all',
+  { tell }: { tell: boolean } = { tell: true },
+): Promise<Deletion[]> {
   return withSystemd(async (systemd) => {
     try {
       const deletions = await withLock('links', () => deleteHere(ids, systemd));
-      for (const deletion of deletions) await deleteThere(deletion);
+      // One of them may have been the last link that kept the addresses of a deleted tunnel blocked.
+      if (retainedGuards().length > 0) await repairTunnels();
+      for (const deletion of deletions) {
+        if (tell) await deleteThere(deletion);
+        else deletion.held?.discard();
+      }
       return deletions;
     } finally {
       await startPendingDeletions(systemd);
@@ -64,8 +76,8 @@ export function deleteLinks(ids: string[] | 'all'): Promise<Deletion[]> {
  * @returns the `left` of the {@link Deletion}
  * @throws its `failure`
  */
-export async function deleteLink(id: string): Promise<string[]> {
-  const [deletion] = await deleteLinks([id]);
+export async function deleteLink(id: string, options?: { tell: boolean }): Promise<string[]> {
+  const [deletion] = await deleteLinks([id], options);
   if (deletion?.failure) throw deletion.failure;
   return deletion?.left ?? [];
 }
@@ -122,7 +134,7 @@ function planDeletions(ids: string[] | 'all', links: Links): DeletionHere[] {
 function planDeletion(id: string, { links, unreadable }: Links): DeletionHere {
   const link = links.find((candidate) => candidate.id === id);
   const exists = link ?? unreadable.find((other) => other.id === id);
-  if (!exists && !(isId(id) && readUnitFile(serviceUnit(id)) !== undefined)) {
+  if (!exists && !(isId(id) && isLeft(serviceUnit(id)))) {
     return { id, family: [], left: [], failure: new NoSuchLink(`no link "${id}": see wormhole list`) };
   }
   if (link?.parent !== undefined) {
@@ -131,6 +143,11 @@ function planDeletion(id: string, { links, unreadable }: Links): DeletionHere {
   }
   const part = link && partDeletion(link);
   return { id, family: familyOf(id, links), left: [], ...(part && { part }) };
+}
+
+/** Whether a unit file of Wormhole's is left of a link that is gone. */
+function isLeft(unit: string): boolean {
+  return readUnitFile(unit) !== undefined && foreignUnit(unit) === undefined;
 }
 
 function partDeletion({ id, link, far }: PlannedLink): PartDeletion | undefined {

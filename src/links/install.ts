@@ -5,7 +5,7 @@ import { createCounters } from '../state/counters.js';
 import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { lastLines } from '../systemd/journal.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
-import { writeUnitFile } from '../systemd/unit-files.js';
+import { requireOwnName, writeUnitFile } from '../systemd/unit-files.js';
 import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
@@ -20,11 +20,13 @@ export class AddressInUse extends Error {}
  * Writes the units of a link and its children, starts what is not started by a connection, and enables it for the next boot.
  * Children come first: a link must not listen before what it leads to does.
  *
- * @throws AddressInUse, PathRefused; Error with what systemd, or the program that failed, says
+ * @throws AddressInUse, PathRefused; ForeignUnit, when nothing is written; Error with what systemd, or the program that failed, says
  */
 export async function install(parts: PlannedLink[], systemd: Systemd): Promise<void> {
   const renderer = await linkRenderer();
   const files = parts.flatMap((part) => renderLink(part, renderer)).toReversed();
+  // Before anything is written: a create that fails removes what it has written, and these are not among it.
+  for (const { name } of files) requireOwnName(name);
   await writeUnits(files, systemd);
   await startUnits(parts, systemd);
   await requireLoaded(files, systemd);

@@ -5,13 +5,14 @@ import { runName } from '../recipe/link.js';
 import { removeCounters } from '../state/counters.js';
 import { readLinks } from '../state/links.js';
 import type { Systemd } from '../systemd/systemd.js';
-import { readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
+import { foreignUnit, readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
 import { linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
 
 /**
- * Removes all that links consist of, in whatever state they are. What does not exist is fine.
+ * Removes all that links consist of, in whatever state they are. What does not exist is fine, and units that are not Wormhole's
+ * are left alone.
  *
  * @returns what stays although it has the labels of these links, a line each, for people
  * @throws as {@link removeUnits}
@@ -38,12 +39,13 @@ interface Removed {
  *   remove and no engine
  */
 export async function removeUnits(ids: string[], systemd: Systemd): Promise<Removed> {
-  const runs = existingRuns(ids);
+  const isOurs = (unit: string) => foreignUnit(unit) === undefined;
+  const runs = existingRuns(ids).filter(({ name }) => isOurs(runUnit(name)));
   if (runs.length > 0) await requireEngine();
 
   // The heads first, so that no client starts again what is being removed.
-  const heads = ids.map(socketUnit);
-  const forwarders = ids.map(serviceUnit);
+  const heads = ids.map(socketUnit).filter(isOurs);
+  const forwarders = ids.map(serviceUnit).filter(isOurs);
   await Promise.all(heads.map(systemd.stop));
   await Promise.all(forwarders.map(systemd.stop));
   // Containers go before their units are stopped: that would only take the time to end them gracefully.

@@ -6,7 +6,7 @@ import { withLock } from '../state/lock.js';
 import { readTunnels } from '../state/tunnels.js';
 import { makeDirectory, writeAtomically } from '../system/files.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
-import { isSymlink, readUnitFile, UNIT_DIR, writeUnitFile } from '../systemd/unit-files.js';
+import { foreignUnit, readUnitFile, replaceUnitFile, UNIT_DIR } from '../systemd/unit-files.js';
 import { linkDirectory, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
@@ -107,7 +107,7 @@ async function upgradeTunnels(force: boolean, upgrade: Upgrade): Promise<void> {
 function writeUnits(files: UnitFile[], force: boolean, upgrade: Upgrade): void {
   for (const { name, text: rendered } of files) {
     const current = readUnitFile(name);
-    const plan = planUpgrade({ current, rendered, isSymlink: isSymlink(name), force });
+    const plan = planUpgrade({ current, rendered, isForeign: foreignUnit(name) !== undefined, force });
     if (plan === 'keep') continue;
     if (plan === 'leave') {
       upgrade.left.push({ unit: name, path: join(UNIT_DIR, name), current: current ?? '', rendered });
@@ -119,7 +119,7 @@ function writeUnits(files: UnitFile[], force: boolean, upgrade: Upgrade): void {
       writeAtomically(join(REPLACED_DIR, name), current ?? '', { mode: 0o600 });
       upgrade.replaced.push(name);
     }
-    writeUnitFile(name, rendered);
+    replaceUnitFile(name, rendered);
     upgrade.written.push(name);
   }
 }

@@ -3,6 +3,7 @@ import {
   closeSync,
   fchmodSync,
   fsyncSync,
+  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -41,10 +42,35 @@ export function writeAtomically(path: string, text: string, options: WriteOption
 }
 
 /** As {@link writeAtomically}. Returns the open file, which the caller closes. */
-export function createAtomically(
+export function createAtomically(path: string, text: string, options: WriteOptions = {}): number {
+  return write(path, text, { ...options, publish: renameSync });
+}
+
+/**
+ * As {@link writeAtomically}, unless the file exists already.
+ *
+ * @returns whether it did not
+ */
+export function createOnce(path: string, text: string, options: WriteOptions = {}): boolean {
+  let isNew = true;
+  const publish = (temporary: string) => {
+    try {
+      linkSync(temporary, path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      isNew = false;
+    }
+    rmSync(temporary);
+  };
+  closeSync(write(path, text, { ...options, publish }));
+  return isNew;
+}
+
+/** Writes a temporary file, which `publish` gives its name. */
+function write(
   path: string,
   text: string,
-  { mode = 0o644, prepare }: WriteOptions = {},
+  { mode = 0o644, prepare, publish }: WriteOptions & { publish: (temporary: string, path: string) => void },
 ): number {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.new`);
   let fd: number | undefined;
@@ -54,7 +80,7 @@ export function createAtomically(
     prepare?.(fd);
     writeSync(fd, text);
     fsyncSync(fd);
-    renameSync(temporary, path);
+    publish(temporary, path);
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
     rmSync(temporary, { force: true });

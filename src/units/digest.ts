@@ -18,6 +18,12 @@ export function isEdited(text: string): boolean | undefined {
   return !text.endsWith(line) || digestOf(text.slice(0, -line.length)) !== digest;
 }
 
+/** Applies a change of ours to the text of a unit, with a new digest; whether somebody has edited the unit stays as visible as it was. */
+export function changeUnit(text: string, change: (text: string) => string): string {
+  if (isEdited(text) !== false) return change(text);
+  return addDigest(change(text.replace(/Digest=[0-9a-f]*\n$/, '')));
+}
+
 function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }

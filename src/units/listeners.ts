@@ -21,6 +21,8 @@ export interface Listeners {
   hasPath: boolean;
   /** Whether all of them are TCP. */
   isTcp: boolean;
+  /** Whether one of them is UDP. */
+  hasUdp: boolean;
   /** Whether all of them are UDP. */
   isUdp: boolean;
 }
@@ -36,6 +38,7 @@ export function listenersOf(head: End): Listeners {
     freeBind: addresses.some((listener) => !isUnix(listener) && !isAlwaysPresent(listener.host)),
     hasPath: addresses.some(isPath),
     isTcp: addresses.every(({ protocol }) => protocol === 'tcp'),
+    hasUdp: addresses.some(({ protocol }) => protocol === 'udp'),
     isUdp: addresses.every(({ protocol }) => protocol === 'udp'),
   };
 }

@@ -38,6 +38,7 @@ const ownerSection = v.object({
   Owned: v.string(),
   OwnerId: v.string(),
   Owner: v.string(),
+  OwnerIdentity: v.exactOptional(v.string()),
   Allow: v.string(),
   ThroughTunnel: v.exactOptional(v.string()),
 });
@@ -51,7 +52,8 @@ const ownerSection = v.object({
  */
 export function readLink(text: string): LinkPlan | 'child' | undefined {
   const settings = readSection(text, SECTION);
-  if (settings === undefined) return undefined;
+  // The service of a link has such a section too.
+  if (settings === undefined || settings.has('Link')) return undefined;
   if (settings.has('Parent')) return 'child';
   try {
     const {
@@ -79,6 +81,8 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       plan.far = { partId, keyFile };
     }
     if (hasAny(settings, ownerSection)) plan.owner = readOwner(settings);
+    const creator = settings.get('Creator');
+    if (creator !== undefined) plan.creator = creator;
     return plan;
   } catch (error) {
     throw new UnreadableLink(`[${SECTION}] cannot be read: ${(error as Error).message}`);
@@ -86,11 +90,12 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
 }
 
 function readOwner(settings: Map<string, string>): NonNullable<LinkPlan['owner']> {
-  const { Owned, OwnerId, Owner, Allow, ThroughTunnel } = parseSection(ownerSection, settings);
+  const { Owned, OwnerId, Owner, OwnerIdentity, Allow, ThroughTunnel } = parseSection(ownerSection, settings);
   return {
     partId: Owned,
     id: OwnerId,
     machine: Owner,
+    ...(OwnerIdentity !== undefined && { identity: OwnerIdentity }),
     address: Allow,
     ...(ThroughTunnel !== undefined && { tunnel: ThroughTunnel }),
   };

@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { interfaceOf, tunnelNumber } from '../ipsec/names.js';
 import { address, describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
 import {
   type Address,
@@ -81,7 +82,7 @@ export function renderLink(planned: PlannedLink, renderer: Renderer): UnitFile[]
 }
 
 function renderSocket(planned: PlannedLink, { installation, templates }: Renderer): UnitFile {
-  const { id, parent, root, openedBy, link, options, far, owner } = planned;
+  const { id, parent, root, openedBy, link, options, far, owner, creator } = planned;
   const { head } = link;
   const runs = runsOf(link);
   const text = templates.socket({
@@ -107,6 +108,8 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     socketUser: options.socketOwner?.split(':')[0],
     socketGroup: options.socketOwner?.split(':')[1],
     owner,
+    ownerIdentity: owner?.identity,
+    creator,
     throughTunnel: owner?.tunnel,
     far,
     ...options,
@@ -257,7 +260,10 @@ function hasDatagrams({ head }: Link): boolean {
 
 /** Which clients the forwarder admits: all, except on the far part of another machine's link. */
 function accessOptions({ owner }: PlannedLink): string[] {
-  return owner ? ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)] : [];
+  if (!owner) return [];
+  const options = ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)];
+  if (owner.tunnel !== undefined) options.push('--interface', interfaceOf(tunnelNumber(owner.tunnel)));
+  return options;
 }
 
 function present(units: (string | undefined)[]): string[] {

@@ -14,17 +14,17 @@ export type UnitUpgrade = 'keep' | 'write' | 'replace' | 'leave';
 export interface UnitVersions {
   current: string | undefined;
   rendered: string;
-  /** Whether the file is a symlink to somebody else's. */
-  isSymlink: boolean;
+  /** Whether the file is not Wormhole's: a symlink, or a file without its mark. */
+  isForeign: boolean;
   /** Replace edited files too. */
   force: boolean;
 }
 
 /** Decides what becomes of a unit file at an upgrade. */
-export function planUpgrade({ current, rendered, isSymlink, force }: UnitVersions): UnitUpgrade {
+export function planUpgrade({ current, rendered, isForeign, force }: UnitVersions): UnitUpgrade {
   if (current === rendered) return 'keep';
   if (current === undefined) return 'write';
-  const edited = isSymlink || isEdited(current);
+  const edited = isForeign || isEdited(current);
   if (edited === false) return 'write';
   if (edited === undefined || force) return 'replace';
   return 'leave';

@@ -55,6 +55,44 @@ labSuite(
       );
     });
 
+    test('port 9999 is closed until somebody opens it, and stays as it is then', async () => {
+      const host = at();
+      const listens = async () => (await host.run('ss -Hltn sport = :9999')).stdout !== '';
+      const enabled = async () =>
+        (await host.run('systemctl is-enabled wormholed-tcp.socket', { check: false })).stdout.trim();
+      assert.not(await listens());
+      assert.is(await enabled(), 'disabled');
+      assert.match(
+        (await host.run(INSTALL, { timeout: 120 })).stdout,
+        /other machines cannot reach this one: systemctl enable/,
+      );
+      await succeeds(host, 'ping');
+      const refused = await host.run(`wormhole ping ${host.address}`, { check: false });
+      assert.match(
+        refused.stderr,
+        /the connection is refused: if that machine is to be reached, systemctl enable --now wormholed-tcp\.socket there/,
+      );
+      // A new key does not open it either.
+      await host.run(
+        'cp -a /etc/wormhole/key.secret /root/key && mv /root/key /etc/wormhole/key.secret; sleep 2',
+      );
+      assert.not(await listens());
+      assert.is(await host.failedUnits(), '');
+
+      const { stdout } = await host.run(`${INSTALL} --listen`, { timeout: 120 });
+      assert.not.match(stdout, /cannot reach this one/);
+      assert.ok(await listens());
+      await succeeds(host, `ping ${host.address}`);
+      await host.run(INSTALL, { timeout: 120 });
+      assert.ok(await listens(), 'after an upgrade, too');
+      await host.run('systemctl disable --now wormholed-tcp.socket');
+      await host.run(INSTALL, { timeout: 120 });
+      assert.not(await listens());
+      await host.run('systemctl stop wormholed.service; systemctl enable --now wormholed-tcp.socket');
+      await succeeds(host, `ping ${host.address}`);
+      await host.run('systemctl disable --now wormholed-tcp.socket');
+    });
+
     test('says what is missing', async () => {
       const host = at();
       const old =
@@ -121,6 +159,7 @@ labSuite(
         [`--prefix '/opt/"quoted"'`, /must not contain quotes, backslashes, \$ or control characters/],
         [`--prefix '/opt/$HOME'`, /must not contain quotes/],
         ['--purge', /--purge goes with --uninstall/],
+        ['--listen --uninstall', /--listen does not go with --uninstall/],
       ] as const) {
         const { stderr, status } = await host.run(`${INSTALL} ${args}`, { check: false });
         assert.match(stderr, expected);
@@ -214,7 +253,7 @@ labSuite(
     test('a prefix with spaces and characters that mean something to sed, the shell and systemd', async () => {
       const host = at();
       const prefix = '/opt/odd #1 & 100%n %% ;';
-      await host.run(`${INSTALL} --prefix '${prefix}'`, { timeout: 120 });
+      await host.run(`${INSTALL} --prefix '${prefix}' --listen`, { timeout: 120 });
       const wormhole = `'${prefix}/bin/wormhole'`;
       await host.run(`${wormhole} create url :9010 tail url :9002`);
       assert.is((await host.run('echo odd | nc -N 127.0.0.1 9010')).stdout, 'odd\n');
@@ -222,7 +261,7 @@ labSuite(
       await host.run(`ip netns add odd; ${wormhole} create url odd@:9011 tail url :9002`);
       assert.match((await host.run(`${wormhole} list`)).stdout, /^9011-odd .*listening$/m);
       await host.run('systemctl start wormhole-sync.service');
-      assert.match((await host.run(`${wormhole} ping`)).stdout, /^\d+\.\d+\n$/);
+      assert.match((await host.run(`${wormhole} ping`)).stdout, /^\d+\.\d+ [0-9a-f]{32}\n$/);
       assert.match((await host.run(`${wormhole} -H localhost list`)).stdout, /^9010 /m);
       const verified = await host.run(
         'cd /etc/systemd/system && systemd-analyze verify --man=no wormhole*.* 2>&1',

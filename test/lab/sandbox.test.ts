@@ -29,6 +29,7 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-tunnel-udp.service': 2.0,
   // All of the above but mounting.
   'wormholed.service': 2.1,
+  'wormhole-program-missing@host.service': 0.4,
   'wormholed-key.service': 0.5,
 };
 
@@ -38,7 +39,12 @@ async function services(host: Host): Promise<string[]> {
   return stdout
     .trim()
     .split('\n')
-    .map((name) => name.replace('netns@.', 'netns@db.').replace('rekey@.', 'rekey@beta.'));
+    .map((name) =>
+      name
+        .replace('netns@.', 'netns@db.')
+        .replace('rekey@.', 'rekey@beta.')
+        .replace('missing@.', 'missing@host.'),
+    );
 }
 
 labSuite<{ host: Host; neighbour: Host }>(

@@ -85,8 +85,8 @@ test('no message quotes what docker-run is given', () => {
 });
 
 test('the journal of the daemon has no word of it, in quotes or not', () => {
-  const operations = createOperations('/nowhere');
   const settings = { keyFile: '/nowhere', overlay: '100.64.0.0/14', udpPorts: { first: 4500, last: 4599 } };
+  const operations = createOperations(settings);
   const route = findRoute({ method: 'POST', url: '/v1/links' }, operations, settings);
   const described = (recipe: string[]) => route.read({ recipe }).change;
   const recipe = ['url', ':1', 'trigger', 'docker-run'];

@@ -279,6 +279,24 @@ test('--allow drops the datagrams of other machines', async () => {
   assert.match(forwarder.log(), /dropped a datagram of 127\.0\.0\.1:\d+: this head serves 127\.0\.0\.2 only/);
 });
 
+test('--interface drops the datagrams that arrive by another one, and answers by that one', async () => {
+  const { port, received } = await target();
+  const through = await launchUdp(port, ['--allow', '127.0.0.1', '--interface', 'lo']);
+  const one = await client(through.port);
+  // What came before the forwarder has asked for it is without an interface; PassPacketInfo= of the socket unit asks earlier.
+  const first = one.next();
+  const again = setInterval(() => one.send('a'), 100);
+  assert.is(String(await first), 'a');
+  clearInterval(again);
+  const elsewhere = await launchUdp(port, ['--allow', '127.0.0.1', '--interface', 'wh-none']);
+  const other = await client(elsewhere.port);
+  other.send('around the tunnel');
+  await until(() =>
+    /dropped a datagram of 127\.0\.0\.1:\d+: it has not come through interface wh-none/.test(elsewhere.log()),
+  );
+  assert.ok(received.every((message) => String(message) === 'a'));
+});
+
 test('datagrams that the kernel joins (GSO and GRO) arrive as they were sent', async () => {
   const { port, received } = await target();
   const forwarder = await launchUdp(port);

@@ -171,11 +171,31 @@ test("the far part of another machine's link is for that machine alone", () => {
   );
 });
 
+test('a part and a link belong to the machine that has asked for them', () => {
+  const id = '5f0c1e9b2a7d4e68b3c1d0a9f8e7d6c5';
+  const owned = bound('id a url 10.0.0.2:61234 tail docker-ns x', { owner: { ...owner, identity: id } });
+  assert.equal((readLink(owned['wormhole-a.socket'] ?? '') as LinkPlan).owner, { ...owner, identity: id });
+  const created = bound('id a url :80 chain id b url :81 tail docker-ns x', { creator: id });
+  assert.is((readLink(created['wormhole-a.socket'] ?? '') as LinkPlan).creator, id);
+  assert.not.match(created['wormhole-b.socket'] ?? '', /Creator=/);
+});
+
+test('each unit file of a link is marked as such', () => {
+  const files = bound('id a url :80 trigger docker-run web child id b url :81 trigger docker-run db', {});
+  assert.is(Object.keys(files).length, 6);
+  for (const [name, text] of Object.entries(files)) assert.match(text, /^\[X-Wormhole\]$/m, name);
+});
+
 test('in a tunnel, it is the policies of the tunnel that let in that machine alone', () => {
   const inTunnel = { ...owner, tunnel: '0123456789abcdef' };
+  const datagrams = bound('id a url udp://100.64.0.2:61234 tail docker-ns x', { owner: inTunnel });
+  assert.equal(settings(datagrams['wormhole-a.socket'], 'PassPacketInfo'), ['yes']);
   const files = bound('id a url 100.64.0.2:61234 tail docker-ns x', { owner: inTunnel });
   assert.equal(settings(files['wormhole-a.socket'], 'IPAddressAllow'), []);
-  assert.match(files['wormhole-a.service'] ?? '', / --allow 10\.0\.0\.1 /);
+  assert.match(
+    files['wormhole-a.service'] ?? '',
+    / --allow 10\.0\.0\.1 --peer-timeout 30 --interface wh-012345$/m,
+  );
   assert.equal((readLink(files['wormhole-a.socket'] ?? '') as LinkPlan).owner, inTunnel);
 });
 

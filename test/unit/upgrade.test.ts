@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asLink } from '../../src/recipe/as-link.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
-import { addDigest, isEdited } from '../../src/units/digest.ts';
+import { addDigest, changeUnit, isEdited } from '../../src/units/digest.ts';
 import { DEFAULT_OPTIONS, planLink } from '../../src/units/plan.ts';
 import { renderLink } from '../../src/units/render.ts';
 import { planUpgrade } from '../../src/units/upgrade.ts';
@@ -14,8 +14,8 @@ const plain = '[Service]\nExecStart=/bin/true\n';
 
 const rendered = addDigest('[Service]\nExecStart=/bin/false\n');
 
-const upgrade = (current: string | undefined, { isSymlink = false, force = false } = {}) =>
-  planUpgrade({ current, rendered, isSymlink, force });
+const upgrade = (current: string | undefined, { isForeign = false, force = false } = {}) =>
+  planUpgrade({ current, rendered, isForeign, force });
 
 test('the digest stands in the section of ours, which is added if it is not there', () => {
   assert.match(
@@ -24,6 +24,15 @@ test('the digest stands in the section of ours, which is added if it is not ther
   );
   const own = `${plain}\n[X-Wormhole]\nId=a\n`;
   assert.match(addDigest(own), /\n\[X-Wormhole\]\nId=a\nDigest=[0-9a-f]{64}\n$/);
+});
+
+test('a change of ours renews the digest, and does not hide that somebody has edited the unit', () => {
+  const change = (text: string) => text.replace('true', 'false');
+  assert.is(changeUnit(addDigest(plain), change), addDigest(change(plain)));
+  assert.is(changeUnit(plain, change), change(plain));
+  const edited = changeUnit(addDigest(plain).replace('[Service]', '[Service]\nNice=5'), change);
+  assert.match(edited, 'Nice=5\nExecStart=/bin/false');
+  assert.is(isEdited(edited), true);
 });
 
 test('every unit of a link has one', () => {
@@ -74,9 +83,9 @@ test('what nobody has edited is written, what is edited is left unless it is for
 
 test('what an earlier version wrote without a digest is replaced, and a symlink is an edit', () => {
   assert.is(upgrade(plain), 'replace');
-  assert.is(upgrade(addDigest(plain), { isSymlink: true }), 'leave');
-  assert.is(upgrade('', { isSymlink: true }), 'leave');
-  assert.is(upgrade('', { isSymlink: true, force: true }), 'replace');
+  assert.is(upgrade(addDigest(plain), { isForeign: true }), 'leave');
+  assert.is(upgrade('', { isForeign: true }), 'leave');
+  assert.is(upgrade('', { isForeign: true, force: true }), 'replace');
 });
 
 test.run();

@@ -59,9 +59,12 @@ export function parseControl(
   return into;
 }
 
-/** Writes a control message that makes IPv4 datagrams leave from `address`. Returns its size with padding, bytes. */
-export function writeSource4(words: Int32Array, at: number, address: number): number {
-  return write(words, at, IPPROTO_IP, IP_PKTINFO, [0, address, 0]);
+/**
+ * Writes a control message that makes IPv4 datagrams leave from `address`, by an interface (0: any). Returns its size with padding,
+ * bytes.
+ */
+export function writeSource4(words: Int32Array, at: number, address: number, device: number): number {
+  return write(words, at, IPPROTO_IP, IP_PKTINFO, [device, address, 0]);
 }
 
 /** Writes a control message that makes IPv6 datagrams leave from an address, by an interface (0: any). */

@@ -1,6 +1,7 @@
 import type { AccessRule } from '../access.js';
 import type { Address } from '../address.js';
 import type { Counters } from '../counters.js';
+import type { Device } from '../device.js';
 import type { Log } from '../log.js';
 import type { Loop } from '../loop.js';
 import type { Resolver } from '../resolver.js';
@@ -22,6 +23,8 @@ export interface UdpRelay {
   target: string;
   /** Which clients are admitted; undefined: all. */
   readonly access: AccessRule | undefined;
+  /** The only network interface through which clients are served; undefined: any. */
+  readonly device: Device | undefined;
   /** Finds the target when it is unreachable; undefined if it has a fixed address. */
   readonly resolver: Resolver | undefined;
   /** Whether starting the target has failed. */

@@ -112,8 +112,8 @@ function address(relay: UdpRelay, session: Session, i: number): void {
   if (local !== undefined) {
     controlSize =
       local.length === 1
-        ? writeSource4(words, at, local[0] as number)
-        : writeSource6(words, at, local, isLinkLocal(local) ? device : 0);
+        ? writeSource4(words, at, local[0] as number, relay.device === undefined ? 0 : device)
+        : writeSource6(words, at, local, relay.device !== undefined || isLinkLocal(local) ? device : 0);
   }
   segments[i] = segment;
   sourceSizes[i] = controlSize;

@@ -1,5 +1,6 @@
 import { isAllowedAt } from '../access.js';
 import { addressText } from '../address.js';
+import { type Device, indexOf } from '../device.js';
 import { E, errno, MSG_DONTWAIT, MSG_NOSIGNAL, recvmmsg, sendmmsg } from '../syscalls.js';
 import { parseControl, type ReceivedControl, writeSegment } from './control.js';
 import { drainErrors } from './errors.js';
@@ -88,6 +89,10 @@ function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: 
       continue;
     }
     parseControl(requests.controls.words, controlWord(i), controlSizeOf(requests, i), received);
+    if (relay.device !== undefined && !isThrough(head, relay.device, received.device)) {
+      rejectOutside(relay, relay.device, nameAt);
+      continue;
+    }
     segments[i] = received.segment;
     const caller: Caller = {
       head,
@@ -96,7 +101,7 @@ function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: 
       nameWords: nameSizeOf(requests, i) / 4,
       controls: requests.controls.words,
       localWord: received.localWord,
-      localWords: head.isWildcard ? received.localWords : 0,
+      localWords: head.tellsLocal ? received.localWords : 0,
       device: received.device,
     };
     const size = lengthOf(requests, i);
@@ -178,6 +183,24 @@ function send(relay: UdpRelay, session: Session, first: number, most: number): v
     relay.dropped += 1;
     sent += 1;
   }
+}
+
+/** Whether a datagram has come through the only interface through which clients are served. */
+function isThrough(head: Head, device: Device, arrived: number): boolean {
+  // It may have been created again since.
+  if (head.device !== arrived) head.device = indexOf(head.fd, device);
+  return head.device !== 0 && head.device === arrived;
+}
+
+function rejectOutside({ counters, requests, log }: UdpRelay, { text }: Device, nameAt: number): void {
+  counters.denied += 1;
+  const client = addressText(requests.names.bytes.subarray(4 * nameAt));
+  const rule = `it has not come through interface ${text}`;
+  log.failure(
+    'outside',
+    `dropped a datagram of ${client}: ${rule}`,
+    (count) => `dropped ${count} more datagram${count === 1 ? '' : 's'} in the last 10 s: ${rule}`,
+  );
 }
 
 function rejectDatagram(relay: UdpRelay, nameAt: number): void {

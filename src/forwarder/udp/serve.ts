@@ -49,6 +49,7 @@ export type UdpOptions = Pick<
   | 'loop'
   | 'log'
   | 'access'
+  | 'device'
   | 'resolver'
   | 'counters'
   | 'starter'
@@ -98,7 +99,8 @@ export function serveDatagrams(fds: number[], options: UdpOptions): UdpService {
     },
     finishRound: () => sendReplies(relay),
     setTarget: (to, target) => {
-      const hasMoved = to !== undefined && to.text !== relay.to?.text;
+      const hasMoved =
+        to !== undefined && (to.text !== relay.to?.text || to.device?.text !== relay.to.device?.text);
       relay.to = to;
       relay.target = target;
       if (hasMoved) reconnectSessions(relay);
@@ -111,7 +113,8 @@ function watchHead(relay: UdpRelay, fd: number): Head {
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
   const head: Head = {
     fd,
-    isWildcard: isWildcard(fd),
+    tellsLocal: relay.device !== undefined || isWildcard(fd),
+    device: 0,
     wanted: EPOLLIN,
     mask: -1,
     changed: false,
@@ -136,7 +139,7 @@ function watchHead(relay: UdpRelay, fd: number): Head {
   // Of these, the ones of the other family fail, and change nothing.
   set(fd, IPPROTO_IP, IP_RECVERR, 1);
   set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
-  if (head.isWildcard) {
+  if (head.tellsLocal) {
     set(fd, IPPROTO_IP, IP_PKTINFO, 1);
     set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
   }

@@ -1,7 +1,9 @@
 import { addressText } from '../address.js';
+import { bindToDevice } from '../device.js';
 import { add, scheduleClose } from '../loop.js';
 import {
   AF_UNIX,
+  close,
   connect,
   copyFrom,
   E,
@@ -201,6 +203,12 @@ function openSocket(relay: UdpRelay, session: Session): void {
   // The kernel gives the socket a name when it is connected (unix(7)), without which the target could not answer.
   if (isUnix) setsockopt(fd, SOL_SOCKET, SO_PASSCRED, value.address, 4);
   if (!isUnix) setsockopt(fd, SOL_UDP, UDP_GRO, value.address, 4);
+  if (to.device !== undefined && !bindToDevice(fd, to.device)) {
+    const refusal = errno();
+    close(fd);
+    failed(relay, session, refusal);
+    return;
+  }
   session.fd = fd;
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   session.wanted = EPOLLIN;

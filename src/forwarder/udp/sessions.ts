@@ -12,7 +12,7 @@ export interface Session extends Watch {
   /** The address of the client, in memory that never moves. */
   readonly client: Pinned;
   readonly clientSize: number;
-  /** The local address that the client has called, if the head is a wildcard: its words, and the interface. */
+  /** The local address that the client has called, if the head tells it: its words, and the interface. */
   readonly local: Int32Array | undefined;
   readonly device: number;
   /** When a datagram last passed, ms, on the clock of the loop. */
@@ -43,8 +43,10 @@ export interface Session extends Watch {
 
 /** A listening socket for datagrams. */
 export interface Head extends Watch {
-  /** Whether clients may call any address of the machine, so that answers must leave from the one they called. */
-  readonly isWildcard: boolean;
+  /** Whether the kernel tells which address a client has called, from which answers must leave then, and by which interface. */
+  readonly tellsLocal: boolean;
+  /** The index of the only interface through which clients are served, as it was last; 0 without one. */
+  device: number;
 }
 
 /** The sessions of a link, by client and in the order of activity. */

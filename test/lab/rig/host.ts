@@ -21,7 +21,7 @@ export interface HostOptions {
   images?: boolean;
   /** Debian packages beside those that every host has. */
   packages?: string[];
-  /** Whether Wormhole is installed, as install.sh would, with a key of the host's own. Default false. */
+  /** Whether Wormhole is installed, as install.sh --listen would, with a key of the host's own. Default false. */
   wormhole?: boolean;
 }
 
