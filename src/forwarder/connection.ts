@@ -76,6 +76,8 @@ export interface Relay {
 /** One of the two sockets of a connection. */
 export interface End extends Watch {
   readonly connection: Connection;
+  /** Whether it is a unix socket, which knows no reset and no options of TCP. */
+  readonly isUnix: boolean;
   /** The direction that reads from this socket. */
   readonly reads: Flow;
   /** The direction that writes to it. */
@@ -183,7 +185,7 @@ function dispose(connection: Connection): void {
   empty(relay, up);
   empty(relay, down);
   relay.open -= 1;
-  relay.counters.open = relay.open;
+  relay.counters.open -= 1;
   relay.connections?.delete(connection);
   relay.onClose();
 }

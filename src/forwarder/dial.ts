@@ -5,6 +5,7 @@ import { bindToDevice } from './device.js';
 import { add, scheduleClose } from './loop.js';
 import { receiveUrgentInline, resetOnClose, setPeerTimeout } from './socket-options.js';
 import {
+  AF_UNIX,
   close,
   connect,
   E,
@@ -31,7 +32,7 @@ const LAST_PAUSE_MS = 250;
 const RESOLVE_AFTER_MS = 1000;
 
 /** Errors that retrying does not fix: policy, or a machine without this address family. */
-const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT]);
+const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT, E.EPROTOTYPE]);
 
 /** Errors of a machine that has no resources for another socket or for watching it. */
 const OUT_OF_RESOURCES = new Set([E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.ENOSPC]);
@@ -62,7 +63,7 @@ export function dial(connection: Connection): void {
     dialFailed(connection, errno());
     return;
   }
-  receiveUrgentInline(fd);
+  if (!target.isUnix) receiveUrgentInline(fd);
   if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
   if (to.device !== undefined && !bindToDevice(fd, to.device)) {
     const refusal = errno();
@@ -71,12 +72,17 @@ export function dial(connection: Connection): void {
     return;
   }
   target.fd = fd;
-  target.hasStreamOptions = false;
+  target.hasStreamOptions = target.isUnix;
   add(loop, target);
   // The kernel does not watch it, and `refused` has handled that. No SYN has been sent yet.
   if (target.fd < 0) return;
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
-  if (failure !== 0 && failure !== E.EINPROGRESS) {
+  if (failure === 0) {
+    // Only a unix socket has accepted at once.
+    connected(connection);
+    return;
+  }
+  if (failure !== E.EINPROGRESS) {
     dialFailed(connection, failure);
     return;
   }
@@ -170,13 +176,15 @@ export function onDialTimer(connection: Connection): void {
 function giveUp(connection: Connection, failure: number): void {
   const { relay } = connection;
   const seconds = isPermanent(relay, failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
-  const message = `${describeFailure(relay.target, failure)}${seconds} (${errorWords(failure)})`;
+  const message = `${describeFailure(relay, failure)}${seconds} (${errorWords(failure)})`;
   abort(connection, `dial ${failure}`, message);
 }
 
 /** Whether further attempts are pointless. A resolver may find another address. */
 function isPermanent(relay: Relay, failure: number): boolean {
-  return relay.resolver === undefined && PERMANENT.has(failure);
+  if (relay.resolver !== undefined) return false;
+  // A server creates its socket first and sets the mode then.
+  return PERMANENT.has(failure) && !(failure === E.EACCES && relay.to?.family === AF_UNIX);
 }
 
 /**
@@ -198,11 +206,20 @@ export function abort(connection: Connection, kind: string, message: string): vo
   closeWithReset(connection);
 }
 
-function describeFailure(target: string, failure: number): string {
+function describeFailure({ target, to }: Relay, failure: number): string {
   if (failure === E.EDESTADDRREQ) return `no address of ${target} was learnt`;
   if (failure === E.ECONNREFUSED) return `${target} refused`;
   if (failure === E.ETIMEDOUT) return `${target} did not answer`;
+  if (to?.family === AF_UNIX) return describeUnixFailure(target, failure);
   if (OUT_OF_RESOURCES.has(failure)) return `no socket to ${target} could be made`;
+  return `${target} could not be reached`;
+}
+
+function describeUnixFailure(target: string, failure: number): string {
+  if (failure === E.ENOENT) return `${target} did not exist`;
+  if (failure === E.EAGAIN) return `${target} had a full backlog`;
+  if (failure === E.EPROTOTYPE) return `${target} is a socket of another type`;
+  if (failure === E.EACCES) return `${target} may not be used by the forwarder, which runs as nobody`;
   return `${target} could not be reached`;
 }
 

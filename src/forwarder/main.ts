@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import type { Relay } from './connection.js';
 import { createCounters } from './counters.js';
 import { exitWhenIdle } from './idle.js';
-import { listen, listenFds } from './listen.js';
+import { listen, type PassedSockets, passedSockets } from './listen.js';
 import { createLog, printFatal } from './log.js';
 import { createLoop, run } from './loop.js';
 import { createNotify, watchdogInterval } from './notify.js';
@@ -17,6 +17,9 @@ import { retryPipeWaiters, retryWaiters } from './shortage.js';
 import { reportStatus } from './status.js';
 import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
 import { createTimer, start } from './timers.js';
+import { serveDatagrams } from './udp/serve.js';
+import { serveUnixDatagrams } from './unix/datagrams.js';
+import { servePackets } from './unix/packets.js';
 import { exemptZeroWindows } from './zero-window.js';
 
 /*
@@ -43,23 +46,23 @@ main();
 
 function main(): void {
   let options: Options;
-  let listeners: number[];
+  let sockets: PassedSockets;
   try {
     options = parseOptions(process.argv.slice(2));
-    listeners = listenFds(process.env, process.pid);
+    sockets = passedSockets(process.env, process.pid);
   } catch (error) {
     printFatal(`wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
     process.exit(BAD_CALL);
   }
   try {
-    forward(options, listeners);
+    forward(options, sockets);
   } catch (error) {
     printFatal(`link ${options.link}: the forwarder cannot start: ${(error as Error).message}`);
     process.exit(FAILURE);
   }
 }
 
-function forward(options: Options, listeners: number[]): void {
+function forward(options: Options, sockets: PassedSockets): void {
   const loop = createLoop();
   const log = createLog(options.link, loop.timers);
   const notify = createNotify(process.env.NOTIFY_SOCKET, loop.timers);
@@ -76,7 +79,10 @@ function forward(options: Options, listeners: number[]): void {
     resolver:
       toFile === undefined
         ? undefined
-        : createResolver(loop, log, toFile, options.ask, (answer) => retarget(relay, answer)),
+        : createResolver(loop, log, toFile, options.ask, (answer) => {
+            retarget(relay, answer);
+            udp?.setTarget(relay.to, relay.target);
+          }),
     rejections: 0,
     rejectedAt: 0,
     targetTimeout: toFile === undefined ? undefined : options.peerTimeout,
@@ -94,12 +100,23 @@ function forward(options: Options, listeners: number[]): void {
     retryTimer: createTimer(() => retryWaiters(relay)),
     onOpen: () => status.touch(),
     onClose: () => {
-      listener.resume();
-      if (relay.open === 0) quiet();
-      // The next client must find a service that starts, because starting it starts the target.
-      if (relay.open === 0 && relay.targetFailed()) start(loop.timers, leave, loop.now);
-      status.touch();
+      listener?.resume();
+      closed();
     },
+  };
+  const open = () =>
+    relay.open + (udp?.relay.sessions.count ?? 0) + (unixDatagrams?.count() ?? 0) + (packets?.count() ?? 0);
+  const closed = (): void => {
+    if (open() === 0) quiet();
+    // The next client must find a service that starts, because starting it starts the target.
+    if (open() === 0 && relay.targetFailed()) start(loop.timers, leave, loop.now);
+    status.touch();
+  };
+  const acceptPending = (): void => {
+    listener?.acceptPending();
+    udp?.readPending();
+    unixDatagrams?.readPending();
+    packets?.acceptPending();
   };
   setTarget(relay, toFile === undefined ? options.to : readAddressFile(toFile, log).to);
   exemptZeroWindows(relay);
@@ -114,19 +131,71 @@ function forward(options: Options, listeners: number[]): void {
     process.exit(0);
   };
   const leave = createTimer(() => {
-    listener.acceptPending();
-    if (relay.open === 0) exit('what the target needs could not be started');
+    acceptPending();
+    if (open() === 0) exit('what the target needs could not be started');
   });
   const status = reportStatus(relay, notify);
-  relay.counters.limit = Math.min(options.maxOpen, connectionsFor(descriptorLimit()));
-  const listener = listen(relay, listeners, relay.counters.limit);
+  const limit = descriptorLimit();
+  const { streams, datagrams } = sockets;
+  const [unixDatagramFd, packetFd] = [sockets.unixDatagrams[0], sockets.packets[0]];
+  const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
+  const maxSessions = Math.min(options.maxSessions, sessionsFor(limit));
+  // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
+  relay.counters.limit = streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);
+  const listener = streams.length === 0 ? undefined : listen(relay, streams, maxOpen);
+  const udp =
+    datagrams.length === 0
+      ? undefined
+      : serveDatagrams(datagrams, {
+          loop,
+          log,
+          access: options.allow,
+          device: options.device,
+          resolver: relay.resolver,
+          counters: relay.counters,
+          starter: relay.starter,
+          targetFailed: relay.targetFailed,
+          dialTimeout: options.dialTimeout,
+          timeout: options.udpTimeout,
+          maxSessions,
+          onOpen: () => status.touch(),
+          onClose: closed,
+        });
+  udp?.setTarget(relay.to, relay.target);
+  // Their target is a unix socket, whose address never changes.
+  const messageOptions = relay.to && {
+    loop,
+    log,
+    counters: relay.counters,
+    to: relay.to,
+    target: relay.target,
+    dialTimeout: options.dialTimeout,
+    targetFailed: relay.targetFailed,
+    starter: relay.starter,
+    onOpen: () => status.touch(),
+    onClose: closed,
+  };
+  const unixDatagrams =
+    unixDatagramFd === undefined || messageOptions === undefined
+      ? undefined
+      : serveUnixDatagrams(unixDatagramFd, { ...messageOptions, timeout: options.udpTimeout, maxSessions });
+  const packets =
+    packetFd === undefined || messageOptions === undefined
+      ? undefined
+      : servePackets(packetFd, { ...messageOptions, maxOpen });
   const quiet =
     options.idle === 0
       ? () => {}
-      : exitWhenIdle(relay, listener, options.idle, () => exit(`idle for ${options.idle / 1000} s`));
+      : exitWhenIdle(loop, {
+          after: options.idle,
+          open,
+          acceptPending,
+          exit: () => exit(`idle for ${options.idle / 1000} s`),
+        });
   loop.atRoundEnd = (freedDescriptors) => {
     const hasWork = runBulkQueue(relay, move);
     retryPipeWaiters(relay, freedDescriptors);
+    udp?.finishRound();
     return hasWork;
   };
 
@@ -155,4 +224,9 @@ function descriptorLimit(): number {
  */
 function connectionsFor(limit: number): number {
   return Math.max(1, Math.floor((limit - FDS_APART) / FDS_A_CONNECTION));
+}
+
+/** How many sessions of datagrams there can be, each with a descriptor, without keeping connections from having theirs. */
+function sessionsFor(limit: number): number {
+  return Math.max(1, Math.floor((limit - FDS_APART) / 2));
 }

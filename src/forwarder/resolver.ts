@@ -16,7 +16,6 @@ import {
   SOCK_STREAM,
   socket,
 } from './syscalls.js';
-import type { UnixAddress } from './unix.js';
 
 /** The content of the address file. All fields are undefined if the file is missing or unreadable. */
 export interface Resolution {
@@ -49,7 +48,7 @@ export function createResolver(
   loop: Loop,
   log: Log,
   file: string,
-  service: UnixAddress | undefined,
+  service: Address | undefined,
   resolved: (answer: Resolution) => void,
 ): Resolver {
   let next = 0;

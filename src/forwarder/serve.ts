@@ -5,14 +5,14 @@ import { drain, fill, handleHangup, passReset } from './flow.js';
 import { add, type Loop, modify, type Watch } from './loop.js';
 import { enqueue } from './scheduler.js';
 import { resetOnClose } from './socket-options.js';
-import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
+import { AF_UNIX, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { createTimer } from './timers.js';
 
-/** Serves an accepted client, a non-blocking socket: connects it to the target. */
-export function serve(relay: Relay, client: number): void {
-  const connection = createConnection(relay, client);
+/** Serves an accepted client, a non-blocking socket, of a unix listener if `isUnix`: connects it to the target. */
+export function serve(relay: Relay, client: number, isUnix: boolean): void {
+  const connection = createConnection(relay, client, isUnix);
   relay.open += 1;
-  relay.counters.open = relay.open;
+  relay.counters.open += 1;
   relay.connections?.add(connection);
   relay.onOpen();
   add(relay.loop, connection.client);
@@ -33,7 +33,7 @@ function isEnd(watch: Watch): watch is End {
   return 'connection' in watch;
 }
 
-function createConnection(relay: Relay, fd: number): Connection {
+function createConnection(relay: Relay, fd: number, isUnix: boolean): Connection {
   const connection = {
     relay,
     connected: false,
@@ -43,8 +43,8 @@ function createConnection(relay: Relay, fd: number): Connection {
     wait: 0,
     closed: false,
   } as Mutable<Connection>;
-  const client = createEnd(connection, fd, true);
-  const target = createEnd(connection, -1, false);
+  const client = createEnd(connection, fd, isUnix);
+  const target = createEnd(connection, -1, relay.to?.family === AF_UNIX);
   connection.client = client;
   connection.target = target;
   connection.up = client.reads = target.writes = createFlow(client, target);
@@ -57,7 +57,7 @@ function createConnection(relay: Relay, fd: number): Connection {
 
 type Mutable<T> = { -readonly [key in keyof T]: T[key] };
 
-function createEnd(connection: Connection, fd: number, hasStreamOptions: boolean): Mutable<End> {
+function createEnd(connection: Connection, fd: number, isUnix: boolean): Mutable<End> {
   return {
     fd,
     wanted: READABLE,
@@ -66,10 +66,12 @@ function createEnd(connection: Connection, fd: number, hasStreamOptions: boolean
     ready,
     refused,
     connection,
+    isUnix,
     reset: false,
     queuedEvents: 0,
     written: false,
-    hasStreamOptions,
+    // A client has inherited them, and a unix socket needs none.
+    hasStreamOptions: fd >= 0 || isUnix,
   } as Mutable<End>;
 }
 

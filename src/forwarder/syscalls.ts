@@ -60,6 +60,18 @@ export const recv: Call = libc.func('int recv(int fd, int64_t bytes, int64_t len
 export const read: Call = libc.func('int read(int fd, int64_t bytes, int64_t len)');
 /** write(2) from memory at an address. */
 export const write: Call = libc.func('int write(int fd, int64_t bytes, int64_t len)');
+/** recvmmsg(2); `messages` is the address of `count` structs mmsghdr, `timeout` 0 (none). */
+export const recvmmsg: Call = libc.func(
+  'int recvmmsg(int fd, int64_t messages, uint count, int flags, int64_t timeout)',
+);
+/** sendmmsg(2); `messages` is the address of `count` structs mmsghdr. */
+export const sendmmsg: Call = libc.func('int sendmmsg(int fd, int64_t messages, uint count, int flags)');
+/** recvmsg(2); `message` is the address of a struct msghdr. */
+export const recvmsg: Call = libc.func('int recvmsg(int fd, int64_t message, int flags)');
+/** sendto(2) from memory at an address; pass 0 for the address and its length on a connected socket. */
+export const sendFrom: Call = libc.func(
+  'int sendto(int fd, int64_t bytes, int64_t len, int flags, int64_t addr, uint addrLen)',
+);
 /** poll(2); `fds` is the address of `count` structs pollfd, `timeout` in ms. */
 export const poll: Call = libc.func('int poll(int64_t fds, ulong count, int timeout)');
 /** inet_pton(3); `to` is an address with room for 16 bytes. */
@@ -126,6 +138,30 @@ export function pinned(size: number): Pinned {
   return { address: Number(pointer), bytes, words: new Int32Array(memory) };
 }
 
+/**
+ * Reserves `size` bytes that live as long as the process, and returns their address. Their pages take up memory only once
+ * they are written: large blocks of malloc(3) come from mmap(2).
+ */
+export function reserve(size: number): number {
+  return Number(koffi.alloc('uint8_t', size));
+}
+
+/** Copies `size` bytes of memory at an address. */
+export function copyFrom(address: number, size: number): Buffer {
+  const bytes = Buffer.alloc(size);
+  memcpy(bytes, address, size);
+  return bytes;
+}
+
+/** Copies bytes to memory at an address. */
+export const copyTo: (address: number, bytes: Buffer, size: number) => void = libc.func(
+  'void *memcpy(int64_t to, void *from, size_t size)',
+);
+
+const memcpy: (to: Buffer, from: number, size: number) => void = libc.func(
+  'void *memcpy(void *to, int64_t from, size_t size)',
+);
+
 /*
  * Constants of the kernel's user-space API (include/uapi/linux and asm-generic). They are the same on x86-64
  * and arm64.
@@ -145,6 +181,7 @@ export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
+export const SOCK_SEQPACKET = 5;
 export const SOCK_NONBLOCK = 0x800;
 export const SOCK_CLOEXEC = 0x80000;
 export const SOL_SOCKET = 1;
@@ -152,6 +189,8 @@ export const SO_TYPE = 3;
 export const SO_ERROR = 4;
 export const SO_KEEPALIVE = 9;
 export const SO_OOBINLINE = 10;
+export const SO_PASSCRED = 16;
+export const SO_PEERCRED = 17;
 export const SO_LINGER = 13;
 export const SO_BINDTODEVICE = 25;
 export const SO_ACCEPTCONN = 30;
@@ -173,6 +212,7 @@ export const F_GETPIPE_SZ = 1032;
 export const O_NONBLOCK = 0x800;
 export const O_CLOEXEC = 0x80000;
 export const SIOCOUTQ = 0x5411;
+export const SIOCGIFINDEX = 0x8933;
 export const RLIMIT_NOFILE = 7;
 export const PROT_READ = 0x1;
 export const PROT_WRITE = 0x2;
@@ -180,5 +220,17 @@ export const MAP_SHARED = 0x1;
 export const MAP_FAILED = -1;
 export const POLLOUT = 0x4;
 export const MSG_PEEK = 0x2;
+export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
+export const MSG_ERRQUEUE = 0x2000;
+export const SO_RCVBUF = 8;
+export const SO_SNDBUF = 7;
+export const IPPROTO_IP = 0;
+export const IP_PKTINFO = 8;
+export const IP_RECVERR = 11;
+export const IPPROTO_IPV6 = 41;
+export const IPV6_RECVERR = 25;
+export const IPV6_RECVPKTINFO = 49;
+export const SOL_UDP = 17;
+export const UDP_GRO = 104;
