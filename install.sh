@@ -261,9 +261,12 @@ exec_start() {
 	printf '%s' "$word" | sed -e 's/%/%%/g' -e 's/[&/]/\\&/g'
 }
 
+# The path of Node as a condition takes it (systemd.unit(5)), likewise.
+node_path() { printf '%s' "$lib/node" | sed -e 's/%/%%/g' -e 's/[&/]/\\&/g'; }
+
 changed=
 for unit in $(own_units); do
-	sed -e "s/@WORMHOLE@/$(exec_start wormhole)/" -e "s/@WORMHOLED@/$(exec_start wormholed)/" "units/$unit" >"$destdir$units/.$unit.new"
+	sed -e "s/@WORMHOLE@/$(exec_start wormhole)/" -e "s/@WORMHOLED@/$(exec_start wormholed)/" -e "s/@NODE@/$(node_path)/" "units/$unit" >"$destdir$units/.$unit.new"
 	if cmp -s "$destdir$units/.$unit.new" "$destdir$units/$unit"; then
 		rm -f "$destdir$units/.$unit.new"
 	else

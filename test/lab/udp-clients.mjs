@@ -1,7 +1,8 @@
 // UDP clients with questions of their own: node udp-clients.mjs PORT COUNT AT-ONCE [ADDRESS]
 //
-// Each sends a number to PORT of ADDRESS and waits for the same number, for 10 s. Prints how many got their own answer, and how
-// many another one.
+// Each sends a number to PORT of ADDRESS and waits for the same number, for 20 s. Like a client of DNS it asks again every 2 s:
+// of a thousand at once, the server's buffer drops some while another program has the processor. Prints how many got their own
+// answer, and how many another one.
 import dgram from 'node:dgram';
 
 const [port, count, atOnce, address = '127.0.0.1'] = process.argv.slice(2);
@@ -12,19 +13,22 @@ let wrong = 0;
 function ask(number) {
   return new Promise((resolve) => {
     const socket = dgram.createSocket('udp4');
+    const send = () => socket.send(`question ${number}`, Number(port), address);
+    const again = setInterval(send, 2_000);
     const end = () => {
+      clearInterval(again);
       clearTimeout(timer);
       socket.close();
       resolve();
     };
-    const timer = setTimeout(end, 10_000);
+    const timer = setTimeout(end, 20_000);
     socket.on('message', (message, from) => {
       if (String(message) === `question ${number}` && from.address === address) right++;
       else wrong++;
       end();
     });
     socket.on('error', end);
-    socket.send(`question ${number}`, Number(port), address);
+    send();
   });
 }
 
