@@ -5,8 +5,10 @@ import type { Log } from './log.js';
 import { type Loop, scheduleClose, type Watch } from './loop.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
 import type { Resolver } from './resolver.js';
-import { endOnClose, resetOnClose, setUserTimeout } from './socket-options.js';
-import { EPOLLIN, EPOLLPRI, EPOLLRDHUP } from './syscalls.js';
+import { disconnect, endOnClose, resetOnClose, setUserTimeout } from './socket-options.js';
+import { ENDED, noteFlags, noteRelease, type Part } from './store/memory.js';
+import type { Register, Storable, Stored } from './store/store.js';
+import { close as closeDescriptor, EPOLLIN, EPOLLPRI, EPOLLRDHUP, SHUT_WR, shutdown } from './syscalls.js';
 import { stop, type Timer } from './timers.js';
 
 /**
@@ -47,6 +49,8 @@ export interface Relay {
   readonly starter: string | undefined;
   /** Whether starting the target has failed, so that waiting for it is pointless. */
   readonly targetFailed: () => boolean;
+  /** The connections that outlive the process if they get old enough; undefined if none do. */
+  readonly survivors: Register<Connection> | undefined;
   /** Open connections. */
   open: number;
   /** What `wormhole list` shows. */
@@ -91,6 +95,8 @@ export interface End extends Watch {
 export interface Flow {
   readonly from: End;
   readonly to: End;
+  /** The part of the notes of a stored session that is about this direction. */
+  readonly part: Part;
   /** Acquired while bytes are in flight. */
   pipe: Pipe | undefined;
   /** Bytes in the pipe. */
@@ -114,7 +120,7 @@ export interface Flow {
 /**
  * A client, and the connection to the target on its behalf. While idle, it holds two descriptors and no pipe.
  */
-export interface Connection {
+export interface Connection extends Storable {
   readonly relay: Relay;
   readonly client: End;
   readonly target: End;
@@ -126,6 +132,17 @@ export interface Connection {
   connected: boolean;
   /** errno of the last failed attempt to connect. */
   failure: number;
+  /** When the client was accepted, ms, on the clock of the loop. */
+  openedAt: number;
+  /** Its notes while it is stored. Then the service manager has duplicates of its sockets. */
+  stored: Stored | undefined;
+  /**
+   * The socket for the next attempt to connect, or -1. Only a stored connection has one: it keeps its socket, since another one
+   * would have to be stored before it is used.
+   */
+  spare: number;
+  /** The socket to the target that is stored, or -1. */
+  storedTarget: number;
   /** When the last attempt to connect began, ms, on the clock of the loop. */
   dialledAt: number;
   /** When no further attempt to connect is made, ms, on the clock of the loop. */
@@ -145,7 +162,10 @@ export function close(connection: Connection): void {
   if (connection.closed) return;
   for (const end of [connection.client, connection.target]) {
     if (end.hasStreamOptions && !end.reset && end.fd >= 0) endOnClose(end.fd);
+    // close(2) sends no FIN while the service manager has a duplicate.
+    if (connection.stored !== undefined && !end.reset && end.fd >= 0) shutdown(end.fd, SHUT_WR);
   }
+  if (connection.stored !== undefined) noteFlags(connection.stored, ENDED);
   dispose(connection);
 }
 
@@ -154,6 +174,11 @@ export function closeWithReset(connection: Connection): void {
   if (connection.closed) return;
   for (const end of [connection.client, connection.target]) {
     if (!end.hasStreamOptions && end.fd >= 0) resetOnClose(end.fd);
+  }
+  if (connection.stored !== undefined) {
+    noteFlags(connection.stored, ENDED);
+    // close(2) sends no reset while the service manager has a duplicate.
+    for (const { fd } of [connection.client, connection.target]) if (fd >= 0) disconnect(fd);
   }
   dispose(connection);
 }
@@ -170,17 +195,21 @@ function dispose(connection: Connection): void {
   if (relay.targetTimeout !== undefined) setUserTimeout(target.fd, 0);
   scheduleClose(relay.loop, client);
   scheduleClose(relay.loop, target);
+  if (connection.spare >= 0) closeDescriptor(connection.spare);
   empty(relay, up);
   empty(relay, down);
   relay.open -= 1;
   relay.counters.open = relay.open;
   relay.connections?.delete(connection);
+  relay.survivors?.ended(connection);
   relay.onClose();
 }
 
 /** Releases the pipe of a flow, discarding the bytes in it. */
 export function empty(relay: Relay, flow: Flow): void {
   if (flow.pipe === undefined) return;
+  const { stored } = flow.from.connection;
+  if (stored !== undefined) noteRelease(stored, flow.part);
   if (flow.held === 0) release(relay.pool, flow.pipe);
   else discard(relay.pool, flow.pipe);
   flow.pipe = undefined;

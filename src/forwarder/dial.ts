@@ -1,9 +1,17 @@
 import { readFileSync } from 'node:fs';
-import { localPortOf, peerOf } from './address.js';
+import { type Address, localPortOf, peerOf } from './address.js';
 import { type Connection, closeWithReset, type Relay } from './connection.js';
-import { add, scheduleClose } from './loop.js';
-import { receiveUrgentInline, resetOnClose, setPeerTimeout } from './socket-options.js';
+import { add, release, scheduleClose } from './loop.js';
 import {
+  disconnect,
+  receiveUrgentInline,
+  resetOnClose,
+  setPeerTimeout,
+  setStreamOptions,
+} from './socket-options.js';
+import { CONNECTED, noteFlags } from './store/memory.js';
+import {
+  close,
   connect,
   E,
   EPOLLERR,
@@ -12,6 +20,7 @@ import {
   errorWords,
   getsockopt,
   pinned,
+  SO_DOMAIN,
   SO_ERROR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
@@ -43,8 +52,8 @@ const valueSize = pinned(4);
  * succeeds, as nearly all do, costs no event of its own.
  */
 export function dial(connection: Connection): void {
-  const { relay, target } = connection;
-  const { to, loop, resolver, targetTimeout } = relay;
+  const { relay, target, stored } = connection;
+  const { to, loop, resolver } = relay;
   connection.dialledAt = loop.now;
   if (relay.targetFailed()) {
     // It may run and accept, and not work all the same: its health check says so.
@@ -55,15 +64,21 @@ export function dial(connection: Connection): void {
     dialFailed(connection, E.EDESTADDRREQ);
     return;
   }
-  const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (stored !== undefined && !prepareSpare(connection)) {
+    // Killed now, the process would leave a session whose target is unknown.
+    stored.store.request();
+    connection.failure = E.EAGAIN;
+    start(loop.timers, connection.timer, loop.now + FIRST_PAUSE_MS);
+    return;
+  }
+  const fd = stored === undefined ? createSocket(relay, to) : connection.spare;
+  if (stored === undefined) target.hasStreamOptions = false;
+  connection.spare = -1;
   if (fd < 0) {
     dialFailed(connection, errno());
     return;
   }
-  receiveUrgentInline(fd);
-  if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
   target.fd = fd;
-  target.hasStreamOptions = false;
   add(loop, target);
   // The kernel does not watch it, and `refused` has handled that. No SYN has been sent yet.
   if (target.fd < 0) return;
@@ -82,9 +97,51 @@ export function dial(connection: Connection): void {
   start(loop.timers, connection.timer, Math.min(connection.deadline, resolveAt));
 }
 
+/** A socket to connect to `to`, or -1: see errno(). */
+function createSocket({ targetTimeout }: Relay, to: Address): number {
+  const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fd;
+  receiveUrgentInline(fd);
+  if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
+  return fd;
+}
+
+/**
+ * Sees to it that a stored connection has a socket for the next attempt to connect. Returns whether that socket is stored,
+ * or need not be because there is none.
+ */
+export function prepareSpare(connection: Connection): boolean {
+  const { relay } = connection;
+  const { to } = relay;
+  if (to === undefined) return true;
+  if (connection.spare >= 0 && familyOf(connection.spare) !== to.family) {
+    close(connection.spare);
+    connection.spare = -1;
+    connection.storedTarget = -1;
+  }
+  if (connection.spare < 0) {
+    connection.spare = createSocket(relay, to);
+    // What is stored is reset however the process and the store end.
+    if (connection.spare >= 0) setStreamOptions(connection.spare);
+    connection.target.hasStreamOptions = connection.spare >= 0;
+  }
+  return connection.spare < 0 || connection.spare === connection.storedTarget;
+}
+
+/** Ends an attempt to connect. The socket of a stored connection is kept for the next one. */
+function endAttempt(connection: Connection): void {
+  const { relay, target, stored } = connection;
+  if (stored === undefined || target.fd < 0) {
+    scheduleClose(relay.loop, target);
+    return;
+  }
+  connection.spare = release(relay.loop, target);
+  disconnect(connection.spare);
+}
+
 /** Connects a client to the current target instead of the one that has not answered yet. */
 export function redial(connection: Connection): void {
-  scheduleClose(connection.relay.loop, connection.target);
+  endAttempt(connection);
   if (connection.client.reset) closeWithReset(connection);
   else dial(connection);
 }
@@ -112,6 +169,7 @@ export function connected(connection: Connection): void {
   const { counters, loop, dialTimeout } = connection.relay;
   connection.connected = true;
   stop(loop.timers, connection.timer);
+  if (connection.stored !== undefined) noteFlags(connection.stored, CONNECTED);
   counters.served += 1;
   counters.failing = 0;
   counters.observeDial(loop.now - connection.dialledAt);
@@ -123,9 +181,9 @@ export function connected(connection: Connection): void {
 
 /** Handles a failed attempt to connect: schedules the next one, or gives up. `failure` is errno. */
 export function dialFailed(connection: Connection, failure: number): void {
-  const { relay, target } = connection;
+  const { relay } = connection;
   const { loop } = relay;
-  scheduleClose(loop, target);
+  endAttempt(connection);
   if (connection.client.reset) {
     closeWithReset(connection);
     return;
@@ -195,6 +253,13 @@ function describeFailure(target: string, failure: number): string {
   if (failure === E.ETIMEDOUT) return `${target} did not answer`;
   if (OUT_OF_RESOURCES.has(failure)) return `no socket to ${target} could be made`;
   return `${target} could not be reached`;
+}
+
+function familyOf(fd: number): number {
+  valueSize.words[0] = 4;
+  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, value.address, valueSize.address) < 0
+    ? -1
+    : (value.words[0] as number);
 }
 
 /** The pending error of `fd` (SO_ERROR, socket(7)), which is cleared by reading it; 0 if there is none. */

@@ -4,6 +4,8 @@ import type { Relay } from './connection.js';
 import { add, modify, unwatch, type Watch } from './loop.js';
 import { serve } from './serve.js';
 import { receiveUrgentInline, setPeerTimeout, setStreamOptions } from './socket-options.js';
+import type { PassedDescriptor } from './store/recover.js';
+import { generationOf } from './store/store.js';
 import {
   AF_INET,
   AF_INET6,
@@ -40,11 +42,19 @@ const PAUSE_MS = 1000;
 const value = pinned(4);
 const valueSize = pinned(4);
 
+/** What a service manager has passed. */
+export interface Passed {
+  /** Listening sockets. */
+  readonly listeners: number[];
+  /** What an earlier process has put into the file descriptor store. */
+  readonly stored: PassedDescriptor[];
+}
+
 /**
- * Returns the listening sockets that a service manager has passed to the process `pid` (sd_listen_fds(3)).
- * Throws an Error that says what to do if there are none, or if one is not a listening TCP socket.
+ * Returns the descriptors that a service manager has passed to the process `pid` (sd_listen_fds(3)). Throws an
+ * Error that says what to do if there is no listening socket, or if one is not a listening TCP socket.
  */
-export function listenFds(env: NodeJS.ProcessEnv, pid: number): number[] {
+export function passedFds(env: NodeJS.ProcessEnv, pid: number): Passed {
   const count = Number(env.LISTEN_FDS);
   if (!(count >= 1)) {
     throw new Error('no listening socket was passed (LISTEN_FDS is not set): start the .socket unit instead');
@@ -54,14 +64,17 @@ export function listenFds(env: NodeJS.ProcessEnv, pid: number): number[] {
       `the listening sockets are for process ${env.LISTEN_PID} (LISTEN_PID), this one is ${pid}`,
     );
   }
-  const fds = Array.from({ length: count }, (_, i) => FIRST_FD + i);
-  for (const fd of fds) {
+  const names = (env.LISTEN_FDNAMES ?? '').split(':');
+  const all = Array.from({ length: count }, (_, i) => ({ fd: FIRST_FD + i, name: names[i] ?? '' }));
+  const stored = all.filter(({ name }) => generationOf(name) !== undefined);
+  const listeners = all.filter((passed) => !stored.includes(passed)).map(({ fd }) => fd);
+  for (const fd of listeners) {
     const tcp = option(fd, SO_DOMAIN) === AF_INET || option(fd, SO_DOMAIN) === AF_INET6;
     if (!tcp || option(fd, SO_TYPE) !== SOCK_STREAM || option(fd, SO_ACCEPTCONN) !== 1) {
       throw new Error(`file descriptor ${fd} is not a listening TCP socket`);
     }
   }
-  return fds;
+  return { listeners, stored };
 }
 
 /** The listening sockets of the link. */

@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import type { Relay } from './connection.js';
 import { createCounters } from './counters.js';
 import { exitWhenIdle } from './idle.js';
-import { listen, listenFds } from './listen.js';
+import { listen, type Passed, passedFds } from './listen.js';
 import { createLog, printFatal } from './log.js';
 import { createLoop, run } from './loop.js';
 import { createNotify, watchdogInterval } from './notify.js';
@@ -15,6 +15,8 @@ import { runBulkQueue } from './scheduler.js';
 import { move, resetOpenSessions } from './serve.js';
 import { retryPipeWaiters, retryWaiters } from './shortage.js';
 import { reportStatus } from './status.js';
+import { openStore } from './store/open.js';
+import { resumeConnection, streams } from './store/streams.js';
 import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
 import { createTimer, start } from './timers.js';
 import { exemptZeroWindows } from './zero-window.js';
@@ -43,30 +45,33 @@ main();
 
 function main(): void {
   let options: Options;
-  let listeners: number[];
+  let passed: Passed;
   try {
     options = parseOptions(process.argv.slice(2));
-    listeners = listenFds(process.env, process.pid);
+    passed = passedFds(process.env, process.pid);
   } catch (error) {
     printFatal(`wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
     process.exit(BAD_CALL);
   }
   try {
-    forward(options, listeners);
+    forward(options, passed);
   } catch (error) {
     printFatal(`link ${options.link}: the forwarder cannot start: ${(error as Error).message}`);
     process.exit(FAILURE);
   }
 }
 
-function forward(options: Options, listeners: number[]): void {
+function forward(options: Options, { listeners, stored }: Passed): void {
   const loop = createLoop();
   const log = createLog(options.link, loop.timers);
   const notify = createNotify(process.env.NOTIFY_SOCKET, loop.timers);
   const { toFile } = options;
+  const maxOpen = Math.min(options.maxOpen, connectionsFor(descriptorLimit()));
+  const pool = createPool();
+  const survival = openStore({ loop, log, pool, stored, maxSessions: maxOpen });
   const relay: Relay = {
     loop,
-    pool: createPool(),
+    pool,
     log,
     to: undefined,
     target: '',
@@ -82,6 +87,7 @@ function forward(options: Options, listeners: number[]): void {
     dialTimeout: options.dialTimeout,
     starter: options.failedFile && `wormhole-${basename(options.failedFile)}-run.service`,
     targetFailed: () => options.failedFile !== undefined && existsSync(options.failedFile),
+    survivors: survival.store?.register(streams),
     open: 0,
     counters: createCounters(options.counters, log),
     pipeWaiters: [],
@@ -104,7 +110,11 @@ function forward(options: Options, listeners: number[]): void {
   process.on('exit', () => resetOpenSessions(loop));
   const exit = (why: string): void => {
     if (relay.open > 0) {
-      log.info(`stopped by ${why}; reset ${relay.open} open session${relay.open === 1 ? '' : 's'}`);
+      const sessions = `${relay.open} open session${relay.open === 1 ? '' : 's'}`;
+      const fate = survival.keepAll()
+        ? `${sessions} continue if it is started again, and are reset otherwise`
+        : `reset ${sessions}`;
+      log.info(`stopped by ${why}; ${fate}`);
     }
     log.flush();
     notify(`STOPPING=1\nSTATUS=${why}`);
@@ -115,8 +125,8 @@ function forward(options: Options, listeners: number[]): void {
     if (relay.open === 0) exit('what the target needs could not be started');
   });
   const status = reportStatus(relay, notify);
-  relay.counters.limit = Math.min(options.maxOpen, connectionsFor(descriptorLimit()));
-  const listener = listen(relay, listeners, relay.counters.limit);
+  relay.counters.limit = maxOpen;
+  const listener = listen(relay, listeners, maxOpen);
   const quiet =
     options.idle === 0
       ? () => {}
@@ -126,6 +136,8 @@ function forward(options: Options, listeners: number[]): void {
     retryPipeWaiters(relay, freedDescriptors);
     return hasWork;
   };
+
+  survival.resume({ [streams.code]: (remains) => resumeConnection(relay, remains) });
 
   const every = watchdogInterval(process.env, process.pid);
   if (every !== undefined) {

@@ -5,18 +5,26 @@ import { drain, fill, handleHangup, passReset } from './flow.js';
 import { add, type Loop, modify, type Watch } from './loop.js';
 import { enqueue } from './scheduler.js';
 import { resetOnClose } from './socket-options.js';
+import { DOWN, type Part, UP } from './store/memory.js';
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { createTimer } from './timers.js';
 
 /** Serves an accepted client, a non-blocking socket: connects it to the target. */
 export function serve(relay: Relay, client: number): void {
   const connection = createConnection(relay, client);
+  opened(connection);
+  add(relay.loop, connection.client);
+  if (!connection.closed) dial(connection);
+}
+
+/** Counts a connection as open. */
+export function opened(connection: Connection): void {
+  const { relay } = connection;
   relay.open += 1;
   relay.counters.open = relay.open;
   relay.connections?.add(connection);
+  relay.survivors?.opened(connection);
   relay.onOpen();
-  add(relay.loop, connection.client);
-  if (!connection.closed) dial(connection);
 }
 
 /**
@@ -33,11 +41,16 @@ function isEnd(watch: Watch): watch is End {
   return 'connection' in watch;
 }
 
-function createConnection(relay: Relay, fd: number): Connection {
+/** Creates a connection for a client that has no target yet. */
+export function createConnection(relay: Relay, fd: number): Connection {
   const connection = {
     relay,
     connected: false,
     failure: 0,
+    openedAt: relay.loop.now,
+    stored: undefined,
+    spare: -1,
+    storedTarget: -1,
     dialledAt: relay.loop.now,
     deadline: relay.loop.now + relay.dialTimeout,
     wait: 0,
@@ -47,8 +60,8 @@ function createConnection(relay: Relay, fd: number): Connection {
   const target = createEnd(connection, -1, false);
   connection.client = client;
   connection.target = target;
-  connection.up = client.reads = target.writes = createFlow(client, target);
-  connection.down = target.reads = client.writes = createFlow(target, client);
+  connection.up = client.reads = target.writes = createFlow(client, target, UP);
+  connection.down = target.reads = client.writes = createFlow(target, client, DOWN);
   connection.timer = createTimer(() =>
     connection.connected ? passReset(connection) : onDialTimer(connection),
   );
@@ -73,10 +86,11 @@ function createEnd(connection: Connection, fd: number, hasStreamOptions: boolean
   } as Mutable<End>;
 }
 
-function createFlow(from: End, to: End): Flow {
+function createFlow(from: End, to: End, part: Part): Flow {
   return {
     from,
     to,
+    part,
     pipe: undefined,
     held: 0,
     bytes: 0,
