@@ -280,6 +280,11 @@ if booted; then
 	[ -z "$changed" ] || systemctl daemon-reload
 	# It ends once it has finished what it is at; the next caller starts the new version.
 	systemctl stop wormholed.service
+	# Forwarders that store their sessions: the new version takes them over.
+	for unit in $(systemctl list-units --plain --no-legend --state=active 'wormhole-*.service' | cut -d ' ' -f 1); do
+		pid=$(systemctl show -P MainPID "$unit")
+		! grep -qz '^FDSTORE=[1-9]' "/proc/$pid/environ" 2>/dev/null || systemctl try-restart --no-block "$unit"
+	done
 	# It goes on for as long as there are tunnels in UDP.
 	systemctl try-restart wormhole-tunnel-udp.service
 	# shellcheck disable=SC2086 # words

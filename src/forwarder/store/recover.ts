@@ -23,14 +23,14 @@ export interface PassedDescriptor {
 }
 
 /** How long a process lives that does not count as one that dies early, ms. */
-export const EARLY_MS = 250;
+export const EARLY_MS = 100;
 
 /** From so many early deaths in a row on, the next process waits before it takes over the sessions, ms. */
-const PATIENT_DEATHS = 3;
+const PATIENT_DEATHS = 5;
 const PAUSE_MS = 1000;
 
 /** After so many, the sessions are reset: one of them may be the cause. */
-const MOST_DEATHS = 10;
+const MOST_DEATHS = 20;
 
 /** What an earlier process has left. */
 export interface Inheritance {
