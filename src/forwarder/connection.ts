@@ -2,7 +2,7 @@ import type { AccessRule } from './access.js';
 import type { Address } from './address.js';
 import type { Counters } from './counters.js';
 import type { Log } from './log.js';
-import { type Loop, scheduleClose, type Watch } from './loop.js';
+import { type Loop, scheduleClose, unwatch, type Watch } from './loop.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
 import type { Resolver } from './resolver.js';
 import { disconnect, endOnClose, resetOnClose, setUserTimeout } from './socket-options.js';
@@ -193,6 +193,12 @@ function dispose(connection: Connection): void {
   // its own limit for those (tcp_orphan_retries, tcp(7)).
   if (relay.clientTimeout !== undefined) setUserTimeout(client.fd, 0);
   if (relay.targetTimeout !== undefined) setUserTimeout(target.fd, 0);
+  if (connection.stored !== undefined) {
+    // close(2) does not end that either while the service manager has a duplicate (epoll(7)). Its events would be taken for
+    // those of the next socket with this number.
+    unwatch(relay.loop, client);
+    unwatch(relay.loop, target);
+  }
   scheduleClose(relay.loop, client);
   scheduleClose(relay.loop, target);
   if (connection.spare >= 0) closeDescriptor(connection.spare);

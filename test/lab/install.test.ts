@@ -246,7 +246,9 @@ labSuite(
 async function layOldVersion(host: Host): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'wormhole-old-'));
   try {
-    const entryPoints = readdirSync('src/forwarder').map((name) => `src/forwarder/${name}`);
+    const entryPoints = readdirSync('src/forwarder', { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => `src/forwarder/${name}`);
     await build({
       entryPoints,
       outdir: join(directory, 'dist/forwarder'),

@@ -100,6 +100,8 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
   opened(connection);
   // Bytes that have left the pipe have been accepted by the target, and so has whatever it has sent.
   const isConnected = up.bytes > up.held || down.bytes > 0;
+  if (target < 0 && ((known & CONNECTED) !== 0 || isConnected))
+    throw new Error('its socket to the target is missing');
   if ((known & CONNECTED) !== 0) connection.connected = true;
   else if (isConnected || (target >= 0 && peerOf(target) !== undefined)) connected(connection);
   const isSpare = !connection.connected && target >= 0 && tcpState(target) !== TCP_SYN_SENT;
