@@ -9,13 +9,14 @@ import {
   setPeerTimeout,
   setStreamOptions,
 } from './socket-options.js';
-import { CONNECTED, noteFlags } from './store/memory.js';
+import { CONNECTED, clearFlags, noteFlags, READING_ERROR } from './store/memory.js';
 import {
   close,
   connect,
   E,
   EPOLLERR,
   EPOLLHUP,
+  EPOLLOUT,
   errno,
   errorWords,
   getsockopt,
@@ -79,6 +80,8 @@ export function dial(connection: Connection): void {
     return;
   }
   target.fd = fd;
+  // A stored connection has to note that the target has accepted, even if nothing is sent.
+  if (stored !== undefined) target.wanted |= EPOLLOUT;
   add(loop, target);
   // The kernel does not watch it, and `refused` has handled that. No SYN has been sent yet.
   if (target.fd < 0) return;
@@ -137,6 +140,9 @@ function endAttempt(connection: Connection): void {
   }
   connection.spare = release(relay.loop, target);
   disconnect(connection.spare);
+  // An attempt that was still going on leaves an error, which would be taken for one of the next attempt.
+  errorOf(connection.spare);
+  clearFlags(stored, READING_ERROR);
 }
 
 /** Connects a client to the current target instead of the one that has not answered yet. */
@@ -152,6 +158,8 @@ export function redial(connection: Connection): void {
  */
 export function checkHandshake(connection: Connection, events: number): boolean {
   if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
+    const { stored } = connection;
+    if (stored !== undefined) noteFlags(stored, READING_ERROR);
     const failure = errorOf(connection.target.fd);
     // A reset during the handshake is ECONNREFUSED; a later one is not (tcp_reset() in the kernel). No error
     // at all means that a write after the handshake has consumed it.

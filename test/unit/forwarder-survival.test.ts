@@ -85,7 +85,9 @@ for (const kills of [0, 8]) {
     client.end('hello');
     await sleep(4000);
     await serve((socket) => socket.once('data', (data) => socket.end(`${data} to you`)), port);
-    const { bytes, how } = await collect(client);
+    const { bytes, how } = await collect(client).catch((error) => {
+      throw new Error(`${error.message}: ${forwarder.log()}`);
+    });
     assert.is(`${bytes} ${how}`, 'hello to you end', forwarder.log());
     assert.is(await hear(forwarder.port, { say: 'again' }), 'again to you');
   });

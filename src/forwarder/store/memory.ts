@@ -73,6 +73,8 @@ export const DOWN_DONE = 0x20;
 export const DOWN_FIN = 0x40;
 /** The session has ended. Closing its sockets is all that is left to do. */
 export const ENDED = 0x80;
+/** The error of the socket to the target is being read, which clears it. Only it tells whether the target had accepted. */
+export const READING_ERROR = 0x100;
 
 /** The memory of one process. */
 export interface Memory extends SharedMemory {
@@ -162,6 +164,11 @@ export function flagsOf({ memory, record }: Notes): number {
 /** Sets bits of the flags. */
 export function noteFlags({ memory, record }: Notes, flags: number): void {
   memory.words[record + FLAGS] = (memory.words[record + FLAGS] as number) | flags;
+}
+
+/** Clears bits of the flags. */
+export function clearFlags({ memory, record }: Notes, flags: number): void {
+  memory.words[record + FLAGS] = (memory.words[record + FLAGS] as number) & ~flags;
 }
 
 /** When the session was opened, ms, on the clock of performance.now() of this process. */

@@ -8,6 +8,7 @@ import { createConnection, opened } from '../serve.js';
 import { disconnect, setPeerTimeout, setStreamOptions } from '../socket-options.js';
 import {
   close as closeDescriptor,
+  E,
   EPOLLOUT,
   FIONREAD,
   ioctl,
@@ -35,6 +36,7 @@ import {
   noteFlags,
   noteHeld,
   openedAt,
+  READING_ERROR,
   TARGET_RESET,
   UP_DONE,
   UP_FIN,
@@ -62,6 +64,8 @@ function prepareConnection(connection: Connection, stored: Stored): void {
     end.hasStreamOptions = true;
   }
   if (target.fd < 0) prepareSpare(connection);
+  // A later process could not tell a target that has accepted and is gone from one that has never accepted.
+  else if (!connection.connected && peerOf(target.fd) !== undefined) connected(connection);
   noteDeadline(stored, connection.deadline);
   for (const { part, pipe, bytes } of [up, down]) noteHeld(stored, part, pipe?.id ?? 0, bytes);
   noteFlags(stored, flags(connection));
@@ -90,6 +94,8 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
   const connection = createConnection(relay, client);
   const { up, down } = connection;
   for (const flow of [up, down]) checkPipe(flowNotes(notes, flow.part), pipes);
+  const wasConnected = (known & CONNECTED) !== 0;
+  const accepted = wasConnected || hasAccepted(target, known);
   connection.openedAt = openedAt(notes);
   connection.deadline = deadlineOf(notes);
   resumeFlow(up, client, notes, pipes);
@@ -97,13 +103,15 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
   resumeOptions(client, relay.clientTimeout);
   resumeOptions(target, relay.targetTimeout);
   connection.target.hasStreamOptions = target >= 0;
-  opened(connection);
   // Bytes that have left the pipe have been accepted by the target, and so has whatever it has sent.
-  const isConnected = up.bytes > up.held || down.bytes > 0;
-  if (target < 0 && ((known & CONNECTED) !== 0 || isConnected))
+  const isConnected = accepted || up.bytes > up.held || down.bytes > 0;
+  if (isConnected && target < 0) {
+    for (const flow of [up, down]) empty(relay, flow);
     throw new Error('its socket to the target is missing');
-  if ((known & CONNECTED) !== 0) connection.connected = true;
-  else if (isConnected || (target >= 0 && peerOf(target) !== undefined)) connected(connection);
+  }
+  opened(connection);
+  if (wasConnected) connection.connected = true;
+  else if (isConnected) connected(connection);
   const isSpare = !connection.connected && target >= 0 && tcpState(target) !== TCP_SYN_SENT;
   if (isSpare) {
     disconnect(target);
@@ -118,6 +126,20 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
   if ((known & DOWN_DONE) !== 0) resumeDone(down, (known & DOWN_FIN) !== 0);
   resumeEvents(connection);
   if (!connection.closed && !connection.connected) start(relay.loop.timers, connection.timer, relay.loop.now);
+}
+
+/**
+ * Whether the target has accepted, although that has not been noted. A reset during the handshake is ECONNREFUSED, a later one
+ * is not (tcp_reset() in the kernel). Throws an Error if that cannot be known.
+ */
+function hasAccepted(target: number, known: number): boolean {
+  if (target < 0) return false;
+  if (peerOf(target) !== undefined) return true;
+  if (!isClosed(target)) return false;
+  const failure = errorOf(target);
+  if (failure === 0 && (known & READING_ERROR) !== 0)
+    throw new Error('nobody knows whether the target had accepted it');
+  return failure === E.ECONNRESET || failure === E.EPIPE;
 }
 
 function checkPipe({ pipe, isLost }: FlowNotes, pipes: Map<number, number>): void {
@@ -172,7 +194,8 @@ function resumeEvents(connection: Connection): void {
   for (const end of ends) {
     const { reads, writes } = end;
     const canRead = !reads.ended && !reads.done && reads.held === 0;
-    const canWrite = !writes.done && writes.held > 0;
+    const isConnecting = end === target && !connection.connected;
+    const canWrite = !writes.done && (writes.held > 0 || isConnecting);
     end.wanted = (canRead ? READABLE : 0) | (canWrite ? EPOLLOUT : 0);
     if (end.fd >= 0) add(relay.loop, end);
     if (connection.closed) return;
