@@ -17,7 +17,7 @@ import { retryPipeWaiters, retryWaiters } from './shortage.js';
 import { reportStatus } from './status.js';
 import { openStore } from './store/open.js';
 import { resumeConnection, streams } from './store/streams.js';
-import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
+import { getrlimit, pinned, poll, RLIMIT_NOFILE } from './syscalls.js';
 import { createTimer, start } from './timers.js';
 import { exemptZeroWindows } from './zero-window.js';
 
@@ -32,6 +32,9 @@ const BAD_CALL = 2;
 
 /** Exit status when the kernel refuses what the process needs. systemd starts it again. */
 const FAILURE = 1;
+
+/** The delay before it exits with one of these, ms. RestartSec= of the unit is short, because open sessions wait. */
+const FAILURE_PAUSE_MS = 1000;
 
 /**
  * Descriptors that a connection may need: two sockets, and two pipes of two when both directions are blocked.
@@ -51,14 +54,20 @@ function main(): void {
     passed = passedFds(process.env, process.pid);
   } catch (error) {
     printFatal(`wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
-    process.exit(BAD_CALL);
+    exitPaced(BAD_CALL);
   }
   try {
     forward(options, passed);
   } catch (error) {
     printFatal(`link ${options.link}: the forwarder cannot start: ${(error as Error).message}`);
-    process.exit(FAILURE);
+    exitPaced(FAILURE);
   }
+}
+
+/** Exits because the process cannot start. A service manager starts it again at once, so this keeps that from becoming a storm. */
+function exitPaced(status: number): never {
+  if (process.env.NOTIFY_SOCKET) poll(0, 0, FAILURE_PAUSE_MS);
+  process.exit(status);
 }
 
 function forward(options: Options, { listeners, stored }: Passed): void {
