@@ -5,10 +5,11 @@ set -eu
 
 usage() {
 	cat <<'EOF'
-usage: ./install.sh [--prefix DIR] [--uninstall [--purge]]
+usage: ./install.sh [--prefix DIR] [--listen] [--uninstall [--purge]]
 
   --prefix DIR   install below DIR instead of /usr/local
-  --uninstall    remove what was installed; links, their units and /etc/wormhole stay
+  --listen       let machines that have the same key reach this one, on TCP port 9999
+  --uninstall    remove what was installed; links stay, closed until Wormhole is installed again, and so does /etc/wormhole
   --purge        with --uninstall: delete all links, tunnels and /etc/wormhole too
 
 With DESTDIR set, the files go below it, for a package, and nothing is started.
@@ -23,6 +24,7 @@ die() {
 say() { echo "install.sh: $1"; }
 
 prefix=/usr/local
+listen=
 uninstall=
 purge=
 while [ $# -gt 0 ]; do
@@ -33,6 +35,7 @@ while [ $# -gt 0 ]; do
 		shift
 		;;
 	--prefix=*) prefix=${1#--prefix=} ;;
+	--listen) listen=yes ;;
 	--uninstall) uninstall=yes ;;
 	--purge) purge=yes ;;
 	-h | --help)
@@ -49,6 +52,7 @@ case $prefix in
 *) die "--prefix \"$prefix\" must be an absolute path" 2 ;;
 esac
 [ -z "$purge" ] || [ -n "$uninstall" ] || die "--purge goes with --uninstall" 2
+[ -z "$listen" ] || [ -z "$uninstall" ] || die "--listen does not go with --uninstall" 2
 
 destdir=${DESTDIR-}
 source=$(cd "$(dirname "$0")" && pwd)
@@ -56,7 +60,9 @@ lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
 # What systemd listens to and watches for; the rest of the units is started by these, and by links.
-enabled="wormhole-sync.path wormholed.socket wormholed-tcp.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service"
+enabled="wormhole-sync.path wormholed.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service"
+# Only on request; an upgrade leaves it as it is.
+tcp=wormholed-tcp.socket
 # What only a boot starts.
 atboot="wormhole-far.service"
 live= # files of this running machine, not of a package
@@ -96,6 +102,17 @@ links() {
 	done
 }
 
+# Closes what links listen on and ends their sessions. Their sockets stay enabled.
+stop_links() {
+	for file in "$units"/wormhole-*.socket; do
+		if grep -qs '^\[X-Wormhole\]' "$file"; then
+			socket=${file##*/}
+			set -- "$@" "$socket" "${socket%.socket}.service"
+		fi
+	done
+	[ $# = 0 ] || systemctl stop "$@" || say "not all links could be closed"
+}
+
 tunnels() {
 	for file in "$units"/wormhole-tunnel@*.service; do
 		[ ! -e "$file" ] || sed -n 's/^Peer=//p' "$file"
@@ -109,14 +126,14 @@ if [ -n "$uninstall" ]; then
 		for peer in $(tunnels); do
 			"$prefix/bin/wormhole" tunnel-delete --force "$peer" && say "deleted the tunnel to $peer"
 		done
-	elif [ -n "$(tunnels)" ]; then
-		say "links and tunnels stay, and do not work without the program: $(links | tr '\n' ' ')$(tunnels | tr '\n' ' ')(--purge deletes them)"
-	elif [ -n "$(links)" ]; then
-		say "links stay, and do not work without the program: $(links | tr '\n' ' ')(--purge deletes them)"
+	elif [ -n "$(links)$(tunnels)" ]; then
+		say "links and tunnels stay, closed until Wormhole is installed again: $(links | tr '\n' ' ')$(tunnels | tr '\n' ' ')(--purge deletes them)"
 	fi
 	if booted; then
+		# Before the program goes, which stops their containers.
+		stop_links
 		# shellcheck disable=SC2086 # words
-		systemctl disable --now $enabled $atboot >/dev/null 2>&1 || true
+		systemctl disable --now $enabled $tcp $atboot >/dev/null 2>&1 || true
 		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
@@ -130,7 +147,11 @@ if [ -n "$uninstall" ]; then
 	esac
 	if booted; then
 		systemctl daemon-reload
-		[ -z "$purge" ] || rm -rf /run/wormhole /var/lib/wormhole
+		if [ -n "$purge" ]; then
+			rm -rf /run/wormhole /var/lib/wormhole
+			# What has failed stays in memory otherwise, not found.
+			systemctl reset-failed 'wormhole*' 2>/dev/null || true
+		fi
 	fi
 	say "uninstalled from $prefix"
 	exit 0
@@ -194,21 +215,29 @@ if [ ! -e dist/THIRD-PARTY-LICENSES ] ||
 	npm run --silent build
 fi
 
-# The new version is laid beside the old one and takes its place by renaming.
-new=$destdir$lib.new
-old=$destdir$lib.old
-rm -rf "$new" "$old"
-mkdir -p "$new/dist/cli" "$new/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
-cp dist/*.cjs dist/*.cjs.map dist/koffi.node dist/package.json dist/THIRD-PARTY-LICENSES "$new/dist/"
-# The units of links that an earlier version has created start these two.
-cp dist/cli/main.js "$new/dist/cli/"
-cp dist/forwarder/main.js "$new/dist/forwarder/"
-cp LICENSE "$new/"
-ln -s "$node" "$new/node"
-chmod -R u=rwX,go=rX "$new"
-[ ! -e "$destdir$lib" ] || mv "$destdir$lib" "$old"
-mv "$new" "$destdir$lib"
-rm -rf "$old"
+# Each file takes its place by renaming, so that at no moment a program is missing that a connection may start.
+umask 022
+mkdir -p "$destdir$lib/dist/cli" "$destdir$lib/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
+lay() {
+	cp "$1" "$2.new"
+	chmod 644 "$2.new"
+	mv -T "$2.new" "$2"
+}
+# koffi.node goes first: it is loaded by the others. The units of links that an earlier version has created start the last two.
+for file in dist/koffi.node dist/*.cjs dist/*.cjs.map dist/package.json dist/THIRD-PARTY-LICENSES dist/cli/main.js dist/forwarder/main.js LICENSE; do
+	lay "$file" "$destdir$lib/$file"
+done
+ln -sfn "$node" "$destdir$lib/node.new"
+mv -T "$destdir$lib/node.new" "$destdir$lib/node"
+# What an earlier version had beside these.
+for file in "$destdir$lib"/* "$destdir$lib"/dist/* "$destdir$lib"/dist/*/*; do
+	name=${file#"$destdir$lib"/}
+	case $name in
+	dist | dist/cli | dist/forwarder | node | LICENSE) ;;
+	dist/*) [ -e "$source/$name" ] || rm -rf "$file" ;;
+	*) rm -rf "$file" ;;
+	esac
+done
 
 program() {
 	cat >"$destdir$prefix/bin/$1.new" <<EOF
@@ -278,21 +307,23 @@ fi
 
 if booted; then
 	[ -z "$changed" ] || systemctl daemon-reload
-	# It ends once it has finished what it is at; the next caller starts the new version.
-	systemctl stop wormholed.service
+	# It ends once it has finished what it is at; the next caller starts the new version. That it can still be started is no news.
+	systemctl --quiet stop wormholed.service
+	# It goes on for as long as there are tunnels in UDP.
+	systemctl try-restart wormhole-tunnel-udp.service
+	# shellcheck disable=SC2086 # words
+	systemctl enable --now --quiet $enabled ${listen:+$tcp} || die "systemd has not started all of $enabled${listen:+ $tcp}: systemctl --failed says which"
+	systemctl enable --quiet $atboot
+	"$prefix/bin/wormhole" upgrade || die "the program is installed, but the units of links have not been upgraded: wormhole upgrade tries again"
 	# Forwarders that store their sessions: the new version takes them over.
 	for unit in $(systemctl list-units --plain --no-legend --state=active 'wormhole-*.service' | cut -d ' ' -f 1); do
 		pid=$(systemctl show -P MainPID "$unit")
 		! grep -qz '^FDSTORE=[1-9]' "/proc/$pid/environ" 2>/dev/null || systemctl try-restart --no-block "$unit"
 	done
-	# It goes on for as long as there are tunnels in UDP.
-	systemctl try-restart wormhole-tunnel-udp.service
-	# shellcheck disable=SC2086 # words
-	systemctl enable --now --quiet $enabled || die "systemd has not started all of $enabled: systemctl --failed says which"
-	systemctl enable --quiet $atboot
+	systemctl is-enabled --quiet $tcp || say "other machines cannot reach this one: systemctl enable --now $tcp, or --listen, opens port 9999 to those that have its key"
 elif [ -n "$live" ]; then
 	# shellcheck disable=SC2086 # words
-	systemctl enable --quiet $enabled $atboot 2>/dev/null || true
+	systemctl enable --quiet $enabled ${listen:+$tcp} $atboot 2>/dev/null || true
 	say "systemd is not running here: the units start at the next boot"
 fi
 say "installed wormhole $("$node" -p 'require("./package.json").version') in $prefix"

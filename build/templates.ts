@@ -2,6 +2,9 @@ import { readFileSync } from 'node:fs';
 import type { Plugin } from 'esbuild';
 import Handlebars from 'handlebars';
 
+/** The helpers of src/state/template.ts, which say what kind of value is written. */
+const HELPERS = ['argument', 'bind', 'description', 'path', 'plain', 'program', 'word'];
+
 /**
  * Compiles the Handlebars source of a unit to the JavaScript of an object that `Handlebars.template` takes. A name that is
  * no value and none of our helpers makes rendering fail.
@@ -10,7 +13,7 @@ export function compileTemplate(source: string): string {
   const options = {
     noEscape: true,
     strict: true,
-    knownHelpers: { specifiers: true, argument: true },
+    knownHelpers: Object.fromEntries(HELPERS.map((name) => [name, true])),
     knownHelpersOnly: true,
   };
   return String(Handlebars.precompile(source, options));

@@ -35,6 +35,19 @@ export function check<T extends v.GenericSchema>(schema: T, value: unknown, what
   throw invalid(`${path.length === 0 ? what : `"${path.join('.')}"`} ${issue.message}`);
 }
 
+/**
+ * Checks what a machine has answered against a schema.
+ *
+ * @throws Failure with code failed, which names the first field that is wrong
+ */
+export function checkAnswer<T extends v.GenericSchema>(schema: T, answer: unknown): v.InferOutput<T> {
+  try {
+    return check(schema, answer, 'it');
+  } catch (error) {
+    throw new Failure('failed', `the answer makes no sense: ${(error as Error).message}`);
+  }
+}
+
 /** A request that makes no sense. */
 export function invalid(message: string): Failure {
   return new Failure('usage', message);

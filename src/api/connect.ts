@@ -4,10 +4,14 @@ import { type Endpoint, endpointText } from './endpoint.js';
 import { readKeys } from './key.js';
 import { clientTls, hasProvedKey } from './tls.js';
 
-/** A machine whose daemon is asked, and the file of the key that it shares with this one (unused for a unix socket). */
+/**
+ * A machine whose daemon is asked, and the file of the key that it shares with this one (unused for a unix socket). With `id`, only
+ * the machine that has that id is asked.
+ */
 export interface Machine {
   endpoint: Endpoint;
   keyFile: string;
+  id?: string;
 }
 
 /**
@@ -98,7 +102,7 @@ function explain(error: NodeJS.ErrnoException, endpoint: Endpoint, keyFile: stri
     case 'EAI_AGAIN':
       return `machine "${endpoint.host}" is unknown: neither DNS nor /etc/hosts has its address`;
     case 'ECONNREFUSED':
-      return `no daemon at ${text}, the connection is refused: systemctl start wormholed-tcp.socket there`;
+      return `no daemon at ${text}, the connection is refused: if that machine is to be reached, systemctl enable --now wormholed-tcp.socket there`;
     case 'ECONNRESET':
     case 'EPIPE':
       return `${text} ${CLOSED}`;

@@ -3,7 +3,14 @@ import { parsePeer } from '../recipe/names.js';
 import { hostPort } from '../text/ip-address.js';
 
 /** Where a `wormholed` is reached: over TCP by a host name or an IP address, or on a unix socket. */
-export type Endpoint = { kind: 'tcp'; host: string; port: number } | { kind: 'unix'; path: string };
+export type Endpoint = TcpEndpoint | { kind: 'unix'; path: string };
+
+/** Where a `wormholed` is reached over TCP. */
+export interface TcpEndpoint {
+  kind: 'tcp';
+  host: string;
+  port: number;
+}
 
 /** The TCP port of the control API. */
 export const DEFAULT_PORT = 9999;
@@ -53,6 +60,11 @@ export function endpointText(endpoint: Endpoint): string {
   return endpoint.kind === 'unix'
     ? `unix://${endpoint.path}`
     : `tcp://${hostPort(endpoint.host, endpoint.port)}`;
+}
+
+/** The name of a machine as this one remembers it: its host, with the port unless that is {@link DEFAULT_PORT}. */
+export function peerName({ host, port }: TcpEndpoint): string {
+  return hostPort(host.toLowerCase(), port === DEFAULT_PORT ? undefined : port);
 }
 
 function parseAuthority(text: string): Endpoint | undefined {

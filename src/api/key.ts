@@ -4,8 +4,8 @@ import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 /** Where the key is by default. install.sh makes one. */
 export const KEY_FILE = '/etc/wormhole/key.secret';
 
-/** A shorter key could be guessed. */
-const MIN_LENGTH = 16;
+/** A key is at least this long, bits: a shorter one could be guessed. */
+const MIN_BITS = 128;
 
 /** A key file has a line or two; a larger file is another one. */
 const MAX_BYTES = 16_384;
@@ -23,26 +23,57 @@ export interface Key {
 export class KeyUnusable extends Error {}
 
 /**
- * Reads a key file: one key a line, of 16 characters or more; spaces around it and empty lines do not count. This machine
- * proves itself with the first and accepts every one from others, so that a key can be changed without downtime.
+ * Reads a key file: one key a line, in hexadecimal or base64, of 128 bits or more; spaces around it and empty lines do not count.
+ * This machine proves itself with the first and accepts every one from others, so that a key can be changed without downtime.
  *
  * @returns at least one key
- * @throws KeyUnusable when it is missing, too short, owned by a user other than root or ours, or accessible to others
+ * @throws KeyUnusable when it is missing, holds anything that is not a random key, is owned by a user other than root or ours, or
+ *   is accessible to others
  */
 export function readKeys(file: string): [Key, ...Key[]] {
-  const keys = readSecretFile(file)
+  const lines = readSecretFile(file)
     .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '');
-  const short = keys.find((key) => key.length < MIN_LENGTH);
-  if (short !== undefined || keys.length === 0) {
-    const what = short === undefined ? 'holds no key' : `holds a key of ${short.length} characters only`;
-    throw new KeyUnusable(
-      `key file ${file} ${what}, ${MIN_LENGTH} are the least: openssl rand -hex 32 >${file}, on one machine, and copy it`,
-    );
+    .map((line) => line.trim());
+  const keys = lines.filter((line) => line !== '');
+  if (keys.length === 0) throw new KeyUnusable(`key file ${file} holds no key: ${ADVICE}`);
+  for (const [index, line] of lines.entries()) {
+    const fault = line === '' ? undefined : faultOf(line);
+    // The line itself may be most of a secret.
+    if (fault !== undefined)
+      throw new KeyUnusable(`key file ${file}, line ${index + 1}: ${fault}. ${ADVICE}`);
   }
   const [first, ...others] = keys.map(deriveKey);
   return [first as Key, ...others];
+}
+
+const ADVICE = `A key is ${MIN_BITS / 4} hexadecimal digits or more, or base64 of ${MIN_BITS / 8} bytes or more, made at random: openssl rand -hex 32, on one machine, and copied to the others`;
+
+/** Why a line is no key; undefined when it is one. */
+function faultOf(line: string): string | undefined {
+  const isHex = /^[0-9a-f]+$/i.test(line);
+  const text = line.replace(/={1,2}$/, '');
+  const isBase64 = /^(?:[A-Za-z0-9+/]+|[A-Za-z0-9_-]+)$/.test(text) && text.length % 4 !== 1;
+  if (!isHex && !isBase64) {
+    if (/^(?:#|;|\/\/)/.test(line)) return 'there is a comment, and a key file holds nothing but keys';
+    if (/^-----BEGIN /.test(line)) return 'a PEM file begins there';
+    return 'it is neither hexadecimal nor base64';
+  }
+  const bits = isHex ? 4 * line.length : 6 * text.length;
+  // The last character of base64 may hold less than six bits.
+  if (bits < MIN_BITS) return `it has ${bits} bits only`;
+  return isRandom(text, isHex ? 16 : 64) ? undefined : 'it repeats itself, or is made of words';
+}
+
+/**
+ * Whether a text of so many digits can be random: it has no period, uses about as many digits as a random one would, and as base64
+ * both cases of letters. One of 100,000 random texts of 22 digits of base64 fails, and of longer ones hardly any.
+ */
+function isRandom(text: string, digits: number): boolean {
+  for (let period = 1; period <= text.length / 2; period++)
+    if (text.startsWith(text.slice(period))) return false;
+  const expected = digits * (1 - (1 - 1 / digits) ** text.length);
+  if (new Set(digits === 16 ? text.toLowerCase() : text).size < 0.6 * expected) return false;
+  return digits === 16 || (/[a-z]/.test(text) && /[A-Z]/.test(text));
 }
 
 /**

@@ -11,7 +11,11 @@ import { Failure } from './failure.js';
 export async function requestDeletion(deletion: PendingDeletion): Promise<string | undefined> {
   const { peer, keyFile, until } = deletion;
   try {
-    const machine = { endpoint: parsePeerEndpoint(peer), keyFile };
+    const machine = {
+      endpoint: parsePeerEndpoint(peer),
+      keyFile,
+      ...(deletion.kind === 'tunnel' && { id: deletion.tunnel.machine }),
+    };
     await (deletion.kind === 'part'
       ? deletePartAt(machine, deletion.partId)
       : deleteTunnelAt(machine, deletion.tunnel.id));

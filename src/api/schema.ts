@@ -2,7 +2,8 @@
  * The control API, version 1: HTTP/1.1 with JSON, over TLS 1.3 with the pre-shared key on TCP, and as it is on the unix
  * socket.
  *
- *     GET    /v1/ping        {}
+ *     PUT    /v1/session     Proof -> 200 Proof, see proof.ts: the first request of every connection over TCP
+ *     GET    /v1/ping        Pong
  *     GET    /v1/version     Version
  *     GET    /v1/links       Listing
  *     POST   /v1/links       CreateBody -> 201 CreatedLink, or 200 Preview with dryRun
@@ -23,7 +24,7 @@
 import * as v from 'valibot';
 import { quoted } from '../text/quote.js';
 import { check, invalid, strictObject } from './check.js';
-import { tunnelId } from './tunnel-schema.js';
+import { address, tunnelId } from './tunnel-schema.js';
 
 /** The longest body that a request may have, bytes. */
 export const MAX_BODY = 65_536;
@@ -68,13 +69,20 @@ const partBody = strictObject({
   recipe: words,
   options: v.exactOptional(strictObject(options)),
   tunnel: v.exactOptional(tunnelId),
+  connection: v.exactOptional(
+    strictObject({ local: address, remote: address, external: v.exactOptional(address) }),
+  ),
+  exactNames: v.exactOptional(v.boolean('must be true or false')),
   owner: strictObject({ id: name, machine: name }),
 });
 
 /**
  * The far part of a link, for the machine that asks. `recipe` is what follows `remote HOST`, in the form that `parseFarRecipe`
  * reads; `owner` the id of the link and the name of its machine, for people. With the id of a `tunnel` between the two machines,
- * the part listens at this one's end of it, and admits the other end.
+ * the part listens at this one's end of it, and admits the other end. Without, `connection` has the addresses of the connection as
+ * the owner sees it, and the `external` one that its own has behind a router: the part listens at the one and admits the other,
+ * so both machines have to see the same. With `exactNames`, the recipe was typed some time ago: a container is meant by its exact
+ * name or its whole id, and no longer by the beginning of an id.
  */
 export type PartBody = v.InferOutput<typeof partBody>;
 
@@ -93,6 +101,12 @@ export type Preview = v.InferOutput<typeof preview>;
 /** The version of the daemon's program, such as `0.1.0`, and the newest version of the API that it speaks. */
 export const programVersion = v.object({ version: v.string(), api: v.number() });
 export type ProgramVersion = v.InferOutput<typeof programVersion>;
+
+/** The path of the request by which the two machines of a session prove who they are. */
+export const SESSION_PATH = '/v1/session';
+
+/** The id of the machine that has answered. */
+export const pong = v.object({ machine: v.string() });
 
 const listedEnd = v.object({ url: v.string(), place: v.string() });
 
@@ -169,7 +183,10 @@ export function checkCreateBody(body: unknown): CreateBody {
 
 /** Checks the body of `PUT /v1/parts/ID`. @throws Failure with code usage, which names the field */
 export function checkPartBody(body: unknown): PartBody {
-  return check(partBody, body, 'the body');
+  const checked = check(partBody, body, 'the body');
+  if ((checked.tunnel === undefined) !== (checked.connection !== undefined))
+    throw invalid('either "tunnel" or "connection" must be there, and not both');
+  return checked;
 }
 
 /** Checks the id of a part. @throws Failure with code usage */

@@ -3,7 +3,7 @@
  * the list. Bodies hold keys: nothing of them goes to the journal.
  *
  *     GET    /v1/tunnels                 TunnelListing
- *     GET    /v1/tunnels/with/MACHINE    PeerStatus: what the asked machine has with that one
+ *     GET    /v1/tunnels/shared          PeerStatus: what the asked machine has with the one that asks
  *     PUT    /v1/tunnels/ID              Proposal -> Acceptance, whether the tunnel exists already or not
  *     POST   /v1/tunnels/ID/settle       Settlement -> 204: the initiator's side is up
  *     DELETE /v1/tunnels/ID              204
@@ -14,7 +14,8 @@ import { isTunnelId } from '../ipsec/names.js';
 import type { Association } from '../ipsec/plan.js';
 import { canonicalAddress } from '../text/ip-address.js';
 import type { TunnelMode } from '../units/tunnel.js';
-import { check, invalid, strictObject } from './check.js';
+import { check, checkAnswer, invalid, strictObject } from './check.js';
+import { Failure } from './failure.js';
 
 /** At most this many pairs of addresses may be offered. */
 const MAX_CANDIDATES = 64;
@@ -23,11 +24,9 @@ const TUNNEL_ID = 'must be the id of a tunnel, 16 hexadecimal digits';
 /** The id of a tunnel. */
 export const tunnelId = v.pipe(v.string(TUNNEL_ID), v.check(isTunnelId, TUNNEL_ID));
 
-const MACHINE_ID = 'must be 16 hexadecimal digits';
-const machineId = v.pipe(v.string(MACHINE_ID), v.regex(/^[0-9a-f]{16}$/, MACHINE_ID));
-
 const ADDRESS = 'must be an IP address';
-const address = v.pipe(
+/** An IP address, in canonical form afterwards. */
+export const address = v.pipe(
   v.string(ADDRESS),
   v.transform((text) => canonicalAddress(text) ?? ''),
   v.check((text) => isIP(text) !== 0, ADDRESS),
@@ -54,18 +53,20 @@ const association = strictObject({
 const PORT = 'must be a port';
 const port = v.pipe(v.number(PORT), v.integer(PORT), v.minValue(1, PORT), v.maxValue(65_535, PORT));
 
+const PORT_RULE = '"udpPort" must be there in UDP, and must be missing otherwise';
+
 const mode = v.picklist(['esp', 'udp'], 'must be esp or udp');
 const flag = v.boolean('must be true or false');
 const CANDIDATES = `must be an array of 1 to ${MAX_CANDIDATES} pairs of addresses`;
 
 const peerStatus = strictObject({
-  machine: machineId,
   external: v.exactOptional(address),
   tunnel: v.exactOptional(
     strictObject({
       id: tunnelId,
       mode,
       outer: strictObject({ local: address, remote: address }),
+      inner: innerPair,
       in: v.array(spi, SPI),
       out: v.array(spi, SPI),
     }),
@@ -73,13 +74,12 @@ const peerStatus = strictObject({
 });
 
 /**
- * The id of a machine, the address by which it can be reached if not by that of the connection, and the tunnel that it has with
- * the asker: the outer addresses as that machine has them, and the SPIs of both directions; none when it is not up there.
+ * The address by which a machine can be reached if not by that of the connection, and the tunnel that it has with the asker: the
+ * addresses as that machine has them, and the SPIs of both directions; none when it is not up there.
  */
 export type PeerStatus = v.InferOutput<typeof peerStatus>;
 
 const proposal = strictObject({
-  machine: machineId,
   external: v.exactOptional(address),
   mode,
   asked: flag,
@@ -106,7 +106,7 @@ const acceptance = strictObject({ inner: innerPair, incoming: association, udpPo
 /** The answer to a proposal: the inner addresses as the initiator has them, and what the responder receives with, and where. */
 export type Acceptance = v.InferOutput<typeof acceptance>;
 
-const settlement = strictObject({ machine: machineId, spi });
+const settlement = strictObject({ spi });
 
 /** The initiator says that its side is up, and what it receives with. */
 export type Settlement = v.InferOutput<typeof settlement>;
@@ -122,6 +122,7 @@ const listedTunnel = v.object({
   address: v.string(),
   peerAddress: v.string(),
   state: v.picklist(['up', 'down', 'leaving']),
+  detail: v.string(),
   keyAge: v.nullable(v.number()),
   lastRekey: v.nullable(v.string()),
   received: traffic,
@@ -131,7 +132,8 @@ const listedTunnel = v.object({
 /**
  * A tunnel as `wormhole tunnel-list` shows it. `local` and `remote` are its inner addresses, `address` and `peerAddress` its
  * outer ones. `state` is `up`, `down` when this machine has no keys for it, and lets nothing through, or `leaving` when it is
- * deleted, and the other machine cannot be told yet. `keyAge` is in seconds, `lastRekey` a time in ISO 8601, both null
+ * deleted, and the other machine cannot be told yet. `detail` says why the last attempt to bring it up, to check or to rekey it
+ * has failed, and is '' if it has not. `keyAge` is in seconds, `lastRekey` a time in ISO 8601, both null
  * without keys. Traffic is that of the packets inside, since the tunnel was brought up.
  */
 export type ListedTunnel = v.InferOutput<typeof listedTunnel>;
@@ -151,7 +153,7 @@ export function toWire<T extends { incoming: Association }>(value: T): unknown {
 /** Checks the body of `PUT /v1/tunnels/ID`. @throws Failure with code usage, which names the field */
 export function checkProposal(body: unknown): Proposal {
   const checked = check(proposal, body, 'the body');
-  requirePort(checked, checked.mode);
+  if (!isPortFitting(checked, checked.mode)) throw invalid(PORT_RULE);
   return checked;
 }
 
@@ -162,14 +164,14 @@ export function checkSettlement(body: unknown): Settlement {
 
 /** Checks what a machine has answered to a proposal. @throws Failure */
 export function checkAcceptance(body: unknown, wanted: TunnelMode): Acceptance {
-  const checked = check(acceptance, body, 'the answer');
-  requirePort(checked, wanted);
+  const checked = checkAnswer(acceptance, body);
+  if (!isPortFitting(checked, wanted)) throw new Failure('failed', `the answer makes no sense: ${PORT_RULE}`);
   return checked;
 }
 
 /** Checks what a machine has answered about itself. @throws Failure */
 export function checkPeerStatus(body: unknown): PeerStatus {
-  return check(peerStatus, body, 'the answer');
+  return checkAnswer(peerStatus, body);
 }
 
 /** Checks the id of a tunnel. @throws Failure with code usage */
@@ -177,12 +179,6 @@ export function checkTunnelId(id: string): string {
   return check(tunnelId, id, 'the id');
 }
 
-/** Checks the id of a machine. @throws Failure with code usage */
-export function checkMachineId(id: string): string {
-  return check(machineId, id, 'the machine');
-}
-
-function requirePort({ udpPort }: { udpPort?: number | undefined }, wanted: TunnelMode): void {
-  if ((udpPort !== undefined) !== (wanted === 'udp'))
-    throw invalid('"udpPort" must be there in UDP, and must be missing otherwise');
+function isPortFitting({ udpPort }: { udpPort?: number | undefined }, wanted: TunnelMode): boolean {
+  return (udpPort !== undefined) === (wanted === 'udp');
 }

@@ -3,6 +3,7 @@ import type { Machine } from '../api/connect.js';
 import { Failure } from '../api/failure.js';
 import type { Listing } from '../api/schema.js';
 import type { Deletion } from '../links/delete.js';
+import { printable } from '../text/printable.js';
 import { fail, requireRoot, UsageError } from './fail.js';
 import { machineOf } from './machine.js';
 
@@ -37,7 +38,7 @@ async function deleteThere(machine: Machine, ids: string[] | 'all'): Promise<Del
     } catch (error) {
       // What the machine says of one link does not hold for the next one.
       if (!(error instanceof Failure)) throw error;
-      deletions.push({ id, failure: error });
+      deletions.push({ id, failure: error, left: [] });
     }
   }
   return deletions;
@@ -52,6 +53,6 @@ function rootsIn({ links, unreadable }: Listing): string[] {
 function report(deletions: Deletion[]): void {
   for (const { failure, left } of deletions) {
     if (failure) fail(failure);
-    if (left !== undefined) process.stderr.write(`wormhole: ${left}\n`);
+    for (const line of left) process.stderr.write(`wormhole: ${printable(line)}\n`);
   }
 }

@@ -1,5 +1,6 @@
 import { Failure } from '../api/failure.js';
 import { RecipeError } from '../recipe/error.js';
+import { printable } from '../text/printable.js';
 
 /** The exit statuses beside 0, wormhole(1). */
 export const exitStatus = { failure: 1, usage: 2 } as const;
@@ -10,7 +11,7 @@ export class UsageError extends Error {}
 /** Prints one line for an error on stderr and sets the exit status: 2 for a fault of the command line, 1 for others. */
 export function fail(error: unknown, program = 'wormhole'): void {
   const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`${program}: ${message.replace(/\s*\n\s*/g, ' / ')}\n`);
+  process.stderr.write(`${program}: ${printable(message.replace(/\s*\n\s*/g, ' / '))}\n`);
   const usage =
     error instanceof RecipeError ||
     error instanceof UsageError ||
@@ -36,5 +37,5 @@ export function oneLine(text: string, program = 'wormhole'): string {
     .replace(/^error: /, '')
     .replace(/\.?\s*\n\s*/g, ' ')
     .replace(/\.$/, '');
-  return `${program}: ${message}; see ${program} ${program === 'wormhole' ? 'help' : '--help'}\n`;
+  return `${program}: ${printable(message)}; see ${program} ${program === 'wormhole' ? 'help' : '--help'}\n`;
 }

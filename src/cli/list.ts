@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
 import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
+import { printable } from '../text/printable.js';
+import { printableJson } from '../text/quote.js';
 import { machineOf } from './machine.js';
 
 /** Adds `wormhole list`. */
@@ -10,10 +12,10 @@ export function addList(program: Command): void {
     .option('--json', 'print them as JSON')
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const { links, unreadable } = await readListing(command);
-      process.stdout.write(json ? `${JSON.stringify(links, null, 2)}\n` : await table(links));
+      process.stdout.write(json ? `${printableJson(links)}\n` : await table(links));
       for (const { id, reason } of unreadable) {
         process.stderr.write(
-          `wormhole: link "${id}" cannot be read: ${reason}; wormhole delete ${id} removes it\n`,
+          `wormhole: link "${id}" cannot be read: ${printable(reason)}; wormhole delete ${id} removes it\n`,
         );
         process.exitCode = 1;
       }
@@ -44,7 +46,8 @@ async function table(links: ListedLink[]): Promise<string> {
     const colour = colourOf[state] ?? String;
     const name = owner === undefined ? id : `${id} (for ${owner})`;
     const to = tunnel === undefined ? describe(tail) : `${describe(tail)}, tunnel ${tunnel}`;
-    return [name, describe(head), to, colour(detail === '' ? state : `${state} ${detail}`)];
+    const status = printable(detail === '' ? state : `${state} ${detail}`);
+    return [printable(name), printable(describe(head)), printable(to), colour(status)];
   });
   return printTable(['ID', 'HEAD', 'TAIL', 'STATE'], rows);
 }

@@ -11,11 +11,13 @@ import { addHelp } from './help.js';
 import { addList } from './list.js';
 import { addNetns } from './netns.js';
 import { handleLostOutput } from './output.js';
+import { addPeers } from './peers.js';
 import { addPing } from './ping.js';
 import { addRun } from './run.js';
 import { addSync } from './sync.js';
 import { addTunnels } from './tunnel.js';
 import { addTunnelServices } from './tunnel-services.js';
+import { addUpgrade } from './upgrade.js';
 
 handleLostOutput();
 
@@ -30,7 +32,18 @@ const program = new Command('wormhole')
   .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
   .exitOverride();
 
-for (const add of [addCreate, addDelete, addChanges, addList, addPing, addTunnels, addHelp]) add(program);
+for (const add of [
+  addCreate,
+  addDelete,
+  addChanges,
+  addList,
+  addPing,
+  addPeers,
+  addTunnels,
+  addUpgrade,
+  addHelp,
+])
+  add(program);
 for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices]) add(program);
 
 program.parseAsync().catch((error) => {

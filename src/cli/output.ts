@@ -1,3 +1,5 @@
+import { printable } from '../text/printable.js';
+
 /** What a command has done that the user must know even if standard output is lost. */
 let outcome: string | undefined;
 
@@ -25,5 +27,5 @@ export function printCreated(what: string, text: string): void {
 
 /** Prints one line on stdout, which is the journal of a service. */
 export function logLine(line: string): void {
-  process.stdout.write(`${line}\n`);
+  process.stdout.write(`${printable(line)}\n`);
 }

@@ -6,19 +6,19 @@ import { machineOf, type ProgramOptions, parseOrUsage } from './machine.js';
 const HELP = `
 HOST is a name or an address, with a port or without (9999): myserver, 10.0.0.2, [fd00::1]:9999. Without HOST the
 daemon of this machine is asked, over /run/wormhole.sock. Prints the time from a request to its answer over an open
-connection, in milliseconds, such as 0.42.`;
+connection, in milliseconds, and the id of the machine, such as: 0.42 5f0c1e9b2a7d4e68b3c1d0a9f8e7d6c5`;
 
 /** Adds `wormhole ping`. */
 export function addPing(program: Command): void {
   program
     .command('ping')
-    .description("print how many milliseconds a machine's daemon takes to answer")
+    .description('print how many milliseconds a machine takes to answer, and its id')
     .argument('[host]', 'the machine to ask')
     .addHelpText('after', HELP)
     .action(async (host: string | undefined, _options: object, command: Command) => {
       const { ping } = await import('../api/client.js');
-      const milliseconds = await ping(await machineToAsk(host, command));
-      process.stdout.write(`${milliseconds.toFixed(2)}\n`);
+      const { milliseconds, machine } = await ping(await machineToAsk(host, command));
+      process.stdout.write(`${milliseconds.toFixed(2)} ${machine}\n`);
     });
 }
 

@@ -1,6 +1,7 @@
 import { Presets, SingleBar } from 'cli-progress';
 import type { PullProgress } from '../docker/pull-progress.js';
 import type { ShowProgress } from '../links/create.js';
+import { printable } from '../text/printable.js';
 
 /** Between two lines where there is no terminal to draw on, ms. */
 const LINE_INTERVAL_MS = 5_000;
@@ -22,7 +23,8 @@ function drawBar(): ShowProgress {
       active = false;
       return;
     }
-    const { layers, bytes, text } = progress;
+    const { layers, bytes } = progress;
+    const text = printable(progress.text);
     // The engine reports no bytes of layers that it has already.
     const { done, total } = bytes.total > 0 ? bytes : layers;
     if (!active) bar.start(total || 1, done, { text });
@@ -35,7 +37,7 @@ function drawBar(): ShowProgress {
 function writeLines(): ShowProgress {
   let last = 0;
   let latest: PullProgress | undefined;
-  const write = ({ text }: PullProgress) => process.stderr.write(`wormhole: ${text}\n`);
+  const write = ({ text }: PullProgress) => process.stderr.write(`wormhole: ${printable(text)}\n`);
   return (progress) => {
     if (progress === 'done') {
       if (latest) write(latest);

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { printable } from '../text/printable.js';
 import { requireRoot } from './fail.js';
 import { logLine } from './output.js';
 
@@ -17,17 +18,17 @@ export function addRun(program: Command): void {
       requireRoot('run …');
       const { startRun, stopRun } = await import('../links/containers/run.js');
       if (stop) return stopRun(name);
-      await startRun(name, died, { log: logLine, showStatus: await statusNotifier() });
+      const { notifySystemd } = await import('../systemd/notify.js');
+      const showStatus = atMostEverySecond((status) => notifySystemd(`STATUS=${status}`));
+      await startRun(name, died, { log: logLine, showStatus });
     });
 }
 
-/** A function that sends a status to systemd, at most once a second. */
-async function statusNotifier(): Promise<(status: string) => void> {
-  const { spawnSync } = await import('node:child_process');
+function atMostEverySecond(show: (status: string) => void): (status: string) => void {
   let last = 0;
   return (status) => {
-    if (process.env.NOTIFY_SOCKET === undefined || Date.now() - last < INTERVAL_MS) return;
+    if (Date.now() - last < INTERVAL_MS) return;
     last = Date.now();
-    spawnSync('systemd-notify', [`--status=${status}`]);
+    show(printable(status));
   };
 }

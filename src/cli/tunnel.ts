@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import type { ListedTunnel, TunnelListing } from '../api/tunnel-schema.js';
 import { formatDuration } from '../recipe/duration.js';
+import { printable } from '../text/printable.js';
+import { printableJson } from '../text/quote.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions, parseOrUsage } from './machine.js';
 import { printCreated } from './output.js';
@@ -44,17 +46,17 @@ async function remove(host: string, { force = false }: { force?: boolean }, comm
   const { peer, left } = await deleteTunnel(host, { force });
   if (left !== undefined) {
     process.stderr.write(
-      `wormhole: the tunnel is deleted here; its side on machine ${peer} is deleted as soon as that machine can be told: ${left}\n`,
+      `wormhole: the tunnel is deleted here; its side on machine ${peer} is deleted as soon as that machine can be told: ${printable(left)}\n`,
     );
   }
 }
 
 async function list({ json }: { json?: boolean }, command: Command): Promise<void> {
   const { tunnels, unreadable } = await readListing(command);
-  process.stdout.write(json ? `${JSON.stringify(tunnels, null, 2)}\n` : await table(tunnels));
+  process.stdout.write(json ? `${printableJson(tunnels)}\n` : await table(tunnels));
   for (const { unit, reason } of unreadable) {
     process.stderr.write(
-      `wormhole: ${unit} cannot be read: ${reason}; remove the file, and create the tunnel again\n`,
+      `wormhole: ${unit} cannot be read: ${printable(reason)}; remove the file, and create the tunnel again\n`,
     );
     process.exitCode = 1;
   }
@@ -74,8 +76,8 @@ async function readListing(command: Command): Promise<TunnelListing> {
 async function table(tunnels: ListedTunnel[]): Promise<string> {
   const { default: colours } = await import('picocolors');
   const { printTable } = await import('./table.js');
-  const rows = tunnels.map(({ peer, local, remote, mode, state, keyAge, received, sent }) => [
-    peer,
+  const rows = tunnels.map(({ peer, local, remote, mode, state, detail, keyAge, received, sent }) => [
+    printable(peer),
     local,
     remote,
     mode,
@@ -83,8 +85,9 @@ async function table(tunnels: ListedTunnel[]): Promise<string> {
     keyAge === null ? '-' : formatDuration(keyAge),
     traffic(received),
     traffic(sent),
+    printable(detail),
   ]);
-  return printTable(['PEER', 'LOCAL', 'REMOTE', 'MODE', 'STATE', 'KEYS', 'RECEIVED', 'SENT'], rows);
+  return printTable(['PEER', 'LOCAL', 'REMOTE', 'MODE', 'STATE', 'KEYS', 'RECEIVED', 'SENT', ''], rows);
 }
 
 function traffic({ bytes, packets }: ListedTunnel['sent']): string {

@@ -18,7 +18,7 @@ export async function runDaemon(options: DaemonOptions, passed: PassedSocket[]):
   const log = createLog(process.env);
   const refusals = createRefusals(log.warn);
   const context: RequestContext = {
-    operations: createOperations(options.keyFile),
+    operations: createOperations(options),
     settings: options,
     log,
     working: 0,

@@ -1,4 +1,5 @@
 import { writeSync } from 'node:fs';
+import { printable } from '../text/printable.js';
 
 /** Where the daemon says what a person should know: standard error, which is the journal under systemd. */
 export interface Log {
@@ -8,7 +9,8 @@ export interface Log {
 
 /** Under systemd (JOURNAL_STREAM is set, systemd.exec(5)) each line begins with its priority, as sd-daemon(3) has it. */
 export function createLog(env: NodeJS.ProcessEnv): Log {
-  const write = (priority: 4 | 6, line: string) => {
+  const write = (priority: 4 | 6, text: string) => {
+    const line = printable(text);
     try {
       writeSync(2, env.JOURNAL_STREAM === undefined ? `wormholed: ${line}\n` : `<${priority}>${line}\n`);
     } catch {

@@ -6,8 +6,11 @@ import { listLinks } from '../links/list.js';
 import { readFarRecipe, readRecipe } from '../links/read-recipe.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
+import { isRefused } from '../state/peers.js';
+
 import { readTunnels } from '../state/tunnels.js';
-import type { AddressPair } from '../text/ip-address.js';
+import { type AddressPair, withoutZone } from '../text/ip-address.js';
+import type { TunnelSettings } from '../tunnels/settings.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import { type Caller, type MachineCaller, requireMachine } from './caller.js';
 
@@ -15,18 +18,25 @@ import { type Caller, type MachineCaller, requireMachine } from './caller.js';
 export interface Operations {
   create(body: CreateBody, caller: Caller): Promise<CreatedLink>;
   preview(body: CreateBody, caller: Caller): Promise<Preview>;
-  /** Returns what is left on another machine, if anything is. */
-  delete(id: string, caller: Caller): Promise<string | undefined>;
+  /** Returns what is left, a line each. */
+  delete(id: string, caller: Caller): Promise<string[]>;
   change(id: string, change: LinkChange, caller: Caller): Promise<void>;
   createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedLink>;
-  deletePart(partId: string, caller: Caller): Promise<void>;
+  /** As `delete`. */
+  deletePart(partId: string, caller: Caller): Promise<string[]>;
   list(): Promise<Listing>;
 }
 
-/** The operations on this machine. @param keyFile holds the key for the machines that recipes name */
-export function createOperations(keyFile: string): Operations {
+/** The operations on this machine. `keyFile` holds the key for the machines that recipes name. */
+export function createOperations({ keyFile, external }: TunnelSettings): Operations {
   return {
-    create: async (body) => createLink(requestOf(body, keyFile), () => {}),
+    create: async (body, caller) => {
+      const creator = caller.kind === 'machine' ? caller.id : undefined;
+      const request = { ...requestOf(body, keyFile), ...(creator !== undefined && { creator }) };
+      const created = await createLink(request, () => {});
+      if (creator !== undefined) await requireStillAllowed(creator, () => deleteLink(created.id));
+      return created;
+    },
     preview: async (body) => ({ files: await previewLink(requestOf(body, keyFile)) }),
     async delete(id) {
       try {
@@ -43,20 +53,26 @@ export function createOperations(keyFile: string): Operations {
       }
     },
     async createPart(partId, body, caller) {
-      const { tunnel, owner } = body;
-      const ends = endsFor(body, requirePeer(caller));
-      return createPart({
+      const { tunnel, owner, exactNames = false } = body;
+      const peer = requirePeer(caller);
+      const ends = endsFor(body, peer, external);
+      const created = await createPart({
         recipe: readFarRecipe(body.recipe),
         options: optionsOf(body),
-        owner: { partId, ...owner, address: ends.remote, ...(tunnel !== undefined && { tunnel }) },
+        owner: {
+          ...{ partId, ...owner, identity: peer.id, address: ends.remote },
+          ...(tunnel !== undefined && { tunnel }),
+        },
         facing: ends.local,
         keyFile,
+        exactNames,
       });
+      await requireStillAllowed(peer.id, () => deletePart(partId, peer.id));
+      return created;
     },
     async deletePart(partId, caller) {
-      requirePeer(caller);
       try {
-        await deletePart(partId);
+        return await deletePart(partId, requirePeer(caller).id);
       } catch (error) {
         throw error instanceof NoPart ? new Failure('not-found', error.message) : error;
       }
@@ -65,18 +81,48 @@ export function createOperations(keyFile: string): Operations {
   };
 }
 
+/** A machine may have been refused while its request was worked on: then it gets nothing. @throws Failure */
+async function requireStillAllowed(id: string, undo: () => Promise<unknown>): Promise<void> {
+  if (!isRefused(id)) return;
+  await undo();
+  throw new Failure('failed', `machine ${id} is refused here`, 403);
+}
 const CHANGES = { stop: stopLink, start: startLink, sleep: sleepLink };
 
 function requirePeer(caller: Caller): MachineCaller {
   return requireMachine(caller, 'parts of links are for other machines: use /v1/links');
 }
 
-/** The address that a part of a link admits, and the one where it listens. @throws Failure for an unknown tunnel */
-function endsFor({ tunnel }: PartBody, { address, local }: MachineCaller): AddressPair {
-  if (tunnel === undefined) return { local, remote: address };
-  const found = readTunnels().tunnels.find(({ id }) => id === tunnel);
-  if (!found) throw new Failure('failed', `no tunnel ${tunnel} here: it has just been deleted`);
-  return found.inner;
+/**
+ * The address that a part of a link admits, and the one where it listens.
+ *
+ * @throws Failure for a tunnel that is unknown or with another machine, and when something between the machines translates
+ *   addresses: then the part would admit that, and everyone behind it
+ */
+function endsFor(
+  { tunnel, connection }: PartBody,
+  { id, address, local }: MachineCaller,
+  external: string | undefined,
+): AddressPair {
+  if (tunnel !== undefined) {
+    const found = readTunnels().tunnels.find((one) => one.id === tunnel && one.machine === id);
+    if (!found)
+      throw new Failure('failed', `no tunnel ${tunnel} with your machine here: it has just been deleted`);
+    return found.inner;
+  }
+  const between = 'so a relay or a router is in between; if that router is yours, give wormholed';
+  const [caller, called] = [withoutZone(address), withoutZone(local)];
+  if (caller !== connection?.local && caller !== connection?.external)
+    throw new Failure(
+      'failed',
+      `your machine calls from ${connection?.local}, and the call arrives from ${address}, ${between} there -E ${address}`,
+    );
+  if (called !== connection.remote && external !== connection.remote)
+    throw new Failure(
+      'failed',
+      `your machine calls ${connection.remote}, and the call arrives at ${local}, ${between} here -E ${connection.remote}`,
+    );
+  return { local, remote: address };
 }
 
 function requestOf(body: CreateBody, keyFile: string) {

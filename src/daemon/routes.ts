@@ -1,4 +1,5 @@
 import { Failure } from '../api/failure.js';
+
 import {
   checkCreateBody,
   checkLinkId,
@@ -7,6 +8,8 @@ import {
   LINK_CHANGES,
   type LinkChange,
 } from '../api/schema.js';
+import { isRunArgument } from '../recipe/keywords.js';
+import { ownIdentity } from '../state/identity.js';
 import { version } from '../state/installation.js';
 import { quoted } from '../text/quote.js';
 import type { TunnelSettings } from '../tunnels/settings.js';
@@ -37,7 +40,7 @@ export function findRoute(
 
 function fixedPaths(operations: Operations): Record<string, Routes | undefined> {
   return {
-    '/v1/ping': { GET: getRoute(() => ({})) },
+    '/v1/ping': { GET: getRoute(() => ({ machine: ownIdentity().id })) },
     '/v1/version': { GET: getRoute(() => ({ version: version(), api: 1 })) },
     '/v1/links': { GET: getRoute(() => operations.list()), POST: createRoute(operations) },
   };
@@ -83,7 +86,7 @@ function deleteRoute(text: string, operations: Operations): Route {
         change: `delete ${id}`,
         async run(caller) {
           const left = await operations.delete(id, caller);
-          return { status: 204, logged: left ?? 'done' };
+          return { status: 204, logged: describeLeft(left) };
         },
       };
     },
@@ -132,8 +135,8 @@ function deletePartRoute(text: string, operations: Operations): Route {
       return {
         change: `delete our part ${partId} of its link`,
         async run(caller) {
-          await operations.deletePart(partId, caller);
-          return { status: 204, logged: 'done' };
+          const left = await operations.deletePart(partId, caller);
+          return { status: 204, logged: describeLeft(left) };
         },
       };
     },
@@ -142,12 +145,16 @@ function deletePartRoute(text: string, operations: Operations): Route {
 
 /** A recipe as one could type it, cut when it is very long, and without the arguments of docker-run: they may be secret. */
 function describeRecipe(recipe: string[]): string {
-  const words = recipe.map((word, at) => {
-    if (recipe[at - 1] === 'docker-run') return '…';
+  const words = recipe.flatMap((word, at) => {
+    if (isRunArgument(recipe, at)) return recipe[at - 1] === 'docker-run' ? '…' : [];
     return /^[\w@%+=:,./[\]-]+$/.test(word) ? word : quoted(word);
   });
   const text = words.join(' ');
   return text.length > MAX_LOGGED ? `${text.slice(0, MAX_LOGGED)}…` : text;
+}
+
+function describeLeft(left: string[]): string {
+  return left.length === 0 ? 'done' : left.join('; ');
 }
 
 function decode(text: string): string {

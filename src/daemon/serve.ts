@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Failure } from '../api/failure.js';
-import { type ErrorBody, PROGRESS_INTERVAL_MS } from '../api/schema.js';
+import { type ErrorBody, PROGRESS_INTERVAL_MS, SESSION_PATH } from '../api/schema.js';
 import type { TunnelSettings } from '../tunnels/settings.js';
 import { hasBody, readBody } from './body.js';
 import { callerOf, callerText } from './caller.js';
@@ -10,6 +10,7 @@ import type { Log } from './log.js';
 import type { Operations } from './operations.js';
 import type { Answer, Task } from './route.js';
 import { findRoute } from './routes.js';
+import { openSession } from './session.js';
 
 /** How many requests are worked on at once; those that change something wait for each other anyway. */
 const MAX_WORKING = 64;
@@ -34,8 +35,10 @@ export async function serve(
   response.on('error', () => {});
   context.working++;
   try {
-    const task = await read(request, context);
-    const { status, body } = await runTask(task, { request, response, log: context.log });
+    const { status, body } =
+      request.url === SESSION_PATH
+        ? { status: 200, body: await openSession(request) }
+        : await runTask({ request, response, context });
     send(response, status, body);
   } catch (error) {
     const { code, message, status } = failureOf(error);
@@ -65,11 +68,13 @@ async function read(
 interface Exchange {
   request: IncomingMessage;
   response: ServerResponse;
-  log: Log;
+  context: RequestContext;
 }
 
-async function runTask(task: Task, { request, response, log }: Exchange): Promise<Answer> {
+async function runTask({ request, response, context }: Exchange): Promise<Answer> {
   const caller = callerOf(request.socket);
+  const task = await read(request, context);
+  const { log } = context;
   const began = performance.now();
   const logResult = (result: string) => {
     if (task.change === undefined) return;

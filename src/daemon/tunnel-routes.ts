@@ -1,10 +1,4 @@
-import {
-  checkMachineId,
-  checkProposal,
-  checkSettlement,
-  checkTunnelId,
-  toWire,
-} from '../api/tunnel-schema.js';
+import { checkProposal, checkSettlement, checkTunnelId, toWire } from '../api/tunnel-schema.js';
 import { listTunnels } from '../tunnels/list.js';
 import { acceptTunnel, dropTunnel, ownStatus, settleTunnel } from '../tunnels/respond.js';
 import type { TunnelSettings } from '../tunnels/settings.js';
@@ -14,26 +8,12 @@ import { getRoute, type Route, type Routes } from './route.js';
 /** The routes of the API that are about tunnels, by method; undefined for a path that is not. */
 export function tunnelRoutes(path: string, settings: TunnelSettings): Routes | undefined {
   if (path === '/v1/tunnels') return { GET: getRoute(() => listTunnels()) };
+  if (path === '/v1/tunnels/shared')
+    return { GET: getRoute((caller) => ownStatus(requirePeer(caller).id, settings)) };
   const [, id, rest] = /^\/v1\/tunnels\/([^/?#]+)(\/[^?#]+)?$/.exec(path) ?? [];
   if (id === undefined) return undefined;
-  if (id === 'with' && rest !== undefined) return { GET: statusRoute(rest.slice(1), settings) };
   if (rest === '/settle') return { POST: settleRoute(id) };
   return rest === undefined ? { PUT: proposeRoute(id, settings), DELETE: deleteRoute(id) } : undefined;
-}
-
-function statusRoute(text: string, settings: TunnelSettings): Route {
-  return {
-    takesBody: false,
-    read() {
-      const machine = checkMachineId(text);
-      return {
-        async run(caller) {
-          requirePeer(caller);
-          return { status: 200, body: await ownStatus(machine, settings) };
-        },
-      };
-    },
-  };
 }
 
 function proposeRoute(text: string, settings: TunnelSettings): Route {
@@ -45,8 +25,8 @@ function proposeRoute(text: string, settings: TunnelSettings): Route {
       return {
         change: `tunnel ${id}, ${proposal.mode}: new keys`,
         async run(caller) {
-          const { local, address } = requirePeer(caller);
-          const accepted = await acceptTunnel(id, proposal, { local, remote: address }, settings);
+          const { id: machine, local, address: remote } = requirePeer(caller);
+          const accepted = await acceptTunnel(id, proposal, { machine, local, remote }, settings);
           const { inner } = accepted;
           return {
             status: 200,
@@ -68,8 +48,7 @@ function settleRoute(text: string): Route {
       return {
         change: `tunnel ${id}: up on both sides`,
         async run(caller) {
-          requirePeer(caller);
-          await settleTunnel(id, settlement);
+          await settleTunnel(id, settlement, requirePeer(caller).id);
           return { status: 204, logged: 'done' };
         },
       };
@@ -85,8 +64,7 @@ function deleteRoute(text: string): Route {
       return {
         change: `delete tunnel ${id}`,
         async run(caller) {
-          requirePeer(caller);
-          await dropTunnel(id);
+          await dropTunnel(id, requirePeer(caller).id);
           return { status: 204, logged: 'done' };
         },
       };

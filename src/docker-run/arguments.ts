@@ -1,9 +1,12 @@
 import { parseArgs } from 'node:util';
 import { split } from 'shlex';
-import { quoted } from '../text/quote.js';
 import { checkImageReference } from './image-reference.js';
 import { readSwitch, refusals, runOptions } from './options.js';
 import { RunArgumentError, type RunRequest } from './request.js';
+
+/*
+ * The arguments may be secret. So no message quotes any of them but the names of options: it tells their places instead.
+ */
 
 /**
  * Reads the arguments of a `docker-run`: words as in a shell, of which the first ones are options of docker run, then
@@ -30,7 +33,7 @@ export function parseRunArguments(args: string): RunRequest {
   const [image, ...command] = words.slice(at);
   if (image === undefined || image === '')
     throw new RunArgumentError('it needs an image, such as docker-run nginx');
-  checkImageReference(image);
+  checkImageReference(image, at + 1);
   request.image = image;
   if (command.length > 0) request.container.Cmd = command;
   checkPorts(request);
@@ -38,6 +41,7 @@ export function parseRunArguments(args: string): RunRequest {
 }
 
 interface OptionToken {
+  index: number;
   name: string;
   rawName: string;
   value?: string | undefined;
@@ -59,15 +63,18 @@ function shellWords(args: string): string[] {
   }
 }
 
-function readOption({ name, rawName, value, inlineValue }: OptionToken, request: RunRequest): void {
+function readOption({ index, name, rawName, value, inlineValue }: OptionToken, request: RunRequest): void {
   const refusal = refusals.get(name);
   if (refusal !== undefined) {
     if (value === undefined || readSwitch(value)) throw new RunArgumentError(`${rawName}: ${refusal}`);
     return;
   }
   const option = Object.hasOwn(runOptions, name) ? runOptions[name] : undefined;
-  if (option === undefined)
-    throw new RunArgumentError(`${rawName} is not supported; these options are: ${known}`);
+  if (option === undefined) {
+    // What does not look like an option may be something else, in which a blank stands before a hyphen.
+    const what = /^--?[a-zA-Z]?[a-z_-]*$/.test(rawName) ? rawName : `word ${index + 1} of its arguments`;
+    throw new RunArgumentError(`${what} is not supported; these options are: ${known}`);
+  }
   if (option.takes === 'value' && value === undefined) throw new RunArgumentError(`${rawName} needs a value`);
   // docker run reads -e=A=B as -e A=B.
   const short = rawName.length === 2 && inlineValue === true && value?.startsWith('=');
@@ -76,7 +83,7 @@ function readOption({ name, rawName, value, inlineValue }: OptionToken, request:
     option.read(text, request);
   } catch (error) {
     if (!(error instanceof RunArgumentError)) throw error;
-    throw new RunArgumentError(`${rawName} ${quoted(text)}: ${error.message}`);
+    throw new RunArgumentError(`${rawName} (word ${index + 1} of its arguments): ${error.message}`);
   }
 }
 

@@ -1,5 +1,4 @@
 import type { MountSettings } from 'dockerode';
-import { quoted } from '../text/quote.js';
 import { RunArgumentError } from './request.js';
 
 const modes = new Set([
@@ -19,7 +18,7 @@ export function readVolume(text: string): { bind: string } | { anonymous: string
   inside(target);
   if (!source.startsWith('/')) volumeName(source);
   const wrong = mode === '' ? undefined : mode.split(',').find((word) => !modes.has(word));
-  if (wrong !== undefined) fail(`${quoted(wrong)} is not a mode, such as ro`);
+  if (wrong !== undefined) fail('there are no such modes; one is ro');
   return { bind: text };
 }
 
@@ -41,8 +40,7 @@ export function readMount(text: string): MountSettings {
   for (const field of text.split(',')) {
     const [, key = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(field) ?? [];
     const read = fields.get(key.toLowerCase());
-    if (read === undefined)
-      fail(`${quoted(key)} is not supported; there are ${[...fields.keys()].join(', ')}`);
+    if (read === undefined) fail(`only these fields are supported: ${[...fields.keys()].join(', ')}`);
     if (value === undefined && !flags.has(key)) fail(`${key} needs a value`);
     read(value ?? 'true', mount);
   }
@@ -134,7 +132,7 @@ function inside(path: string): string {
 // What the engine takes for the name of a volume; anything else would be a path of the host.
 function volumeName(text: string): void {
   if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/.test(text)) return;
-  fail(`${quoted(text)} is neither an absolute path nor the name of a volume`);
+  fail('its source is neither an absolute path nor the name of a volume');
 }
 
 function fail(reason: string): never {

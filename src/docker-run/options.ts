@@ -97,7 +97,7 @@ export const runOptions: Record<string, RunOption> = {
   network: value((text, { holder }) => {
     must(settings(holder).NetworkMode === undefined, 'a second network; only one is supported');
     const other = /^container:(.*)$/.exec(text)?.[1];
-    must(other === undefined, `to be in the network of another container, write docker-ns ${other}`);
+    must(other === undefined, 'to be in the network of another container, write docker-ns and its name');
     must(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(text), 'write bridge, none, host, or the name of a network');
     settings(holder).NetworkMode = text;
   }),

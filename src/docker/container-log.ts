@@ -9,16 +9,17 @@ const LINE_LENGTH = 500;
  * The last lines that a container has written to stdout and stderr since it was last started, without control
  * characters and cut to 500 characters each.
  *
- * @param reference its name or id
+ * @param name its exact name
  * @param lines how many, at most
  * @returns none when there is no such container, or its log is kept where the engine cannot read it
  * @throws EngineDown, or the engine's own error
  */
-export async function lastLog(reference: string, lines: number): Promise<string[]> {
-  const startedAt = (await containerState(reference))?.startedAt;
-  if (startedAt === undefined) return [];
+export async function lastLog(name: string, lines: number): Promise<string[]> {
+  const state = await containerState(name);
+  if (state?.startedAt === undefined) return [];
+  const { id, startedAt } = state;
   try {
-    const log = await (await engine()).getContainer(reference).logs({
+    const log = await (await engine()).getContainer(id).logs({
       stdout: true,
       stderr: true,
       tail: lines,
@@ -27,7 +28,7 @@ export async function lastLog(reference: string, lines: number): Promise<string[
     });
     return logLines(log).slice(-lines);
   } catch (error) {
-    const explained = explainContainer(error, reference);
+    const explained = explainContainer(error, name);
     if (/does not support reading/.test(explained.message)) return [];
     throw explained;
   }

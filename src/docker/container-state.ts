@@ -1,5 +1,5 @@
 import type { ContainerInspectInfo } from 'dockerode';
-import { engine, explainContainer, statusOf } from './engine.js';
+import { inspectByName, nameOf } from './container.js';
 
 /** What an image's HEALTHCHECK says of a container; `none` when there is no check. */
 export type Health = 'none' | 'starting' | 'healthy' | 'unhealthy';
@@ -30,27 +30,24 @@ export interface ContainerState {
 }
 
 /**
- * Asks what a container does.
+ * Asks what the container of exactly this name does.
  *
- * @param reference its name or id
- * @returns undefined when there is no such container
- * @throws EngineDown, NoSuchContainer for the beginning of more than one id, or the engine's own error
+ * @returns undefined when there is none
+ * @throws EngineDown, or the engine's own error
  */
-export async function containerState(reference: string): Promise<ContainerState | undefined> {
-  try {
-    return asState(await (await engine()).getContainer(reference).inspect());
-  } catch (error) {
-    if (statusOf(error) === 404) return undefined;
-    throw explainContainer(error, reference);
-  }
+export async function containerState(name: string): Promise<ContainerState | undefined> {
+  const found = await inspectByName(name);
+  return found && asState(found);
 }
 
-function asState({ Id, Name, State }: ContainerInspectInfo): ContainerState {
+/** What a container does, from all that the engine knows of it. */
+export function asState(found: ContainerInspectInfo): ContainerState {
+  const { Id, State } = found;
   const startedAt = time(State.StartedAt);
   const finishedAt = time(State.FinishedAt);
   return {
     id: Id,
-    name: Name.replace(/^\//, ''),
+    name: nameOf(found),
     status: State.Status,
     running: State.Running && State.Pid > 0,
     pid: State.Pid,

@@ -1,37 +1,17 @@
 import type Docker from 'dockerode';
 
-/** A container as far as links need to know it. `pid` is the process whose network namespace is the container's. */
-export interface Container {
-  id: string;
-  name: string;
-  running: boolean;
-  pid: number;
-}
-
 /** The engine is not there, or does not answer. */
 export class EngineDown extends Error {}
 
-/** No container, or more than one, goes by that name or beginning of an id. */
-export class NoSuchContainer extends Error {}
+/** There is no container of that name, or none that is meant by what was typed. */
+export class NoSuchContainer extends Error {
+  constructor(reference: string, message?: string) {
+    super(message ?? `no container "${reference}": see docker ps -a for the names there are`);
+  }
+}
 
 /** How long an engine that accepts a connection may take to answer: it may itself be starting its containers. */
 const TIMEOUT_MS = 30_000;
-
-/**
- * Asks the engine for a container by its name, its id or the beginning of its id.
- *
- * The engine is the one that DOCKER_HOST names, by default the one on /var/run/docker.sock.
- *
- * @throws EngineDown, NoSuchContainer, or the engine's own error
- */
-export async function findContainer(reference: string): Promise<Container> {
-  try {
-    const { Id, Name, State } = await (await engine()).getContainer(reference).inspect();
-    return { id: Id, name: Name.replace(/^\//, ''), running: State.Running && State.Pid > 0, pid: State.Pid };
-  } catch (error) {
-    throw explainContainer(error, reference);
-  }
-}
 
 /** What a failed request looks like: of node:http when nobody answered, of the engine when it did. */
 interface EngineReply extends Error {
@@ -49,7 +29,11 @@ async function open(options?: Docker.DockerOptions): Promise<Docker> {
   return new Docker(options);
 }
 
-/** The connection to the engine for questions, made when it is first used. It is given up when silent for 30 s. */
+/**
+ * The connection to the engine for questions, made when it is first used. It is given up when silent for 30 s.
+ *
+ * The engine is the one that DOCKER_HOST names, by default the one on /var/run/docker.sock.
+ */
 export function engine(): Promise<Docker> {
   connection ??= open({ timeout: TIMEOUT_MS });
   return connection;
@@ -89,17 +73,19 @@ export function explain(error: unknown, what: string): Error {
  * @returns NoSuchContainer when there is none by that name, or more than one; otherwise as `explain` does
  */
 export function explainContainer(error: unknown, reference: string): Error {
-  const said = (error as EngineReply).json?.message ?? '';
-  // The engine answers 500 or 400, by its version, to the beginning of two ids.
-  if (/multiple IDs|ambiguous/i.test(said)) {
+  if (isAmbiguous(error)) {
     return new NoSuchContainer(
+      reference,
       `container "${reference}" is ambiguous: more than one id begins so; write more of it`,
     );
   }
-  if (statusOf(error) === 404) {
-    return new NoSuchContainer(`no container "${reference}": see docker ps -a for the names there are`);
-  }
+  if (statusOf(error) === 404) return new NoSuchContainer(reference);
   return explain(error, `the Docker engine says of container "${reference}"`);
+}
+
+/** Whether a failed request named something by the beginning of more than one id: 500 or 400, by the engine's version. */
+export function isAmbiguous(error: unknown): boolean {
+  return /multiple IDs|ambiguous/i.test((error as EngineReply).json?.message ?? '');
 }
 
 // Dockerode has the engine's message as it is only where the answer is no stream.

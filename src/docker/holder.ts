@@ -1,5 +1,8 @@
 import type { ContainerCreateOptions } from 'dockerode';
 import type { RunRequest } from '../docker-run/request.js';
+import { asContainer, type Container } from './container.js';
+import { NoSuchContainer } from './engine.js';
+import { requireNetwork } from './network.js';
 import { createOwn, inspectOwn, type Ownership, start, stop } from './own-container.js';
 import { ensurePauseImage } from './pause-image.js';
 import { containerName, holderName } from './runs.js';
@@ -18,6 +21,17 @@ export async function startHolder(name: string, link: string, request: RunReques
   const pid = (await inspectOwn(holder, owner))?.State.Pid ?? 0;
   if (pid === 0) throw new Error(`container "${holder}" ended as soon as it was started`);
   return pid;
+}
+
+/**
+ * The holder of a run.
+ *
+ * @throws NoSuchContainer when there is none; as startHolder
+ */
+export async function findHolder(name: string): Promise<Container> {
+  const found = await inspectOwn(holderName(name), { name, role: 'netns' });
+  if (found === undefined) throw new NoSuchContainer(holderName(name));
+  return asContainer(found);
 }
 
 /** Stops the holder of a run, if there is one, and with it its network namespace. @throws as startHolder */
@@ -43,6 +57,7 @@ async function make(owner: Required<Ownership>, { holder }: RunRequest): Promise
   const network = holder.HostConfig?.NetworkMode;
   // In networks of one's own, containers find each other by name; the holder's is nothing that anybody would look for.
   if (network !== undefined && !['default', 'bridge', 'host', 'none'].includes(network)) {
+    await requireNetwork(network);
     options.NetworkingConfig = {
       EndpointsConfig: { [network]: { Aliases: [owner.name, containerName(owner.name)] } },
     };

@@ -1,12 +1,13 @@
+import { type ImageNames, isImageOf } from '../docker-run/image-reference.js';
 import type { PullPolicy } from '../docker-run/request.js';
-import { engine, explain, patientEngine, statusOf } from './engine.js';
+import { engine, explain, isAmbiguous, patientEngine, statusOf } from './engine.js';
 import { type PullEvent, type PullProgress, pullMeter } from './pull-progress.js';
 
 /** An image is missing and cannot be pulled. `message` is one line for people. */
 export class NoImage extends Error {}
 
-/** The platform of an image as the engine describes it; dockerode's types lack the variant. */
-interface Platform {
+/** An image as the engine describes it; dockerode's types lack the variant. */
+interface FoundImage extends ImageNames {
   Os: string;
   Architecture: string;
   Variant?: string | undefined;
@@ -16,21 +17,28 @@ interface Platform {
 export type OnProgress = (progress: PullProgress) => void;
 
 /**
- * Whether the engine has an image, for the given platform if there is one.
+ * Whether the engine has an image, for the given platform if there is one. The image is meant by its name or its whole id.
  *
  * @throws EngineDown, or the engine's own error
  */
 export async function hasImage(image: string, platform?: string): Promise<boolean> {
+  return (await lookUp(image, platform)) === 'present';
+}
+
+/** `other`: there is no such image, and the engine takes its name for the beginning of another one's id. */
+async function lookUp(image: string, platform?: string): Promise<'present' | 'missing' | 'other'> {
   const [os, architecture, variant] = platform?.split('/') ?? [];
   try {
     // Engines from API 1.49 on may have an image for several platforms, and look for this one; others ignore it.
     const query = platform === undefined ? {} : { platform: JSON.stringify({ os, architecture, variant }) };
-    const found: Platform = await (await engine()).getImage(image).inspect(query as object);
-    if (platform === undefined) return true;
+    const found: FoundImage = await (await engine()).getImage(image).inspect(query as object);
+    if (!isImageOf(image, found)) return 'other';
+    if (platform === undefined) return 'present';
     const sameVariant = !variant || !found.Variant || variant === found.Variant;
-    return found.Os === os && found.Architecture === architecture && sameVariant;
+    return found.Os === os && found.Architecture === architecture && sameVariant ? 'present' : 'missing';
   } catch (error) {
-    if (statusOf(error) === 404) return false;
+    if (statusOf(error) === 404) return 'missing';
+    if (isAmbiguous(error)) return 'other';
     throw explain(error, `the Docker engine says of image "${image}"`);
   }
 }
@@ -81,14 +89,25 @@ export interface ImageRequest {
  * @throws NoImage, EngineDown, or the engine's own error
  */
 export async function ensureImage({ image, policy, platform, onProgress }: ImageRequest): Promise<void> {
-  if (policy !== 'always' && (await hasImage(image, platform))) return;
+  const found = await lookUp(image, platform);
+  if (found === 'present' && policy !== 'always') return;
+  // Such as one that was typed as docker images prints it.
+  const hint =
+    found === 'other'
+      ? '; to run an image whose id begins so, write its whole id: docker images --no-trunc'
+      : '';
   if (policy === 'never') {
     const which = platform === undefined ? '' : ` for ${platform}`;
     throw new NoImage(
-      `image "${image}"${which} is missing, and --pull never forbids to pull it: docker pull ${image}`,
+      `image "${image}"${which} is missing, and --pull never forbids to pull it: docker pull ${image}${hint}`,
     );
   }
-  await pullImage(image, platform, onProgress);
+  try {
+    await pullImage(image, platform, onProgress);
+  } catch (error) {
+    if (!(error instanceof NoImage) || hint === '') throw error;
+    throw new NoImage(`${error.message}${hint}`);
+  }
 }
 
 /** Reads an answer of the engine's, one JSON object a line, to its end. @throws what the engine says went wrong */

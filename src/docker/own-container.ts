@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerCreateOptions, ContainerInspectInfo } from 'dockerode';
+import { inspectByName } from './container.js';
 import { engine, explain, patientEngine, statusOf } from './engine.js';
+import { isPauseImage } from './pause-image.js';
 import { linkLabel, type Role, roleLabel, runLabel } from './runs.js';
 
 /** How long the engine may take to carry out an action, in ms: it is slow on a machine that is booting. */
@@ -24,20 +26,16 @@ export interface Ownership {
  */
 export async function inspectOwn(
   dockerName: string,
-  { name, link, role }: Ownership,
+  owner: Ownership,
 ): Promise<ContainerInspectInfo | undefined> {
-  const found = await inspect(dockerName);
+  const found = await inspectByName(dockerName);
   if (found === undefined) return undefined;
-  const labels = found.Config.Labels;
-  if (
-    labels[runLabel] !== name ||
-    labels[linkLabel] !== (link ?? labels[linkLabel]) ||
-    roleIn(labels) !== role
-  ) {
-    const owner =
-      labels[linkLabel] === undefined ? 'is no container of a link' : `is of link "${labels[linkLabel]}"`;
+  if (!(await isOwn(found, owner))) {
+    const labelled = found.Config.Labels[linkLabel];
+    const isOthers = labelled !== undefined && owner.link !== undefined && labelled !== owner.link;
+    const whose = isOthers ? `is of link "${labelled}"` : 'is no container of a link';
     throw new ForeignContainer(
-      `container "${dockerName}" exists and ${owner}: rename or remove it, or give this one another name with --name`,
+      `container "${dockerName}" exists and ${whose}: rename or remove it, or give this one another name with --name`,
     );
   }
   if (!['removing', 'dead'].includes(found.State.Status)) return found;
@@ -46,18 +44,26 @@ export async function inspectOwn(
   return undefined;
 }
 
-/** What the labels of a container of a run say it is. */
-export function roleIn(labels: Record<string, string>): Role {
-  return labels[roleLabel] === 'netns' ? 'netns' : 'container';
+/**
+ * Whether a container that has the right name is one of a run. Labels alone do not say so: docker commit copies them, images bring
+ * them, and anyone who may use the engine can set any. What a holder runs is in its image, and a container is in the network
+ * of a holder.
+ */
+async function isOwn(found: ContainerInspectInfo, { name, link, role }: Ownership): Promise<boolean> {
+  const labels = found.Config.Labels;
+  const isLabelled =
+    labels[runLabel] === name &&
+    labels[linkLabel] !== undefined &&
+    labels[linkLabel] === (link ?? labels[linkLabel]) &&
+    roleIn(labels) === role;
+  if (!isLabelled) return false;
+  if (role === 'netns') return isPauseImage(found.Image);
+  return /^container:/.test(found.HostConfig.NetworkMode ?? '');
 }
 
-async function inspect(reference: string): Promise<ContainerInspectInfo | undefined> {
-  try {
-    return await (await engine()).getContainer(reference).inspect();
-  } catch (error) {
-    if (statusOf(error) === 404) return undefined;
-    throw explain(error, `the Docker engine says of container "${reference}"`);
-  }
+/** What the labels of a container say it is to its run. */
+function roleIn(labels: Record<string, string>): Role {
+  return labels[roleLabel] === 'netns' ? 'netns' : 'container';
 }
 
 /**
@@ -76,7 +82,7 @@ export async function createOwn(
   const labels = {
     [linkLabel]: owner.link,
     [runLabel]: owner.name,
-    ...(owner.role === 'netns' && { [roleLabel]: owner.role }),
+    [roleLabel]: owner.role,
   };
   const request = {
     // Without these two, dockerode writes all options, environment included, into the address as well.
@@ -133,9 +139,19 @@ export async function removeContainer(id: string, { volumes }: { volumes: boolea
   // 409: somebody else is removing it.
   await tolerate([404, 409], container.remove({ force: true, v: volumes, abortSignal: inTime() }), what);
   const until = Date.now() + ACTION_MS;
-  while ((await inspect(id)) !== undefined) {
+  while (await exists(id)) {
     if (Date.now() > until) throw new Error(`${what}: the engine has not done it in ${ACTION_MS / 1000} s`);
     await sleep(50);
+  }
+}
+
+async function exists(id: string): Promise<boolean> {
+  try {
+    await (await engine()).getContainer(id).inspect();
+    return true;
+  } catch (error) {
+    if (statusOf(error) === 404) return false;
+    throw explain(error, `the Docker engine says of container ${id.slice(0, 12)}`);
   }
 }
 

@@ -1,12 +1,27 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { engine, explain, patientEngine } from './engine.js';
-import { followed, hasImage } from './image.js';
+import { engine, explain, patientEngine, statusOf } from './engine.js';
+import { followed } from './image.js';
 import { type Architecture, pauseProgram } from './pause-program.js';
 
 /** The image of holders. The number changes with what is in it, so that an engine never runs an older one. */
 export const pauseImage = 'wormhole/pause:1';
+
+/**
+ * What its images are by their content: the ids that engines give them, and the ids of their only layers, from which engines
+ * with containerd's image store can tell them. Those of earlier numbers stay here while their holders may exist.
+ */
+export const pauseImages = [
+  {
+    id: 'sha256:f8a56ee5cec498142fdef5da64df7defc7eb0ef3cfef98145da42263c7f67bc8',
+    layer: 'sha256:bfeb6eeea75901b72ddfc5e1d383a0d5c454c4f6f1feff8496538150d11c61e2',
+  },
+  {
+    id: 'sha256:dcdf333525048ecc9308639053207ca819461bca6b7961b165bb7271fa3e66ee',
+    layer: 'sha256:5d7b6cbd72db8dcc2969541ef0b1bc55b42fb2f97c357ac05de086dc83983b7a',
+  },
+];
 
 /** How long loading some thousand bytes may take, in ms: an engine that is booting is slow. */
 const LOAD_MS = 120_000;
@@ -17,11 +32,13 @@ const LOAD_MS = 120_000;
  * It is loaded as `docker save` would have written it, not imported: then its id follows from what is in it, so two
  * that load it at once load the same, and it needs no registry.
  *
+ * Another image that has its name loses it.
+ *
  * @returns the image's name
  * @throws EngineDown, Error when the engine's architecture is not amd64 or arm64, or the engine's own error
  */
 export async function ensurePauseImage(): Promise<string> {
-  if (await hasImage(pauseImage)) return pauseImage;
+  if (await isPauseImage(pauseImage)) return pauseImage;
   try {
     const { Arch } = await (await engine()).version();
     if (Arch !== 'amd64' && Arch !== 'arm64') throw new Error(`its machine is ${Arch}, not amd64 or arm64`);
@@ -31,7 +48,26 @@ export async function ensurePauseImage(): Promise<string> {
   } catch (error) {
     throw explain(error, `the Docker engine cannot load ${pauseImage}`);
   }
-  return pauseImage;
+  if (await isPauseImage(pauseImage)) return pauseImage;
+  throw new Error(`the Docker engine has loaded ${pauseImage}, and has another image of that name`);
+}
+
+/**
+ * Whether an image is one of holders.
+ *
+ * @param reference its id, or {@link pauseImage}
+ * @throws EngineDown, or the engine's own error
+ */
+export async function isPauseImage(reference: string): Promise<boolean> {
+  if (pauseImages.some(({ id }) => id === reference)) return true;
+  try {
+    const { Id, RootFS } = await (await engine()).getImage(reference).inspect();
+    const layers = RootFS.Layers ?? [];
+    return pauseImages.some(({ id, layer }) => Id === id || (layers.length === 1 && layers[0] === layer));
+  } catch (error) {
+    if (statusOf(error) === 404) return false;
+    throw explain(error, `the Docker engine says of image "${reference}"`);
+  }
 }
 
 /** The image as an archive in the form of the Docker Image Specification v1.2. */

@@ -16,15 +16,15 @@ export interface ReadyOptions {
 /**
  * Waits until a container that has been started runs, for 150 ms at least, and is healthy, if it has a health check.
  *
- * @param reference its name or id
+ * @param name its exact name
  * @throws NotReady when it ends, is unhealthy, or time is up; EngineDown, or the engine's own error
  */
-export async function waitUntilReady(reference: string, { timeout }: ReadyOptions): Promise<ContainerState> {
+export async function waitUntilReady(name: string, { timeout }: ReadyOptions): Promise<ContainerState> {
   const began = performance.now();
   for (;;) {
-    const state = await containerState(reference);
+    const state = await containerState(name);
     const waited = performance.now() - began;
-    if (state === undefined) throw new NotReady(`container "${reference}" has been removed`);
+    if (state === undefined) throw new NotReady(`container "${name}" has been removed`);
     const broken = whyBroken(state);
     if (broken !== undefined) throw new NotReady(`container "${state.name}" ${broken}`);
     if (

@@ -1,57 +1,44 @@
-import type { ContainerInfo } from 'dockerode';
 import { engine, explain } from './engine.js';
-import { removeContainer, roleIn } from './own-container.js';
-import { linkLabel, type Role, runLabel } from './runs.js';
-
-/** A container of a run, as it is found by its labels. */
-export interface RunContainer {
-  id: string;
-  /** The run's. */
-  name: string;
-  link: string;
-  /** What the engine calls it. */
-  containerName: string;
-  role: Role;
-  running: boolean;
-}
+import { ForeignContainer, inspectOwn, type Ownership, removeContainer } from './own-container.js';
+import { containerName, holderName, type RunNames, replacedName, runLabel } from './runs.js';
 
 /**
- * Finds the containers of all runs of a link, or of all links.
+ * Removes the containers of a run, running or not, with their anonymous volumes. What is gone already is fine.
  *
+ * @returns the names of the containers that have the labels of the run and are not its own: copies of them, or what somebody
+ *   has renamed or labelled so; they stay
  * @throws EngineDown, or the engine's own error
  */
-export async function findByLabel(link?: string): Promise<RunContainer[]> {
-  return list(link === undefined ? [linkLabel] : [`${linkLabel}=${link}`]);
-}
-
-/**
- * Removes all containers of a run, running or not, with their anonymous volumes. What is gone already is fine.
- *
- * @throws EngineDown, or the engine's own error
- */
-export async function removeRun(name: string): Promise<void> {
-  const found = await list([`${runLabel}=${name}`]);
+export async function removeRun(run: RunNames): Promise<string[]> {
+  const { name, link } = run;
   // The holder goes last: without it, a container that is left over could not be started.
-  found.sort((one, other) => Number(one.role === 'netns') - Number(other.role === 'netns'));
-  for (const { id } of found) await removeContainer(id, { volumes: true });
+  await removeOwn(containerName(name, { ...(run.said !== undefined && { name: run.said }) }), {
+    name,
+    link,
+    role: 'container',
+  });
+  await removeOwn(replacedName(name), { name, link, role: 'container' });
+  await removeOwn(holderName(name), { name, link, role: 'netns' });
+  return labelled(name);
 }
 
-async function list(labels: string[]): Promise<RunContainer[]> {
+async function removeOwn(dockerName: string, owner: Ownership): Promise<void> {
   try {
-    const found = await (await engine()).listContainers({ all: true, filters: { label: labels } });
-    return found.map(asRunContainer);
+    const found = await inspectOwn(dockerName, owner);
+    if (found !== undefined) await removeContainer(found.Id, { volumes: true });
   } catch (error) {
-    throw explain(error, 'the containers of links cannot be listed');
+    if (!(error instanceof ForeignContainer)) throw error;
   }
 }
 
-function asRunContainer({ Id, Names, Labels, State }: ContainerInfo): RunContainer {
-  return {
-    id: Id,
-    containerName: Names[0]?.replace(/^\//, '') ?? Id,
-    link: Labels[linkLabel] ?? '',
-    name: Labels[runLabel] ?? '',
-    role: roleIn(Labels),
-    running: State === 'running',
-  };
+async function labelled(name: string): Promise<string[]> {
+  try {
+    const found = await (await engine()).listContainers({
+      all: true,
+      filters: { label: [`${runLabel}=${name}`] },
+    });
+    return found.map(({ Names, Id }) => Names[0]?.replace(/^\//, '') ?? Id).sort();
+  } catch (error) {
+    throw explain(error, 'the containers of links cannot be listed');
+  }
 }

@@ -1,9 +1,11 @@
 import { readlink } from 'node:fs/promises';
 import type { ContainerInspectInfo } from 'dockerode';
 import type { RunRequest } from '../docker-run/request.js';
+import { asState, type ContainerState } from './container-state.js';
 import { readEnvFiles } from './env-file.js';
 import {
   createOwn,
+  ForeignContainer,
   inspectOwn,
   type Ownership,
   removeContainer,
@@ -53,6 +55,27 @@ export async function startContainer(name: string, link: string, request: RunReq
   }
   if (!astray) return { container };
   return { container, warning: `container "${container}" was restarted, because "${holderName(name)}" was` };
+}
+
+/**
+ * What the container of a run does.
+ *
+ * @param container its name
+ * @returns undefined when there is none, or another container has its name
+ * @throws EngineDown, or the engine's own error
+ */
+export async function ownState(
+  name: string,
+  link: string,
+  container = containerName(name),
+): Promise<ContainerState | undefined> {
+  try {
+    const found = await inspectOwn(container, { name, link, role: 'container' });
+    return found && asState(found);
+  } catch (error) {
+    if (error instanceof ForeignContainer) return undefined;
+    throw error;
+  }
 }
 
 /**

@@ -7,8 +7,21 @@ export const linkLabel = 'wormhole.link';
 /** A label of both containers of a run: its name, which tells it from the runs of all links. */
 export const runLabel = 'wormhole.run';
 
-/** A label that tells the holder of a run, where it is `netns`, from its container, which has none. */
+/**
+ * A label that tells the holder of a run, where it is `netns`, from its container, where it is `container`. The container always
+ * has it, since its image may bring another one.
+ */
 export const roleLabel = 'wormhole.role';
+
+/** A run, with the names of its containers. */
+export interface RunNames {
+  /** The run's own. */
+  name: string;
+  /** The id of its link. */
+  link: string;
+  /** What --name said, if it was said. */
+  said?: string;
+}
 
 /** The name of a run's container: what --name said, if it was said. */
 export function containerName(name: string, { name: said }: { name?: string } = {}): string {

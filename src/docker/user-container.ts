@@ -1,25 +1,25 @@
-import { findContainer } from './engine.js';
+import { findByName } from './container.js';
 import { start, stop } from './own-container.js';
 
 /**
  * Starts a container that somebody else has made, if it does not run.
  *
- * @param reference its name or id
+ * @param name its exact name
  * @throws NoSuchContainer, EngineDown, or the engine's own error
  */
-export async function startExisting(reference: string): Promise<void> {
-  const { id, name } = await findContainer(reference);
+export async function startExisting(name: string): Promise<void> {
+  const { id } = await findByName(name);
   await start(id, name);
 }
 
 /**
  * Stops a container that somebody else has made, if it runs.
  *
- * @param reference its name or id
+ * @param name its exact name
  * @param seconds until SIGKILL, 10 by default
  * @throws NoSuchContainer, EngineDown, or the engine's own error
  */
-export async function stopExisting(reference: string, seconds = 10): Promise<void> {
-  const { id, name } = await findContainer(reference);
+export async function stopExisting(name: string, seconds = 10): Promise<void> {
+  const { id } = await findByName(name);
   await stop(id, name, seconds);
 }

@@ -1,7 +1,8 @@
 import { addressText, readHost, SIZE_V6 } from './address.js';
+import type { Device } from './device.js';
 import type { Log } from './log.js';
 import { resetOnClose } from './socket-options.js';
-import { AF_INET, AF_INET6, close, type Pinned, pinned } from './syscalls.js';
+import { AF_INET, AF_INET6, close, errno, errorWords, type Pinned, pinned } from './syscalls.js';
 
 /** Admits the clients of one machine only. */
 export interface AccessRule {
@@ -51,6 +52,14 @@ export function reject(access: AccessRule, client: number, log: Log): void {
     `refused ${addressText(access.room.bytes)}: ${rule}`,
     (count) => `refused ${count} more client${count === 1 ? '' : 's'} in the last 10 s: ${rule}`,
   );
+  resetOnClose(client);
+  close(client);
+}
+
+/** Resets a client that cannot be bound to the only interface through which it may be served, and logs it. */
+export function rejectUnbound({ text }: Device, client: number, log: Log): void {
+  const message = `a client could not be bound to interface ${text} (${errorWords(errno())}) and is refused: is the tunnel up?`;
+  log.failure('not bound', message, (count) => `${message} ${count} more in the last 10 s`);
   resetOnClose(client);
   close(client);
 }

@@ -1,3 +1,4 @@
+import type { Device } from './device.js';
 import { AF_INET, AF_INET6, getpeername, getsockname, inetPton, pinned } from './syscalls.js';
 
 /** An IP address and port, as text and as a sockaddr. */
@@ -10,6 +11,8 @@ export interface Address {
   /** The address of the sockaddr, in memory that never moves, and its size in bytes. */
   readonly sockaddr: number;
   readonly size: number;
+  /** The only network interface that leads to it; undefined: any. */
+  readonly device?: Device;
 }
 
 /*

@@ -1,6 +1,7 @@
 import type { AccessRule } from './access.js';
 import type { Address } from './address.js';
 import type { Counters } from './counters.js';
+import type { Device } from './device.js';
 import type { Log } from './log.js';
 import { type Loop, scheduleClose, unwatch, type Watch } from './loop.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
@@ -33,6 +34,8 @@ export interface Relay {
   readonly location: string | undefined;
   /** Which clients are admitted; undefined: all. */
   readonly access: AccessRule | undefined;
+  /** The only network interface through which clients are served; undefined: any. */
+  readonly device: Device | undefined;
   /** Finds the target when it is unreachable; undefined if its address never changes. */
   readonly resolver: Resolver | undefined;
   /** How long the target's machine may be silent, ms; undefined: until the kernel gives up. */
@@ -141,6 +144,8 @@ export interface Connection extends Storable {
    * would have to be stored before it is used.
    */
   spare: number;
+  /** The interface that the socket to the target is bound to. */
+  device: string | undefined;
   /** The socket to the target that is stored, or -1. */
   storedTarget: number;
   /** When the last attempt to connect began, ms, on the clock of the loop. */

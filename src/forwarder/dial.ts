@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type Address, localPortOf, peerOf } from './address.js';
 import { type Connection, closeWithReset, type Relay } from './connection.js';
+import { bindToDevice } from './device.js';
 import { add, release, scheduleClose } from './loop.js';
 import {
   disconnect,
@@ -73,7 +74,10 @@ export function dial(connection: Connection): void {
     return;
   }
   const fd = stored === undefined ? createSocket(relay, to) : connection.spare;
-  if (stored === undefined) target.hasStreamOptions = false;
+  if (stored === undefined) {
+    target.hasStreamOptions = false;
+    connection.device = to.device?.text;
+  }
   connection.spare = -1;
   if (fd < 0) {
     dialFailed(connection, errno());
@@ -106,7 +110,10 @@ function createSocket({ targetTimeout }: Relay, to: Address): number {
   if (fd < 0) return fd;
   receiveUrgentInline(fd);
   if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
-  return fd;
+  if (to.device === undefined || bindToDevice(fd, to.device)) return fd;
+  // It succeeds, and leaves errno as it is.
+  close(fd);
+  return -1;
 }
 
 /**
@@ -117,13 +124,18 @@ export function prepareSpare(connection: Connection): boolean {
   const { relay } = connection;
   const { to } = relay;
   if (to === undefined) return true;
-  if (connection.spare >= 0 && familyOf(connection.spare) !== to.family) {
+  // Only CAP_NET_RAW may bind a socket to another interface (SO_BINDTODEVICE, socket(7)).
+  if (
+    connection.spare >= 0 &&
+    (familyOf(connection.spare) !== to.family || connection.device !== to.device?.text)
+  ) {
     close(connection.spare);
     connection.spare = -1;
     connection.storedTarget = -1;
   }
   if (connection.spare < 0) {
     connection.spare = createSocket(relay, to);
+    connection.device = to.device?.text;
     // What is stored is reset however the process and the store end.
     if (connection.spare >= 0) setStreamOptions(connection.spare);
     connection.target.hasStreamOptions = connection.spare >= 0;

@@ -1,6 +1,7 @@
-import { isAllowed, reject } from './access.js';
+import { isAllowed, reject, rejectUnbound } from './access.js';
 import { SIZE_V6 } from './address.js';
 import type { Relay } from './connection.js';
+import { bindToDevice } from './device.js';
 import { add, modify, unwatch, type Watch } from './loop.js';
 import { serve } from './serve.js';
 import { receiveUrgentInline, setPeerTimeout, setStreamOptions } from './socket-options.js';
@@ -87,7 +88,7 @@ export interface Listener {
 
 /** Accepts clients on `fds`, at most `maxOpen` at a time. Further ones wait in the backlog of the kernel. */
 export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
-  const { loop, log, access, clientTimeout } = relay;
+  const { loop, log, access, device, clientTimeout } = relay;
   const [from, fromSize] = access === undefined ? [0, 0] : [access.room.address, access.roomSize.address];
   let paused = false;
   // A client inherits the options of its listening socket when the handshake completes. The first clients in
@@ -160,6 +161,11 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
         if (access !== undefined && !isAllowed(access)) {
           relay.counters.denied += 1;
           reject(access, client, log);
+          continue;
+        }
+        if (device !== undefined && !bindToDevice(client, device)) {
+          relay.counters.denied += 1;
+          rejectUnbound(device, client, log);
           continue;
         }
         if (early.has(fd)) setOptions(client);

@@ -86,6 +86,7 @@ function forward(options: Options, { listeners, stored }: Passed): void {
     target: '',
     location: options.location,
     access: options.allow,
+    device: options.device,
     resolver:
       toFile === undefined
         ? undefined

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { type AccessRule, createAccessRule } from './access.js';
 import { type Address, parseAddress } from './address.js';
+import { type Device, parseDevice } from './device.js';
 import { parseUnixAddress, type UnixAddress } from './unix.js';
 
 /** The parsed command line. */
@@ -18,6 +19,8 @@ export interface Options {
   readonly ask: UnixAddress | undefined;
   /** Which clients are admitted. Default: all. */
   readonly allow: AccessRule | undefined;
+  /** The only network interface through which clients are served. Default: any. */
+  readonly device: Device | undefined;
   /**
    * How long another machine may be silent, ms: the one of the target with `toFile`, the one of the clients
    * with `allow`. Default: until the kernel gives up.
@@ -41,7 +44,7 @@ export interface Options {
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--counters FD]';
+  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--counters FD]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -53,6 +56,7 @@ export function parseOptions(args: string[]): Options {
       'to-file': { type: 'string' },
       ask: { type: 'string' },
       allow: { type: 'string' },
+      interface: { type: 'string' },
       'peer-timeout': { type: 'string' },
       place: { type: 'string' },
       idle: { type: 'string', default: '60' },
@@ -75,6 +79,7 @@ export function parseOptions(args: string[]): Options {
     toFile,
     ask: ask === undefined ? undefined : parseUnixAddress('--ask', ask),
     allow: allow === undefined ? undefined : createAccessRule(allow),
+    device: values.interface === undefined ? undefined : parseDevice(values.interface),
     peerTimeout: peerTimeout === undefined ? undefined : 1000 * seconds('--peer-timeout', peerTimeout),
     location: values.place,
     idle: 1000 * number('--idle', values.idle),

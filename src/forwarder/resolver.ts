@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { type Address, parseAddress } from './address.js';
+import { parseDevice } from './device.js';
 import type { Log } from './log.js';
 import { add, type Loop, scheduleClose, type Watch } from './loop.js';
 import {
@@ -85,13 +86,13 @@ export function createResolver(
 }
 
 /**
- * Reads the first line of `file`: "ADDRESS:PORT" or "! REASON". A missing file is a normal result. A file
- * that cannot be read or parsed is logged.
+ * Reads the first line of `file`: "ADDRESS:PORT", which " INTERFACE" may follow, or "! REASON". A missing file
+ * is a normal result. A file that cannot be read or parsed is logged.
  */
 export function readAddressFile(file: string, log: Log): Resolution {
   try {
     const [line = ''] = readFileSync(file, 'utf8').split('\n');
-    return line.startsWith('! ') ? { reason: line.slice(2) } : { to: parseAddress(line) };
+    return line.startsWith('! ') ? { reason: line.slice(2) } : { to: parseTarget(line) };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
       const message = `the far side's address in ${file} is of no use: ${(error as Error).message}`;
@@ -99,6 +100,12 @@ export function readAddressFile(file: string, log: Log): Resolution {
     }
     return {};
   }
+}
+
+function parseTarget(line: string): Address {
+  const [, address = line, device] = /^(\S*)(?: (.*))?$/.exec(line) ?? [];
+  const to = parseAddress(address);
+  return device === undefined ? to : { ...to, device: parseDevice(device) };
 }
 
 function logRefreshFailure(log: Log, path: string, failure: number): void {

@@ -10,8 +10,10 @@ import type { Resolution } from './resolver.js';
  * waiting.
  */
 export function retarget(relay: Relay, answer: Resolution): void {
-  const hasMoved = answer.to !== undefined && answer.to.text !== relay.to?.text;
-  setTarget(relay, answer.to);
+  const { to } = answer;
+  const hasMoved =
+    to !== undefined && (to.text !== relay.to?.text || to.device?.text !== relay.to.device?.text);
+  setTarget(relay, to);
   for (const connection of relay.connections ?? []) {
     if (connection.connected) continue;
     const { fd } = connection.target;

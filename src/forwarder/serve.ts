@@ -50,6 +50,7 @@ export function createConnection(relay: Relay, fd: number): Connection {
     openedAt: relay.loop.now,
     stored: undefined,
     spare: -1,
+    device: undefined,
     storedTarget: -1,
     dialledAt: relay.loop.now,
     deadline: relay.loop.now + relay.dialTimeout,

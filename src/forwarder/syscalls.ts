@@ -188,6 +188,7 @@ export const SO_SNDBUF = 7;
 export const SO_KEEPALIVE = 9;
 export const SO_OOBINLINE = 10;
 export const SO_LINGER = 13;
+export const SO_BINDTODEVICE = 25;
 export const SO_ACCEPTCONN = 30;
 export const SO_DOMAIN = 39;
 export const SO_PEEK_OFF = 42;

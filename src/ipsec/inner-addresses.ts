@@ -52,19 +52,24 @@ export function chooseInnerAddresses(
 }
 
 /**
- * Whether both addresses of a tunnel can be used here: they are not in use, and no route to them is more specific than the
- * network that tunnels take their addresses from.
+ * Whether both addresses of a tunnel can be used here: they are two, in the network that tunnels take their addresses from, not in
+ * use, and no route to them is more specific than that network.
  */
 export function isFree(
   { local, remote }: AddressPair,
   within: string,
   { addresses, networks }: Occupied,
 ): boolean {
-  const { bits } = parseNetwork(within);
-  return [local, remote].every(
-    (address) =>
-      !addresses.has(address) &&
-      !networks.some((network) => network.bits >= bits && holds(network, toNumber(address))),
+  const allowed = parseNetwork(within);
+  const { bits } = allowed;
+  return (
+    local !== remote &&
+    [local, remote].every(
+      (address) =>
+        holds(allowed, toNumber(address)) &&
+        !addresses.has(address) &&
+        !networks.some((network) => network.bits >= bits && holds(network, toNumber(address))),
+    )
   );
 }
 

@@ -50,12 +50,11 @@ export async function readKernel(): Promise<KernelState> {
 }
 
 /** Whether the kernel has a tunnel's interface and policies exactly as they should be. */
-export function hasInterface({ policies, interfaces }: KernelState, wanted: TunnelEnd): boolean {
+export function hasInterface(state: KernelState, wanted: TunnelEnd): boolean {
+  const { policies, interfaces } = state;
   const { number, outer, inner, mtu } = wanted;
   const found = interfaces.find((candidate) => candidate.number === number);
-  const [address] = found?.addresses ?? [];
-  if (!found?.up || found.mtu !== mtu || found.addresses.length !== 1) return false;
-  if (address?.local !== inner.local || address.remote !== inner.remote) return false;
+  if (!found?.up || found.mtu !== mtu || !hasAddress(state, wanted)) return false;
   const own = policies.filter((policy) => policy.ifId === number);
   const leads = (dir: string, src: string, dst: string) =>
     own.some((policy) => policy.dir === dir && policy.ends?.src === src && policy.ends.dst === dst);
@@ -65,6 +64,12 @@ export function hasInterface({ policies, interfaces }: KernelState, wanted: Tunn
     leads('out', outer.local, outer.remote) &&
     policies.some(({ device, dst }) => device === interfaceOf(number) && dst === `${inner.remote}/32`)
   );
+}
+
+/** Whether the kernel has a tunnel's interface with its address, whatever else is wrong with it. */
+export function hasAddress({ interfaces }: KernelState, { number, inner }: TunnelEnd): boolean {
+  const [address, ...others] = interfaces.find((one) => one.number === number)?.addresses ?? [];
+  return others.length === 0 && address?.local === inner.local && address.remote === inner.remote;
 }
 
 /** Whether the kernel blocks every way around a tunnel: whether it has all policies of `guardSteps`. */
@@ -103,10 +108,13 @@ export function linesToEnd({ associations, policies, interfaces }: KernelState, 
   ];
 }
 
-/** The lines that end what the kernel has of tunnels whose numbers are not among those given. */
-export function linesToSweep(state: KernelState, known: { number: number; inner: AddressPair }[]): string[] {
-  const numbers = new Set(known.map(({ number }) => number));
-  const guarded = new Set(known.flatMap(({ inner }) => [`${inner.local}/32`, `${inner.remote}/32`]));
+/**
+ * The lines that end what the kernel has of tunnels whose numbers are not among those given.
+ *
+ * @param guarded the pairs of inner addresses that stay blocked
+ */
+export function linesToSweep(state: KernelState, numbers: Set<number>, guarded: AddressPair[]): string[] {
+  const blocked = new Set(guarded.flatMap(({ local, remote }) => [`${local}/32`, `${remote}/32`]));
   const unknown = [
     ...state.associations.map(({ number }) => number),
     ...state.policies.flatMap(({ ifId, number }) => (ifId === 0 ? (number ?? []) : ifId)),
@@ -116,7 +124,7 @@ export function linesToSweep(state: KernelState, known: { number: number; inner:
     ({ priority, device }) =>
       priority === PASS_PRIORITY && !numbers.has(numberOfInterface(device ?? '') ?? 0),
   );
-  const guards = state.policies.filter(({ action, dst }) => action === 'block' && !guarded.has(dst));
+  const guards = state.policies.filter(({ action, dst }) => action === 'block' && !blocked.has(dst));
   return [
     ...[...new Set(unknown)].flatMap((number) => linesToEnd(state, number)),
     ...passes.map(endPolicy),

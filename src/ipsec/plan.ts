@@ -63,14 +63,30 @@ export function guardSteps({ local, remote }: AddressPair): Step[] {
   );
 }
 
+/** The interface of a tunnel, with its address, and its {@link policySteps}. Without security associations it drops every packet. */
+export function interfaceSteps(end: TunnelEnd): Step[] {
+  const { number, inner, mtu } = end;
+  const name = interfaceOf(number);
+  return [
+    { line: `link add ${name} mtu ${mtu} type xfrm if_id ${number}`, undo: `link delete ${name}` },
+    ...policySteps(end),
+    { line: `address add ${inner.local} peer ${inner.remote} dev ${name}` },
+    { line: `link set ${name} up` },
+  ];
+}
+
+/** Changes the interface of a tunnel which has its address already, but not all the rest: sockets are bound to the interface. */
+export function changeInterfaceSteps(end: TunnelEnd): Step[] {
+  return [...policySteps(end), { line: `link set ${interfaceOf(end.number)} mtu ${end.mtu} up` }];
+}
+
 /**
- * The interface of a tunnel, with its address, and the policies by which it encrypts. Without security associations it
- * drops every packet.
+ * The policies by which a tunnel's interface encrypts. Without them, it drops every packet.
  *
  * The policy with `dev` admits local packets to the interface, in spite of the {@link guardSteps}: the kernel looks for a
  * policy first when it has found the route, without an `if_id`, and again, with it, in the interface (xfrmi_xmit).
  */
-export function interfaceSteps({ number, outer, inner, mtu }: TunnelEnd): Step[] {
+function policySteps({ number, outer, inner }: TunnelEnd): Step[] {
   const name = interfaceOf(number);
   const [local, remote] = [`${inner.local}/32`, `${inner.remote}/32`];
   const template = (src: string, dst: string) =>
@@ -80,12 +96,9 @@ export function interfaceSteps({ number, outer, inner, mtu }: TunnelEnd): Step[]
     undo: `xfrm policy delete ${selector}`,
   });
   return [
-    { line: `link add ${name} mtu ${mtu} type xfrm if_id ${number}`, undo: `link delete ${name}` },
     policy(`src 0.0.0.0/0 dst ${remote} dev ${name} dir out`, `priority ${PASS_PRIORITY} action allow`),
     policy(`src ${local} dst ${remote} dir out if_id ${number}`, template(outer.local, outer.remote)),
     policy(`src ${remote} dst ${local} dir in if_id ${number}`, template(outer.remote, outer.local)),
-    { line: `address add ${inner.local} peer ${inner.remote} dev ${name}` },
-    { line: `link set ${name} up` },
   ];
 }
 

@@ -4,6 +4,7 @@ import { endUrl } from '../recipe/describe.js';
 import { findFarLink } from '../recipe/link.js';
 import { isFar, type Recipe } from '../recipe/recipe.js';
 import { recipeText } from '../recipe/text.js';
+import { writeFarAddress } from '../state/far-address.js';
 import { linkRenderer } from '../state/installation.js';
 import { readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
@@ -14,12 +15,12 @@ import { renderLink, type UnitFile } from '../units/render.js';
 import { completeLink, requireUntaken } from './complete.js';
 import { freePort } from './free-port.js';
 import { install } from './install.js';
-import { writeFarAddress } from './remote/far-address.js';
+import { requireReachable } from './remote/far-head.js';
 import { createFarPart, newFarPart } from './remote/far-part.js';
 import { undoFarPart } from './remote/undo-far-part.js';
 import { tunnelUndo } from './remote/undo-tunnel.js';
 import { remove } from './remove.js';
-import { resolveRecipe } from './resolve.js';
+import { type Naming, resolveRecipe } from './resolve.js';
 import { removeUnfinished, whileUnfinished } from './unfinished.js';
 
 /** Reports the progress of a pull, many times a second, and `done` at its end. */
@@ -39,6 +40,10 @@ export interface CreateRequest {
   keyFile: string;
   /** The link of another machine that this one is the far part of. */
   owner?: Owner;
+  /** The id of the machine that has asked for it. */
+  creator?: string;
+  /** Whether the recipe was typed some time ago; see {@link resolveRecipe}. Default false. */
+  exactNames?: boolean;
 }
 
 /**
@@ -50,16 +55,21 @@ export interface CreateRequest {
  * @throws Error with a message of one line
  */
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
-  const { options, keyFile, owner } = request;
-  const recipe = await resolveRecipe(request.recipe);
+  const { options, keyFile, owner, creator, exactNames = false } = request;
+  const far = hasFarPart(request.recipe) ? newFarPart(keyFile) : undefined;
+  const recipe = await resolveRecipe(request.recipe, { exactNames });
   await fetchImages(recipe, options, show);
   return withSystemd(async (systemd) => {
     try {
-      const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
-      const plan = { options, ...(owner && { owner }), ...(far && { far }) };
+      const plan = {
+        options,
+        ...(owner && { owner }),
+        ...(creator !== undefined && { creator }),
+        ...(far && { far }),
+      };
       if (!far || !isEager(recipe)) return await createHere(recipe, plan, systemd);
       const link = await completeLink(recipe, completion(owner));
-      return await createOnBothMachines({ ...plan, link, far }, systemd);
+      return await createOnBothMachines({ ...plan, link, far, exactNames }, systemd);
     } finally {
       await startPendingDeletions(systemd);
     }
@@ -72,8 +82,8 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
  * @throws as createLink, for what can be told beforehand
  */
 export async function previewLink({ recipe, options, keyFile, owner }: CreateRequest): Promise<UnitFile[]> {
-  const link = await completeLink(await resolveRecipe(recipe), completion(owner));
-  const far = findFarLink(link) && newFarPart(keyFile);
+  const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
+  const link = await completeLink(await resolveRecipe(recipe, { exactNames: false }), completion(owner));
   const renderer = await linkRenderer();
   return planLink({ link, options, ...(far && { far }) }).flatMap((part) => renderLink(part, renderer));
 }
@@ -83,8 +93,12 @@ function completion(owner: Owner | undefined) {
   return { existing: readLinks(), choosePort: freePort, ...(name !== undefined && { name }) };
 }
 
+/** Whether a recipe has a part on another machine. @throws RecipeError when this one could not reach it */
 function hasFarPart({ child }: Recipe): boolean {
-  return child !== undefined && (isFar(child) || hasFarPart(child.link));
+  if (child === undefined) return false;
+  if (!isFar(child)) return hasFarPart(child.link);
+  requireReachable(child);
+  return true;
 }
 
 function createHere(recipe: Recipe, plan: Omit<LinkPlan, 'link'>, systemd: Systemd): Promise<CreatedLink> {
@@ -100,7 +114,7 @@ function createHere(recipe: Recipe, plan: Omit<LinkPlan, 'link'>, systemd: Syste
  * meanwhile: it may take minutes, and it may need the lock, when the recipe leads back to this machine.
  */
 async function createOnBothMachines(
-  plan: LinkPlan & Required<Pick<LinkPlan, 'far'>>,
+  { exactNames, ...plan }: LinkPlan & Required<Pick<LinkPlan, 'far'>> & Naming,
   systemd: Systemd,
 ): Promise<CreatedLink> {
   const { link, far, options } = plan;
@@ -119,11 +133,11 @@ async function createOnBothMachines(
   const held = recordDeletion(deletion);
   let created: CreatedLink;
   try {
-    const address = await createFarPart({ link: farLink, far, options });
+    const address = await createFarPart({ link: farLink, far, options, exactNames });
     created = await withLock('links', async () => {
       await removeUnfinished(systemd);
       requireUntaken(link, readLinks());
-      return installOrUndo(plan, systemd, () => writeFarAddress(farLink.id, { address }));
+      return installOrUndo(plan, systemd, () => writeFarAddress(farLink.id, address));
     });
   } catch (error) {
     const reason = await undoFarPart(deletion, held, error as Error);

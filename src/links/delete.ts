@@ -9,8 +9,11 @@ import {
   recordDeletion,
   startPendingDeletions,
 } from '../state/pending-deletions.js';
+import { retainedGuards } from '../state/retained-guards.js';
+import { removeDropIns } from '../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
-import { readUnitFile } from '../systemd/unit-files.js';
+import { foreignUnit, readUnitFile } from '../systemd/unit-files.js';
+import { repairTunnels } from '../tunnels/repair.js';
 import { isId, serviceUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { forgetUnits, removeUnits } from './remove.js';
@@ -27,8 +30,11 @@ export interface Deletion {
   id: string;
   /** Why it is not deleted: NoSuchLink, IsChild; JobError when systemd cannot stop a unit; EngineDown. */
   failure?: Error;
-  /** What is left of it on another machine, in one line for people. */
-  left?: string;
+  /**
+   * What is left on another machine, what stays here because it is not the link's, and what goes that somebody had added: a
+   * line each, for people.
+   */
+  left: string[];
 }
 
 /** Links whose units are stopped, and whose containers are removed, at the same time. */
@@ -39,14 +45,24 @@ const AT_ONCE = 16;
  * them. Their parts on other machines are deleted too, as soon as these machines can be reached. A link that cannot be deleted
  * does not keep the others.
  *
+ * With `tell` false, other machines are not told, now or ever.
+ *
  * @param ids or `all`: every link of this machine, also those that are parts of other machines' links
  * @returns what became of each link; a child that is deleted with its parent is not among them
  */
-export function deleteLinks(ids: string[] | 'all'): Promise<Deletion[]> {
+export function deleteLinks(
+  ids: string[] | 'all',
+  { tell }: { tell: boolean } = { tell: true },
+): Promise<Deletion[]> {
   return withSystemd(async (systemd) => {
     try {
       const deletions = await withLock('links', () => deleteHere(ids, systemd));
-      for (const deletion of deletions) await deleteThere(deletion);
+      // One of them may have been the last link that kept the addresses of a deleted tunnel blocked.
+      if (retainedGuards().length > 0) await repairTunnels();
+      for (const deletion of deletions) {
+        if (tell) await deleteThere(deletion);
+        else deletion.held?.discard();
+      }
       return deletions;
     } finally {
       await startPendingDeletions(systemd);
@@ -57,13 +73,13 @@ export function deleteLinks(ids: string[] | 'all'): Promise<Deletion[]> {
 /**
  * Deletes one link, as {@link deleteLinks} does.
  *
- * @returns what is left on another machine; undefined when nothing is
- * @throws the `failure` of the {@link Deletion}
+ * @returns the `left` of the {@link Deletion}
+ * @throws its `failure`
  */
-export async function deleteLink(id: string): Promise<string | undefined> {
-  const [deletion] = await deleteLinks([id]);
+export async function deleteLink(id: string, options?: { tell: boolean }): Promise<string[]> {
+  const [deletion] = await deleteLinks([id], options);
   if (deletion?.failure) throw deletion.failure;
-  return deletion?.left;
+  return deletion?.left ?? [];
 }
 
 /** A deletion under way: of the links `family`, children before their parents, and of a part on another machine. */
@@ -90,7 +106,13 @@ async function deleteHere(ids: string[] | 'all', systemd: Systemd): Promise<Dele
 async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<string[]> {
   try {
     if (deletion.part) deletion.held = recordDeletion(deletion.part);
-    return await removeUnits(deletion.family, systemd);
+    const { units, left } = await removeUnits(deletion.family, systemd);
+    const dropIns = removeDropIns(units);
+    deletion.left.push(
+      ...dropIns.map((path) => `link "${deletion.id}": its drop-in ${path} is removed with it`),
+      ...left,
+    );
+    return units;
   } catch (error) {
     deletion.failure = error as Error;
     return [];
@@ -112,15 +134,20 @@ function planDeletions(ids: string[] | 'all', links: Links): DeletionHere[] {
 function planDeletion(id: string, { links, unreadable }: Links): DeletionHere {
   const link = links.find((candidate) => candidate.id === id);
   const exists = link ?? unreadable.find((other) => other.id === id);
-  if (!exists && !(isId(id) && readUnitFile(serviceUnit(id)) !== undefined)) {
-    return { id, family: [], failure: new NoSuchLink(`no link "${id}": see wormhole list`) };
+  if (!exists && !(isId(id) && isLeft(serviceUnit(id)))) {
+    return { id, family: [], left: [], failure: new NoSuchLink(`no link "${id}": see wormhole list`) };
   }
   if (link?.parent !== undefined) {
     const message = `link "${id}" is a part of link "${link.root}": wormhole delete ${link.root}`;
-    return { id, family: [], failure: new IsChild(message) };
+    return { id, family: [], left: [], failure: new IsChild(message) };
   }
   const part = link && partDeletion(link);
-  return { id, family: familyOf(id, links), ...(part && { part }) };
+  return { id, family: familyOf(id, links), left: [], ...(part && { part }) };
+}
+
+/** Whether a unit file of Wormhole's is left of a link that is gone. */
+function isLeft(unit: string): boolean {
+  return readUnitFile(unit) !== undefined && foreignUnit(unit) === undefined;
 }
 
 function partDeletion({ id, link, far }: PlannedLink): PartDeletion | undefined {
@@ -137,5 +164,7 @@ async function deleteThere(deletion: DeletionHere): Promise<void> {
   const { carryOutDeletion } = await import('./remote/carry-out-deletion.js');
   const reason = await carryOutDeletion(part);
   if (reason !== undefined)
-    deletion.left = `link "${id}" is deleted here; its part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`;
+    deletion.left.push(
+      `link "${id}" is deleted here; its part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`,
+    );
 }

@@ -1,9 +1,9 @@
 import { describeEnd } from '../recipe/describe.js';
 import { createCounters } from '../state/counters.js';
-import { linkRenderer } from '../state/installation.js';
+import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { lastLines } from '../systemd/journal.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
-import { writeUnitFile } from '../systemd/unit-files.js';
+import { requireOwnName, writeUnitFile } from '../systemd/unit-files.js';
 import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
@@ -17,11 +17,13 @@ export class AddressInUse extends Error {}
  * Writes the units of a link and its children, starts what is not started by a connection, and enables it for the next boot.
  * Children come first: a link must not listen before what it leads to does.
  *
- * @throws AddressInUse; Error with what systemd, or the program that failed, says
+ * @throws AddressInUse; ForeignUnit, when nothing is written; Error with what systemd, or the program that failed, says
  */
 export async function install(parts: PlannedLink[], systemd: Systemd): Promise<void> {
   const renderer = await linkRenderer();
   const files = parts.flatMap((part) => renderLink(part, renderer)).toReversed();
+  // Before anything is written: a create that fails removes what it has written, and these are not among it.
+  for (const { name } of files) requireOwnName(name);
   await writeUnits(files, systemd);
   await startUnits(parts, systemd);
   await requireLoaded(files, systemd);
@@ -80,11 +82,12 @@ async function startOrExplain(unit: string, start: Start): Promise<void> {
 }
 
 /**
- * Writes unit files, and makes systemd use them as they are. It reads a unit that is not in memory by itself, so a reload, which
+ * Writes unit files, makes the directory that the forwarders in them need, and makes systemd use them as they are. It reads a unit that is not in memory by itself, so a reload, which
  * reads every unit of the machine again, is needed only for one that is in memory from an earlier link of the same id.
  */
 async function writeUnits(files: UnitFile[], systemd: Systemd): Promise<void> {
   const isKnown = (await systemd.loaded(files.map(({ name }) => name))).size > 0;
+  makeForwarderRoot();
   for (const { name, text } of files) writeUnitFile(name, text);
   if (isKnown) await systemd.reloadAll();
 }

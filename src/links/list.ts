@@ -6,6 +6,7 @@ import { farChildOf, type Link, localTailOf } from '../recipe/link.js';
 import type { RecipeEnd } from '../recipe/recipe.js';
 import { recipeFromText, recipeText } from '../recipe/text.js';
 import { type Counters, type Failing, readCounters } from '../state/counters.js';
+import { readFarAddress } from '../state/far-address.js';
 import { readLinks } from '../state/links.js';
 import { type PartDeletion, releasedDeletions } from '../state/pending-deletions.js';
 import { readTunnels } from '../state/tunnels.js';
@@ -17,7 +18,6 @@ import { runsOf } from '../units/runs.js';
 import type { Tunnel } from '../units/tunnel.js';
 import { isEmptyNamespace } from './containers/empty-namespace.js';
 import { isStopped } from './is-stopped.js';
-import { readFarAddress } from './remote/far-address.js';
 
 /** Lists the links of this machine. @throws Error when systemd is unreachable */
 export async function listLinks(): Promise<Listing> {

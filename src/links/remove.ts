@@ -1,20 +1,33 @@
 import { rmSync } from 'node:fs';
 import { removeRun } from '../docker/remove-run.js';
+import type { RunNames } from '../docker/runs.js';
 import { runName } from '../recipe/link.js';
 import { removeCounters } from '../state/counters.js';
+import { readLinks } from '../state/links.js';
 import type { Systemd } from '../systemd/systemd.js';
-import { readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
-import { givenUpFile, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
+import { foreignUnit, readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
+import { linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
-import { removeFarAddress } from './remote/far-address.js';
+import { runsIn } from './containers/runs.js';
 
 /**
- * Removes all that links consist of, in whatever state they are. What does not exist is fine.
+ * Removes all that links consist of, in whatever state they are. What does not exist is fine, and units that are not Wormhole's
+ * are left alone.
  *
+ * @returns what stays although it has the labels of these links, a line each, for people
  * @throws as {@link removeUnits}
  */
-export async function remove(ids: string[], systemd: Systemd): Promise<void> {
-  await forgetUnits(await removeUnits(ids, systemd), systemd);
+export async function remove(ids: string[], systemd: Systemd): Promise<string[]> {
+  const { units, left } = await removeUnits(ids, systemd);
+  await forgetUnits(units, systemd);
+  return left;
+}
+
+/** What has been removed, and what has not. */
+interface Removed {
+  units: string[];
+  /** What stays although it has the labels of the links, a line each, for people. */
+  left: string[];
 }
 
 /**
@@ -22,39 +35,40 @@ export async function remove(ids: string[], systemd: Systemd): Promise<void> {
  * until {@link forgetUnits}.
  *
  * @param ids the links of one family, children before their parents
- * @returns the units
  * @throws JobError when systemd cannot stop a unit; EngineDown, before anything is done, when there are containers to
  *   remove and no engine
  */
-export async function removeUnits(ids: string[], systemd: Systemd): Promise<string[]> {
-  const runs = ids
-    .flatMap((id) => [runName(id, 'tail'), runName(id, 'head')])
-    .filter((name) => readUnitFile(runUnit(name)) !== undefined);
+export async function removeUnits(ids: string[], systemd: Systemd): Promise<Removed> {
+  const isOurs = (unit: string) => foreignUnit(unit) === undefined;
+  const runs = existingRuns(ids).filter(({ name }) => isOurs(runUnit(name)));
   if (runs.length > 0) await requireEngine();
 
   // The heads first, so that no client starts again what is being removed.
-  const heads = ids.map(socketUnit);
-  const forwarders = ids.map(serviceUnit);
+  const heads = ids.map(socketUnit).filter(isOurs);
+  const forwarders = ids.map(serviceUnit).filter(isOurs);
   await Promise.all(heads.map(systemd.stop));
   await Promise.all(forwarders.map(systemd.stop));
   // Containers go before their units are stopped: that would only take the time to end them gracefully.
-  for (const name of runs) await removeRun(name);
-  for (const name of runs) {
+  for (const run of runs) await removeRun(run);
+  const left: string[] = [];
+  for (const run of runs) {
+    const { name, link } = run;
     await systemd.stop(runUnit(name));
-    await systemd.stop(netnsUnit({ kind: 'run', name }) ?? '');
-    await removeRun(name);
-    rmSync(givenUpFile(name), { force: true });
+    const namespace = netnsUnit({ kind: 'run', name }) ?? '';
+    await systemd.stop(namespace);
+    // It has if it was killed while it followed a holder that somebody had removed.
+    await systemd.resetFailed(namespace);
+    left.push(...(await removeRun(run)).map((container) => describeLabelled(container, link)));
   }
-  for (const id of ids) {
-    removeFarAddress(id);
-    removeCounters(id);
-  }
+  for (const name of [...ids, ...runs.map((run) => run.name)])
+    rmSync(linkDirectory(name), { recursive: true, force: true });
+  for (const id of ids) removeCounters(id);
 
   // The socket's file holds the recipe. It goes last, so that a link is known while anything of it exists.
-  const units = [...runs.map(runUnit), ...forwarders, ...heads];
+  const units = [...runs.map(({ name }) => runUnit(name)), ...forwarders, ...heads];
   unlinkUnitFiles(units);
   removeUnitFiles(units);
-  return units;
+  return { units, left };
 }
 
 /** Makes systemd forget units that have been removed, with at most one reload for all of them. */
@@ -62,4 +76,22 @@ export async function forgetUnits(units: string[], systemd: Systemd): Promise<vo
   await Promise.all(units.map(systemd.resetFailed));
   // A unit that another loaded unit refers to, such as sockets.target by the symlink, stays in memory until a reload.
   if ((await systemd.loaded(units)).size > 0) await systemd.beginReload();
+}
+
+/** The runs of links that have units. Of a link that cannot be read, what --name said is unknown. */
+function existingRuns(ids: string[]): RunNames[] {
+  const runs = ids
+    .flatMap((link) => [runName(link, 'tail'), runName(link, 'head')].map((name) => ({ name, link })))
+    .filter(({ name }) => readUnitFile(runUnit(name)) !== undefined);
+  if (runs.length === 0) return [];
+  const known = runsIn(readLinks().links);
+  return runs.map((run) => {
+    const place = known.find(({ name }) => name === run.name)?.place;
+    const said = place?.kind === 'run' ? place.request.name : undefined;
+    return { ...run, ...(said !== undefined && { said }) };
+  });
+}
+
+function describeLabelled(container: string, link: string): string {
+  return `container "${container}" has the labels of link "${link}", and is none of its containers: it stays; docker rm -f ${container} removes it`;
 }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { containerState } from '../docker/container-state.js';
+import { ownState } from '../docker/run-container.js';
 import { localTailOf } from '../recipe/link.js';
 import { readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
@@ -64,7 +65,10 @@ async function repairRun(run: LinkRun, hasEngine: boolean, context: RepairContex
 }
 
 async function isRunning(run: LinkRun): Promise<boolean> {
-  return (await containerState(containerOf(run)))?.running === true;
+  const container = containerOf(run);
+  const isOwn = run.place.kind === 'run';
+  const state = await (isOwn ? ownState(run.name, run.link.id, container) : containerState(container));
+  return state?.running === true;
 }
 
 /** Whether a container should run that nothing starts any more: it ended just when a client connected, or with the engine. */

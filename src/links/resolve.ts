@@ -1,6 +1,6 @@
 import { networkInterfaces } from 'node:os';
+import { findByNameOrId, findContainer } from '../docker/container.js';
 import { containerState } from '../docker/container-state.js';
-import { findContainer } from '../docker/engine.js';
 import { address, describePlace } from '../recipe/describe.js';
 import type { PlaceId } from '../recipe/link.js';
 import { isFar, type Recipe, type RecipeEnd, type RecipePlace, tailOf } from '../recipe/recipe.js';
@@ -11,6 +11,12 @@ import { requireEngine } from './containers/require-engine.js';
 /** A recipe that is well formed, but cannot be carried out on this machine as it is. */
 export class Unresolvable extends Error {}
 
+/** How the names in a recipe are read. */
+export interface Naming {
+  /** Whether somebody typed them some time ago: then the beginning of a container's id is none. */
+  exactNames: boolean;
+}
+
 /**
  * Looks up what a recipe names: every container runs, every named netns exists, every head address is one of this machine's.
  *
@@ -20,18 +26,21 @@ export class Unresolvable extends Error {}
  * @returns a new recipe; the given one stays as it is
  * @throws NoSuchContainer, PlaceAbsent, EngineDown; Unresolvable when an address is not here, or an end is the other
  */
-export async function resolveRecipe(recipe: Recipe): Promise<Recipe> {
+export async function resolveRecipe(recipe: Recipe, naming: Naming): Promise<Recipe> {
   const { head, tail, trigger, child } = recipe;
-  const resolved: Recipe = { ...recipe, head: await resolveEnd(head, { mustRun: true }) };
-  if (tail) resolved.tail = await resolveEnd(tail, { mustRun: !trigger });
-  if (child && !isFar(child)) resolved.child = { ...child, link: await resolveRecipe(child.link) };
+  const resolved: Recipe = { ...recipe, head: await resolveEnd(head, { ...naming, mustRun: true }) };
+  if (tail) resolved.tail = await resolveEnd(tail, { ...naming, mustRun: !trigger });
+  if (child && !isFar(child)) resolved.child = { ...child, link: await resolveRecipe(child.link, naming) };
   requireLocalAddress(resolved.head);
   await requireTwoEnds(resolved.head, tailOf(resolved));
   return resolved;
 }
 
 /** `mustRun` is false for a container that a connection starts. */
-async function resolveEnd(end: RecipeEnd, { mustRun }: { mustRun: boolean }): Promise<RecipeEnd> {
+async function resolveEnd(
+  end: RecipeEnd,
+  { exactNames, mustRun }: Naming & { mustRun: boolean },
+): Promise<RecipeEnd> {
   const { place } = end;
   if (place.kind === 'run') {
     await requireEngine();
@@ -43,7 +52,8 @@ async function resolveEnd(end: RecipeEnd, { mustRun }: { mustRun: boolean }): Pr
     return end;
   }
   await requireEngine();
-  const found = { kind: 'container' as const, name: (await findContainer(place.name)).name };
+  const { name } = await (exactNames ? findByNameOrId : findContainer)(place.name);
+  const found = { kind: 'container' as const, name };
   if (mustRun) await findNamespace(found);
   return { ...end, place: found };
 }

@@ -1,20 +1,39 @@
-import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { promisify } from 'node:util';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import type { PlaceId } from '../recipe/link.js';
-import { findNamespace } from './containers/namespace.js';
-
-/** The files of proc(5) with all TCP sockets of a network namespace. */
-const FILES = ['/proc/self/net/tcp', '/proc/self/net/tcp6'];
+import { findNamespace, type Namespace } from './containers/namespace.js';
 
 /** The state of a listening socket there: TCP_LISTEN (net/tcp_states.h). */
 const LISTEN = '0A';
 
-/** The text of /proc/net/tcp and tcp6 of a place. @throws PlaceAbsent */
+/**
+ * The text of /proc/net/tcp and tcp6 of a place, proc(5); '' of a namespace in which no process is. What they show is read from
+ * outside: to enter a namespace takes CAP_SYS_ADMIN.
+ *
+ * @throws PlaceAbsent
+ */
 export async function readSocketTables(place: PlaceId): Promise<string> {
-  if (place.kind === 'host') return FILES.map((file) => readFileSync(file, 'utf8')).join('');
-  const { path } = await findNamespace(place);
-  return (await promisify(execFile)('nsenter', [`--net=${path}`, 'cat', ...FILES])).stdout;
+  const pid = place.kind === 'host' ? 'self' : processIn(await findNamespace(place));
+  if (pid === undefined) return '';
+  return ['tcp', 'tcp6'].map((table) => readFileSync(`/proc/${pid}/net/${table}`, 'utf8')).join('');
+}
+
+/** A process whose network namespace it is. */
+function processIn({ path, inode }: Namespace): string | undefined {
+  const known = /^\/proc\/(\d+)\//.exec(path)?.[1];
+  return known ?? processes().find((pid) => namespaceOf(pid) === inode);
+}
+
+function processes(): string[] {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+}
+
+function namespaceOf(pid: string): number | undefined {
+  try {
+    return statSync(`/proc/${pid}/ns/net`).ino;
+  } catch {
+    // The process has ended, or is one of the kernel's.
+    return undefined;
+  }
 }
 
 /** The local ports in such a text: its second column is ADDRESS:PORT in hexadecimal. */
@@ -39,7 +58,7 @@ export function listenerInodes(tables: string, port: number): Set<string> {
 export async function findPortHolder(place: PlaceId, port: number): Promise<string | undefined> {
   const inodes = listenerInodes(await readSocketTables(place), port);
   if (inodes.size === 0) return undefined;
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+  for (const pid of processes()) {
     // systemd holds the sockets of its units itself; the program that it starts for them comes later.
     if (holdsSocket(pid, inodes)) return `${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()} (pid ${pid})`;
   }

@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { EngineDown } from '../docker/engine.js';
 import { RUN_DIR } from '../state/lock.js';
+import { makeDirectory } from '../system/files.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { removeTemporaryFiles } from '../systemd/unit-files.js';
 import { isTunnelUnit } from '../units/tunnel.js';
@@ -14,7 +15,7 @@ const UNFINISHED_DIR = `${RUN_DIR}/unfinished`;
  * {@link removeUnfinished} removes what exists of them.
  */
 export function markUnfinished(ids: string[]): void {
-  mkdirSync(UNFINISHED_DIR, { recursive: true, mode: 0o755 });
+  makeDirectory(UNFINISHED_DIR);
   for (const id of ids) writeFileSync(`${UNFINISHED_DIR}/${id}`, '');
 }
 

@@ -25,6 +25,17 @@ export function isKeyword(text: string): text is Keyword {
 }
 
 /**
+ * Whether a word of a recipe is what docker-run is given, or would be if that were in quotes. It may be secret, so no message and
+ * no journal has it.
+ *
+ * @param at its place in `words`, from 0
+ */
+export function isRunArgument(words: string[], at: number): boolean {
+  if (isKeyword(words[at] ?? '') && words[at - 1] !== 'docker-run') return false;
+  return words.slice(0, at).findLast(isKeyword) === 'docker-run';
+}
+
+/**
  * What someone probably meant who wrote `text` where a keyword belongs: the nearest keyword if it is at most two
  * edits away or begins with `text`, `url :80` for a bare `:80`, undefined when nothing is near.
  */

@@ -3,7 +3,7 @@ import { address, describePlace } from './describe.js';
 import { beginTail, type Draft, openFarChild, openLink, openLocalChild, setField } from './draft.js';
 import { formatDuration, parseDuration } from './duration.js';
 import { missingAfter, RecipeError, type Word, wrongWord } from './error.js';
-import { isKeyword, suggestion } from './keywords.js';
+import { isKeyword, isRunArgument, suggestion } from './keywords.js';
 import { parseContainer, parseId, parsePeer } from './names.js';
 import { type Recipe, type RecipeEnd, type RecipePlace, tailOf } from './recipe.js';
 import { parseRun } from './run.js';
@@ -150,10 +150,13 @@ function refuseOption(word: Word): Word {
 function requireQuotes(dockerRun: Word, line: Line): void {
   const next = line.words[line.read];
   if (!next || isKeyword(next.text)) return;
-  if (suggestion(next.text) !== undefined) throw unknownWord(next);
+  const near = /^[a-z-]+$/.test(next.text) ? suggestion(next.text) : undefined;
+  const inQuotes = 'its arguments go in one word, in quotes';
+  if (near === undefined)
+    throw new RecipeError(`after "docker-run" (word ${dockerRun.position}): ${inQuotes}`, dockerRun);
   throw new RecipeError(
-    `after "docker-run" (word ${dockerRun.position}): its arguments go in one word, in quotes`,
-    dockerRun,
+    `word ${next.position}: not a word of the recipe; did you mean "${near}"? If it is for docker-run: ${inQuotes}`,
+    next,
   );
 }
 
@@ -167,7 +170,10 @@ function checkCharacters(word: Word, line: Line): void {
   // A recipe is kept as one line of a unit file, which is UTF-8.
   if (!/[\p{Cc}\p{Cs}]/u.test(word.text)) return;
   const reason = 'control characters, line breaks and broken Unicode cannot stand in a recipe';
-  const isSecret = line.words[word.position - 2]?.text === 'docker-run';
+  const isSecret = isRunArgument(
+    line.words.map(({ text }) => text),
+    word.position - 1,
+  );
   throw isSecret ? new RecipeError(`word ${word.position}: ${reason}`, word) : wrongWord(word, reason);
 }
 

@@ -1,5 +1,6 @@
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, fchmodSync, openSync, readSync, rmSync } from 'node:fs';
 import os from 'node:os';
+import { makeDirectory } from '../system/files.js';
 import { COUNTERS_DIR, countersFile } from '../units/names.js';
 
 /** What the forwarder of a link has counted since the boot. */
@@ -38,6 +39,7 @@ const FORMAT = 'wormhole counters 1';
 const FIGURES_AT = 1024;
 const TEXTS_AT = 3072;
 const TEXT_SIZE = 512;
+const SIZE = 4096;
 
 /**
  * Reads what the forwarder of a link has counted, at this moment. A name that the file does not have counts as 0.
@@ -68,12 +70,20 @@ export function readCounters(id: string): Counters | undefined {
   };
 }
 
+/** The file, and no more than a forwarder writes that is not hostile. */
 function readFile(path: string): Buffer | undefined {
+  let fd: number;
   try {
-    return readFileSync(path);
+    fd = openSync(path, 'r');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
+  }
+  try {
+    const bytes = Buffer.alloc(SIZE);
+    return bytes.subarray(0, readSync(fd, bytes, 0, SIZE, 0));
+  } finally {
+    closeSync(fd);
   }
 }
 
@@ -94,8 +104,11 @@ function readText(file: Buffer, index: number): string {
 
 /** Creates the file that systemd opens for the forwarder of a link, readable for everyone. It may exist. */
 export function createCounters(id: string): void {
-  mkdirSync(COUNTERS_DIR, { recursive: true, mode: 0o755 });
-  closeSync(openSync(countersFile(id), 'a', 0o644));
+  makeDirectory(COUNTERS_DIR);
+  const fd = openSync(countersFile(id), 'a', 0o600);
+  // Whatever the umask is.
+  fchmodSync(fd, 0o644);
+  closeSync(fd);
 }
 
 /** Forgets what the forwarder of a link has counted. */

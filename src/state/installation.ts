@@ -1,10 +1,16 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
+import { programInterpreter } from '../system/elf.js';
+import { makeDirectory } from '../system/files.js';
+import type { Routing } from '../units/ip-filter.js';
 import type { Installation, Renderer, Template } from '../units/render.js';
 
 /** The directory of the programs. Each is one file, so it is that of the running one. */
 const PROGRAMS = import.meta.dirname;
+
+/** An empty directory: the root directory of every forwarder, in which systemd makes the places for what it is shown. */
+export const FORWARDER_ROOT = '/var/lib/wormhole/root';
 
 /**
  * Where the running program is. Units name the `node` beside it, which install.sh links to the one it found, so that
@@ -12,18 +18,30 @@ const PROGRAMS = import.meta.dirname;
  */
 export function installation(): Installation {
   const own = join(PROGRAMS, '../node');
+  const node = existsSync(own) ? own : process.execPath;
+  const interpreter = programInterpreter(process.execPath);
   return {
-    node: existsSync(own) ? own : process.execPath,
+    node,
     cli: join(PROGRAMS, 'wormhole.cjs'),
     forwarder: join(PROGRAMS, 'forwarder.cjs'),
     flags: [],
+    rootDirectory: FORWARDER_ROOT,
+    // All programs, not the forwarder's files alone: those of a later version, which this unit may start, may have other names.
+    files: [node, ...(interpreter === undefined ? [] : [interpreter]), PROGRAMS],
+    libraries: libraryDirectories(),
   };
+}
+
+/** Makes {@link FORWARDER_ROOT}, without which no forwarder starts, with the directories that every service has. */
+export function makeForwarderRoot(): void {
+  for (const name of ['dev', 'proc', 'root', 'run', 'sys', 'tmp', 'var/tmp'])
+    makeDirectory(`${FORWARDER_ROOT}/${name}`);
 }
 
 /** What the units of links are rendered with. */
 export async function linkRenderer(): Promise<Renderer> {
   const { linkTemplates } = await import('./templates.js');
-  return { installation: installation(), templates: linkTemplates };
+  return { installation: installation(), templates: linkTemplates, routing: routing() };
 }
 
 /** The template of a tunnel's unit. */
@@ -34,4 +52,21 @@ export async function tunnelTemplate(): Promise<Template> {
 /** The version of the program. */
 export function version(): string {
   return packageJson.version;
+}
+
+/** The directories of the shared libraries that node itself has loaded, which is this process: what a new version of one keeps. */
+function libraryDirectories(): string[] {
+  const maps = readFileSync('/proc/self/maps', 'utf8');
+  const libraries = [...maps.matchAll(/^\S+ r-xp .*? (\/.*\.so(?:\.[\w.]+)*)$/gm)].map(([, path = '']) =>
+    dirname(path),
+  );
+  return [...new Set(libraries)].sort();
+}
+
+function routing(): Routing {
+  const directory = '/proc/sys/net/ipv4/conf';
+  const routesLoopback = readdirSync(directory).some(
+    (name) => readFileSync(`${directory}/${name}/route_localnet`, 'utf8').trim() === '1',
+  );
+  return { routesLoopback };
 }

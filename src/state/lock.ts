@@ -1,5 +1,6 @@
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { makeDirectory } from '../system/files.js';
 import { isUnlocked, tryLock } from '../system/flock.js';
 
 /** Where Wormhole keeps what lasts until the next boot. */
@@ -50,6 +51,6 @@ export function isLocked(name: LockName): boolean {
 }
 
 function openLock(name: LockName): number {
-  mkdirSync(RUN_DIR, { recursive: true, mode: 0o755 });
+  makeDirectory(RUN_DIR);
   return openSync(`${RUN_DIR}/${name}.lock`, 'a', 0o600);
 }

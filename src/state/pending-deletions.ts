@@ -3,12 +3,13 @@ import * as v from 'valibot';
 import { createAtomically, isTemporary, readIfExists, writeAtomically } from '../system/files.js';
 import { isUnlocked, tryLock } from '../system/flock.js';
 import type { Systemd } from '../systemd/systemd.js';
+import { stateDirectory } from './directory.js';
 
 /**
  * One file for each deletion that another machine has yet to be told. What is deleted has no unit on this machine, so this is
- * the only state that is not in one. A file is kept until the other machine has been told.
+ * state that is not in one. A file is kept until the other machine has been told.
  */
-const DIR = '/var/lib/wormhole/pending-deletions';
+const directory = () => `${stateDirectory()}/pending-deletions`;
 
 /** A request that was lost on the way may still arrive, as long as TCP sends it again (tcp_orphan_retries, tcp(7)), ms. */
 export const STRAY_REQUEST_MS = 120_000;
@@ -64,7 +65,7 @@ export interface HeldDeletion {
 
 /** Records a deletion, so that it outlives this process and the next boot. */
 export function recordDeletion(deletion: PendingDeletion): HeldDeletion {
-  mkdirSync(DIR, { recursive: true, mode: 0o700 });
+  mkdirSync(directory(), { recursive: true, mode: 0o700 });
   const fd = createAtomically(fileOf(deletion), JSON.stringify(deletion), { mode: 0o600, prepare: tryLock });
   return {
     discard() {
@@ -82,21 +83,23 @@ export function recordDeletion(deletion: PendingDeletion): HeldDeletion {
 /** All pending deletions, including those of the creates and deletes that are running. */
 export function pendingDeletions(): PendingDeletion[] {
   return names().flatMap((name) => {
-    const text = readIfExists(`${DIR}/${name}`);
+    const text = readIfExists(`${directory()}/${name}`);
     // It has just been carried out.
     if (text === undefined) return [];
     const read = v.safeParse(pendingDeletion, JSON.parse(text));
     if (!read.success)
-      throw new Error(`${DIR}/${name} is no pending deletion: ${read.issues[0].message}; remove the file`);
+      throw new Error(
+        `${directory()}/${name} is no pending deletion: ${read.issues[0].message}; remove the file`,
+      );
     return read.output;
   });
 }
 
 /** The pending deletions that no running command holds. Removes what killed commands were writing. */
 export function releasedDeletions(): PendingDeletion[] {
-  if (!existsSync(DIR)) return [];
-  for (const name of readdirSync(DIR))
-    if (isTemporary(name) && isReleased(name)) rmSync(`${DIR}/${name}`, { force: true });
+  if (!existsSync(directory())) return [];
+  for (const name of readdirSync(directory()))
+    if (isTemporary(name) && isReleased(name)) rmSync(`${directory()}/${name}`, { force: true });
   return pendingDeletions().filter((deletion) => isReleased(nameOf(deletion)));
 }
 
@@ -120,18 +123,20 @@ function nameOf(deletion: PendingDeletion): string {
 }
 
 function fileOf(deletion: PendingDeletion): string {
-  return `${DIR}/${nameOf(deletion)}`;
+  return `${directory()}/${nameOf(deletion)}`;
 }
 
 function names(): string[] {
-  return existsSync(DIR) ? readdirSync(DIR).filter((name) => /^(part|tunnel)-[0-9a-f]+$/.test(name)) : [];
+  return existsSync(directory())
+    ? readdirSync(directory()).filter((name) => /^(part|tunnel)-[0-9a-f]+$/.test(name))
+    : [];
 }
 
 /** Whether a file exists, and no process holds it. */
 function isReleased(name: string): boolean {
   let fd: number;
   try {
-    fd = openSync(`${DIR}/${name}`, 'r');
+    fd = openSync(`${directory()}/${name}`, 'r');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw error;

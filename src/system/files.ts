@@ -1,9 +1,21 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  fchmodSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 /** How a file is written atomically. */
 export interface WriteOptions {
-  /** Its mode, default 0644; the umask applies. */
+  /** Its mode, default 0644, whatever the umask is: others read what commands write. */
   mode?: number;
   /** Called with the open file before it has its name, for instance to lock it. */
   prepare?: (fd: number) => void;
@@ -30,19 +42,45 @@ export function writeAtomically(path: string, text: string, options: WriteOption
 }
 
 /** As {@link writeAtomically}. Returns the open file, which the caller closes. */
-export function createAtomically(
+export function createAtomically(path: string, text: string, options: WriteOptions = {}): number {
+  return write(path, text, { ...options, publish: renameSync });
+}
+
+/**
+ * As {@link writeAtomically}, unless the file exists already.
+ *
+ * @returns whether it did not
+ */
+export function createOnce(path: string, text: string, options: WriteOptions = {}): boolean {
+  let isNew = true;
+  const publish = (temporary: string) => {
+    try {
+      linkSync(temporary, path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      isNew = false;
+    }
+    rmSync(temporary);
+  };
+  closeSync(write(path, text, { ...options, publish }));
+  return isNew;
+}
+
+/** Writes a temporary file, which `publish` gives its name. */
+function write(
   path: string,
   text: string,
-  { mode = 0o644, prepare }: WriteOptions = {},
+  { mode = 0o644, prepare, publish }: WriteOptions & { publish: (temporary: string, path: string) => void },
 ): number {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.new`);
   let fd: number | undefined;
   try {
-    fd = openSync(temporary, 'w', mode);
+    fd = openSync(temporary, 'w', 0o600);
+    fchmodSync(fd, mode);
     prepare?.(fd);
     writeSync(fd, text);
     fsyncSync(fd);
-    renameSync(temporary, path);
+    publish(temporary, path);
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
     rmSync(temporary, { force: true });
@@ -50,6 +88,16 @@ export function createAtomically(
   }
   syncDirectory(dirname(path));
   return fd;
+}
+
+/** Creates a directory, and those above it that are missing, with mode 0755 whatever the umask is. It may exist. */
+export function makeDirectory(path: string): void {
+  const first = mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let made = path; ; made = dirname(made)) {
+    chmodSync(made, 0o755);
+    if (made === first) return;
+  }
 }
 
 /** Makes what has been created and removed in a directory outlive a power cut. */

@@ -5,6 +5,7 @@ const DESTINATION = 'org.freedesktop.systemd1';
 const MANAGER_PATH = '/org/freedesktop/systemd1';
 const MANAGER = 'org.freedesktop.systemd1.Manager';
 const UNIT = 'org.freedesktop.systemd1.Unit';
+const SERVICE = 'org.freedesktop.systemd1.Service';
 const PROPERTIES = 'org.freedesktop.DBus.Properties';
 
 /** Jobs end by the units' own timeouts, and a pull may take long. This is for a manager that no longer answers. */
@@ -24,6 +25,12 @@ export interface LoadedUnit {
 export interface UnitState extends LoadedUnit {
   /** The files have changed since systemd read them. */
   needReload: boolean;
+}
+
+/** The service of a main process: its unit, and its control group, such as `/system.slice/NAME.service`. */
+export interface ServiceProcess {
+  unit: string;
+  controlGroup: string;
 }
 
 /** A job that ended otherwise than `done`: `failed`, `dependency`, `timeout`, `canceled`, … */
@@ -63,6 +70,8 @@ export interface Systemd {
   beginReload(): Promise<void>;
   /** The state of a unit, which is loaded for it. */
   state(unit: string): Promise<UnitState>;
+  /** The service that systemd itself has started a process for, as its main process; undefined for any other process. */
+  serviceOf(pid: number): Promise<ServiceProcess | undefined>;
   /**
    * The units in memory whose names match one of the shell patterns, by name: one call for any number of them. A unit that is
    * not in memory is inactive.
@@ -114,10 +123,11 @@ export async function connectSystemd(): Promise<Systemd> {
     });
 
   // systemd loads a unit whose object is asked for something.
-  const property = async (unit: string, of: string, name: string) => {
+  const property = (unit: string, of: string, name: string) => propertyAt(unitPath(unit), of, name);
+  const propertyAt = async (path: string, of: string, name: string) => {
     const [{ value }] = (await bus.call({
       destination: DESTINATION,
-      path: unitPath(unit),
+      path,
       interface: PROPERTIES,
       member: 'Get',
       signature: 'ss',
@@ -189,6 +199,20 @@ export async function connectSystemd(): Promise<Systemd> {
         ['LoadState', 'ActiveState', 'NeedDaemonReload'].map((name) => property(unit, UNIT, name)),
       );
       return { load: String(load), active: String(active), needReload: needReload === true };
+    },
+    async serviceOf(pid) {
+      try {
+        const [path] = (await manager('GetUnitByPID', 'u', [pid])) as [string];
+        const unit = String(await propertyAt(path, UNIT, 'Id'));
+        if (!unit.endsWith('.service') || (await propertyAt(path, SERVICE, 'MainPID')) !== pid)
+          return undefined;
+        return { unit, controlGroup: String(await propertyAt(path, SERVICE, 'ControlGroup')) };
+      } catch (error) {
+        // It belongs to no unit, or has ended.
+        if (isBusError(error, 'org.freedesktop.systemd1.NoUnitForPID')) return undefined;
+        if (isBusError(error, 'org.freedesktop.systemd1.NoSuchUnit')) return undefined;
+        throw error;
+      }
     },
     async loaded(patterns) {
       const [units] = (await manager('ListUnitsByPatterns', 'asas', [[], patterns])) as [ListedUnit[]];

@@ -1,6 +1,6 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { isTemporary, readIfExists, syncDirectory, writeAtomically } from '../system/files.js';
+import { isTemporary, makeDirectory, readIfExists, syncDirectory, writeAtomically } from '../system/files.js';
 
 /** Where an administrator's unit files live (systemd.unit(5)), and so where links are written. */
 export const UNIT_DIR = '/etc/systemd/system';
@@ -8,9 +8,58 @@ export const UNIT_DIR = '/etc/systemd/system';
 /** Where the symlinks of the enabled units of multi-user.target are, systemd.unit(5). */
 const WANTS = join(UNIT_DIR, 'multi-user.target.wants');
 
-/** Writes a unit file, whole or not at all. @throws the system call's error, such as EROFS */
+/** The other directories in which systemd looks for units, and keeps those that programs have made (systemd.unit(5)). */
+const OTHER_DIRS = [
+  '/run/systemd/transient',
+  '/run/systemd/system',
+  '/run/systemd/generator',
+  '/usr/local/lib/systemd/system',
+  '/usr/lib/systemd/system',
+  '/lib/systemd/system',
+];
+
+/** What every unit file of Wormhole has: a section that systemd ignores; or the first line that those of an earlier version have. */
+const MARK = /^\[X-Wormhole\]$|^# Written by wormhole, and removed by: /m;
+
+/** There is a unit of that name which is not Wormhole's. */
+export class ForeignUnit extends Error {
+  constructor(path: string) {
+    super(`${path} is not a unit of Wormhole's, and stays as it is: take another id`);
+  }
+}
+
+/**
+ * Writes a unit file, whole or not at all.
+ *
+ * @throws ForeignUnit when there is another one of that name; the system call's error, such as EROFS
+ */
 export function writeUnitFile(name: string, text: string): void {
+  requireOwnName(name);
+  replaceUnitFile(name, text);
+}
+
+/** As {@link writeUnitFile}, also over a file or symlink that is not Wormhole's. */
+export function replaceUnitFile(name: string, text: string): void {
   writeAtomically(join(UNIT_DIR, name), text);
+}
+
+/** Makes sure that there is no unit of that name which is not Wormhole's. @throws ForeignUnit */
+export function requireOwnName(name: string): void {
+  const foreign = foreignUnit(name);
+  if (foreign !== undefined) throw new ForeignUnit(foreign);
+}
+
+/**
+ * The path of a unit that is not Wormhole's: a file without its mark, a symlink, or a file in another directory, which one of ours
+ * would replace. Undefined when there is none.
+ */
+export function foreignUnit(name: string): string | undefined {
+  const path = join(UNIT_DIR, name);
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found) return found.isFile() && MARK.test(readFileSync(path, 'utf8')) ? undefined : path;
+  return OTHER_DIRS.map((directory) => join(directory, name)).find(
+    (other) => lstatSync(other, { throwIfNoEntry: false }) !== undefined,
+  );
 }
 
 /** The text of a unit file; undefined when there is none of that name. */
@@ -18,9 +67,10 @@ export function readUnitFile(name: string): string | undefined {
   return readIfExists(join(UNIT_DIR, name));
 }
 
-/** Removes unit files; one that does not exist is fine. */
+/** Removes unit files; one that does not exist is fine, and one that is not Wormhole's stays. */
 export function removeUnitFiles(names: string[]): void {
-  for (const name of names) rmSync(join(UNIT_DIR, name), { force: true });
+  for (const name of names)
+    if (foreignUnit(name) === undefined) rmSync(join(UNIT_DIR, name), { force: true });
   syncDirectory(UNIT_DIR);
 }
 
@@ -51,7 +101,7 @@ export function unitFileNames(prefix: string): string[] {
  * the file does, so that no file is ever without it.
  */
 export function linkUnitFile(name: string): void {
-  mkdirSync(WANTS, { recursive: true, mode: 0o755 });
+  makeDirectory(WANTS);
   try {
     symlinkSync(join(UNIT_DIR, name), join(WANTS, name));
   } catch (error) {

@@ -28,9 +28,20 @@ export function isAlwaysPresent(address: string): boolean {
   return /^127\.|^0\.0\.0\.0$|^::1?$/.test(address);
 }
 
+/** Whether an address can be that of one machine: it is no loopback, wildcard, multicast or broadcast address. */
+export function isUnicast(address: string): boolean {
+  if (isIPv4(address)) return !/^(?:0|127|22[4-9]|2[3-5]\d)\./.test(address);
+  return isIPv6(address) && !/^(?:::1?$|ff|::ffff:)/.test(address);
+}
+
 /** The IPv4 address in an IPv4-mapped one, `::ffff:10.0.0.2`: so a socket on [::] sees an IPv4 client. Others stay. */
 export function unmapIPv4(address: string): string {
   return address.replace(/^::ffff:(?=[0-9.]+$)/, '');
+}
+
+/** An address without the zone of a link-local one, which each machine calls differently: `fe80::1` for `fe80::1%eth0`. */
+export function withoutZone(address: string): string {
+  return address.replace(/%.*/, '');
 }
 
 /** URL writes IPv4-mapped addresses in hexadecimal, where RFC 5952 wants `::ffff:192.0.2.1`. */

@@ -14,7 +14,8 @@ export interface DeletedTunnel {
 /**
  * Deletes a tunnel, here at once and then on the other machine, or as soon as that can be reached.
  *
- * With `force`, also while links use it, which then lead nowhere.
+ * With `force`, also while links use it. Those lead nowhere then, and the kernel goes on blocking clear text to and from the
+ * tunnel's addresses for as long as they exist. The next connection asks for the tunnel again.
  *
  * @throws NoSuchTunnel; Error while links use it; JobError, IpError
  */
@@ -25,13 +26,13 @@ export async function deleteTunnel(name: string, { force }: { force: boolean }):
   const { peer, keyFile } = tunnel;
   const users = await linksThrough(tunnel);
   if (users.length > 0 && !force) {
-    const links = users.map((link) => `wormhole delete ${link}`).join('; ');
+    const links = [...new Set(users.map(({ root }) => `wormhole delete ${root}`))].join('; ');
     throw new Error(`the tunnel to ${peer} is in use: ${links}; or tunnel-delete --force ${peer}`);
   }
   const deletion: TunnelDeletion = { kind: 'tunnel', peer, keyFile, until: 0, tunnel };
   const held = recordDeletion(deletion);
   try {
-    await removeTunnel(tunnel);
+    await removeTunnel(tunnel, `the tunnel to ${peer} was deleted on this machine`);
   } finally {
     held.release();
   }

@@ -28,6 +28,11 @@ export async function findTunnel(peer: string): Promise<Tunnel | undefined> {
   return tunnels.find(({ outer }) => addresses.includes(outer.remote));
 }
 
+/** The id of the machine with which the tunnel was created that is called `peer` here; undefined when there is none. */
+export function machineOfTunnel(peer: string): string | undefined {
+  return findByUnit(peer, readTunnels().tunnels)?.machine;
+}
+
 /** The tunnel whose unit names the machine so. @throws NoSuchTunnel */
 export function tunnelOfUnit(peer: string): Tunnel {
   const tunnel = findByUnit(peer, readTunnels().tunnels);

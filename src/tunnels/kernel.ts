@@ -1,7 +1,8 @@
 import { randomBytes, randomInt } from 'node:crypto';
-import { applySteps, runRemovals, undoSteps } from '../ipsec/apply.js';
+import { applySteps, IpError, runRemovals, undoSteps } from '../ipsec/apply.js';
 import {
   associationsOf,
+  hasAddress,
   hasInterface,
   isGuarded,
   type KernelState,
@@ -16,6 +17,7 @@ import { tunnelNumber } from '../ipsec/names.js';
 import {
   type Association,
   associationStep,
+  changeInterfaceSteps,
   changePortsStep,
   expireStep,
   guardSteps,
@@ -25,6 +27,8 @@ import {
   removeStep,
   type TunnelEnd,
 } from '../ipsec/plan.js';
+import { readLinks } from '../state/links.js';
+import { type RetainedGuard, releaseGuard, retainedGuards } from '../state/retained-guards.js';
 import { readTunnels } from '../state/tunnels.js';
 import { removeDanglingLinks, removeTemporaryFiles } from '../systemd/unit-files.js';
 import type { AddressPair } from '../text/ip-address.js';
@@ -72,9 +76,13 @@ export async function bringUp(tunnel: Tunnel, outgoing: Association, ports?: Por
   const { number, outer } = wanted;
   if (!isGuarded(kernel, tunnel.inner)) await addGuard(tunnel.inner);
   const isComplete = hasInterface(kernel, wanted);
-  if (!isComplete) await runRemovals(linesToEnd({ ...kernel, associations: [] }, number));
+  // Sockets are bound to the interface, so it stays if it can: sessions outlive a change of the outer addresses.
+  const stays = hasAddress(kernel, wanted);
+  if (!isComplete)
+    await runRemovals(linesToEnd({ ...kernel, associations: [], ...(stays && { interfaces: [] }) }, number));
+  const interfaceChange = stays ? changeInterfaceSteps(wanted) : interfaceSteps(wanted);
   await applySteps([
-    ...(isComplete ? [] : interfaceSteps(wanted)),
+    ...(isComplete ? [] : interfaceChange),
     associationStep({
       direction: 'out',
       end: wanted,
@@ -121,14 +129,17 @@ export async function addGuard(inner: AddressPair): Promise<void> {
 }
 
 /**
- * Removes all that the kernel has of a tunnel, the policies that block clear text last; a tunnel whose addresses are not agreed
- * on yet has none.
+ * Removes all that the kernel has of a tunnel, the policies that block clear text last, unless they are retained; a tunnel whose
+ * addresses are not agreed on yet has none.
  *
  * @throws IpError when something stays
  */
-export async function tearDown(tunnel: Tunnel): Promise<void> {
-  await runRemovals(linesToEnd(await readKernel(), tunnelNumber(tunnel.id)));
-  if (tunnel.inner.local !== '') await undoSteps(guardSteps(tunnel.inner));
+export async function tearDown({ id, inner }: Tunnel): Promise<void> {
+  await runRemovals(linesToEnd(await readKernel(), tunnelNumber(id)));
+  const isRetained = retainedGuards().some(
+    (guard) => guard.inner.local === inner.local && guard.inner.remote === inner.remote,
+  );
+  if (inner.local !== '' && !isRetained) await undoSteps(guardSteps(inner));
 }
 
 /**
@@ -145,17 +156,41 @@ export async function sweep(): Promise<void> {
   // Without its unit, what belongs to a tunnel looks like what a killed command has left.
   if (unreadable.length > 0) return;
   const known = [...tunnels, ...openAnswers().map(({ tunnel }) => tunnel)];
-  const ends = known.map(({ id, inner }) => ({ number: tunnelNumber(id), inner }));
-  await runRemovals(linesToSweep(await readKernel(), ends));
+  const numbers = new Set(known.map(({ id }) => tunnelNumber(id)));
+  const guarded = [...known, ...guardsInUse()].map(({ inner }) => inner);
+  await runRemovals(linesToSweep(await readKernel(), numbers, guarded));
+}
+
+/** The guards of deleted tunnels through which links led that still exist; the others are released. */
+function guardsInUse(): RetainedGuard[] {
+  const guards = retainedGuards();
+  if (guards.length === 0) return [];
+  const { links, unreadable } = readLinks();
+  const existing = new Set([...links, ...unreadable].map(({ id }) => id));
+  const isUsed = ({ links: users }: RetainedGuard) => users.some((id) => existing.has(id));
+  for (const guard of guards) if (!isUsed(guard)) releaseGuard(guard.id);
+  return guards.filter(isUsed);
 }
 
 /** What the kernel has of a tunnel. @throws IpError */
 export async function statusOf(tunnel: Tunnel): Promise<TunnelStatus> {
-  const [kernel, wanted] = await Promise.all([readKernel(), describeEnd(tunnel)]);
-  const { in: incoming, out } = associationsOf(kernel, wanted.number, wanted.outer);
-  const hasAddress = kernel.addresses.includes(tunnel.outer.local);
-  const up = hasAddress && hasInterface(kernel, wanted) && incoming.length > 0 && out.length > 0;
+  const kernel = await readKernel();
+  const { number, outer } = endOf(tunnel);
+  const { in: incoming, out } = associationsOf(kernel, number, outer);
+  const hasKeys = kernel.addresses.includes(outer.local) && incoming.length > 0 && out.length > 0;
+  const up = hasKeys && (await hasRoute(tunnel)) && hasInterface(kernel, await describeEnd(tunnel));
   return { up, in: incoming.map(({ spi }) => spi), out: out.map(({ spi }) => spi) };
+}
+
+/** Whether a packet to the other machine has a way at this moment. */
+async function hasRoute({ outer }: Tunnel): Promise<boolean> {
+  try {
+    await pathMtu(outer.remote);
+    return true;
+  } catch (error) {
+    if (error instanceof IpError) return false;
+    throw error;
+  }
 }
 
 /** The port at which the other machine was found takes precedence over the one that it believes to have. */

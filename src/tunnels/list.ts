@@ -4,6 +4,7 @@ import { tunnelNumber } from '../ipsec/names.js';
 import { releasedDeletions } from '../state/pending-deletions.js';
 import { readTunnels } from '../state/tunnels.js';
 import type { Tunnel } from '../units/tunnel.js';
+import { problemOf } from './problems.js';
 import { repairTunnels } from './repair.js';
 
 /** Lists the tunnels of this machine, after a repair of what killed commands have left. @throws IpError */
@@ -23,7 +24,8 @@ export async function listTunnels(): Promise<TunnelListing> {
   };
 }
 
-function describe({ id, peer, mode, inner, outer }: Tunnel, kernel: KernelState): ListedTunnel {
+function describe(tunnel: Tunnel, kernel: KernelState): ListedTunnel {
+  const { id, peer, mode, inner, outer } = tunnel;
   const number = tunnelNumber(id);
   const found = kernel.interfaces.find((candidate) => candidate.number === number);
   const keys = associationsOf(kernel, number, outer);
@@ -39,6 +41,7 @@ function describe({ id, peer, mode, inner, outer }: Tunnel, kernel: KernelState)
     address: outer.local,
     peerAddress: outer.remote,
     state: up ? 'up' : 'down',
+    detail: problemOf(tunnel) ?? '',
     keyAge: added === undefined ? null : Math.max(0, Math.round((Date.now() - added) / 1000)),
     lastRekey: added === undefined ? null : new Date(added).toISOString(),
     received: found?.received ?? none,

@@ -1,8 +1,8 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { uptime } from 'node:os';
 import * as v from 'valibot';
 import { isLocked, RUN_DIR } from '../state/lock.js';
-import { readIfExists, writeAtomically } from '../system/files.js';
+import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { type Tunnel, upFile } from '../units/tunnel.js';
 
 /*
@@ -10,8 +10,9 @@ import { type Tunnel, upFile } from '../units/tunnel.js';
  * `tunnels` held, so that a machine is either the initiator or the responder.
  */
 
-const DIRECTORY = `${RUN_DIR}/tunnels`;
-const INITIATING = `${DIRECTORY}/initiating`;
+/** Where that state is, one file for each thing. */
+export const NEGOTIATION_DIR = `${RUN_DIR}/tunnels`;
+const INITIATING = `${NEGOTIATION_DIR}/initiating`;
 
 /** How long an initiator may take to confirm that the tunnel is up on its side, seconds. */
 const CONFIRM_TIMEOUT = 60;
@@ -73,7 +74,7 @@ export function forgetAnswer(machine: string): void {
 
 /** All answers that are not confirmed yet; those that are too old are forgotten. */
 export function openAnswers(): Answer[] {
-  const machines = fileNames().flatMap((name) => /^answer-([0-9a-f]{16})$/.exec(name)?.[1] ?? []);
+  const machines = fileNames().flatMap((name) => /^answer-([0-9a-f]{32})$/.exec(name)?.[1] ?? []);
   return machines.flatMap((machine) => {
     const answer = answerTo(machine);
     if (!answer) forgetAnswer(machine);
@@ -93,19 +94,20 @@ export function forgetUp(tunnel: Tunnel): void {
 
 /** Undoes {@link recordUp} for all tunnels: a unit that starts meanwhile finds out by itself. */
 export function forgetAllUp(): void {
-  for (const name of fileNames()) if (name.startsWith('up-')) rmSync(`${DIRECTORY}/${name}`, { force: true });
+  for (const name of fileNames())
+    if (name.startsWith('up-')) rmSync(`${NEGOTIATION_DIR}/${name}`, { force: true });
 }
 
 function fileNames(): string[] {
-  mkdirSync(DIRECTORY, { recursive: true, mode: 0o755 });
-  return readdirSync(DIRECTORY);
+  makeDirectory(NEGOTIATION_DIR);
+  return readdirSync(NEGOTIATION_DIR);
 }
 
 function answerFile(machine: string): string {
-  return `${DIRECTORY}/answer-${machine}`;
+  return `${NEGOTIATION_DIR}/answer-${machine}`;
 }
 
 function write(file: string, text: string): void {
-  mkdirSync(DIRECTORY, { recursive: true, mode: 0o755 });
+  makeDirectory(NEGOTIATION_DIR);
   writeAtomically(file, text);
 }

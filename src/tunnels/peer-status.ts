@@ -1,15 +1,15 @@
-import type { SendRequest } from '../api/client.js';
+import type { Session } from '../api/client.js';
+import type { SendRequest } from '../api/exchange.js';
 import { checkPeerStatus, type PeerStatus } from '../api/tunnel-schema.js';
-import { ownMachineId } from '../state/machine-id.js';
+import { ownIdentity } from '../state/identity.js';
 import type { Tunnel } from '../units/tunnel.js';
 import { statusOf } from './kernel.js';
 
-/** Asks a machine for its id, and what it has of a tunnel with this one. @throws Failure, Unreachable */
-export async function requestPeerStatus(send: SendRequest): Promise<PeerStatus> {
-  const own = ownMachineId();
-  const status = checkPeerStatus(await send({ method: 'GET', path: `/v1/tunnels/with/${own}` }));
-  if (status.machine !== own) return status;
-  throw new Error('that is this machine itself, or a copy of it with the same /etc/machine-id');
+/** Asks a machine what it has of a tunnel with this one. @throws Failure, Unreachable; Error when it is this machine itself */
+export async function requestPeerStatus(send: SendRequest, { machine }: Session): Promise<PeerStatus> {
+  if (machine === ownIdentity().id)
+    throw new Error('that is this machine itself, or a copy of it with the same /etc/machine-id');
+  return checkPeerStatus(await send({ method: 'GET', path: '/v1/tunnels/shared' }));
 }
 
 /** Whether both machines have a tunnel up, and each sends with what the other receives with. @throws IpError */

@@ -1,18 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { isIPv6 } from 'node:net';
-import type { ConnectionEnds } from '../api/client.js';
+import type { Session } from '../api/client.js';
 import { Failure } from '../api/failure.js';
 import type { PeerStatus } from '../api/tunnel-schema.js';
-import { chooseInnerAddresses, isFree } from '../ipsec/inner-addresses.js';
-import { occupied } from '../ipsec/kernel.js';
 import { tunnelNumber } from '../ipsec/names.js';
 import type { Association } from '../ipsec/plan.js';
 import { readTunnels } from '../state/tunnels.js';
-import type { AddressPair } from '../text/ip-address.js';
+import { type AddressPair, isUnicast } from '../text/ip-address.js';
 import type { Tunnel, TunnelMode } from '../units/tunnel.js';
+import { isFreeHere, offeredAddresses } from './addresses.js';
 import { addIncoming, generateAssociation, statusOf, sweep } from './kernel.js';
 import { answerTo, beginInitiating } from './negotiation.js';
 import { isConsistent } from './peer-status.js';
+import { isNumberTaken, requireNoRival } from './rivals.js';
 import type { TunnelSettings } from './settings.js';
 import { openUdp, portsBetween, type UdpPort } from './udp.js';
 import { writeTunnelUnit } from './unit.js';
@@ -26,33 +26,41 @@ export interface TunnelRequest {
   fresh: boolean;
 }
 
-/** What is known before a proposal: the state of the other machine, and the ends of the connection to it. */
+/** What is known before a proposal: the state of the other machine, and the connection to it. */
 export interface Situation {
   request: TunnelRequest;
   status: PeerStatus;
-  ends: ConnectionEnds;
+  session: Session;
   settings: TunnelSettings;
 }
 
 /**
  * The next step of a negotiation: to wait for the other machine, nothing, or to propose a tunnel, `known` or new, which
  * receives with `incoming` already. With `keep`, packets travel between the same outer addresses as before. The inner addresses
- * of a new one are not agreed on yet, and empty.
+ * of a new one are not agreed on yet, and empty; `theirs` are those that it has on the other machine, if it exists there.
  */
 export type Prepared =
   | { step: 'wait' }
   | { step: 'done'; tunnel: Tunnel }
-  | { step: 'propose'; tunnel: Tunnel; known: boolean; keep: boolean; incoming: Association; port: UdpPort };
+  | {
+      step: 'propose';
+      tunnel: Tunnel;
+      known: boolean;
+      keep: boolean;
+      incoming: Association;
+      port: UdpPort;
+      theirs?: AddressPair;
+    };
 
 /**
  * Determines the next step, and records that this machine is the initiator. Call it only with the locks `asking` and
  * `tunnels` held.
  *
- * @throws Failure with code taken, when there is a tunnel of the other mode; IpError
+ * @throws Failure with code taken, when there is a tunnel of the other mode, or one with another machine in its place; IpError
  */
-export async function prepare({ request, status, ends, settings }: Situation): Promise<Prepared> {
+export async function prepare({ request, status, session, settings }: Situation): Promise<Prepared> {
   await sweep();
-  const { machine } = status;
+  const { machine } = session;
   if (answerTo(machine)) return { step: 'wait' };
   const found = readTunnels().tunnels.find((tunnel) => tunnel.machine === machine);
   const other = found ?? status.tunnel;
@@ -67,7 +75,7 @@ export async function prepare({ request, status, ends, settings }: Situation): P
     mode: request.mode,
     keyFile: request.keyFile,
     ...found,
-    outer: keep ? found.outer : outerAddresses(ends, status, settings),
+    outer: keep ? found.outer : outerAddresses(session, status, settings),
     asked,
   };
   if (found && !request.fresh && (await isConsistent(found, status))) {
@@ -75,37 +83,52 @@ export async function prepare({ request, status, ends, settings }: Situation): P
     await writeTunnelUnit(wanted);
     return { step: 'done', tunnel: wanted };
   }
+  if (!found) requireNoRival(tunnel);
   const incoming = generateAssociation();
   const port: UdpPort = tunnel.mode === 'udp' ? await openUdp() : {};
   // The port from which the other machine sends is unknown before it answers, and does not matter for receiving.
   await addIncoming(tunnel, incoming, portsBetween(port.udpPort, port.udpPort));
   beginInitiating(machine);
-  return { step: 'propose', tunnel, known: found !== undefined, keep, incoming, port };
+  const theirs = found ? undefined : status.tunnel?.inner;
+  const proposal = { tunnel, known: found !== undefined, keep, incoming, port };
+  return { step: 'propose', ...proposal, ...(theirs && { theirs }) };
 }
 
-/** The pairs of inner addresses to offer; for a known tunnel, its own pair only. @throws Error when none is free; IpError */
+/**
+ * The pairs of inner addresses to offer: of a tunnel that exists on either machine, those that it has.
+ *
+ * @throws Error when none is free; IpError
+ */
 export async function candidatesFor(
-  { inner }: Tunnel,
-  known: boolean,
-  { overlay }: TunnelSettings,
+  { tunnel, known, theirs }: Prepared & { step: 'propose' },
+  settings: TunnelSettings,
 ): Promise<AddressPair[]> {
-  if (known) return [inner];
-  const free = chooseInnerAddresses(overlay, await occupied());
-  if (free.length > 0) return free;
-  throw new Error(`no address for a tunnel is free in ${overlay}: give wormholed another network with -C`);
+  if (known) return [tunnel.inner];
+  if (!theirs) return offeredAddresses(tunnel.machine, settings.overlay);
+  const inner = reverse(theirs);
+  await requireFree({ ...tunnel, inner }, settings);
+  return [inner];
+}
+
+/** A pair of addresses as the other machine sees it. */
+export function reverse({ local, remote }: AddressPair): AddressPair {
+  return { local: remote, remote: local };
 }
 
 /** Makes sure that the inner addresses of a new tunnel are not in use here. @throws Error, IpError */
-export async function requireFree({ peer, inner }: Tunnel, { overlay }: TunnelSettings): Promise<void> {
-  if (isFree(inner, overlay, await occupied())) return;
+export async function requireFree(
+  { peer, machine, inner }: Tunnel,
+  { overlay }: TunnelSettings,
+): Promise<void> {
+  if (await isFreeHere(inner, machine, overlay)) return;
   throw new Error(
-    `the tunnel that ${peer} has with this machine uses ${inner.local} and ${inner.remote}, which are taken here`,
+    `the tunnel that ${peer} has with this machine uses ${inner.local} and ${inner.remote}, which are taken here, or not in ${overlay} (-C of wormholed)`,
   );
 }
 
 /** The addresses between which packets travel: those of the connection, unless either machine knows better. */
 export function outerAddresses(
-  ends: ConnectionEnds,
+  ends: AddressPair,
   { external }: { external?: string },
   { internal }: TunnelSettings,
 ): AddressPair {
@@ -116,7 +139,9 @@ export function outerAddresses(
       `no tunnel between ${local} and ${remote}: one is of IPv4 and one of IPv6; see -I and -E of wormholed`,
     );
   }
-  if (/^fe[89ab]|%/.test(local + remote))
+  if (!isUnicast(local) || !isUnicast(remote) || local === remote)
+    throw new Failure('failed', `no tunnel between ${local} and ${remote}: see -I and -E of wormholed`);
+  if (/^fe[89ab]/.test(local) || /^fe[89ab]/.test(remote))
     throw new Failure(
       'failed',
       `no tunnel between link-local addresses such as ${local}: use another address of the machine`,
@@ -141,9 +166,8 @@ async function worksBetween(tunnel: Tunnel, { tunnel: theirs }: PeerStatus): Pro
 }
 
 function newId(): string {
-  const taken = new Set(readTunnels().tunnels.map(({ id }) => tunnelNumber(id)));
   for (;;) {
     const id = randomBytes(8).toString('hex');
-    if (!taken.has(tunnelNumber(id))) return id;
+    if (!isNumberTaken(tunnelNumber(id))) return id;
   }
 }

@@ -1,13 +1,11 @@
 import { Failure } from '../api/failure.js';
 import type { Acceptance, PeerStatus, Proposal, Settlement } from '../api/tunnel-schema.js';
-import { isFree } from '../ipsec/inner-addresses.js';
-import { occupied } from '../ipsec/kernel.js';
-import { tunnelNumber } from '../ipsec/names.js';
+import { ownIdentity } from '../state/identity.js';
 import { withLock } from '../state/lock.js';
-import { ownMachineId } from '../state/machine-id.js';
 import { readTunnels } from '../state/tunnels.js';
 import type { AddressPair } from '../text/ip-address.js';
 import type { Tunnel } from '../units/tunnel.js';
+import { isFreeHere } from './addresses.js';
 import {
   addIncoming,
   bringUp,
@@ -19,19 +17,21 @@ import {
   tearDown,
 } from './kernel.js';
 import { answerTo, forgetAnswer, isInitiatingTo, recordAnswer } from './negotiation.js';
-import { otherMode, outerAddresses } from './prepare.js';
+import { otherMode, outerAddresses, reverse } from './prepare.js';
+import { requireNoRival } from './rivals.js';
 import type { TunnelSettings } from './settings.js';
 import { openUdp, portsBetween, type UdpPort } from './udp.js';
 import { removeTunnel, startTunnelUnit, stopStrayUnits, writeTunnelUnit } from './unit.js';
 
-/** The addresses of the connection over which another machine asks. */
-export type CallerEnds = AddressPair;
+/** The id of another machine that asks, which it has proved, and the addresses of the connection over which it does. */
+export interface Initiator extends AddressPair {
+  machine: string;
+}
 
-/** The id of this machine, and what it has of a tunnel with the one that asks. @throws IpError */
+/** What this machine has of a tunnel with the one that asks. @throws IpError */
 export async function ownStatus(machine: string, { external }: TunnelSettings): Promise<PeerStatus> {
   const tunnel = readTunnels().tunnels.find((known) => known.machine === machine);
   return {
-    machine: ownMachineId(),
     ...(external !== undefined && { external }),
     ...(tunnel && { tunnel: await describe(tunnel) }),
   };
@@ -48,27 +48,27 @@ export async function ownStatus(machine: string, { external }: TunnelSettings): 
 export async function acceptTunnel(
   id: string,
   proposal: Proposal,
-  ends: CallerEnds,
+  initiator: Initiator,
   settings: TunnelSettings,
 ): Promise<Acceptance> {
   return withLock('tunnels', async () => {
-    const { machine } = proposal;
-    if (isInitiatingTo(machine) && ownMachineId() < machine)
+    const { machine } = initiator;
+    if (isInitiatingTo(machine) && ownIdentity().id < machine)
       throw new Failure('busy', 'this machine is asking for the same tunnel itself, and goes first');
     await sweep();
     const known = readTunnels().tunnels.find((tunnel) => tunnel.machine === machine);
-    requireFitting(id, known, proposal, ends);
-    const outer = outerAddresses(ends, proposal, settings);
-    const existing = known ?? waitingFor(id, proposal);
+    requireFitting(id, known, proposal, initiator);
+    const outer = outerAddresses(initiator, proposal, settings);
+    const existing = known ?? waitingFor(id, machine, proposal);
     const tunnel: Tunnel = {
       id,
       machine,
-      peer: ends.remote,
+      peer: initiator.remote,
       mode: proposal.mode,
       asked: false,
       keyFile: settings.keyFile,
       ...existing,
-      inner: existing?.inner ?? (await chooseInner(proposal.candidates, settings)),
+      inner: existing?.inner ?? (await chooseInner(machine, proposal, settings)),
       outer: known && proposal.keep ? known.outer : outer,
     };
     const ours = generateAssociation();
@@ -88,7 +88,7 @@ export async function acceptTunnel(
 }
 
 /** Keeps this side of a tunnel, since the initiator's is up. @throws Failure, not-found after a minute; JobError, IpError */
-export async function settleTunnel(id: string, { machine, spi }: Settlement): Promise<void> {
+export async function settleTunnel(id: string, { spi }: Settlement, machine: string): Promise<void> {
   const tunnel = await withLock('tunnels', async () => {
     const answered = answerTo(machine)?.tunnel;
     if (answered?.id !== id)
@@ -105,27 +105,32 @@ export async function settleTunnel(id: string, { machine, spi }: Settlement): Pr
   await startTunnelUnit(tunnel, { wait: false });
 }
 
-/** Removes this side of a tunnel. @throws Failure, not-found; JobError, IpError */
-export async function dropTunnel(id: string): Promise<void> {
+/** Removes this side of a tunnel with the machine that asks for it. @throws Failure, not-found; JobError, IpError */
+export async function dropTunnel(id: string, machine: string): Promise<void> {
   const tunnel = readTunnels().tunnels.find((known) => known.id === id);
-  if (tunnel) return removeTunnel(tunnel);
+  if (tunnel && tunnel.machine !== machine)
+    throw new Failure(
+      'failed',
+      `tunnel ${id} was created with another machine than yours, which is ${machine}`,
+    );
+  if (tunnel) return removeTunnel(tunnel, `machine ${tunnel.peer} has deleted the tunnel`);
   // A removal may have been killed midway.
   await stopStrayUnits();
   throw new Failure('not-found', `no tunnel ${id}: see wormhole tunnel-list`);
 }
 
 async function describe(tunnel: Tunnel): Promise<NonNullable<PeerStatus['tunnel']>> {
-  const { id, mode, outer } = tunnel;
+  const { id, mode, outer, inner } = tunnel;
   const own = await statusOf(tunnel);
   const spis = own.up ? { in: own.in, out: own.out } : { in: [], out: [] };
-  return { id, mode, outer, ...spis };
+  return { id, mode, outer, inner, ...spis };
 }
 
 function requireFitting(
   id: string,
   known: Tunnel | undefined,
   { asked, mode }: Proposal,
-  { remote }: CallerEnds,
+  { machine, remote }: Initiator,
 ): void {
   if (!known && !asked) throw new Failure('not-found', `no tunnel ${id} here, and nobody asks for it there`);
   if (known && known.mode !== mode) throw otherMode(known.peer, known.mode);
@@ -134,15 +139,11 @@ function requireFitting(
       'taken',
       `there is another tunnel with ${remote}: wormhole tunnel-delete ${known.peer}`,
     );
-  const rival = readTunnels().tunnels.find(
-    (tunnel) => tunnel.id !== id && tunnelNumber(tunnel.id) === tunnelNumber(id),
-  );
-  if (rival)
-    throw new Failure('taken', `the number of tunnel ${id} is that of the one to ${rival.peer}: try again`);
+  if (!known) requireNoRival({ id, machine, peer: remote });
 }
 
 /** The same tunnel as in an earlier answer to an initiator that was killed before it confirmed: its addresses stay. */
-function waitingFor(id: string, { machine, mode, candidates }: Proposal): Tunnel | undefined {
+function waitingFor(id: string, machine: string, { mode, candidates }: Proposal): Tunnel | undefined {
   const tunnel = answerTo(machine)?.tunnel;
   if (tunnel?.id !== id || tunnel.mode !== mode) return undefined;
   const { inner } = tunnel;
@@ -150,15 +151,14 @@ function waitingFor(id: string, { machine, mode, candidates }: Proposal): Tunnel
   return isOffered ? tunnel : undefined;
 }
 
-async function chooseInner(candidates: AddressPair[], { overlay }: TunnelSettings): Promise<AddressPair> {
-  const taken = await occupied();
-  const free = candidates.find((candidate) => isFree(candidate, overlay, taken));
-  if (!free)
-    throw new Failure('failed', 'none of the addresses proposed for the tunnel is free here: try again');
-  return reverse(free);
-}
-
-/** A pair of addresses as the other machine sees it. */
-function reverse({ local, remote }: AddressPair): AddressPair {
-  return { local: remote, remote: local };
+async function chooseInner(
+  machine: string,
+  { candidates }: Proposal,
+  { overlay }: TunnelSettings,
+): Promise<AddressPair> {
+  for (const candidate of candidates) {
+    const pair = reverse(candidate);
+    if (await isFreeHere(pair, machine, overlay)) return pair;
+  }
+  throw new Failure('failed', 'none of the addresses proposed for the tunnel is free here: try again');
 }

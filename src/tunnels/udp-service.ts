@@ -1,25 +1,22 @@
-import { execFile } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
-import { readKeys } from '../api/key.js';
 import { encapsulate } from '../ipsec/encapsulate.js';
-import { provesHello, readHello, writeHello } from '../ipsec/hello.js';
+import { writeHello } from '../ipsec/hello.js';
 import { associationsOf, portsOf, readKernel } from '../ipsec/kernel.js';
 import { tunnelNumber } from '../ipsec/names.js';
 import type { Ports } from '../ipsec/plan.js';
+import { ownIdentity } from '../state/identity.js';
 import { withLock } from '../state/lock.js';
-import { ownMachineId } from '../state/machine-id.js';
-import { readTunnels } from '../state/tunnels.js';
-import { writeAtomically } from '../system/files.js';
+import { makeDirectory, writeAtomically } from '../system/files.js';
+import { notifySystemd } from '../systemd/notify.js';
 import { withSystemd } from '../systemd/systemd.js';
 import { rekeyUnits, type Tunnel } from '../units/tunnel.js';
+import { type Contacts, createContacts } from './hellos.js';
 import { changePorts } from './kernel.js';
-import { openAnswers } from './negotiation.js';
+import { createKnownTunnels, type KnownTunnels } from './known-tunnels.js';
 import { installedSettings } from './settings.js';
 import { PORT_FILE } from './udp.js';
 
@@ -29,19 +26,8 @@ const HELLO_MS = 20_000;
 /** The service ends after this long without a tunnel in UDP, ms. */
 const IDLE_MS = 120_000;
 
-/**
- * A machine that has sent nothing for this long, ms, may have rebooted, and cannot ask this one if that is behind a router. While
- * it stays silent it is asked less and less often, in the end every ten minutes.
- */
-const SILENCE_MS = 70_000;
-const LONGEST_SILENCE_MS = 600_000;
-
-/** When the last hello of the other machine was sent, and when it is asked if no further one arrives; ms since the epoch. */
-interface PeerContact {
-  sent: number;
-  timeout: number;
-  askAt: number;
-}
+/** A kind of line that anyone can cause is written at most this often, ms. */
+const QUIET_MS = 10_000;
 
 interface Sockets {
   four: Socket;
@@ -60,34 +46,46 @@ type Log = (line: string) => void;
  */
 export async function runUdpService(log: Log): Promise<void> {
   const sockets = await bindAny(installedSettings().udpPorts);
-  const contacts = new Map<string, PeerContact>();
+  const known = createKnownTunnels();
+  const warn = onceInAWhile(log);
+  const contacts = createContacts(known, warn);
   for (const socket of [sockets.four, sockets.six]) {
     encapsulate(descriptorOf(socket));
     socket.on('message', (message, { address, port }) => {
-      const ports = { local: sockets.port, remote: port };
-      receiveHello({ message, address, ports }, contacts, log).catch((error: Error) => log(error.message));
+      try {
+        const tunnel = contacts.receive({ message, address });
+        if (tunnel) void followPeer(tunnel, { local: sockets.port, remote: port }, log).catch(warnOf);
+      } catch (error) {
+        warnOf(error);
+      }
     });
   }
-  mkdirSync(dirname(PORT_FILE), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(PORT_FILE));
   writeAtomically(PORT_FILE, String(sockets.port));
-  await promisify(execFile)('systemd-notify', ['--ready', `--status=ESP in UDP at port ${sockets.port}`]);
-  process.on('SIGHUP', () => void sendHellos(sockets, log));
+  notifySystemd('READY=1', `STATUS=ESP in UDP at port ${sockets.port}`);
+  process.on('SIGHUP', () => void sendHellos(sockets, known, log));
 
   for (let used = Date.now(); Date.now() - used < IDLE_MS; await sleep(HELLO_MS)) {
-    if (tunnelsInUdp().length > 0) used = Date.now();
-    await sendHellos(sockets, log);
+    if (known.all().length > 0) used = Date.now();
+    await sendHellos(sockets, known, log);
     await askSilentPeers(contacts, log);
   }
   for (const socket of [sockets.four, sockets.six]) socket.close();
+
+  function warnOf(error: unknown): void {
+    warn((error as Error).message);
+  }
 }
 
-async function sendHellos({ four, six }: Sockets, log: Log): Promise<void> {
+async function sendHellos({ four, six }: Sockets, known: KnownTunnels, log: Log): Promise<void> {
   try {
     const kernel = await readKernel();
-    for (const { id, outer, keyFile } of tunnelsInUdp()) {
+    for (const tunnel of known.all()) {
+      const { id, outer } = tunnel;
       const ports = portsOf(associationsOf(kernel, tunnelNumber(id), outer).out[0]);
-      if (!ports) continue;
-      const hello = writeHello({ id, time: Date.now() }, ownMachineId(), readKeys(keyFile)[0].secret);
+      const [key] = known.keysOf(tunnel);
+      if (!ports || !key) continue;
+      const hello = writeHello({ id, time: Date.now() }, ownIdentity().id, key.secret);
       // A network that is down now may be up the next time.
       (isIPv6(outer.remote) ? six : four).send(hello, ports.remote, outer.remote, () => {});
     }
@@ -96,55 +94,37 @@ async function sendHellos({ four, six }: Sockets, log: Log): Promise<void> {
   }
 }
 
-interface Datagram {
-  message: Buffer;
-  address: string;
-  ports: Ports;
-}
-
-/** Accepts a hello if it is from the machine at the other end of a tunnel, and newer than all before. */
-async function receiveHello(
-  { message, address, ports }: Datagram,
-  contacts: Map<string, PeerContact>,
-  log: Log,
-): Promise<void> {
-  const hello = readHello(message);
-  const tunnel = tunnelsInUdp().find(({ id }) => id === hello?.id);
-  if (!hello || !tunnel || address !== tunnel.outer.remote) return;
-  const keys = readKeys(tunnel.keyFile);
-  if (!keys.some(({ secret }) => provesHello(message, tunnel.machine, secret))) return;
-  if (hello.time <= (contacts.get(tunnel.id)?.sent ?? 0)) return;
-  contacts.set(tunnel.id, { sent: hello.time, timeout: SILENCE_MS, askAt: Date.now() + SILENCE_MS });
+/** Sends to the port from which the machine at the other end of a tunnel has just sent. */
+async function followPeer(tunnel: Tunnel, ports: Ports, log: Log): Promise<void> {
   await withLock('tunnels', async () => {
-    const kernel = await readKernel();
-    const known = portsOf(associationsOf(kernel, tunnelNumber(tunnel.id), tunnel.outer).out[0]);
+    const { id, peer, outer } = tunnel;
+    const known = portsOf(associationsOf(await readKernel(), tunnelNumber(id), outer).out[0]);
     if (!known || known.remote === ports.remote) return;
     await changePorts(tunnel, ports);
-    log(`${tunnel.peer} is behind a router, which sends from port ${ports.remote} of ${address}`);
+    log(`${peer} is behind a router, which sends from port ${ports.remote} of ${outer.remote}`);
   });
 }
 
 /** Has machines that have fallen silent checked, as the timer of their tunnel does, which repairs a lost tunnel. */
-async function askSilentPeers(contacts: Map<string, PeerContact>, log: Log): Promise<void> {
-  const now = Date.now();
-  for (const { id, peer } of readTunnels().tunnels.filter(({ mode }) => mode === 'udp')) {
-    const contact = contacts.get(id) ?? { sent: 0, timeout: SILENCE_MS, askAt: now + SILENCE_MS };
-    contacts.set(id, contact);
-    if (now < contact.askAt) continue;
+async function askSilentPeers(contacts: Contacts, log: Log): Promise<void> {
+  for (const { tunnel, silence } of contacts.silent()) {
     log(
-      `${peer} has sent nothing for ${Math.round(contact.timeout / 1000)} s: it is asked whether it still has its side`,
+      `${tunnel.peer} has sent nothing for ${Math.round(silence / 1000)} s: it is asked whether it still has its side`,
     );
-    const timeout = Math.min(2 * contact.timeout, LONGEST_SILENCE_MS);
-    contacts.set(id, { ...contact, timeout, askAt: now + timeout });
-    await withSystemd((systemd) => systemd.queue(rekeyUnits(peer).service)).catch((error: Error) =>
+    await withSystemd((systemd) => systemd.queue(rekeyUnits(tunnel.peer).service)).catch((error: Error) =>
       log(error.message),
     );
   }
 }
 
-function tunnelsInUdp(): Tunnel[] {
-  const all = [...readTunnels().tunnels, ...openAnswers().map(({ tunnel }) => tunnel)];
-  return all.filter(({ mode }) => mode === 'udp');
+/** Writes one line, and then none until a while has passed. */
+function onceInAWhile(log: Log): Log {
+  let next = 0;
+  return (line) => {
+    if (Date.now() < next) return;
+    next = Date.now() + QUIET_MS;
+    log(line);
+  };
 }
 
 async function bindAny({ first, last }: { first: number; last: number }): Promise<Sockets> {

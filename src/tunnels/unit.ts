@@ -1,12 +1,15 @@
 import { isDeepStrictEqual } from 'node:util';
 import { installation, tunnelTemplate } from '../state/installation.js';
 import { withLock } from '../state/lock.js';
+import { releaseGuard, retainedGuards, retainGuard } from '../state/retained-guards.js';
 import { readTunnels } from '../state/tunnels.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { linkUnitFile, readUnitFile, removeUnitFiles, writeUnitFile } from '../systemd/unit-files.js';
 import { rekeyUnits, renderTunnel, type Tunnel, tunnelUnit } from '../units/tunnel.js';
 import { tearDown } from './kernel.js';
+import { disconnectLinks, linksThrough } from './links-through.js';
 import { forgetUp, recordUp } from './negotiation.js';
+import { forgetProblem } from './problems.js';
 
 /**
  * Writes the unit file of a tunnel, unless one says the same already, and enables it. Call it only with the lock `tunnels`
@@ -18,6 +21,8 @@ export async function writeTunnelUnit(tunnel: Tunnel): Promise<void> {
   linkUnitFile(unit);
   if (readTunnels().tunnels.some((known) => isDeepStrictEqual(known, tunnel))) return;
   writeUnitFile(unit, renderTunnel(tunnel, installation(), template).text);
+  // Its own guard takes the place of those of earlier tunnels with the machine.
+  for (const { id, machine } of retainedGuards()) if (machine === tunnel.machine) releaseGuard(id);
 }
 
 /**
@@ -49,11 +54,20 @@ export function startTunnelUnit(tunnel: Tunnel, { wait }: { wait: boolean }): Pr
  * Removes a tunnel from this machine: its unit file first, so that what is left when this process is killed belongs to no
  * tunnel, and the next command removes it. Its units are stopped last: one of them may be the caller.
  *
+ * Links through it are disconnected before, and the policies that block clear text stay as long as there is one.
+ *
+ * @param reason why, for the users of those links
  * @throws JobError, IpError
  */
-export function removeTunnel(tunnel: Tunnel): Promise<void> {
+export function removeTunnel(tunnel: Tunnel, reason: string): Promise<void> {
   const unit = tunnelUnit(tunnel.peer);
   return withSystemd(async (systemd) => {
+    const users = await linksThrough(tunnel);
+    if (users.length > 0) {
+      const { id, machine, inner } = tunnel;
+      retainGuard({ id, machine, inner, links: users.map((user) => user.id) });
+    }
+    await disconnectLinks(users, reason, systemd);
     await withLock('tunnels', async () => {
       if (readUnitFile(unit) !== undefined) await systemd.disable([unit]);
       removeUnitFiles([unit]);
@@ -85,6 +99,7 @@ export function stopStrayUnits(): Promise<void> {
 async function unloadUnits(tunnel: Tunnel, systemd: Systemd): Promise<void> {
   const { timer, service } = rekeyUnits(tunnel.peer);
   forgetUp(tunnel);
+  forgetProblem(tunnel);
   await systemd.reloadAll();
   for (const unit of [timer, tunnelUnit(tunnel.peer), service]) {
     await systemd.stop(unit);

@@ -35,9 +35,20 @@ export function runUnit(name: string): string {
   return `wormhole-${name}-run.service`;
 }
 
+/** Where a forwarder sees its {@link linkDirectory}, whatever its link is called, so that none sees the names of others. */
+export const OWN_DIRECTORY = '/run/wormhole/link';
+
+/**
+ * Holds what a forwarder is told while it runs, until the next boot: {@link givenUpFile} and {@link farFile}. Each link has a
+ * directory of its own, and its forwarder sees no other. The socket of a link that needs it creates it.
+ */
+export function linkDirectory(name: string): string {
+  return `/run/wormhole/links/${name}`;
+}
+
 /** A file that exists while the container of a run cannot be started: the forwarder then closes its clients. */
 export function givenUpFile(name: string): string {
-  return `/run/wormhole/given-up/${name}`;
+  return `${linkDirectory(name)}/given-up`;
 }
 
 /** Where the forwarders' figures are, a file a link; tmpfiles/wormhole.conf creates it at boot. */
@@ -50,7 +61,7 @@ export function countersFile(id: string): string {
 
 /** Where wormhole-far.service writes what it knows of the far end of a link. */
 export function farFile(id: string): string {
-  return `/run/wormhole/far/${id}`;
+  return `${linkDirectory(id)}/far`;
 }
 
 /** Where a forwarder that cannot reach its far end asks for its address: wormhole-far.socket. */

@@ -27,20 +27,26 @@ export interface FarPart {
 
 /**
  * The link of another machine that this one is the far part of: the `partId` of its {@link FarPart}, its id, the name of its
- * machine, and the address of that machine, which alone may connect. `tunnel` is the id of the tunnel that it comes through.
+ * machine, and the address of that machine, which alone may connect. `identity` is the id that the machine has proved to have, and
+ * `tunnel` the id of the tunnel that it comes through.
  */
 export interface Owner {
   partId: string;
   id: string;
   machine: string;
+  identity?: string;
   address: string;
   tunnel?: string;
 }
 
-/** What binds a link, with all its children, to other machines: a part on one, or an owner on one, or both. */
+/**
+ * What binds a link, with all its children, to other machines: a part on one, or an owner on one, or both; or the id of the machine
+ * that has created it here (`wormhole -H`), its `creator`.
+ */
 export interface RemoteBonds {
   far?: FarPart;
   owner?: Owner;
+  creator?: string;
 }
 
 /**
@@ -48,7 +54,7 @@ export interface RemoteBonds {
  *
  * `parent` is the id of the link that it is a child of, `root` that of the one which was created, and whose socket holds the
  * recipe of all. `openedBy` is the unit that opens it on a connection; without one it is open from boot on. `far` is that
- * of the whole recipe, which has at most one; `owner` has only the one that was created.
+ * of the whole recipe, which has at most one; `owner` and `creator` has only the one that was created.
  */
 export interface PlannedLink extends RemoteBonds {
   id: string;
@@ -66,12 +72,13 @@ export interface LinkPlan extends RemoteBonds {
 }
 
 /** Plans a link and, one after the other, the children that it has on this machine, the parent first. */
-export function planLink({ link, options, far, owner }: LinkPlan): PlannedLink[] {
+export function planLink({ link, options, far, owner, creator }: LinkPlan): PlannedLink[] {
   const all: PlannedLink[] = [];
   const common = { root: link.id, options, ...(far && { far }) };
   for (let next: Placed | undefined = { link }; next; next = childOf(next)) {
     const isRoot = all.length === 0;
-    all.push({ ...common, ...next, id: next.link.id, ...(isRoot && owner && { owner }) });
+    const ofRoot = { ...(owner && { owner }), ...(creator !== undefined && { creator }) };
+    all.push({ ...common, ...next, id: next.link.id, ...(isRoot && ofRoot) });
   }
   return all;
 }

@@ -1,14 +1,12 @@
 import * as v from 'valibot';
 import { asLink } from '../recipe/as-link.js';
 import { recipeFromText } from '../recipe/text.js';
+import { SECTION } from './digest.js';
 import { DEFAULT_OPTIONS, type LinkPlan } from './plan.js';
 import { parseSection, readSection } from './section.js';
 
 /** A unit file that says it is a link's, and does not hold what a link's must. */
 export class UnreadableLink extends Error {}
-
-/** The section of a link's socket that holds the link; systemd ignores it (systemd.unit(5)). */
-const SECTION = 'X-Wormhole';
 
 const MAX_SECONDS = 365 * 24 * 3600;
 
@@ -37,6 +35,7 @@ const ownerSection = v.object({
   Owned: v.string(),
   OwnerId: v.string(),
   Owner: v.string(),
+  OwnerIdentity: v.exactOptional(v.string()),
   Allow: v.string(),
   ThroughTunnel: v.exactOptional(v.string()),
 });
@@ -50,7 +49,8 @@ const ownerSection = v.object({
  */
 export function readLink(text: string): LinkPlan | 'child' | undefined {
   const settings = readSection(text, SECTION);
-  if (settings === undefined) return undefined;
+  // The service of a link has such a section too.
+  if (settings === undefined || settings.has('Link')) return undefined;
   if (settings.has('Parent')) return 'child';
   try {
     const {
@@ -66,6 +66,8 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       plan.far = { partId, keyFile };
     }
     if (hasAny(settings, ownerSection)) plan.owner = readOwner(settings);
+    const creator = settings.get('Creator');
+    if (creator !== undefined) plan.creator = creator;
     return plan;
   } catch (error) {
     throw new UnreadableLink(`[${SECTION}] cannot be read: ${(error as Error).message}`);
@@ -73,11 +75,12 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
 }
 
 function readOwner(settings: Map<string, string>): NonNullable<LinkPlan['owner']> {
-  const { Owned, OwnerId, Owner, Allow, ThroughTunnel } = parseSection(ownerSection, settings);
+  const { Owned, OwnerId, Owner, OwnerIdentity, Allow, ThroughTunnel } = parseSection(ownerSection, settings);
   return {
     partId: Owned,
     id: OwnerId,
     machine: Owner,
+    ...(OwnerIdentity !== undefined && { identity: OwnerIdentity }),
     address: Allow,
     ...(ThroughTunnel !== undefined && { tunnel: ThroughTunnel }),
   };

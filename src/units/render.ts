@@ -1,15 +1,19 @@
+import { interfaceOf, tunnelNumber } from '../ipsec/names.js';
 import { address, describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
 import { farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
-import { quoteArgument } from './escape.js';
+import { addDigest } from './digest.js';
+import { clientFilter, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
 import {
   countersFile,
   FAR_SOCKET,
   farFile,
   givenUpFile,
+  linkDirectory,
   netnsPath,
   netnsUnit,
+  OWN_DIRECTORY,
   serviceUnit,
   socketUnit,
 } from './names.js';
@@ -25,12 +29,20 @@ export interface UnitFile {
   text: string;
 }
 
-/** Where the installed program is: `cli` runs as `wormhole`. `flags` are node's, to run the forwarder with. */
+/**
+ * Where the installed program is: `cli` runs as `wormhole`. `flags` are node's, to run the forwarder with.
+ *
+ * The forwarder sees `rootDirectory`, an empty directory, in which `files` are what it needs to run, each at its own path; one that begins
+ * with a hyphen need not exist. `libraries` are the directories of its shared libraries.
+ */
 export interface Installation {
   node: string;
   cli: string;
   forwarder: string;
   flags: string[];
+  rootDirectory: string;
+  files: string[];
+  libraries: string[];
 }
 
 /** Renders values to the text of a unit. */
@@ -47,6 +59,7 @@ export interface Templates {
 export interface Renderer {
   installation: Installation;
   templates: Templates;
+  routing: Routing;
 }
 
 /** The unit files of one link: its socket, its service, and one for each container that it starts. */
@@ -59,7 +72,7 @@ export function renderLink(planned: PlannedLink, renderer: Renderer): UnitFile[]
 }
 
 function renderSocket(planned: PlannedLink, { installation, templates }: Renderer): UnitFile {
-  const { id, parent, root, openedBy, link, options, far, owner } = planned;
+  const { id, parent, root, openedBy, link, options, far, owner, creator } = planned;
   const { head } = link;
   const runs = runsOf(link);
   const text = templates.socket({
@@ -79,21 +92,27 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
       link.trigger ? undefined : tailRunOf(link)?.unit,
     ]),
     freeBind: !isAlwaysPresent(head.host),
+    clients: owner ? undefined : clientFilter(head),
+    linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
     recipe: parent === undefined ? recipeText(link) : undefined,
     owner,
+    ownerIdentity: owner?.identity,
+    creator,
     throughTunnel: owner?.tunnel,
     far,
     ...options,
   });
-  return { name: socketUnit(id), text };
+  return { name: socketUnit(id), text: addDigest(text) };
 }
 
-function renderService(planned: PlannedLink, { installation, templates }: Renderer): UnitFile {
+function renderService(planned: PlannedLink, { installation, templates, routing }: Renderer): UnitFile {
   const { id, root, link } = planned;
   const tail = localTailOf(link);
   const text = templates.service({
     ...installation,
+    // A program that is missing fails to execute, and not in a way that may pass.
+    files: installation.files.map((path) => `-${path}`),
     id,
     root,
     forwarderDescription: `Wormhole ${id}: forwarder to ${describeTail(link)}`,
@@ -104,8 +123,14 @@ function renderService(planned: PlannedLink, { installation, templates }: Render
     options: [...targetOptions(link), ...timeoutOptions(planned), ...accessOptions(planned)],
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
+    filter: targetFilter(link, routing),
+    families: targetFamilies(link),
+    libraryPath: installation.libraries.join(':'),
+    linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
+    ownDirectory: OWN_DIRECTORY,
+    farSocket: tail ? undefined : FAR_SOCKET,
   });
-  return { name: serviceUnit(id), text };
+  return { name: serviceUnit(id), text: addDigest(text) };
 }
 
 function renderRun(
@@ -123,10 +148,10 @@ function renderRun(
     netnsUnit: netnsUnit(place),
     sockets: present([end === 'head' ? socketUnit(id) : childSocketOfRun(link)]),
     idle: link.idle,
-    command: [installation.node, installation.cli].map(quoteArgument).join(' '),
     atBoot: openedBy === undefined && !link.trigger,
+    envFiles: place.kind === 'run' && place.request.envFiles.length > 0,
   });
-  return { name: unit, text };
+  return { name: unit, text: addDigest(text) };
 }
 
 function tailRunOf(link: Link): Run | undefined {
@@ -157,14 +182,24 @@ function childSocketOfRun(link: Link): string | undefined {
 /** Where the forwarder connects to. It reads the address of a far tail from a file, since that address may change. */
 function targetOptions(link: Link): string[] {
   const tail = localTailOf(link);
-  return tail ? ['--to', address(tail)] : ['--to-file', farFile(link.id), '--ask', FAR_SOCKET];
+  return tail ? ['--to', address(tail)] : ['--to-file', seen(farFile(link.id)), '--ask', FAR_SOCKET];
+}
+
+/** The path at which the forwarder sees a file of its link's directory. */
+function seen(file: string): string {
+  return `${OWN_DIRECTORY}/${file.split('/').at(-1)}`;
+}
+
+/** Whether the forwarder is told something while it runs. */
+function needsState(link: Link): boolean {
+  return farChildOf(link) !== undefined || tailRunOf(link) !== undefined;
 }
 
 /** How long the forwarder waits for what. */
 function timeoutOptions({ link, options: { startTimeout } }: PlannedLink): string[] {
   const options = link.idle === undefined ? [] : ['--idle', String(link.idle)];
   const run = tailRunOf(link);
-  if (run) options.push('--dial-timeout', String(startTimeout), '--given-up', givenUpFile(run.name));
+  if (run) options.push('--dial-timeout', String(startTimeout), '--given-up', seen(givenUpFile(run.name)));
   if (farChildOf(link))
     options.push('--dial-timeout', String(startTimeout), '--peer-timeout', String(PEER_TIMEOUT));
   return options;
@@ -172,7 +207,10 @@ function timeoutOptions({ link, options: { startTimeout } }: PlannedLink): strin
 
 /** Which clients the forwarder admits: all, except on the far part of another machine's link. */
 function accessOptions({ owner }: PlannedLink): string[] {
-  return owner ? ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)] : [];
+  if (!owner) return [];
+  const options = ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)];
+  if (owner.tunnel !== undefined) options.push('--interface', interfaceOf(tunnelNumber(owner.tunnel)));
+  return options;
 }
 
 function present(units: (string | undefined)[]): string[] {

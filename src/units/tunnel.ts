@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import type { AddressPair } from '../text/ip-address.js';
-import { escapeUnitName, quoteArgument } from './escape.js';
+import { addDigest, SECTION } from './digest.js';
+import { escapeUnitName } from './escape.js';
 import type { Installation, Template, UnitFile } from './render.js';
 import { parseSection, readSection } from './section.js';
 
@@ -11,9 +12,9 @@ export type TunnelMode = 'esp' | 'udp';
  * One end of a tunnel, as its unit file has it.
  *
  * `id` is the same at both ends. `peer` is the name of the other machine here: a name or an address, with a port or without.
- * `machine` identifies the other machine, whatever name or address it is reached by. The encrypted packets travel between
+ * `machine` is the id that the other machine proves to have, whatever name or address it is reached by. The encrypted packets travel between
  * the `outer` addresses, and what they carry between the `inner` ones. `asked` says whether somebody has asked for the tunnel
- * here: an end that nobody asked for goes when the other machine has none any more.
+ * here: an end that nobody asked for, and that no link uses, is removed when the other machine has none any more.
  */
 export interface Tunnel {
   id: string;
@@ -30,7 +31,6 @@ export interface Tunnel {
 export class UnreadableTunnel extends Error {}
 
 const PREFIX = 'wormhole-tunnel@';
-const SECTION = 'X-Wormhole';
 
 const outerAddress = v.pipe(v.string(), v.regex(/^[0-9a-f.:]+$/, 'is not an IP address'));
 const innerAddress = v.pipe(v.string(), v.ipv4('is not an IPv4 address'));
@@ -39,7 +39,8 @@ const hexId = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/, 'is not 16 hexadecima
 const tunnelSection = v.object({
   Tunnel: hexId,
   Peer: v.pipe(v.string(), v.minLength(1, 'is empty')),
-  PeerMachine: hexId,
+  // An earlier version wrote 16 digits, which no machine can prove to be its id.
+  PeerMachine: v.pipe(v.string(), v.regex(/^[0-9a-f]{16}(?:[0-9a-f]{16})?$/, 'is not 32 hexadecimal digits')),
   Address: outerAddress,
   PeerAddress: outerAddress,
   Local: innerAddress,
@@ -73,14 +74,14 @@ export function upFile({ id }: Pick<Tunnel, 'id'>): string {
 /** The unit file of a tunnel. */
 export function renderTunnel(tunnel: Tunnel, where: Installation, template: Template): UnitFile {
   const text = template({
+    ...where,
     ...tunnel,
     upFile: upFile(tunnel),
-    command: [where.node, where.cli].map(quoteArgument).join(' '),
     rekeyTimer: rekeyUnits(tunnel.peer).timer,
     asked: tunnel.asked ? 'yes' : 'no',
     udp: tunnel.mode === 'udp',
   });
-  return { name: tunnelUnit(tunnel.peer), text };
+  return { name: tunnelUnit(tunnel.peer), text: addDigest(text) };
 }
 
 /** Reads a tunnel back from its unit file: the opposite of {@link renderTunnel}. @throws UnreadableTunnel */

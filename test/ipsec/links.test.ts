@@ -11,7 +11,7 @@ const UDP = 17;
 async function isClean(...vms: Vm[]): Promise<void> {
   const left = async (vm: Vm) => {
     const own =
-      'docker ps -aq; find /run/wormhole/far /var/lib/wormhole/pending-deletions -type f 2>/dev/null';
+      'docker ps -aq; find /run/wormhole/links /var/lib/wormhole/pending-deletions -type f 2>/dev/null';
     return `${await traces(vm)}${(await vm.run(own, { check: false })).stdout}`;
   };
   for (const vm of vms) {

@@ -2,11 +2,14 @@
 // slowly, or on and on. Prints "open" when all of it is under way, and at its end, as JSON, what came of it.
 //
 //   node --import tsx test/lab/attack.ts HOST KEY-FILE
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { readKeys } from '../../src/api/key.ts';
+import { createProof } from '../../src/api/proof.ts';
 import { clientTls } from '../../src/api/tls.ts';
+import { createIdentity } from '../../src/state/identity.ts';
 
 /** What came of the attack: times in seconds until the connection was ended. */
 export interface Outcome {
@@ -32,6 +35,15 @@ function open(): Promise<TLSSocket> {
   });
 }
 
+/** A connection of one who has the key and has proved to be some machine. */
+async function openSession(): Promise<TLSSocket> {
+  const socket = await open();
+  const body = JSON.stringify(createProof(createIdentity(), socket, 'client'));
+  socket.write(`PUT /v1/session HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  await once(socket, 'data');
+  return socket;
+}
+
 /** Seconds until the other side ends a connection. */
 async function lasted(socket: TLSSocket): Promise<number> {
   const began = performance.now();
@@ -45,7 +57,7 @@ async function lasted(socket: TLSSocket): Promise<number> {
 }
 
 async function trickle(head: string, drop: string): Promise<number> {
-  const socket = await open();
+  const socket = await openSession();
   socket.write(head);
   const timer = setInterval(() => socket.write(drop), 300);
   const seconds = await lasted(socket);
@@ -54,7 +66,7 @@ async function trickle(head: string, drop: string): Promise<number> {
 }
 
 async function declare(): Promise<number> {
-  const socket = await open();
+  const socket = await openSession();
   let answer = '';
   socket.on('data', (chunk) => {
     answer += chunk;
@@ -65,7 +77,7 @@ async function declare(): Promise<number> {
 }
 
 async function sendForEver(): Promise<number> {
-  const socket = await open();
+  const socket = await openSession();
   socket.write(`${POST}transfer-encoding: chunked\r\n\r\n`);
   const piece = `10000\r\n${'x'.repeat(0x10000)}\r\n`;
   let sent = 0;

@@ -32,7 +32,7 @@ labSuite(
       assert.is(await done(host, `return hasImage('${tools}')`), true);
       assert.equal(await done(host, pull), []);
       await done(host, starting('a', tools));
-      await done(host, `await removeRun('a')`);
+      await done(host, `await removeRun({ name: 'a', link: 'link' })`);
     });
 
     test('platforms', async () => {
@@ -78,7 +78,7 @@ labSuite(
         await failing(host, starting('a', 'wormhole/none')),
         /^Error: container "wormhole-a" cannot be made: No such image: wormhole\/none/,
       );
-      await done(host, `await removeRun('a')`);
+      await done(host, `await removeRun({ name: 'a', link: 'link' })`);
     });
 
     test('35 s without a word end neither a pull nor the stream of events', async () => {
@@ -100,7 +100,7 @@ labSuite(
       );
       assert.ok(Date.now() - began > 35_000, 'the registry was not slow');
       assert.is(events, 1);
-      await done(host, `await removeRun('a')`);
+      await done(host, `await removeRun({ name: 'a', link: 'link' })`);
       await host.run(`docker rmi ${slow}; systemctl stop slow`);
     });
 
@@ -127,7 +127,7 @@ labSuite(
       );
       assert.ok(took >= 100 && took < 2_000, `${took} ms`);
       assert.is(String(pid), (await host.run(`docker inspect -f '{{.State.Pid}}' wormhole-a`)).stdout.trim());
-      await done(host, `await removeRun('a')`);
+      await done(host, `await removeRun({ name: 'a', link: 'link' })`);
     });
 
     test('not ready: it ended at once, and its last words', async () => {
@@ -142,7 +142,7 @@ labSuite(
         const log = await done<string[]>(host, `return lastLog('wormhole-a', 5)`);
         assert.equal([...log].sort(), ['err', 'out']);
         assert.is((await done<string[]>(host, `return lastLog('wormhole-a', 1)`)).length, 1);
-        await done(host, `await removeRun('a')`);
+        await done(host, `await removeRun({ name: 'a', link: 'link' })`);
       }
       assert.equal(await done(host, `return lastLog('wormhole-a', 5)`), []);
     });
@@ -157,7 +157,7 @@ labSuite(
       await host.run('sleep 2.5; docker kill wormhole-a');
       await done(host, start);
       assert.equal(await done(host, `return lastLog('wormhole-a', 5)`), []);
-      await done(host, `await removeRun('a')`);
+      await done(host, `await removeRun({ name: 'a', link: 'link' })`);
     });
 
     test('a command that is not there', async () => {
@@ -170,7 +170,7 @@ labSuite(
         await failing(host, `await waitUntilReady('wormhole-a', { timeout: 1000 })`),
         /^NotReady: container "wormhole-a" has not been started \(.*no such file/,
       );
-      await done(host, `await removeRun('a')`);
+      await done(host, `await removeRun({ name: 'a', link: 'link' })`);
     });
 
     test('with a health check: when it is healthy, and why when it is not', async () => {
@@ -200,7 +200,7 @@ labSuite(
         await failing(host, ready('d', `slow sh -c 'sleep 1; exit 4'`, 'return took', 20_000)),
         /^NotReady: container "wormhole-d" ended with status 4 after \d+\.\d s$/,
       );
-      await done(host, `for (const name of ['a', 'b', 'c', 'd']) await removeRun(name)`);
+      await done(host, `for (const name of ['a', 'b', 'c', 'd']) await removeRun({ name, link: 'link' })`);
     });
   },
 );

@@ -55,6 +55,44 @@ labSuite(
       );
     });
 
+    test('port 9999 is closed until somebody opens it, and stays as it is then', async () => {
+      const host = at();
+      const listens = async () => (await host.run('ss -Hltn sport = :9999')).stdout !== '';
+      const enabled = async () =>
+        (await host.run('systemctl is-enabled wormholed-tcp.socket', { check: false })).stdout.trim();
+      assert.not(await listens());
+      assert.is(await enabled(), 'disabled');
+      assert.match(
+        (await host.run(INSTALL, { timeout: 120 })).stdout,
+        /other machines cannot reach this one: systemctl enable/,
+      );
+      await succeeds(host, 'ping');
+      const refused = await host.run(`wormhole ping ${host.address}`, { check: false });
+      assert.match(
+        refused.stderr,
+        /the connection is refused: if that machine is to be reached, systemctl enable --now wormholed-tcp\.socket there/,
+      );
+      // A new key does not open it either.
+      await host.run(
+        'cp -a /etc/wormhole/key.secret /root/key && mv /root/key /etc/wormhole/key.secret; sleep 2',
+      );
+      assert.not(await listens());
+      assert.is(await host.failedUnits(), '');
+
+      const { stdout } = await host.run(`${INSTALL} --listen`, { timeout: 120 });
+      assert.not.match(stdout, /cannot reach this one/);
+      assert.ok(await listens());
+      await succeeds(host, `ping ${host.address}`);
+      await host.run(INSTALL, { timeout: 120 });
+      assert.ok(await listens(), 'after an upgrade, too');
+      await host.run('systemctl disable --now wormholed-tcp.socket');
+      await host.run(INSTALL, { timeout: 120 });
+      assert.not(await listens());
+      await host.run('systemctl stop wormholed.service; systemctl enable --now wormholed-tcp.socket');
+      await succeeds(host, `ping ${host.address}`);
+      await host.run('systemctl disable --now wormholed-tcp.socket');
+    });
+
     test('says what is missing', async () => {
       const host = at();
       const old =
@@ -121,6 +159,7 @@ labSuite(
         [`--prefix '/opt/"quoted"'`, /must not contain quotes, backslashes, \$ or control characters/],
         [`--prefix '/opt/$HOME'`, /must not contain quotes/],
         ['--purge', /--purge goes with --uninstall/],
+        ['--listen --uninstall', /--listen does not go with --uninstall/],
       ] as const) {
         const { stderr, status } = await host.run(`${INSTALL} ${args}`, { check: false });
         assert.match(stderr, expected);
@@ -136,8 +175,12 @@ labSuite(
     test('an upgrade from a version of many modules leaves its links working, and its sessions open', async () => {
       const host = at();
       await layOldVersion(host);
+      // Its units have no digest.
       await host.run(
-        'systemctl stop wormhole-9000.service; sed -i s#dist/forwarder.cjs#dist/forwarder/main.js# /etc/systemd/system/wormhole-9000.service; systemctl daemon-reload',
+        // Its forwarders had the root directory of the machine.
+        `systemctl stop wormhole-9000.service
+         sed -i -e s#dist/forwarder.cjs#dist/forwarder/main.js# -e '/^RootDirectory=\\|^BindReadOnlyPaths=\\|^Digest=/d' /etc/systemd/system/wormhole-9000.service
+         systemctl daemon-reload`,
       );
       const session = host.spawn('nc -N 127.0.0.1 9000');
       session.write('before\n');
@@ -148,20 +191,26 @@ labSuite(
         'lib/wormhole/dist/forwarder/main.js --link 9000',
       );
 
-      await host.run(INSTALL, { timeout: 120 });
+      const { stdout } = await host.run(INSTALL, { timeout: 120 });
+      assert.match(stdout, /^upgraded wormhole-9000\.service$/m);
+      assert.match(stdout, /^kept .* in \/var\/lib\/wormhole\/replaced: wormhole-9000\.service$/m);
       assert.is((await host.run('ls /usr/local/lib/wormhole')).stdout, 'LICENSE\ndist\nnode\n');
       session.write('after\n');
       await host.waitFor(() => session.stdout() === 'before\nafter\n', { what: 'the session to go on' });
       session.end();
       assert.is((await session.exited).status, 0);
 
-      // The next forwarder is of the new version, by the old path.
+      // The next forwarder is of the new version, also by the old path, which a unit that was edited has.
       await host.run('systemctl stop wormhole-9000.service');
       assert.is((await host.run('echo new | nc -N 127.0.0.1 9000')).stdout, 'new\n');
       assert.match(
         (await host.run('systemctl show -P ExecStart wormhole-9000.service')).stdout,
-        '/usr/local/lib/wormhole/dist/forwarder/main.js',
+        '/usr/local/lib/wormhole/dist/forwarder.cjs',
       );
+      await host.run(
+        'systemctl stop wormhole-9000.service; cp /var/lib/wormhole/replaced/wormhole-9000.service /etc/systemd/system; systemctl daemon-reload',
+      );
+      assert.is((await host.run('echo old | nc -N 127.0.0.1 9000')).stdout, 'old\n');
       const version = await succeeds(host, '--version');
       const old = 'cd / && /usr/local/lib/wormhole/node /usr/local/lib/wormhole/dist/cli/main.js --version';
       assert.is((await host.run(old)).stdout, `${version}\n`);
@@ -170,7 +219,8 @@ labSuite(
     test('--uninstall removes all but links, the key and what is not ours', async () => {
       const host = at();
       const { stdout } = await host.run(`${INSTALL} --uninstall`);
-      assert.match(stdout, /links stay.*9000/);
+      assert.match(stdout, /links and tunnels stay, closed until Wormhole is installed again: 9000 /);
+      assert.match((await host.run('nc -zv 127.0.0.1 9000', { check: false })).stderr, /refused/);
       assert.is(
         (
           await host.run('ls /usr/local/lib/wormhole /usr/local/bin/wormhole 2>&1 | grep -vc "No such"', {
@@ -192,6 +242,8 @@ labSuite(
       await host.run('test -x /root/package/opt/wormhole/bin/wormhole && test ! -e /opt/wormhole');
       await host.run(`${INSTALL} --prefix /opt/wormhole`, { timeout: 120 });
       assert.match((await host.run('/opt/wormhole/bin/wormhole list')).stdout, /^9000 /m);
+      // It was closed since the program was uninstalled.
+      assert.is((await host.run('echo again | nc -N 127.0.0.1 9000')).stdout, 'again\n');
       assert.match(
         (await host.run('systemctl cat wormhole-sync.service')).stdout,
         /ExecStart=\/opt\/wormhole\/bin\/wormhole sync/,
@@ -201,7 +253,7 @@ labSuite(
     test('a prefix with spaces and characters that mean something to sed, the shell and systemd', async () => {
       const host = at();
       const prefix = '/opt/odd #1 & 100%n %% ;';
-      await host.run(`${INSTALL} --prefix '${prefix}'`, { timeout: 120 });
+      await host.run(`${INSTALL} --prefix '${prefix}' --listen`, { timeout: 120 });
       const wormhole = `'${prefix}/bin/wormhole'`;
       await host.run(`${wormhole} create url :9010 tail url :9002`);
       assert.is((await host.run('echo odd | nc -N 127.0.0.1 9010')).stdout, 'odd\n');
@@ -209,11 +261,10 @@ labSuite(
       await host.run(`ip netns add odd; ${wormhole} create url odd@:9011 tail url :9002`);
       assert.match((await host.run(`${wormhole} list`)).stdout, /^9011-odd .*listening$/m);
       await host.run('systemctl start wormhole-sync.service');
-      assert.match((await host.run(`${wormhole} ping`)).stdout, /^\d+\.\d+\n$/);
+      assert.match((await host.run(`${wormhole} ping`)).stdout, /^\d+\.\d+ [0-9a-f]{32}\n$/);
       assert.match((await host.run(`${wormhole} -H localhost list`)).stdout, /^9010 /m);
-      // Link 9000 starts the program that has been removed.
       const verified = await host.run(
-        'cd /etc/systemd/system && systemd-analyze verify --man=no $(ls -d wormhole*.* | grep -v 9000) 2>&1',
+        'cd /etc/systemd/system && systemd-analyze verify --man=no wormhole*.* 2>&1',
         { check: false },
       );
       assert.is(verified.stdout.replace(/^.*@\.service.*instance.*\n/gm, ''), '');
@@ -227,6 +278,13 @@ labSuite(
       const host = at();
       await host.run(`${INSTALL} --prefix /opt/wormhole --uninstall --purge`);
       await leavesNothing(host);
+      assert.is(
+        (await host.run("systemctl list-units --all --plain --no-legend 'wormhole*'")).stdout.replace(
+          /^system-.*\n/gm,
+          '',
+        ),
+        '',
+      );
       assert.is(
         (
           await host.run(

@@ -2,7 +2,7 @@ import * as assert from 'uvu/assert';
 import { boot, type Host, type HostOptions } from './rig/host.ts';
 import type { Result } from './rig/shell.ts';
 
-/** Boots a host on which Wormhole is installed. What install.sh does on a running one is tested in install.test.ts. */
+/** Boots a host on which Wormhole is installed, open to other hosts. What install.sh does on a running one is tested in install.test.ts. */
 export function installedHost(options: Omit<HostOptions, 'wormhole'>): Promise<Host> {
   return boot({ ...options, wormhole: true });
 }
@@ -29,13 +29,13 @@ export async function fails(host: Host, args: string, expected: RegExp, status =
   assert.is(result.status, status, `exit status of wormhole ${args}`);
 }
 
-/** Everything of links that a host has: files, symlinks, units in memory, mounts, processes. */
+/** Everything of links that a host has: files, symlinks, units in memory, mounts, processes. Who it is, and who others are, stays. */
 export async function traces(host: Host): Promise<string> {
   const { stdout } = await host.run(`
-    find /etc/systemd/system -name '*wormhole-*' ! -name 'wormhole-netns@.service' ! -name 'wormhole-sync.*' ! -name 'wormhole-far.*' ! -name 'wormhole-tunnel-*'
+    find /etc/systemd/system -name '*wormhole-*' ! -name 'wormhole-netns@.service' ! -name 'wormhole-program-missing@.service' ! -name 'wormhole-sync.*' ! -name 'wormhole-far.*' ! -name 'wormhole-tunnel-*'
     systemctl list-units --all --plain --no-legend 'wormhole-*' | grep -v 'wormhole-\\(sync\\|far\\|tunnel-guard\\)\\.\\|system-wormhole'
     grep /run/wormhole /proc/self/mountinfo
-    find /run/wormhole /var/lib/wormhole ! -name '*.lock' ! -type d 2>/dev/null
+    find /run/wormhole /var/lib/wormhole -path /var/lib/wormhole/root -prune -o ! -name '*.lock' ! -type d -print 2>/dev/null | grep -v '^/var/lib/wormhole/\\(identity.secret\\|peers/\\)'
     pgrep -af '[f]orwarder.cjs'
     true`);
   return stdout.trim();

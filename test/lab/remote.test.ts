@@ -222,7 +222,7 @@ labSuite<Pair & { stranger: Host }>(
     test('what would be written, without asking anybody', async () => {
       const { near, myserver } = at();
       const files = await succeeds(near, 'create --dry-run url :7000 remote nobody tail');
-      assert.match(files, /^ExecStart=.* --to-file \/run\/wormhole\/far\/7000 /m);
+      assert.match(files, /^ExecStart=.* --to-file \/run\/wormhole\/link\/far /m);
       await allGone(near, myserver);
     });
   },

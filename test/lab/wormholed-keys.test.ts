@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { cluster, daemonEnds, KEY_FILE, said, writeKey } from './cluster.ts';
@@ -9,7 +10,7 @@ labSuite('keys of wormholed', cluster, (test, at) => {
     const { alpha, beta } = at();
     const key = (await alpha.run(`cat ${KEY_FILE}`)).stdout;
     await said(beta);
-    await alpha.run('umask 077; echo another key than theirs >/root/other');
+    await alpha.run('umask 077; cat >/root/other', { input: randomBytes(32).toString('hex') });
     await fails(
       alpha,
       '-K /root/other ping beta',
@@ -26,7 +27,11 @@ labSuite('keys of wormholed', cluster, (test, at) => {
     await alpha.run('chmod 600 /root/other; chown nobody /root/other');
     await fails(alpha, '-K /root/other ping beta', /belongs to uid 65534: chown root \/root\/other/);
     await alpha.run('umask 077; echo short >/root/short');
-    await fails(alpha, '-K /root/short ping beta', /5 characters only, 16 are the least/);
+    await fails(
+      alpha,
+      '-K /root/short ping beta',
+      /line 1: it is neither hexadecimal nor base64\. A key is 32 hexadecimal digits or more/,
+    );
     assert.match(
       await said(beta),
       new RegExp(`^refused (${alpha.address}|${alpha.address6}), which has another key$`, 'm'),
@@ -37,7 +42,7 @@ labSuite('keys of wormholed', cluster, (test, at) => {
   test('the key is changed without a caller refused meanwhile', async () => {
     const { alpha, beta } = at();
     const old = (await alpha.run(`cat ${KEY_FILE}`)).stdout.trim();
-    const fresh = 'a fresh key for all of them';
+    const fresh = randomBytes(32).toString('base64');
     const calling = alpha.spawn('until [ -e /tmp/stop ]; do wormhole ping beta || echo failed; done');
     const back = beta.spawn('until [ -e /tmp/stop ]; do wormhole ping alpha || echo failed; done');
     for (const keys of [`${old}\n${fresh}`, `${fresh}\n${old}`, fresh]) {
@@ -49,7 +54,7 @@ labSuite('keys of wormholed', cluster, (test, at) => {
     for (const host of [alpha, beta]) await host.run('touch /tmp/stop');
     for (const { stdout, stderr } of [await calling.exited, await back.exited]) {
       assert.is(stderr, '');
-      assert.match(stdout, /^(\d+\.\d\d\n){5,}$/);
+      assert.match(stdout, /^(\d+\.\d\d [0-9a-f]{32}\n){5,}$/);
     }
     await alpha.run('umask 077; cat >/root/old', { input: old });
     await fails(alpha, '-K /root/old ping beta', /does not accept our key/);

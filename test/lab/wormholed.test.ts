@@ -10,7 +10,7 @@ labSuite('wormholed', cluster, (test, at) => {
     const { alpha, beta } = at();
     assert.not(await isActive(beta, 'wormholed.service'));
     for (let round = 0; round < 2; round++) {
-      assert.match(await succeeds(alpha, 'ping beta'), /^\d+\.\d\d$/);
+      assert.match(await succeeds(alpha, 'ping beta'), /^\d+\.\d\d [0-9a-f]{32}$/);
       assert.ok(await isActive(beta, 'wormholed.service'));
       await daemonEnds(beta);
     }
@@ -21,8 +21,9 @@ labSuite('wormholed', cluster, (test, at) => {
   test('ping: this host, another by name, address and port, and what cannot be', async () => {
     const { alpha, beta } = at();
     for (const host of ['', 'beta', 'beta:9999', beta.address, beta.address6, `[${beta.address6}]:9999`]) {
-      const milliseconds = Number(await succeeds(alpha, `ping ${host}`));
-      assert.ok(milliseconds > 0 && milliseconds < 1000, `${host}: ${milliseconds} ms`);
+      const [milliseconds, id] = (await succeeds(alpha, `ping ${host}`)).split(' ');
+      assert.ok(Number(milliseconds) > 0 && Number(milliseconds) < 1000, `${host}: ${milliseconds} ms`);
+      assert.is(id, (await succeeds(host === '' ? alpha : beta, 'ping')).split(' ')[1]);
     }
     await succeeds(alpha, '-H tcp://beta ping');
     await succeeds(alpha, '-H beta ping');
@@ -74,7 +75,7 @@ labSuite('wormholed', cluster, (test, at) => {
       'create url :3000 tail url :3001: taken: link "3000" listens on 127\\.0\\.0\\.1:3000 already.*',
       'delete 3000: done \\(\\d+\\.\\d s\\)',
     ]) {
-      assert.match(lines, new RegExp(`^${peer}: ${line}$`, 'm'));
+      assert.match(lines, new RegExp(`^${peer} \\([0-9a-f]{8}\\): ${line}$`, 'm'));
     }
     assert.not.match(lines, /^\S+: (list|ping)|dry-run/m);
   });
@@ -174,8 +175,7 @@ labSuite('wormholed', cluster, (test, at) => {
       const holder = beta.spawn('exec 9>>/run/wormhole/links.lock; flock 9; echo held; sleep 60');
       await beta.waitFor(() => holder.stdout() === 'held\n', { what: 'the lock' });
       const client = alpha.spawn(`wormhole -H tcp://beta create id ${end} url :4200 tail url :1`);
-      await beta.waitFor(async () => (await connections(beta)) > 0, { what: 'the client' });
-      await sleep(500);
+      await beta.waitFor(() => wantsLock(beta), { what: 'the create to wait for the lock' });
       const stop = end === 'daemon' ? beta.run('systemctl stop wormholed.service') : client.stop('SIGKILL');
       await sleep(500);
       await holder.stop();
@@ -209,7 +209,7 @@ labSuite('wormholed', cluster, (test, at) => {
     await succeeds(alpha, '-H tcp://beta:4444 create id fore url :4301 tail url :1');
     assert.match(
       own.stderr(),
-      /^wormholed: [\d.a-f:]+: create id fore url :4301 tail url :1: created fore /m,
+      /^wormholed: [\d.a-f:]+ \([0-9a-f]{8}\): create id fore url :4301 tail url :1: created fore /m,
     );
     await succeeds(alpha, '-H tcp://beta:4444 delete fore');
     await beta.run('pkill -INT -f [t]cp://0.0.0.0:4444');
@@ -263,11 +263,8 @@ labSuite('wormholed', cluster, (test, at) => {
     }
   });
 
-  test('the unit is sandboxed', async () => {
+  test('systemd-analyze has nothing to say of the units', async () => {
     const { beta } = at();
-    const { stdout } = await beta.run('systemd-analyze security --no-pager wormholed.service | tail -n 1');
-    console.log(stdout.trim());
-    assert.ok(Number(/: (\d+\.\d)/.exec(stdout)?.[1]) <= 3, stdout);
     const verified = await beta.run(
       'systemd-analyze verify wormholed.service wormholed.socket wormholed-tcp.socket wormholed-key.path wormholed-key.service 2>&1 | grep wormholed',
       { check: false },
@@ -287,7 +284,7 @@ labSuite('wormholed', cluster, (test, at) => {
     const left = 'find /etc/systemd /run/wormhole.sock /usr/local -name "*wormholed*"';
     assert.is((await gamma.run(left, { check: false })).stdout, '');
     await gamma.run(`test -s /etc/wormhole/key.secret && test -s /etc/wormhole/wormholed.conf`);
-    await gamma.run('/src/wormhole/install.sh', { timeout: 120 });
+    await gamma.run('/src/wormhole/install.sh --listen', { timeout: 120 });
     await succeeds(alpha, 'ping gamma');
     await gamma.run('/src/wormhole/install.sh --uninstall --purge', { timeout: 120 });
     assert.is((await gamma.run('ls -d /etc/wormhole /run/wormhole*', { check: false })).stdout, '');
@@ -304,7 +301,8 @@ labSuite('wormholed', cluster, (test, at) => {
   });
 });
 
-/** How many TCP connections a host's daemon has. */
-async function connections(host: Host): Promise<number> {
-  return (await host.run('ss -Htn state established sport = :9999')).stdout.split('\n').length - 1;
+/** Whether the daemon of a host works on a request that needs the lock of links. */
+async function wantsLock(host: Host): Promise<boolean> {
+  const open = 'ls -l /proc/$(systemctl show -P MainPID wormholed.service)/fd';
+  return (await host.run(open, { check: false })).stdout.includes('/run/wormhole/links.lock');
 }

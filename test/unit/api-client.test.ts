@@ -1,10 +1,11 @@
+import './own-state.ts';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
-import { createAt, ping } from '../../src/api/client.ts';
-import { connectMachine, type Machine } from '../../src/api/connect.ts';
+import { createAt, ping, withConnection } from '../../src/api/client.ts';
+import type { Machine } from '../../src/api/connect.ts';
 import { apiSuite, context, daemon, directory, fails, journal, local, there } from './api-daemon.ts';
 
 const test = apiSuite('the client of the API');
@@ -56,10 +57,13 @@ test('work is completed when the caller goes away', async () => {
     open = resolve;
   });
   const before = daemon.ended;
-  const socket = await connectMachine(there());
-  socket.write('POST /v1/links HTTP/1.1\r\nhost: a\r\ncontent-length: 17\r\n\r\n{"recipe": ["a"]}');
-  while (context.working === 0) await sleep(5);
-  socket.destroy();
+  const caller = withConnection(there(), async (send) => {
+    const answer = send({ method: 'POST', path: '/v1/links', body: { recipe: ['a'] } });
+    answer.catch(() => {});
+    while (context.working === 0) await sleep(5);
+    throw new Error('gone');
+  });
+  await fails(caller, /^gone$/);
   await sleep(50);
   assert.is(context.working, 1);
   open();

@@ -1,3 +1,4 @@
+import './own-state.ts';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
@@ -19,7 +20,7 @@ export const keyFile = join(directory, 'key');
 export const socketPath = join(directory, 'socket');
 
 /** The key of the daemon, and another one. */
-export const [KEY, OTHER] = ['the key that both have', 'the key of somebody else'];
+export const [KEY, OTHER] = ['5f0c1e9b2a7d4e68b3c1d0a9f8e7d6c5', 'a9f8e7d6c5b4039281706f5e4d3c2b1a'];
 
 /** What the daemon has written to the journal, and whom it has refused. */
 export const journal: string[] = [];
@@ -44,7 +45,7 @@ export const context: RequestContext = {
     preview: async ({ recipe }) => ({ files: [{ name: recipe.join('-'), text: 'text' }] }),
     delete: async (id) => {
       if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);
-      return undefined;
+      return [];
     },
     createPart: async (partId, { owner }, caller) => ({
       id: `${partId} ${owner.id}`,
@@ -52,6 +53,7 @@ export const context: RequestContext = {
     }),
     async deletePart(partId) {
       if (!partId.startsWith('0')) throw new Failure('not-found', 'no such part');
+      return [];
     },
     async change(id) {
       if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);

@@ -1,16 +1,20 @@
+import './own-state.ts';
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { createAt, deleteAt, listAt, ping, previewAt, versionAt } from '../../src/api/client.ts';
 import type { Failure } from '../../src/api/failure.ts';
+import { ownIdentity } from '../../src/state/identity.ts';
 import { apiSuite, context, daemon, fails, journal, local, socketPath, there } from './api-daemon.ts';
 
 const test = apiSuite('the API on the wire');
 
 test('all that the client can ask, over TLS and over the unix socket', async () => {
   for (const machine of [there(), local]) {
-    assert.ok((await ping(machine)) < 1000);
+    const { milliseconds, machine: id } = await ping(machine);
+    assert.ok(milliseconds < 1000);
+    assert.is(id, ownIdentity().id);
     assert.is((await createAt(machine, ['a', 'b'])).id, 'a-b');
     assert.equal(await previewAt(machine, ['a']), { files: [{ name: 'a', text: 'text' }] });
     assert.equal(await listAt(machine), { links: [], unreadable: [{ id: 'a', reason: 'b' }] });
@@ -21,7 +25,8 @@ test('all that the client can ask, over TLS and over the unix socket', async () 
 
 test('the work is told who asks, and over which of our addresses', async () => {
   const asked = JSON.parse((await createAt(there(), ['a'])).url);
-  assert.equal(asked, { kind: 'machine', address: '127.0.0.1', local: '127.0.0.1' });
+  const { id } = ownIdentity();
+  assert.equal(asked, { kind: 'machine', id, address: '127.0.0.1', local: '127.0.0.1' });
   assert.equal(JSON.parse((await createAt(local, ['a'])).url), { kind: 'user', uid: process.getuid?.() });
 });
 
@@ -43,10 +48,10 @@ test('each change is told in one line: who, what, and the result', async () => {
   assert.is(journal.length, 3, journal.join('\n'));
   assert.match(
     journal[0] ?? '',
-    /^127\.0\.0\.1: create url :80 "with space" "line\\nbreak": created url-.* \(0\.0 s\)$/,
+    /^127\.0\.0\.1 \([0-9a-f]{8}\): create url :80 "with space" "line\\nbreak": created url-.* \(0\.0 s\)$/,
   );
   assert.match(journal[1] ?? '', /^uid \d+: create fail: taken: it is taken \(0\.0 s\)$/);
-  assert.match(journal[2] ?? '', /^127\.0\.0\.1: delete there: done \(0\.0 s\)$/);
+  assert.match(journal[2] ?? '', /^127\.0\.0\.1 \([0-9a-f]{8}\): delete there: done \(0\.0 s\)$/);
   await createAt(local, Array(60).fill('a word')).catch(() => {});
   assert.ok((journal[3] ?? '').length < 900);
 });
@@ -84,21 +89,29 @@ test("parts of other machines' links", async () => {
   const key = '0'.repeat(32);
   const owner = { id: '80', machine: 'alpha' };
   const recipe = ['tail', 'docker-run', 'secret'];
+  const connection = { local: '10.0.0.1', remote: '10.0.0.2' };
   const put = (path: string, body: object) => ask('PUT', `/v1/parts/${path}`, JSON.stringify(body));
   journal.length = 0;
-  const made = await put(key, { recipe, owner, options: { startTimeout: 5 } });
+  const made = await put(key, { recipe, owner, connection, options: { startTimeout: 5 } });
   assert.is(made.status, 200);
   assert.is(JSON.parse(made.body).id, `${key} 80`);
   assert.is((await ask('DELETE', `/v1/parts/${key}`)).status, 204);
   assert.is((await ask('DELETE', `/v1/parts/${'1'.repeat(32)}`)).status, 404);
   assert.match(journal[0] ?? '', /: create our part of link 80 of alpha, tail docker-run …: it is 0+ 80 /);
   for (const [path, body, expected] of [
-    ['0'.repeat(31), { recipe, owner }, /is not 32 hexadecimal digits/],
+    ['0'.repeat(31), { recipe, owner, connection }, /is not 32 hexadecimal digits/],
     [key, { recipe }, /"owner" is missing/],
     [key, { recipe, owner: { id: '80', machine: '../x' } }, /"owner.machine" must be a name/],
     [key, { recipe, owner: { id: '', machine: 'a' } }, /"owner.id" must be a name/],
     [key, { recipe: 'tail', owner }, /"recipe" must be an array/],
     [key, { recipe, owner, options: { dryRun: true } }, /"options" has a field "dryRun"/],
+    [key, { recipe, owner }, /either "tunnel" or "connection" must be there/],
+    [key, { recipe, owner, connection, tunnel: '0'.repeat(16) }, /either "tunnel" or "connection"/],
+    [
+      key,
+      { recipe, owner, connection: { ...connection, local: 'here' } },
+      /"connection.local" must be an IP/,
+    ],
   ] as const) {
     const { status, body: answer } = await put(path, body);
     assert.is(status, 400);

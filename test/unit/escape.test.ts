@@ -2,7 +2,16 @@ import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { escapeSpecifiers, escapeUnitName, quoteArgument, unescapeUnitName } from '../../src/units/escape.ts';
+import {
+  escapeDescription,
+  escapePath,
+  escapeUnitName,
+  escapeWord,
+  plainValue,
+  quoteArgument,
+  quoteProgram,
+  unescapeUnitName,
+} from '../../src/units/escape.ts';
 
 // Printed by: systemd-escape TEXT
 const known: [string, string][] = [
@@ -38,7 +47,22 @@ test('what is escaped for a unit name comes back', () => {
 });
 
 test('specifiers stay as they are written', () => {
-  assert.is(escapeSpecifiers('100%i'), '100%%i');
+  assert.is(escapePath('/100%i/a b'), '/100%%i/a b');
+  assert.is(escapeWord('100%i'), '100%%i');
+  assert.is(escapeDescription('100%i'), '100%%i');
+});
+
+test('a description has neither a line break nor a backslash', () => {
+  assert.is(escapeDescription('netns blue\\'), 'netns blue\\x5c');
+  assert.is(escapeDescription('a\nb'), 'a\\x0ab');
+});
+
+test('what would not come back as it is is refused', () => {
+  for (const text of ['a\n', 'a\nb', 'a\\', ' a', 'a\t', '\ufeffa', 'a\0'])
+    assert.throws(() => plainValue(text), /^".*" cannot stand in a unit file: /, JSON.stringify(text));
+  assert.is(plainValue('a\\ b$%"'), 'a\\ b$%"');
+  for (const text of ['a b', "a'", 'a"'])
+    assert.throws(() => escapeWord(text), /has a blank or a quote/, text);
 });
 
 test('quotes what systemd would split, expand or unescape', () => {
@@ -49,6 +73,9 @@ test('quotes what systemd would split, expand or unescape', () => {
   assert.is(quoteArgument('$HOME and %i'), '"$$HOME and %%i"');
   assert.is(quoteArgument(''), '""');
   assert.is(quoteArgument(';'), '";"');
+  assert.is(quoteArgument('a\nb'), '"a\\x0ab"');
+  assert.is(quoteProgram('/a b/$c/%d'), '"/a b/$c/%%d"');
+  assert.throws(() => quoteArgument('a\0b'), /a NUL/);
 });
 
 test.run();

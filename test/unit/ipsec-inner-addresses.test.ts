@@ -59,4 +59,19 @@ test('free means both addresses, of this machine and of its routes', () => {
   assert.ok(isFree(pair, within, { ...nothing, networks: [parseNetwork('100.64.0.4/30')] }));
 });
 
+test('addresses outside of the network of tunnels are never free, and neither is one address for both ends', () => {
+  const within = '100.64.0.0/14';
+  for (const [local, remote] of [
+    ['169.254.169.254', '169.254.169.253'],
+    ['127.0.0.53', '127.0.0.54'],
+    ['10.0.0.1', '100.64.0.3'],
+    ['100.64.0.2', '10.0.0.2'],
+    ['100.63.255.254', '100.63.255.255'],
+    ['100.68.0.0', '100.68.0.1'],
+    ['100.64.0.2', '100.64.0.2'],
+  ] as const)
+    assert.not(isFree({ local, remote }, within, nothing), `${local} ${remote}`);
+  assert.ok(isFree({ local: '100.67.255.254', remote: '100.67.255.255' }, within, nothing));
+});
+
 test.run();

@@ -1,7 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { hasInterface, isGuarded, linesToEnd, linesToSweep } from '../../src/ipsec/kernel.ts';
+import { hasAddress, hasInterface, isGuarded, linesToEnd, linesToSweep } from '../../src/ipsec/kernel.ts';
 import { parseAssociations, parsePolicies } from '../../src/ipsec/parse.ts';
+import type { AddressPair } from '../../src/text/ip-address.ts';
 
 const test = suite('what ip prints');
 
@@ -175,6 +176,9 @@ test('policies, by which a tunnel is known to be whole', () => {
     const fewer = policies.filter(({ action }) => action === 'allow').toSpliced(index, 1);
     assert.not(hasInterface({ ...kernel, policies: fewer }, wanted));
   }
+  assert.ok(hasAddress(kernel, { ...wanted, mtu: 1300 }));
+  assert.not(hasAddress(kernel, { ...wanted, inner: { ...wanted.inner, remote: '100.64.19.97' } }));
+  assert.not(hasAddress({ ...kernel, interfaces: [] }, wanted));
   assert.ok(isGuarded(kernel, wanted.inner));
   for (const index of policies.keys()) {
     const fewer = policies.toSpliced(index, 1);
@@ -182,8 +186,18 @@ test('policies, by which a tunnel is known to be whole', () => {
   }
   // Two associations, the policies that are not for blocking, and the interface.
   assert.is(linesToEnd(kernel, NUMBER).length, 6);
-  assert.equal(linesToSweep(kernel, [wanted]), []);
-  assert.is(linesToSweep(kernel, []).filter((line) => line.startsWith('xfrm policy')).length >= 6, true);
+  const policyLines = (numbers: number[], guarded: AddressPair[]) =>
+    linesToSweep(kernel, new Set(numbers), guarded).filter((line) => line.startsWith('xfrm policy'));
+  assert.equal(linesToSweep(kernel, new Set([NUMBER]), [wanted.inner]), []);
+  assert.is(new Set(policyLines([], [])).size, 6);
+  // The policies that block stay where a deleted tunnel is still named by links.
+  const blocking = policies.filter(({ action }) => action === 'block').map(({ index }) => index);
+  for (const line of policyLines([], [wanted.inner]))
+    assert.not(
+      blocking.some((index) => line.includes(` index ${index} `)),
+      line,
+    );
+  assert.is(new Set(policyLines([], [wanted.inner])).size, 3);
   assert.equal(linesToEnd(kernel, NUMBER + 1), []);
 });
 

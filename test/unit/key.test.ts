@@ -1,3 +1,4 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,37 +24,88 @@ function refuses(expected: RegExp, of = file): void {
   );
 }
 
-test('a key of 16 characters will do, one of 15 will not', () => {
-  write('0123456789abcdef');
-  assert.is(readKeys(file).length, 1);
-  write('0123456789abcde');
-  refuses(/holds a key of 15 characters only, 16 are the least: openssl rand -hex 32/);
+const HEX = '5f0c1e9b2a7d4e68b3c1d0a9f8e7d6c5';
+const OTHER = 'a9f8e7d6c5b4039281706f5e4d3c2b1a';
+
+test('128 bits will do, in hexadecimal or base64', () => {
+  for (const key of [
+    HEX,
+    HEX.toUpperCase(),
+    `${HEX}${OTHER}0`,
+    Buffer.from(HEX, 'hex').toString('base64'),
+    Buffer.from(HEX, 'hex').toString('base64url'),
+  ]) {
+    write(key);
+    assert.is(readKeys(file).length, 1, key);
+  }
+});
+
+test('what openssl makes is accepted', () => {
+  for (let n = 0; n < 500; n++) {
+    for (const size of [16, 24, 32, 64]) {
+      const random = randomBytes(size);
+      write(`${random.toString('hex')}\n${random.toString('base64')}\n`);
+      // Of 16 bytes in base64, one in 100,000 looks like words.
+      if (size > 16) assert.is(readKeys(file).length, 2);
+      else write(random.toString('hex'));
+      readKeys(file);
+    }
+  }
+});
+
+for (const [text, fault] of [
+  [HEX.slice(1), 'it has 124 bits only'],
+  [HEX.slice(8), 'it has 96 bits only'],
+  ['Xw8emyp9TmizwdCp+OfWx', 'it is neither hexadecimal nor base64'],
+  ['Xw8emyp9TmizwdCp+OfW', 'it has 120 bits only'],
+  ['aaaaaaaaaaaaaaaa', 'it has 64 bits only'],
+  ['a'.repeat(64), 'it repeats itself, or is made of words'],
+  ['0123456789abcdef'.repeat(2), 'it repeats itself, or is made of words'],
+  ['00000000000000000000000000000001', 'it repeats itself, or is made of words'],
+  ['swordfishswordfishswordfish', 'it is neither hexadecimal nor base64|it repeats itself'],
+  ['thekeythatbothhaveandnobodyelse', 'it repeats itself, or is made of words'],
+  ['the key that both machines have', 'it is neither hexadecimal nor base64'],
+  ['# the key of our machines', 'there is a comment, and a key file holds nothing but keys'],
+  ['; the key of our machines', 'there is a comment'],
+  ['-----BEGIN PRIVATE KEY-----', 'a PEM file begins there'],
+  ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl', 'it is neither'],
+  [`0x${HEX}`, 'it is neither hexadecimal nor base64|'],
+] as const) {
+  test(`no key: ${text}`, () => {
+    write(text);
+    refuses(new RegExp(`^key file ${file}, line 1: (${fault})[^\\n]*openssl rand -hex 32`));
+    assert.throws(
+      () => readKeys(file),
+      (error: Error) => !error.message.includes(text),
+    );
+    write(`${HEX}\n\n ${text}\n`);
+    refuses(/, line 3: /);
+  });
+}
+
+test('a whole PEM file is refused, although most of its lines could be keys', () => {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  write(privateKey.export({ type: 'pkcs8', format: 'pem' }).toString());
+  refuses(/line 1: a PEM file begins there/);
 });
 
 test('spaces around a key and empty lines do not count', () => {
-  write('0123456789abcdef');
+  write(HEX);
   const [bare] = readKeys(file);
-  write('\n  0123456789abcdef \r\n\n');
+  write(`\n  ${HEX} \r\n\n`);
   assert.equal(readKeys(file), [bare]);
 });
 
-test('spaces do not make a key longer', () => {
-  write(`${' '.repeat(20)}short\n`);
-  refuses(/5 characters only/);
-});
-
-test('each line is a key, the first one first; a short second one spoils the file', () => {
-  write('the first of two keys\nthe second of two keys\n');
+test('each line is a key, the first one first', () => {
+  write(`${HEX}\n${OTHER}\n`);
   const both = readKeys(file);
   assert.is(both.length, 2);
-  write('the second of two keys\n');
+  write(`${OTHER}\n`);
   assert.equal(readKeys(file), both.slice(1));
-  write('the first of two keys\nshort\n');
-  refuses(/5 characters only/);
 });
 
 test('keys that differ in one character have nothing in common', () => {
-  write('0123456789abcdef\n0123456789abcdeF\n');
+  write(`${HEX}\n${HEX.slice(0, -1)}6\n`);
   const [one, other] = readKeys(file);
   assert.is.not(one.identity, other?.identity);
   assert.not.equal(one.secret, other?.secret);
@@ -62,21 +114,21 @@ test('keys that differ in one character have nothing in common', () => {
 
 test('what is derived stays the same from version to version', () => {
   // Printed by: openssl kdf -keylen N -kdfopt digest:SHA256 -kdfopt key:TEXT -kdfopt info:INFO HKDF
-  write('0123456789abcdef');
+  write(HEX);
   const [key] = readKeys(file);
-  assert.is(key.identity, 'wormhole-16d71f25d97d0085');
-  assert.is(key.secret.toString('hex'), '4b637064598d9a9e1dc4bd1770de4f4c1ad77c6d430fd6e1810008b3f33ed8a5');
+  assert.is(key.identity, 'wormhole-59b77320227d15c0');
+  assert.is(key.secret.toString('hex'), 'bdfda2b4035e1536c5db89af02edea88c9987a38a43ff036999d5f1db04f7165');
 });
 
 test('empty files and missing ones', () => {
   write('');
-  refuses(/holds no key, 16 are the least/);
+  refuses(/holds no key: A key is 32 hexadecimal digits or more/);
   refuses(/^no key file \/nowhere\/key: copy it from/, '/nowhere/key');
 });
 
 for (const mode of [0o644, 0o640, 0o606, 0o660, 0o700, 0o4600]) {
   test(`mode ${mode.toString(8)} is refused, with the command that puts it right`, () => {
-    write('0123456789abcdef', mode);
+    write(HEX, mode);
     refuses(
       new RegExp(`has mode ${mode.toString(8).padStart(4, '0')}, others may get at it: chmod 600 ${file}$`),
     );
@@ -84,12 +136,12 @@ for (const mode of [0o644, 0o640, 0o606, 0o660, 0o700, 0o4600]) {
 }
 
 test('mode 400 is as good as 600', () => {
-  write('0123456789abcdef', 0o400);
+  write(HEX, 0o400);
   assert.is(readKeys(file).length, 1);
 });
 
 test('a symlink counts as what it leads to', () => {
-  write('0123456789abcdef', 0o644);
+  write(HEX, 0o644);
   const link = join(directory, 'link');
   symlinkSync(file, link);
   refuses(/has mode 0644/, link);
@@ -101,8 +153,8 @@ test('what is no key file at all', () => {
   mkdirSync(join(directory, 'folder'), { mode: 0o700 });
   refuses(/is not a file/, join(directory, 'folder'));
   refuses(/is not a file/, '/dev/null');
-  write('0123456789abcdef\n'.repeat(1000));
-  refuses(/has 17000 bytes; is it another file\?/);
+  write(`${HEX}\n`.repeat(1000));
+  refuses(/has 33000 bytes; is it another file\?/);
 });
 
 test.run();

@@ -16,8 +16,8 @@ const layers = [
   'tunnels',
   'api',
   'state',
-  'ipsec',
   'units',
+  'ipsec',
   'docker',
   'systemd',
   'recipe',
@@ -31,7 +31,7 @@ const apart = ['forwarder'];
 
 /** Folders that do no I/O, and the modules of Node that do none either. */
 const pure = ['recipe', 'docker-run', 'units', 'text'];
-const harmless = ['node:net', 'node:path', 'node:url', 'node:util', 'node:assert'];
+const harmless = ['node:crypto', 'node:net', 'node:path', 'node:url', 'node:util', 'node:assert'];
 
 interface Import {
   /** The importing file, such as `cli/main.ts`. */

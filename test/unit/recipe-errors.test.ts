@@ -46,7 +46,8 @@ const errors: Record<string, string> = {
   ':80 tail': 'word 1, ":80": not a word of the recipe; did you mean "url :80"?',
   'tail docker-ns a b': 'word 4, "b": not a word of the recipe',
   'tail docker-run -e A=b nginx': 'after "docker-run" (word 2): its arguments go in one word, in quotes',
-  'tail docker-run nginx chld': 'word 4, "chld": not a word of the recipe; did you mean "child"?',
+  'tail docker-run nginx chld':
+    'word 4: not a word of the recipe; did you mean "child"? If it is for docker-run: its arguments go in one word, in quotes',
   'url :80 tail url :81 --dry-run': 'word 6, "--dry-run": options go before the recipe',
   'url :80 docker-ns -n': 'word 4, "-n": options go before the recipe',
   'url -n': 'word 2, "-n": options go before the recipe',

@@ -13,10 +13,7 @@ import {
 } from '../../src/units/plan.ts';
 import { readLink, UnreadableLink } from '../../src/units/read.ts';
 import { renderLink, type UnitFile } from '../../src/units/render.ts';
-import { linkTemplates } from './templates.ts';
-
-const installation = { node: '/lib/node', cli: '/lib/cli.js', forwarder: '/lib/forwarder.js', flags: [] };
-const renderer = { installation, templates: linkTemplates() };
+import { renderer } from './renderer.ts';
 
 const render = (link: Link, options: CreateOptions = DEFAULT_OPTIONS): UnitFile[] =>
   planLink({ link, options }).flatMap((part) => renderLink(part, renderer));
@@ -58,9 +55,8 @@ test('the link that is read back from them is the one that was written', () => {
         const options = { startTimeout: port, pull } as CreateOptions;
         const [socket, ...others] = render(link, options);
         assert.equal(readLink(socket?.text ?? ''), { link, options });
-        for (const { name, text } of others) {
-          assert.is(readLink(text), name === 'wormhole-b.socket' ? 'child' : undefined, name);
-        }
+        for (const { text } of others.filter(({ name }) => name.endsWith('.socket')))
+          assert.is(readLink(text), 'child');
       }
     }),
   );
@@ -151,7 +147,7 @@ test('a link to another machine reads where that is, and asks for help when nobo
   const files = bound(recipe, { far });
   assert.match(
     files['wormhole-b.service'] ?? '',
-    /^ExecStart=.* --to-file \/run\/wormhole\/far\/b --ask \/run\/wormhole-far\.sock --dial-timeout 60 --peer-timeout 30$/m,
+    /^ExecStart=.* --to-file \/run\/wormhole\/link\/far --ask \/run\/wormhole-far\.sock --dial-timeout 60 --peer-timeout 30$/m,
   );
   assert.match(files['wormhole-b.service'] ?? '', /--place "machine m"/);
   assert.not.match(files['wormhole-b.service'] ?? '', /NetworkNamespacePath/);
@@ -175,11 +171,29 @@ test("the far part of another machine's link is for that machine alone", () => {
   );
 });
 
+test('a part and a link belong to the machine that has asked for them', () => {
+  const id = '5f0c1e9b2a7d4e68b3c1d0a9f8e7d6c5';
+  const owned = bound('id a url 10.0.0.2:61234 tail docker-ns x', { owner: { ...owner, identity: id } });
+  assert.equal((readLink(owned['wormhole-a.socket'] ?? '') as LinkPlan).owner, { ...owner, identity: id });
+  const created = bound('id a url :80 chain id b url :81 tail docker-ns x', { creator: id });
+  assert.is((readLink(created['wormhole-a.socket'] ?? '') as LinkPlan).creator, id);
+  assert.not.match(created['wormhole-b.socket'] ?? '', /Creator=/);
+});
+
+test('each unit file of a link is marked as such', () => {
+  const files = bound('id a url :80 trigger docker-run web child id b url :81 trigger docker-run db', {});
+  assert.is(Object.keys(files).length, 6);
+  for (const [name, text] of Object.entries(files)) assert.match(text, /^\[X-Wormhole\]$/m, name);
+});
+
 test('in a tunnel, it is the policies of the tunnel that let in that machine alone', () => {
   const inTunnel = { ...owner, tunnel: '0123456789abcdef' };
   const files = bound('id a url 100.64.0.2:61234 tail docker-ns x', { owner: inTunnel });
   assert.equal(settings(files['wormhole-a.socket'], 'IPAddressAllow'), []);
-  assert.match(files['wormhole-a.service'] ?? '', / --allow 10\.0\.0\.1 /);
+  assert.match(
+    files['wormhole-a.service'] ?? '',
+    / --allow 10\.0\.0\.1 --peer-timeout 30 --interface wh-012345$/m,
+  );
   assert.equal((readLink(files['wormhole-a.socket'] ?? '') as LinkPlan).owner, inTunnel);
 });
 

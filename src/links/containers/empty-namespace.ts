@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { RUN_DIR } from '../../state/lock.js';
+import { makeDirectory } from '../../system/files.js';
 
 /** Holds an empty file for each instance of wormhole-netns@.service whose mount is an empty namespace. */
 const EMPTY_DIR = `${RUN_DIR}/empty`;
@@ -11,7 +12,7 @@ export function isEmptyNamespace(instance: string | undefined): boolean {
 
 /** Records that an instance's place is absent, and that its mount is an empty namespace. */
 export function recordEmptyNamespace(instance: string): void {
-  mkdirSync(EMPTY_DIR, { recursive: true, mode: 0o755 });
+  makeDirectory(EMPTY_DIR);
   writeFileSync(`${EMPTY_DIR}/${instance}`, '');
 }
 

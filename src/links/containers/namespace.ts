@@ -1,6 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
-import { findContainer } from '../../docker/engine.js';
-import { holderName } from '../../docker/runs.js';
+import { findByName } from '../../docker/container.js';
+import { findHolder } from '../../docker/holder.js';
 import type { PlaceId } from '../../recipe/link.js';
 import { requireEngine } from './require-engine.js';
 
@@ -22,7 +22,7 @@ export const NAMED_DIR = '/run/netns';
  * That of a container is read from its process, which is right for every kind of networking: its own, the host's
  * (`--network host`) and another container's (`--network container:OTHER`).
  *
- * @throws PlaceAbsent when there is none now; other errors when that cannot be determined
+ * @throws PlaceAbsent when there is none now; NoSuchContainer, ForeignContainer; other errors when that cannot be determined
  */
 export async function findNamespace(place: PlaceId): Promise<Namespace> {
   if (place.kind === 'host') return identify('/proc/self/ns/net');
@@ -33,15 +33,15 @@ export async function findNamespace(place: PlaceId): Promise<Namespace> {
       throw new PlaceAbsent(`there is no network namespace "${place.name}": see ip netns list`);
     return identify(path);
   }
-  const container = place.kind === 'run' ? holderName(place.name) : place.name;
+  const find = place.kind === 'run' ? findHolder : findByName;
   await requireEngine();
-  const { running, pid, name } = await findContainer(container);
+  const { running, pid, name } = await find(place.name);
   if (!running)
     throw new PlaceAbsent(`container "${name}" is not running: start it with docker start ${name}`);
   const path = `/proc/${pid}/ns/net`;
   const found = existsSync(path) ? identify(path) : undefined;
   // Asked again: if the container ended before stat(2), its process id may have become that of another process.
-  if (found === undefined || (await findContainer(container)).pid !== pid) {
+  if (found === undefined || (await find(place.name)).pid !== pid) {
     throw new PlaceAbsent(`container "${name}" has just ended`);
   }
   return found;

@@ -1,12 +1,14 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { EngineDown, NoSuchContainer } from '../../docker/engine.js';
 import { startHolder, stopHolder } from '../../docker/holder.js';
+import { ForeignContainer } from '../../docker/own-container.js';
 import { describePlace } from '../../recipe/describe.js';
 import type { PlaceId } from '../../recipe/link.js';
 import { withLock } from '../../state/lock.js';
-import type { Systemd } from '../../systemd/systemd.js';
+import { makeDirectory } from '../../system/files.js';
+import { JobError, type Systemd } from '../../systemd/systemd.js';
 import { NETNS_DIR, netnsUnit, placeOfInstance } from '../../units/names.js';
 import { forgetEmptyNamespace, isEmptyNamespace, recordEmptyNamespace } from './empty-namespace.js';
 import { findNamespace, identify, isNamespace, type Namespace, PlaceAbsent } from './namespace.js';
@@ -14,6 +16,9 @@ import { requireEngine } from './require-engine.js';
 import { describeNamespaceOf, findRun } from './runs.js';
 
 const run = promisify(execFile);
+
+/** The errors that say that a place has no namespace now. */
+const MEANS_ABSENT = [PlaceAbsent, NoSuchContainer, ForeignContainer, EngineDown];
 
 /** A container may end, and another begin, while its namespace is being mounted. */
 const ATTEMPTS = 5;
@@ -32,7 +37,7 @@ export async function mountNamespace(instance: string): Promise<string> {
   const place = placeOfInstance(instance);
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     await unmount(instance);
-    mkdirSync(NETNS_DIR, { recursive: true, mode: 0o755 });
+    makeDirectory(NETNS_DIR);
     writeFileSync(file, '');
     const found = place.kind === 'run' ? await holderNamespace(place) : await findOrAbsent(place);
     if (found instanceof Error) {
@@ -74,9 +79,19 @@ export async function remountNamespace(instance: string, systemd: Systemd): Prom
   const unit = unitOf(instance);
   return await withLock('namespaces', async () => {
     if ((await systemd.state(unit)).active !== 'active' || (await isCurrent(instance))) return false;
+    return await restartUnlessCanceled(unit, systemd);
+  });
+}
+
+/** Whether a unit was restarted. It is not if a delete stops it at this moment. */
+async function restartUnlessCanceled(unit: string, systemd: Systemd): Promise<boolean> {
+  try {
     await systemd.tryRestart(unit);
     return true;
-  });
+  } catch (error) {
+    if (error instanceof JobError && error.result === 'canceled') return false;
+    throw error;
+  }
 }
 
 /** The unit that keeps an instance's namespace mounted. */
@@ -122,8 +137,7 @@ async function findOrAbsent(place: PlaceId): Promise<Namespace | Error> {
   try {
     return await findNamespace(place);
   } catch (error) {
-    if (error instanceof PlaceAbsent || error instanceof NoSuchContainer || error instanceof EngineDown)
-      return error;
+    if (MEANS_ABSENT.some((type) => error instanceof type)) return error as Error;
     throw error;
   }
 }

@@ -1,16 +1,15 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
 import { lastLog } from '../../docker/container-log.js';
-import { containerState } from '../../docker/container-state.js';
 import { EngineDown } from '../../docker/engine.js';
 import { ensureImage } from '../../docker/image.js';
 import { waitUntilReady, whyBroken } from '../../docker/ready.js';
-import { startContainer, stopContainer } from '../../docker/run-container.js';
+import { ownState, startContainer, stopContainer } from '../../docker/run-container.js';
 import { startExisting, stopExisting } from '../../docker/user-container.js';
 import type { RunRequest } from '../../docker-run/request.js';
-import { readIfExists, writeAtomically } from '../../system/files.js';
+import { makeDirectory, readIfExists, writeAtomically } from '../../system/files.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { givenUpFile, netnsInstance } from '../../units/names.js';
 import { isEmptyNamespace } from './empty-namespace.js';
@@ -102,7 +101,7 @@ async function startOwn(run: LinkRun, { request, died, reporter }: OwnStart): Pr
       `its network namespace could not be created: see journalctl -u 'wormhole-netns@run:${run.name}'`,
     );
   }
-  if (died) await refuseShortLife(containerOf(run));
+  if (died) await refuseShortLife(run);
   const { image, platform } = request;
   let pulled = false;
   await ensureImage({
@@ -142,8 +141,9 @@ async function waitUntilReadyOrExplain(container: string, timeout: number): Prom
   }
 }
 
-async function refuseShortLife(container: string): Promise<void> {
-  const state = await containerState(container);
+async function refuseShortLife(run: LinkRun): Promise<void> {
+  const container = containerOf(run);
+  const state = await ownState(run.name, run.link.id, container);
   if (!state || state.running || state.startedAt === undefined || state.finishedAt === undefined) return;
   if (state.finishedAt - state.startedAt > SHORT_LIFE_MS) return;
   throw await withLastWords(
@@ -168,6 +168,6 @@ function readFailures(name: string): Failures | undefined {
 
 function writeFailures(name: string, failures: Failures): void {
   const file = givenUpFile(name);
-  mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(file));
   writeAtomically(file, JSON.stringify(failures));
 }

@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, watch } from 'node:fs';
+import { existsSync, watch } from 'node:fs';
 import { watchContainers } from '../../docker/events.js';
+import { makeDirectory } from '../../system/files.js';
 import { connectSystemd } from '../../systemd/systemd.js';
 import { repairLinks } from '../repair.js';
 import { NAMED_DIR } from './namespace.js';
@@ -69,7 +70,7 @@ export async function followContainers(log: (line: string) => void): Promise<voi
 
 function watchDirectories(touch: () => void): (() => void)[] {
   // The first `ip netns add` would create it, unseen.
-  mkdirSync(NAMED_DIR, { recursive: true, mode: 0o755 });
+  makeDirectory(NAMED_DIR);
   return [DOCKER_DIR, NAMED_DIR].filter(existsSync).map((directory) => {
     const watcher = watch(directory, touch);
     watcher.on('error', touch);

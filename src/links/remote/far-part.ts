@@ -1,15 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { createPartAt } from '../../api/client.js';
+import { createPartAt, type Session } from '../../api/client.js';
 import { parsePeerEndpoint } from '../../api/endpoint.js';
 import { Failure } from '../../api/failure.js';
+import type { PartBody } from '../../api/schema.js';
 import { formatRecipe } from '../../recipe/format.js';
 import type { FarLink } from '../../recipe/link.js';
 import { isFar, type Recipe } from '../../recipe/recipe.js';
-import { parseUrl } from '../../recipe/url.js';
-import { hostPort } from '../../text/ip-address.js';
+import type { FarAddress } from '../../state/far-address.js';
+import { withoutZone } from '../../text/ip-address.js';
 import { ensureTunnel } from '../../tunnels/create.js';
+import { installedSettings } from '../../tunnels/settings.js';
 import type { CreateOptions, FarPart } from '../../units/plan.js';
+import { farAddressOf, requireReachable } from './far-head.js';
 
 /** The words of a recipe for a tunnel, and the mode of each. */
 const TUNNEL_MODES = { tunnel: 'esp', udptunnel: 'udp' } as const;
@@ -19,6 +22,8 @@ export interface FarPartRequest {
   link: FarLink;
   far: FarPart;
   options: CreateOptions;
+  /** Whether the recipe was typed some time ago, as in the body of `PUT /v1/parts/ID`. */
+  exactNames: boolean;
 }
 
 /** A new part on another machine. @param keyFile holds the key that both share */
@@ -30,32 +35,43 @@ export function newFarPart(keyFile: string): FarPart {
  * Makes the other machine create its part of a link, or tell its address if it exists. A tunnel to it is created or repaired
  * first, if the recipe has one.
  *
- * @returns the address to connect to, such as `10.0.0.2:61234`: the port that the other machine has chosen, at its end of the
- *   tunnel, or at the address by which we have reached it, unless the recipe says another
- * @throws Failure, which names the machine; Unreachable, KeyUnusable; what ensureTunnel throws
+ * @returns where to connect to: the port that the other machine has chosen, at its end of the tunnel, or at the address by
+ *   which we have reached it, unless the recipe says another
+ * @throws RecipeError for a head that cannot be reached; Failure, which names the machine; Unreachable, KeyUnusable; what ensureTunnel throws
  */
-export async function createFarPart({ link, far, options }: FarPartRequest): Promise<string> {
+export async function createFarPart({
+  link,
+  far,
+  options,
+  exactNames,
+}: FarPartRequest): Promise<FarAddress & { address: string }> {
   const { peer, kind } = link.child;
   const recipe = recipeForPeer(link);
+  requireReachable(link.child);
+  const tunnel = kind === 'remote' ? undefined : await ensureTunnel(peer, TUNNEL_MODES[kind], far.keyFile);
   try {
-    const tunnel = kind === 'remote' ? undefined : await ensureTunnel(peer, TUNNEL_MODES[kind], far.keyFile);
     const { url, reached } = await createPartAt(
-      { endpoint: parsePeerEndpoint(peer), keyFile: far.keyFile },
+      { endpoint: parsePeerEndpoint(peer), keyFile: far.keyFile, ...(tunnel && { id: tunnel.machine }) },
       far.partId,
-      {
+      (session) => ({
         recipe: formatRecipe(recipe),
         options,
-        ...(tunnel && { tunnel: tunnel.id }),
+        ...(tunnel ? { tunnel: tunnel.id } : { connection: connectionOf(session) }),
+        ...(exactNames && { exactNames }),
         owner: { id: link.id, machine: ownName() },
-      },
+      }),
     );
-    const { port, host } = parseUrl({ text: url, position: 0 });
-    const anyHost = recipe.head.host === undefined || /^(0\.0\.0\.0|::)$/.test(recipe.head.host);
-    return hostPort((anyHost ? (tunnel?.inner.remote ?? reached) : host) ?? '', port);
+    return farAddressOf(link.child, url, { tunnel, reached });
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     throw new Failure(error.code, `machine ${peer}: ${error.message}`);
   }
+}
+
+function connectionOf({ local, remote }: Session): NonNullable<PartBody['connection']> {
+  const { external } = installedSettings();
+  const ends = { local: withoutZone(local), remote: withoutZone(remote) };
+  return { ...ends, ...(external !== undefined && { external }) };
 }
 
 /** The host name of this machine, as the other machine may use it in an id. */

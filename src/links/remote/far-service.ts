@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../../api/failure.js';
 import { findFarLink } from '../../recipe/link.js';
+import { readFarAddress, writeFarAddress } from '../../state/far-address.js';
 import { readLinks } from '../../state/links.js';
 import {
   type PendingDeletion,
@@ -14,7 +15,6 @@ import { carryOutTunnelDeletion } from '../../tunnels/carry-out-deletion.js';
 import { isEager } from '../../units/plan.js';
 import { unfinishedIds } from '../unfinished.js';
 import { carryOutDeletion } from './carry-out-deletion.js';
-import { readFarAddress, writeFarAddress } from './far-address.js';
 import { createFarPart, type FarPartRequest } from './far-part.js';
 import { serveRequests } from './requests.js';
 
@@ -49,7 +49,7 @@ export async function runFarService(sockets: PassedSocket[], log: Log): Promise<
     busy.set(key, now);
     return now;
   };
-  const server = serveRequests(sockets, (id) => once(id, () => resolveFarEnd(id, log)));
+  const server = serveRequests(sockets, (id) => once(id, () => resolveFarEnd(id, log)), log);
   const tasks = [
     ...releasedDeletions().map((deletion) => once(subjectOf(deletion), () => carryOut(deletion, log))),
     ...farParts()
@@ -80,7 +80,9 @@ function farParts(): (FarPartRequest & { isEagerRoot: boolean })[] {
   const unfinished = new Set(unfinishedIds());
   return readLinks().links.flatMap(({ id, root, link, far, options }) => {
     const farLink = id === root && far && !unfinished.has(id) ? findFarLink(link) : undefined;
-    return farLink && far ? [{ link: farLink, far, options, isEagerRoot: isEager(link) }] : [];
+    return farLink && far
+      ? [{ link: farLink, far, options, exactNames: true, isEagerRoot: isEager(link) }]
+      : [];
   });
 }
 
@@ -119,8 +121,9 @@ async function createAtBoot(request: FarPartRequest, log: Log): Promise<void> {
 async function create(request: FarPartRequest, log: Log): Promise<void> {
   const { id, child } = request.link;
   const before = readFarAddress(id);
-  const address = await createFarPart(request);
-  writeFarAddress(id, { address });
+  const found = await createFarPart(request);
+  const { address } = found;
+  writeFarAddress(id, found);
   if (before === undefined || !('address' in before) || before.address !== address)
     log(`link ${id}: its part on machine ${child.peer} is at ${address}.`);
 }

@@ -14,6 +14,9 @@ import { isStopped } from '../is-stopped.js';
 /** This machine has no part of a link with that id. */
 export class NoPart extends Error {}
 
+/** The part belongs to another machine than the one that asks. */
+export class OtherOwner extends Error {}
+
 /** What another machine asks for. */
 export interface PartRequest {
   /** As `parseFarRecipe` reads it. */
@@ -23,6 +26,8 @@ export interface PartRequest {
   /** The address of ours that faces the owner. */
   facing: string;
   keyFile: string;
+  /** Whether the recipe was typed some time ago, as in the body of `PUT /v1/parts/ID`. */
+  exactNames: boolean;
 }
 
 /** The last request about each part, by its id: a further one waits for it. */
@@ -35,25 +40,41 @@ const working = new Map<string, Promise<unknown>>();
  * The same part may be asked for any number of times. What has changed since, such as an address, is changed in it; its port
  * stays, unless another program has taken it.
  *
- * @throws as createLink
+ * @throws OtherOwner; as createLink
  */
 export function createPart(request: PartRequest): Promise<CreatedLink> {
-  const { recipe, options, owner, facing, keyFile } = request;
+  const { recipe, options, owner, facing, keyFile, exactNames } = request;
   const wanted: Recipe = { ...recipe, head: { ...recipe.head, host: recipe.head.host ?? facing } };
   return inTurn(owner.partId, async () => {
     const existing = findPart(owner.partId);
-    if (existing === undefined) return createLink({ recipe: wanted, options, keyFile, owner }, () => {});
+    if (existing === undefined)
+      return createLink({ recipe: wanted, options, keyFile, owner, exactNames }, () => {});
+    requireOwner(existing, owner.identity);
     return updatePart(existing, { ...request, recipe: wanted }, recipe.head.port === undefined);
   });
 }
 
-/** Deletes this machine's part of another one's link. @throws NoPart; as deleteLink */
-export function deletePart(partId: string): Promise<void> {
+/**
+ * Deletes this machine's part of another one's link, and returns what deleteLink does.
+ *
+ * @param machine the id of the machine that asks
+ * @throws NoPart, OtherOwner; as deleteLink
+ */
+export function deletePart(partId: string, machine: string): Promise<string[]> {
   return inTurn(partId, async () => {
     const existing = findPart(partId);
     if (existing === undefined) throw new NoPart('this machine has no part of that link');
-    await deleteLink(existing.id);
+    requireOwner(existing, machine);
+    return deleteLink(existing.id);
   });
+}
+
+/** A part that an earlier version has created belongs to no machine yet. */
+function requireOwner({ owner }: PlannedLink, machine: string | undefined): void {
+  if (owner?.identity === undefined || owner.identity === machine) return;
+  throw new OtherOwner(
+    `the part of link ${owner.id} belongs to another machine than yours, which is ${machine}. If that machine was reinstalled, run here: wormhole peers accept ${owner.identity} ${machine}`,
+  );
 }
 
 function findPart(partId: string): PlannedLink | undefined {
@@ -76,7 +97,11 @@ function updatePart(
     withLock('links', async () => {
       if (await isStopped(existing, systemd))
         throw new Error(`link "${id}" is stopped here: wormhole start ${id}`);
-      const same = link.head.host === host && existing.owner?.address === owner.address;
+      const same =
+        link.head.host === host &&
+        existing.owner?.address === owner.address &&
+        existing.owner.identity === owner.identity &&
+        existing.owner.tunnel === owner.tunnel;
       const listens = (await systemd.state(socketUnit(id))).active === 'active';
       if (same && listens) return created(existing);
       const updated = at(port);

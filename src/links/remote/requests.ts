@@ -1,8 +1,13 @@
-import { readFileSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
-import { descriptorOf, peerCredentials } from '../../system/socket-options.js';
+import { descriptorOf, type PeerCredentials, peerCredentials } from '../../system/socket-options.js';
 import type { PassedSocket } from '../../systemd/listen-fds.js';
-import { idOfUnit } from '../../units/names.js';
+import { connectSystemd, type Systemd } from '../../systemd/systemd.js';
+import { idOfUnit, serviceUnit } from '../../units/names.js';
+
+/** Connections that are open at once: of one user, of whom each forwarder has one of its own, and of all. */
+const MAX_OF_USER = 4;
+const MAX_OF_ALL = 512;
 
 /** The sockets on which forwarders ask for the address of their far end. */
 export interface RequestServer {
@@ -12,50 +17,90 @@ export interface RequestServer {
 
 /**
  * Serves forwarders that ask for the address of their far end by connecting, without a byte: the kernel tells which process
- * has connected, and its control group which link that belongs to. So no other process can ask for a link, although any may
+ * has connected, and systemd which unit it has started that for. So no other process can ask for a link, although any may
  * connect. The answer is the end of the connection.
  *
  * @param resolve does what can be done for the link with that id
+ * @param log takes a line for the journal
  */
 export function serveRequests(
   sockets: PassedSocket[],
   resolve: (id: string) => Promise<void>,
+  log: (line: string) => void,
 ): RequestServer {
-  let open = 0;
+  let systemd: Promise<Systemd> | undefined;
+  const open = new Map<number, number>();
+  let all = 0;
   let last = Date.now();
-  const servers = sockets.map(({ fd }) => createServer(answer).listen({ fd }));
+  const servers = sockets.map(({ fd }) => createServer(accept).listen({ fd }));
 
-  function answer(socket: Socket): void {
-    open++;
+  function accept(socket: Socket): void {
+    last = Date.now();
     socket.on('error', () => {});
+    const caller = callerOf(socket);
+    const ofUser = caller === undefined ? 0 : (open.get(caller.uid) ?? 0);
+    if (caller === undefined || all >= MAX_OF_ALL || ofUser >= MAX_OF_USER) {
+      socket.destroy();
+      return;
+    }
+    const { uid } = caller;
+    all++;
+    open.set(uid, ofUser + 1);
     socket.on('close', () => {
-      open--;
       last = Date.now();
+      all--;
+      const left = (open.get(uid) ?? 0) - 1;
+      if (left > 0) open.set(uid, left);
+      else open.delete(uid);
     });
-    const id = linkOf(socket);
-    (id === undefined ? Promise.resolve() : resolve(id)).finally(() => socket.destroy());
+    answer(caller)
+      .catch(({ message }: Error) => log(`a forwarder cannot be helped: ${message}`))
+      .finally(() => socket.destroy());
+  }
+
+  async function answer(caller: PeerCredentials): Promise<void> {
+    let id: string | undefined;
+    try {
+      systemd ??= connectSystemd();
+      id = await linkOf(caller, await systemd);
+    } catch (error) {
+      // The next question finds the bus again.
+      systemd = undefined;
+      throw error;
+    }
+    if (id !== undefined) await resolve(id);
   }
 
   return {
     async quietFor(milliseconds) {
       for (;;) {
         const wait = last + milliseconds - Date.now();
-        if (open === 0 && wait <= 0) break;
+        if (all === 0 && wait <= 0) break;
         await new Promise((done) => setTimeout(done, Math.max(wait, 200)));
       }
       for (const server of servers) server.close();
+      (await systemd?.catch(() => undefined))?.close();
     },
   };
 }
 
-/** The link whose forwarder is at the other end; undefined for any other process. */
-function linkOf(socket: Socket): string | undefined {
+/** Who is at the other end of a connection; undefined when it is closed already. */
+function callerOf(socket: Socket): PeerCredentials | undefined {
   try {
-    const groups = readFileSync(`/proc/${peerCredentials(descriptorOf(socket)).pid}/cgroup`, 'utf8');
-    const unit = /^0::.*\/([^/]+\.service)$/m.exec(groups)?.[1];
-    return unit === undefined ? undefined : idOfUnit(unit);
+    return peerCredentials(descriptorOf(socket));
   } catch {
-    // It has ended already.
     return undefined;
   }
+}
+
+/**
+ * The link whose forwarder has connected; undefined for any other process. What another control group is called does not count,
+ * such as one that a user or a container has made. The user is compared because a process may end, and its number go to another.
+ */
+async function linkOf({ pid, uid }: PeerCredentials, systemd: Systemd): Promise<string | undefined> {
+  const service = await systemd.serviceOf(pid);
+  const id = service && idOfUnit(service.unit);
+  if (service === undefined || id === undefined) return undefined;
+  const isOurs = service.unit === serviceUnit(id) && service.controlGroup === `/system.slice/${service.unit}`;
+  return isOurs && statSync(`/proc/${pid}`, { throwIfNoEntry: false })?.uid === uid ? id : undefined;
 }

@@ -1,6 +1,6 @@
 import { sessionName } from '../../lab/rig/session.ts';
 import type { Result, RunOptions } from '../../lab/rig/shell.ts';
-import { run } from '../../lab/rig/shell.ts';
+import { type Running, run, start } from '../../lab/rig/shell.ts';
 
 // The machines are plugged into one bridge, which is in a network namespace of its own. A machine's end of the cable is a
 // tap device, so what crosses the bridge is what the machine's kernel sent, on this machine's own kernel.
@@ -132,6 +132,11 @@ export function onRouter(name: string, command: string, options?: RunOptions): P
  */
 export function onWire(command: string, options?: RunOptions): Promise<Result> {
   return inNamespace(namespace, command, options);
+}
+
+/** Starts a command line for bash on the same machine, and returns at once. */
+export function spawnOnWire(command: string): Running {
+  return start(['ip', 'netns', 'exec', namespace, 'bash', '-c', command]);
 }
 
 /** Sends an Ethernet frame, from its destination address to the end of its payload, to whom it is addressed to on the wire. */

@@ -19,7 +19,7 @@ export interface HostOptions {
   docker?: boolean;
   /** Whether Docker has the images wormhole/mysql, wormhole/wordpress and wormhole/tools. Default true. */
   images?: boolean;
-  /** Whether Wormhole is installed, as install.sh would, with a key of the host's own. Default false. */
+  /** Whether Wormhole is installed, as install.sh --listen would, with a key of the host's own. Default false. */
   wormhole?: boolean;
 }
 

@@ -32,7 +32,7 @@ const script = `
   mount --bind "$npm" "$layers/root/usr/local/lib/node_modules/npm"
   mount -t proc proc "$layers/root/proc"
   mount --bind /dev "$layers/root/dev"
-  chroot "$layers/root" env -i HOME=/tmp PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /src/wormhole/install.sh
+  chroot "$layers/root" env -i HOME=/tmp PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /src/wormhole/install.sh --listen
   # npm leaves things elsewhere.
   find "$layers/upper" -mindepth 1 -maxdepth 1 ! -name usr ! -name etc -exec rm -rf {} +
 `;

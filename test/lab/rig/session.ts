@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { cacheDirectory } from './cache.ts';
 import { removeControlGroup } from './control-group.ts';
+import { allowInotifyInstances } from './inotify.ts';
 import { removeNamespaces } from './network.ts';
 import { removeTree } from './shell.ts';
 
@@ -18,11 +19,12 @@ export const sessionDirectory = join(sessions, sessionName);
 
 let open = false;
 
-/** Removes what dead sessions have left, and sees to it that nothing of this one is left when the process ends. */
+/** Removes what dead sessions have left, lets many hosts run at once, and sees to it that nothing of this one is left when the process ends. */
 export function openSession(): void {
   if (open) return;
   open = true;
   sweepDeadSessions();
+  allowInotifyInstances();
   mkdirSync(sessionDirectory, { recursive: true });
   writeFileSync(join(sessionDirectory, 'birth'), birth(process.pid));
   process.on('exit', () => removeSession(sessionName));

@@ -1,0 +1,39 @@
+import type { Command } from 'commander';
+import type { EditedUnit } from '../links/upgrade.js';
+import { requireRoot, UsageError } from './fail.js';
+import { machineOf } from './machine.js';
+
+/** Adds `wormhole upgrade`, which install.sh runs. */
+export function addUpgrade(program: Command): void {
+  program
+    .command('upgrade')
+    .description('render the units of links and tunnels again, as this version writes them')
+    .option('--force', 'replace units that somebody has edited too; a copy of each is kept')
+    .argument('[id...]', 'the ids of links, the default being all links and tunnels')
+    .action(async (ids: string[], { force = false }: { force?: boolean }, command: Command) => {
+      if (await machineOf(command))
+        throw new UsageError('upgrade acts on this machine alone: leave out -H, and run it there');
+      requireRoot(`upgrade ${ids.join(' ')}`);
+      const { REPLACED_DIR, upgradeUnits } = await import('../links/upgrade.js');
+      const { written, replaced, left, unreadable } = await upgradeUnits({
+        ...(ids.length > 0 && { ids }),
+        force,
+      });
+      if (written.length > 0) process.stdout.write(`upgraded ${written.join(' ')}\n`);
+      if (replaced.length > 0)
+        process.stdout.write(`kept what was there before in ${REPLACED_DIR}: ${replaced.join(' ')}\n`);
+      for (const unit of left) await reportEdited(unit);
+      for (const { unit, reason } of unreadable)
+        process.stderr.write(`wormhole: ${unit} stays as it is: ${reason}\n`);
+    });
+}
+
+async function reportEdited({ unit, path, current, rendered }: EditedUnit): Promise<void> {
+  const { createTwoFilesPatch } = await import('diff');
+  process.stderr.write(
+    `wormhole: ${unit} has been edited and stays as it is; this version would change it so (wormhole upgrade --force does, systemctl edit ${unit} makes changes that outlive upgrades):\n`,
+  );
+  process.stderr.write(
+    createTwoFilesPatch(path, `${path} of this version`, current, rendered, '', '', { context: 1 }),
+  );
+}

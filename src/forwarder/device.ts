@@ -1,0 +1,31 @@
+import { pinned, SO_BINDTODEVICE, SOL_SOCKET, setsockopt } from './syscalls.js';
+
+/** A network interface, as the kernel wants its name. */
+export interface Device {
+  readonly text: string;
+  /** Address of the name in memory that never moves, and its size in bytes. */
+  readonly name: number;
+  readonly size: number;
+}
+
+/** The longest name of an interface, bytes: IFNAMSIZ of linux/if.h with its NUL. */
+const LONGEST = 15;
+
+/** Reads the name of a network interface, such as "wh-1a2b3c". Throws an Error that quotes it if none can have it. */
+export function parseDevice(text: string): Device {
+  const bytes = Buffer.from(text);
+  if (bytes.length === 0 || bytes.length > LONGEST || /[\s/:\0]/.test(text) || /^\.\.?$/.test(text)) {
+    throw new Error(`"${text}" is not the name of a network interface like wh-1a2b3c`);
+  }
+  const { address, bytes: room } = pinned(LONGEST + 1);
+  bytes.copy(room);
+  return { text, name: address, size: bytes.length };
+}
+
+/**
+ * Binds a socket that is bound to no interface yet: what it sends leaves through this one alone, and what arrives elsewhere
+ * is not for it (SO_BINDTODEVICE, socket(7)). Needs no capability since Linux 5.7. False when the kernel refuses: see errno().
+ */
+export function bindToDevice(fd: number, { name, size }: Device): boolean {
+  return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, size) === 0;
+}

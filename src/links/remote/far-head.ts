@@ -1,0 +1,79 @@
+import { Failure } from '../../api/failure.js';
+import { interfaceOf, tunnelNumber } from '../../ipsec/names.js';
+import { RecipeError } from '../../recipe/error.js';
+import type { FarChild } from '../../recipe/recipe.js';
+import { parseUrl, type Url } from '../../recipe/url.js';
+import type { FarAddress } from '../../state/far-address.js';
+import { hostPort, isAlwaysPresent } from '../../text/ip-address.js';
+import { quoted } from '../../text/quote.js';
+import type { Tunnel } from '../../units/tunnel.js';
+
+/**
+ * Makes sure that this machine can reach the head which a recipe describes on another one.
+ *
+ * @throws RecipeError for a loopback address, which would lead back to this machine, and for any address of a head in a tunnel,
+ *   around which it would lead
+ */
+export function requireReachable({ kind, peer, link: { head } }: FarChild): void {
+  const { host } = head;
+  if (host === undefined || isWildcard(host)) return;
+  if (kind !== 'remote')
+    throw new RecipeError(
+      `the head on ${peer} is at its end of the tunnel, and cannot be at ${host}: leave the address out, or say remote ${peer}`,
+    );
+  if (isAlwaysPresent(host))
+    throw new RecipeError(
+      `the head on ${peer} cannot be at ${host}, which only ${peer} itself reaches: leave the address out`,
+    );
+}
+
+/** How a machine was reached: through a tunnel, or at an address of its own. */
+export interface Way {
+  tunnel: Tunnel | undefined;
+  reached: string;
+}
+
+/**
+ * Where the head of a part on another machine is: at the address of the recipe, at its end of the tunnel, or at the address by
+ * which we have reached it. The machine has chosen the port, unless the recipe names it, and nothing else.
+ *
+ * @param url what the machine says
+ * @throws Failure when it says something else than it was asked for
+ */
+export function farAddressOf(
+  { link: { head } }: FarChild,
+  url: string,
+  { tunnel, reached }: Way,
+): FarAddress & { address: string } {
+  const said = readUrl(url);
+  const isFixed = head.host !== undefined && !isWildcard(head.host);
+  const isRight =
+    said?.port !== undefined &&
+    said.protocol === head.protocol &&
+    said.host !== undefined &&
+    (head.port === undefined || said.port === head.port) &&
+    (!isFixed || said.host === head.host);
+  if (!isRight) {
+    const wanted = `${head.protocol}://${hostPort(head.host ?? 'ADDRESS', head.port ?? undefined)}`;
+    throw new Failure(
+      'failed',
+      `it says that its part is at ${quoted(url)}, and was asked for ${wanted}: nothing leads there`,
+    );
+  }
+  const host = isFixed ? head.host : (tunnel?.inner.remote ?? reached);
+  const address = hostPort(host ?? '', said.port);
+  return tunnel ? { address, device: interfaceOf(tunnelNumber(tunnel.id)) } : { address };
+}
+
+function readUrl(url: string): Url | undefined {
+  try {
+    return parseUrl({ text: url, position: 0 });
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a head at that address listens at all addresses of its machine. */
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
+}

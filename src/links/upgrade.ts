@@ -1,0 +1,132 @@
+import { join } from 'node:path';
+import { createCounters } from '../state/counters.js';
+import { installation, linkRenderer, makeForwarderRoot, tunnelTemplate } from '../state/installation.js';
+import { familyOf, type Links, readLinks } from '../state/links.js';
+import { withLock } from '../state/lock.js';
+import { readTunnels } from '../state/tunnels.js';
+import { makeDirectory, writeAtomically } from '../system/files.js';
+import { type Systemd, withSystemd } from '../systemd/systemd.js';
+import { foreignUnit, readUnitFile, replaceUnitFile, UNIT_DIR } from '../systemd/unit-files.js';
+import { linkDirectory, socketUnit } from '../units/names.js';
+import type { PlannedLink } from '../units/plan.js';
+import { renderLink, type UnitFile } from '../units/render.js';
+import { renderTunnel } from '../units/tunnel.js';
+import { planUpgrade } from '../units/upgrade.js';
+import { NoSuchLink } from './delete.js';
+import { isStopped } from './is-stopped.js';
+import { removeUnfinished } from './unfinished.js';
+
+/** Where the unit files go that an upgrade has replaced although somebody may have edited them. */
+export const REPLACED_DIR = '/var/lib/wormhole/replaced';
+
+/** What an upgrade has done. */
+export interface Upgrade {
+  /** The units that are written as this version renders them. */
+  written: string[];
+  /** Those among them of which a copy is kept in {@link REPLACED_DIR}. */
+  replaced: string[];
+  /** The units that somebody has edited, and that stay as they are. */
+  left: EditedUnit[];
+  /** The links and tunnels whose units cannot be read, so that nothing can be rendered. */
+  unreadable: { unit: string; reason: string }[];
+}
+
+/** A unit that somebody has edited, and what this version would write. */
+export interface EditedUnit {
+  unit: string;
+  path: string;
+  current: string;
+  rendered: string;
+}
+
+/** Which links to upgrade, the default being all links and tunnels, and whether to replace units that have been edited. */
+export interface UpgradeRequest {
+  ids?: string[];
+  force?: boolean;
+}
+
+/**
+ * Renders the units of existing links and tunnels again, which an earlier version of the program may have written. What listens
+ * goes on listening, and sessions go on: systemd uses a unit as it is now when it starts it the next time. Links that should
+ * listen and do not, because the program was uninstalled, are started.
+ *
+ * @throws NoSuchLink; IsChild is not: the whole family is upgraded; the system call's error when a file cannot be written
+ */
+export function upgradeUnits({ ids, force = false }: UpgradeRequest): Promise<Upgrade> {
+  return withSystemd((systemd) =>
+    withLock('links', async () => {
+      await removeUnfinished(systemd);
+      const links = readLinks();
+      const wanted = selectLinks(links, ids);
+      const renderer = await linkRenderer();
+      const files = wanted.flatMap((link) => renderLink(link, renderer));
+      const upgrade = newUpgrade(links, ids);
+      writeUnits(files, force, upgrade);
+      if (ids === undefined) await withLock('tunnels', () => upgradeTunnels(force, upgrade));
+      if (upgrade.written.length > 0) await systemd.reloadAll();
+      makeForwarderRoot();
+      for (const link of wanted) {
+        createCounters(link.id);
+        makeDirectory(linkDirectory(link.id));
+        await startIfClosed(link, systemd);
+      }
+      return upgrade;
+    }),
+  );
+}
+
+function newUpgrade({ unreadable }: Links, ids: string[] | undefined): Upgrade {
+  const concerned = unreadable.filter(({ id }) => ids === undefined || ids.includes(id));
+  return {
+    written: [],
+    replaced: [],
+    left: [],
+    unreadable: concerned.map(({ id, reason }) => ({ unit: socketUnit(id), reason })),
+  };
+}
+
+function selectLinks({ links, unreadable }: Links, ids: string[] | undefined): PlannedLink[] {
+  if (ids === undefined) return links;
+  const unknown = ids.find((id) => ![...links, ...unreadable].some((link) => link.id === id));
+  if (unknown !== undefined) throw new NoSuchLink(`no link "${unknown}": see wormhole list`);
+  const wanted = new Set(ids.flatMap((id) => familyOf(id, links)));
+  return links.filter(({ id }) => wanted.has(id));
+}
+
+async function upgradeTunnels(force: boolean, upgrade: Upgrade): Promise<void> {
+  const { tunnels, unreadable } = readTunnels();
+  upgrade.unreadable.push(...unreadable);
+  const template = await tunnelTemplate();
+  writeUnits(
+    tunnels.map((tunnel) => renderTunnel(tunnel, installation(), template)),
+    force,
+    upgrade,
+  );
+}
+
+function writeUnits(files: UnitFile[], force: boolean, upgrade: Upgrade): void {
+  for (const { name, text: rendered } of files) {
+    const current = readUnitFile(name);
+    const plan = planUpgrade({ current, rendered, isForeign: foreignUnit(name) !== undefined, force });
+    if (plan === 'keep') continue;
+    if (plan === 'leave') {
+      upgrade.left.push({ unit: name, path: join(UNIT_DIR, name), current: current ?? '', rendered });
+      continue;
+    }
+    if (plan === 'replace') {
+      makeDirectory(REPLACED_DIR);
+      // It may hold what only root may see.
+      writeAtomically(join(REPLACED_DIR, name), current ?? '', { mode: 0o600 });
+      upgrade.replaced.push(name);
+    }
+    replaceUnitFile(name, rendered);
+    upgrade.written.push(name);
+  }
+}
+
+/** The start is queued: a link whose container is not there waits for it, and the journal says so. */
+async function startIfClosed(link: PlannedLink, systemd: Systemd): Promise<void> {
+  const unit = socketUnit(link.id);
+  if (link.openedBy !== undefined || (await isStopped(link, systemd))) return;
+  if ((await systemd.state(unit)).active === 'inactive') await systemd.queue(unit);
+}

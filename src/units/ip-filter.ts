@@ -1,0 +1,61 @@
+import { type End, farChildOf, type Link, localTailOf } from '../recipe/link.js';
+import { unmapIPv4 } from '../text/ip-address.js';
+
+/** Values for IPAddressDeny= and IPAddressAllow= (systemd.resource-control(5)). */
+export interface IpFilter {
+  deny: string;
+  allow?: string;
+}
+
+/** What decides how packets leave this machine. */
+export interface Routing {
+  /** Whether a packet for 127.0.0.0/8 may go to another machine or container: net.ipv4.conf.*.route_localnet, ip-sysctl. */
+  routesLoopback: boolean;
+}
+
+/** What no link leads to, and what a forwarder that has been taken over could do most harm with: other services here, metadata. */
+const LOOPBACK = 'localhost';
+const NEIGHBOURS = 'link-local multicast';
+
+/**
+ * What the sockets that a forwarder makes may exchange packets with. It makes only those to its target.
+ *
+ * The kernel shows the filter each packet as it leaves the network namespace: after the rules of iptables have changed its address,
+ * and once more after IPsec has wrapped it. So the target's address is all that is let through where neither happens: inside a
+ * container or a named namespace, and on the loopback interface. For other targets, only what is certainly wrong is dropped.
+ */
+export function targetFilter(link: Link, { routesLoopback }: Routing): IpFilter {
+  const tail = localTailOf(link);
+  if (!tail) return farFilter(farChildOf(link)?.peer ?? '');
+  const address = addressOf(tail);
+  if (tail.place.kind !== 'host') return { deny: 'any', allow: address };
+  if (!isLoopback(address)) return farFilter(address);
+  return routesLoopback ? { deny: NEIGHBOURS } : { deny: 'any', allow: address };
+}
+
+/** What the clients of a head may have for addresses; undefined for any. Only the namespace itself has clients on its loopback. */
+export function clientFilter({ host }: Pick<End, 'host'>): IpFilter | undefined {
+  return isLoopback(host) ? { deny: 'any', allow: LOOPBACK } : undefined;
+}
+
+/** The families of sockets that the forwarder of a link makes, beside AF_UNIX: those of its target. */
+export function targetFamilies(link: Link): string {
+  const tail = localTailOf(link);
+  if (!tail) return 'AF_INET AF_INET6';
+  return tail.host.includes(':') ? 'AF_INET6' : 'AF_INET';
+}
+
+function farFilter(peer: string): IpFilter {
+  if (isLoopback(peer) || peer === 'localhost') return { deny: NEIGHBOURS };
+  return { deny: /^169\.254\.|^fe[89ab]/.test(peer) ? `${LOOPBACK} multicast` : `${LOOPBACK} ${NEIGHBOURS}` };
+}
+
+/** The address that packets to an end have: who connects to a wildcard is connected to the loopback address. */
+function addressOf({ host }: End): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  return host === '::' ? '::1' : unmapIPv4(host);
+}
+
+function isLoopback(address: string): boolean {
+  return /^127\.|^::1$/.test(unmapIPv4(address));
+}
