@@ -295,7 +295,7 @@ if [ ! -e "$destdir$etc/wormholed.conf" ]; then
 #             wormholed-tcp.socket (ConditionPathExists=) and wormholed-key.path (PathChanged=) too
 # -I ADDRESS  this machine's own address for tunnels, where it cannot be found out
 # -E ADDRESS  the address that other machines reach this one by, where a router translates it
-# -C CIDR     where tunnels take their addresses from (default 100.65.0.0/14)
+# -C CIDR     where tunnels take their addresses from (default 100.64.0.0/14)
 # -P FROM-TO  UDP ports for tunnels in UDP (default 4500-4599)
 #
 # Where it listens is not said here but in wormholed-tcp.socket: systemctl edit wormholed-tcp.socket

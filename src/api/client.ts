@@ -9,7 +9,9 @@ import { identify } from './identify.js';
 import {
   type CreateBody,
   type CreatedLink,
+  type CreatedPart,
   createdLink,
+  createdPart,
   type LinkChange,
   type Listing,
   listing,
@@ -74,7 +76,7 @@ export async function changeAt(machine: Machine, id: string, change: LinkChange)
 }
 
 /** The far part of a link as a machine created it, and the address by which that machine was `reached`. */
-export interface CreatedPart extends CreatedLink {
+export interface ReachedPart extends CreatedPart {
   reached: string;
 }
 
@@ -89,7 +91,7 @@ export function createPartAt(
   machine: Machine,
   partId: string,
   bodyFor: (session: Session) => PartBody,
-): Promise<CreatedPart> {
+): Promise<ReachedPart> {
   return withConnection(machine, async (request, session) => {
     const answer = await request({
       method: 'PUT',
@@ -97,7 +99,7 @@ export function createPartAt(
       body: bodyFor(session),
       timeout: CREATE_MS,
     });
-    return { ...checkAnswer(createdLink, answer), reached: session.remote };
+    return { ...checkAnswer(createdPart, answer), reached: session.remote };
   });
 }
 

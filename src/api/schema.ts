@@ -32,7 +32,7 @@ export const MAX_BODY = 65_536;
 /** How often the daemon says that it is still at work, ms. */
 export const PROGRESS_INTERVAL_MS = 3_000;
 
-/** The longest start timeout, seconds: a year, as in the recipe. */
+/** The longest timeout, seconds: a year, as in the recipe. */
 const MAX_START = 365 * 24 * 3600;
 
 /** The id of a link as a request may have it, recipe/names.ts; a child's can be longer than one that people choose. */
@@ -43,12 +43,25 @@ const WORDS = 'must be an array of strings, the words of the recipe';
 const words = v.array(v.string(WORDS), WORDS);
 
 const SECONDS = `must be whole seconds from 1 to ${MAX_START}`;
+const seconds = v.pipe(
+  v.number(SECONDS),
+  v.integer(SECONDS),
+  v.minValue(1, SECONDS),
+  v.maxValue(MAX_START, SECONDS),
+);
+
+const MODE = 'must be three octal digits, such as "660"';
+const OWNER = 'must be USER, USER:GROUP or :GROUP';
+const OWNER_FORM = /^(?=.)([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/;
+const GROUP = 'must be the name of a group';
 
 /** The options of ../units/plan.ts. */
 const options = {
-  startTimeout: v.exactOptional(
-    v.pipe(v.number(SECONDS), v.integer(SECONDS), v.minValue(1, SECONDS), v.maxValue(MAX_START, SECONDS)),
-  ),
+  startTimeout: v.exactOptional(seconds),
+  udpTimeout: v.exactOptional(seconds),
+  socketMode: v.exactOptional(v.pipe(v.string(MODE), v.regex(/^0?[0-7]{3}$/, MODE))),
+  socketOwner: v.exactOptional(v.pipe(v.string(OWNER), v.regex(OWNER_FORM, OWNER))),
+  group: v.exactOptional(v.pipe(v.string(GROUP), v.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/, GROUP))),
   pull: v.exactOptional(v.picklist(['never', 'missing', 'always'], 'must be one of never, missing, always')),
 };
 
@@ -90,9 +103,17 @@ export type PartBody = v.InferOutput<typeof partBody>;
 export const LINK_CHANGES = ['stop', 'start', 'sleep'] as const;
 export type LinkChange = (typeof LINK_CHANGES)[number];
 
-/** A link as it was created: its id, and the url of its head. */
-export const createdLink = v.object({ id: v.string(), url: v.string() });
+/** A link as it was created: its id, and the url of its head; `also` has those of its further listeners. */
+export const createdLink = v.object({
+  id: v.string(),
+  url: v.string(),
+  also: v.exactOptional(v.array(v.string())),
+});
 export type CreatedLink = v.InferOutput<typeof createdLink>;
+
+/** A part as it was created, or is: `failing` says why it has closed its last clients, if it has. */
+export const createdPart = v.object({ ...createdLink.entries, failing: v.exactOptional(v.string()) });
+export type CreatedPart = v.InferOutput<typeof createdPart>;
 
 /** The unit files that create would write. */
 export const preview = v.object({ files: v.array(v.object({ name: v.string(), text: v.string() })) });
@@ -102,17 +123,21 @@ export type Preview = v.InferOutput<typeof preview>;
 export const programVersion = v.object({ version: v.string(), api: v.number() });
 export type ProgramVersion = v.InferOutput<typeof programVersion>;
 
+const listedEnd = v.object({
+  url: v.string(),
+  place: v.string(),
+  also: v.exactOptional(v.array(v.string())),
+});
 /** The path of the request by which the two machines of a session prove who they are. */
 export const SESSION_PATH = '/v1/session';
 
 /** The id of the machine that has answered. */
 export const pong = v.object({ machine: v.string() });
 
-const listedEnd = v.object({ url: v.string(), place: v.string() });
-
 /**
  * An end as `wormhole list` shows it: `place` in words, such as `this host`, `container mysql` or `machine myserver`. The
- * `url` is '' while it is unknown: another machine has yet to create its part.
+ * `url` is '' while it is unknown: another machine has yet to create its part. `also` has the urls of the further listeners of
+ * a head, and those by which its clients reach the tail.
  */
 export type ListedEnd = v.InferOutput<typeof listedEnd>;
 

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { Machine } from '../api/connect.js';
+import type { CreatedLink } from '../api/schema.js';
 import { formatDuration, readDuration } from '../recipe/duration.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
@@ -19,6 +20,10 @@ export function addCreate(program: Command): void {
       '--start-timeout <span>',
       'how long what a connection starts may take to accept it (default: 60s)',
     )
+    .option('--udp-timeout <span>', 'when a client that has sent no datagram is forgotten (default: 60s)')
+    .option('--mode <mode>', 'who may use a head with a path, as chmod has it (default: 0666)')
+    .option('--owner <user:group>', 'whom a head with a path belongs to')
+    .option('--group <group>', 'a group of the forwarder, for a tail with a path that others may not use')
     .addOption(
       new Option('--pull <when>', 'when to fetch the images of docker-run').choices([
         'never',
@@ -35,19 +40,27 @@ interface Flags {
   dryRun?: boolean;
   idle?: string;
   startTimeout?: string;
+  udpTimeout?: string;
+  mode?: string;
+  owner?: string;
+  group?: string;
   pull?: CreateOptions['pull'];
 }
 
 async function create(words: string[], flags: Flags, command: Command): Promise<void> {
-  const { dryRun, idle, startTimeout, pull } = flags;
-  const { readRecipe } = await import('../links/read-recipe.js');
-  const recipe = readRecipe(words);
+  const { dryRun, idle, startTimeout, udpTimeout, mode, owner, group, pull } = flags;
+  const { parseRecipe } = await import('../recipe/parse.js');
+  const recipe = parseRecipe(words);
   if (idle !== undefined && recipe.idle !== undefined) {
     throw new UsageError(`--idle "${idle}": the recipe says idle ${formatDuration(recipe.idle)} already`);
   }
   if (idle !== undefined) recipe.idle = parseSpan('--idle', idle);
-  const options = { ...DEFAULT_OPTIONS };
+  const options: CreateOptions = { ...DEFAULT_OPTIONS };
   if (startTimeout !== undefined) options.startTimeout = parseSpan('--start-timeout', startTimeout);
+  if (udpTimeout !== undefined) options.udpTimeout = parseSpan('--udp-timeout', udpTimeout);
+  if (mode !== undefined) options.socketMode = readMode(mode);
+  if (owner !== undefined) options.socketOwner = readName('--owner', owner, OWNER);
+  if (group !== undefined) options.group = readName('--group', group, /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/);
   if (pull !== undefined) options.pull = pull;
 
   const machine = await machineOf(command);
@@ -60,14 +73,16 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   if (dryRun) return printFiles(await previewLink({ recipe, options, keyFile }));
   requireRoot('create …');
   const { showProgress } = await import('./progress.js');
-  const { id, url } = await createLink({ recipe, options, keyFile }, showProgress());
-  printCreated(`link ${id}`, `${id} ${url}`);
+  printLink(await createLink({ recipe, options, keyFile }, showProgress()));
 }
 
 async function createThere(machine: Machine, words: string[], options: CreateOptions): Promise<void> {
   const { createAt } = await import('../api/client.js');
-  const { id, url } = await createAt(machine, words, options);
-  printCreated(`link ${id}`, `${id} ${url}`);
+  printLink(await createAt(machine, words, options));
+}
+
+function printLink({ id, url, also = [] }: CreatedLink): void {
+  printCreated(`link ${id}`, [id, url, ...also].join(' '));
 }
 
 async function previewThere(machine: Machine, words: string[], options: CreateOptions): Promise<void> {
@@ -85,4 +100,18 @@ function parseSpan(option: string, text: string): number {
   if (seconds === undefined)
     throw new UsageError(`${option} "${text}": expected a span of time, such as 30s, 5m or 1h`);
   return seconds;
+}
+
+const OWNER = /^(?=.)([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/;
+
+function readMode(text: string): string {
+  if (/^0?[0-7]{3}$/.test(text)) return text;
+  throw new UsageError(`--mode "${text}": expected three octal digits, such as 660`);
+}
+
+function readName(option: '--owner' | '--group', text: string, form: RegExp): string {
+  if (form.test(text)) return text;
+  const expected =
+    option === '--owner' ? 'USER, USER:GROUP or :GROUP, such as :docker' : 'a group, such as docker';
+  throw new UsageError(`${option} "${text}": expected ${expected}`);
 }

@@ -52,8 +52,9 @@ async function table(links: ListedLink[]): Promise<string> {
   return printTable(['ID', 'HEAD', 'TAIL', 'STATE'], rows);
 }
 
-function describe({ url, place }: ListedEnd): string {
+function describe({ url, place, also = [] }: ListedEnd): string {
   if (url === '') return place;
-  if (place.startsWith('machine ')) return `${url} on ${place}`;
-  return place === 'this host' || place.startsWith('netns ') ? url : `${url} in ${place}`;
+  const urls = [url, ...also].join(', ');
+  if (place.startsWith('machine ')) return `${urls} on ${place}`;
+  return place === 'this host' || place.startsWith('netns ') ? urls : `${urls} in ${place}`;
 }

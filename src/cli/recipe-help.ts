@@ -1,7 +1,10 @@
 /** The recipe language, for `wormhole help create`. man/wormhole.1 says the same at greater length. */
 export const recipeHelp = `The recipe describes a link from its head, where it listens, to its tail, where it connects to:
 
-  url {proto://}{netns@}{host}{:port}  protocol, named netns, host and port of the current end
+  url {proto://}{netns@}{host}{:port}  protocol (tcp, udp), named netns, host and port of the current end; on a head, a
+                                       second url with another protocol adds a listener
+  url unix://{/PATH | netns@@NAME}     a unix socket: a path of this host, or an abstract name; unixgram:// for datagrams,
+                                       unixpacket:// for messages over a connection
   docker-ns [CONTAINER]                the current end lives in that container; with no name, on this host
   docker-run "ARGS"                    a container is run as by docker run ARGS, and the current end lives in it
   tail                                 from here on the words describe the tail
@@ -18,10 +21,14 @@ port; a head without a port gets a free one, and keeps it. The id is the head's 
 the head is in one; a child's begins with its parent's. create prints the id and the url of the head.
 
 A remote link's head listens on that machine's address that faces us, at a port it chooses, and lets in this machine
-alone. It is plain TCP: whoever can read the wire between can read it. With tunnel it listens inside the tunnel, which is
+alone. It is plain TCP or UDP: whoever can read the wire between can read it. With tunnel it listens inside the tunnel, which is
 made if there is none, and nothing can be read.
 
-udp:// urls parse and are checked, but this version cannot create them yet.
+A client of a udp:// head has a session, which ends after --udp-timeout without a datagram. A remote link carries its
+datagrams as UDP between the machines.
+
+A head with a path belongs to --owner and has --mode, 0666 by default; a socket that no program uses is replaced. The head
+leads to a tail of its kind: tcp and unix to tcp or unix, udp to udp or unixgram, the others to their own.
 
 Examples:
   this host's port 3306 leads to the one in container db
@@ -40,6 +47,11 @@ Examples:
     wormhole create url :3306 trigger remote myserver trigger url :3306 docker-run wormhole/mysql
   the same, and what goes between the machines is encrypted
     wormhole create url :3306 trigger tunnel myserver trigger url :3306 docker-run wormhole/mysql
+  DNS, by udp and tcp: one link, with one container
+    wormhole create url udp://:53 url tcp:// tail docker-ns dns
+  a database in a container, at a path of this host; and a path of this host, at a port in a container
+    wormhole create --mode 660 --owner :mysql url unix:///run/mysql.sock tail url tcp://:3306 docker-ns db
+    wormhole create url :5432 docker-ns app tail url unix:///run/postgresql/.s.PGSQL.5432
   another port, another name, IPv6, and a namespace made by ip netns add blue
     wormhole create id web url [::1]:8080 tail url blue@:80
   two links, one after the other

@@ -29,11 +29,14 @@ export function addUpgrade(program: Command): void {
 }
 
 async function reportEdited({ unit, path, current, rendered }: EditedUnit): Promise<void> {
-  const { createTwoFilesPatch } = await import('diff');
+  const { createTwoFilesPatch, FILE_HEADERS_ONLY } = await import('diff');
   process.stderr.write(
     `wormhole: ${unit} has been edited and stays as it is; this version would change it so (wormhole upgrade --force does, systemctl edit ${unit} makes changes that outlive upgrades):\n`,
   );
   process.stderr.write(
-    createTwoFilesPatch(path, `${path} of this version`, current, rendered, '', '', { context: 1 }),
+    createTwoFilesPatch(path, `${path} of this version`, current, rendered, '', '', {
+      context: 1,
+      headerOptions: FILE_HEADERS_ONLY,
+    }),
   );
 }

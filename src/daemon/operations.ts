@@ -1,11 +1,19 @@
 import { Failure } from '../api/failure.js';
-import type { CreateBody, CreatedLink, LinkChange, Listing, PartBody, Preview } from '../api/schema.js';
+import type {
+  CreateBody,
+  CreatedLink,
+  CreatedPart,
+  LinkChange,
+  Listing,
+  PartBody,
+  Preview,
+} from '../api/schema.js';
 import { createLink, previewLink } from '../links/create.js';
 import { deleteLink, NoSuchLink } from '../links/delete.js';
 import { listLinks } from '../links/list.js';
-import { readFarRecipe, readRecipe } from '../links/read-recipe.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
+import { parseFarRecipe, parseRecipe } from '../recipe/parse.js';
 import { isRefused } from '../state/peers.js';
 
 import { readTunnels } from '../state/tunnels.js';
@@ -21,7 +29,7 @@ export interface Operations {
   /** Returns what is left, a line each. */
   delete(id: string, caller: Caller): Promise<string[]>;
   change(id: string, change: LinkChange, caller: Caller): Promise<void>;
-  createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedLink>;
+  createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedPart>;
   /** As `delete`. */
   deletePart(partId: string, caller: Caller): Promise<string[]>;
   list(): Promise<Listing>;
@@ -57,7 +65,7 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
       const peer = requirePeer(caller);
       const ends = endsFor(body, peer, external);
       const created = await createPart({
-        recipe: readFarRecipe(body.recipe),
+        recipe: parseFarRecipe(body.recipe),
         options: optionsOf(body),
         owner: {
           ...{ partId, ...owner, identity: peer.id, address: ends.remote },
@@ -126,12 +134,15 @@ function endsFor(
 }
 
 function requestOf(body: CreateBody, keyFile: string) {
-  return { recipe: readRecipe(body.recipe), options: optionsOf(body), keyFile };
+  return { recipe: parseRecipe(body.recipe), options: optionsOf(body), keyFile };
 }
 
-function optionsOf({ options: { startTimeout, pull } = {} }: CreateBody | PartBody): CreateOptions {
+function optionsOf({
+  options: { startTimeout, pull, ...others } = {},
+}: CreateBody | PartBody): CreateOptions {
   return {
     startTimeout: startTimeout ?? DEFAULT_OPTIONS.startTimeout,
     pull: pull ?? DEFAULT_OPTIONS.pull,
+    ...others,
   };
 }

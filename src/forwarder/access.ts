@@ -37,11 +37,19 @@ export function createAccessRule(address: string): AccessRule {
 
 /** Whether the client whose address accept4(2) has just written is admitted. */
 export function isAllowed({ room, words }: AccessRule): boolean {
-  const client = room.words;
-  if (room.bytes.readUInt16LE(0) === AF_INET) {
-    return MAPPED.every((word, i) => words[i] === word) && client[1] === words[3];
+  return isAllowedAt({ words }, room.words, 0);
+}
+
+/** Whether the client is admitted whose sockaddr begins at `first` in `memory`. */
+export function isAllowedAt(
+  { words }: Pick<AccessRule, 'words'>,
+  memory: Int32Array,
+  first: number,
+): boolean {
+  if (((memory[first] as number) & 0xffff) === AF_INET) {
+    return MAPPED.every((word, i) => words[i] === word) && memory[first + 1] === words[3];
   }
-  return words.every((word, i) => client[2 + i] === word);
+  return words.every((word, i) => memory[first + 2 + i] === word);
 }
 
 /** Resets the client whose address accept4(2) has just written, and logs it. */

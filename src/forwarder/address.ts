@@ -1,12 +1,24 @@
 import type { Device } from './device.js';
-import { AF_INET, AF_INET6, getpeername, getsockname, inetPton, pinned } from './syscalls.js';
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  getpeername,
+  getsockname,
+  getsockopt,
+  inetPton,
+  pinned,
+  SO_PEERCRED,
+  SOL_SOCKET,
+} from './syscalls.js';
 
-/** An IP address and port, as text and as a sockaddr. */
+/** Where a socket is, as text and as a sockaddr. */
 export interface Address {
-  /** "127.0.0.1:3306" or "[::1]:80". */
+  /** "127.0.0.1:3306", "[::1]:80", a path, or a name in the abstract namespace written "@name". */
   readonly text: string;
+  /** 0 for a unix socket. */
   readonly port: number;
-  /** AF_INET or AF_INET6. */
+  /** AF_INET, AF_INET6 or AF_UNIX. */
   readonly family: number;
   /** The address of the sockaddr, in memory that never moves, and its size in bytes. */
   readonly sockaddr: number;
@@ -54,11 +66,28 @@ export function readHost(family: number, text: string, to: number): boolean {
 }
 
 /**
- * The address of the peer of `fd`, such as "127.0.0.1:51234"; undefined if `fd` is not, or is no longer,
- * connected.
+ * The peer of `fd`: its address, such as "127.0.0.1:51234", or "process 812" of a unix socket; undefined if `fd` is not, or is
+ * no longer, connected.
  */
 export function peerOf(fd: number): string | undefined {
-  return ask(getpeername, fd) ? addressText(room.bytes) : undefined;
+  if (!ask(getpeername, fd)) return undefined;
+  return room.bytes.readUInt16LE(0) === AF_UNIX ? `process ${processOf(fd)}` : addressText(room.bytes);
+}
+
+/** The process that has connected to the unix socket of `fd`, or has listened there (SO_PEERCRED, unix(7)). */
+function processOf(fd: number): number {
+  // struct ucred: pid, uid, gid.
+  roomSize.words[0] = 12;
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, room.address, roomSize.address) === 0
+    ? (room.words[0] as number)
+    : 0;
+}
+
+/** Whether `fd` is bound to all addresses of the machine: to 0.0.0.0 or ::. */
+export function isWildcard(fd: number): boolean {
+  if (!ask(getsockname, fd)) return false;
+  const [first, last] = room.bytes.readUInt16LE(0) === AF_INET ? [4, 8] : [8, 24];
+  return room.bytes.subarray(first, last).every((byte) => byte === 0);
 }
 
 /** The local port of `fd`, or 0 when it has none. */

@@ -38,6 +38,12 @@ export interface Relay {
   readonly device: Device | undefined;
   /** Finds the target when it is unreachable; undefined if its address never changes. */
   readonly resolver: Resolver | undefined;
+  /**
+   * Clients that the target has reset before its first byte, since the resolver last answered, and when the last of them was, ms,
+   * on the clock of the loop.
+   */
+  rejections: number;
+  rejectedAt: number;
   /** How long the target's machine may be silent, ms; undefined: until the kernel gives up. */
   readonly targetTimeout: number | undefined;
   /** How long the client's machine may be silent, ms; undefined: until the kernel gives up. */
@@ -74,6 +80,8 @@ export interface Relay {
 /** One of the two sockets of a connection. */
 export interface End extends Watch {
   readonly connection: Connection;
+  /** Whether it is a unix socket, which knows no reset and no options of TCP. */
+  readonly isUnix: boolean;
   /** The direction that reads from this socket. */
   readonly reads: Flow;
   /** The direction that writes to it. */
@@ -190,6 +198,7 @@ export function closeWithReset(connection: Connection): void {
 
 function dispose(connection: Connection): void {
   const { relay, client, target, up, down } = connection;
+  noteServed(connection);
   connection.closed = true;
   up.done = true;
   down.done = true;
@@ -210,7 +219,7 @@ function dispose(connection: Connection): void {
   empty(relay, up);
   empty(relay, down);
   relay.open -= 1;
-  relay.counters.open = relay.open;
+  relay.counters.open -= 1;
   relay.connections?.delete(connection);
   relay.survivors?.ended(connection);
   relay.onClose();
@@ -225,4 +234,16 @@ export function empty(relay: Relay, flow: Flow): void {
   else discard(relay.pool, flow.pipe);
   flow.pipe = undefined;
   flow.held = 0;
+}
+
+/**
+ * Forgets that the target of a link to another machine fails, if a connection that is younger than the last failure is served. A
+ * connection that has been accepted is not yet: the forwarder of that machine accepts before its target does.
+ */
+export function noteServed(connection: Connection): void {
+  const { relay, connected, dialledAt, down } = connection;
+  const { counters, loop, dialTimeout, rejectedAt } = relay;
+  if (relay.resolver === undefined || counters.failing === 0 || !connected || dialledAt <= rejectedAt) return;
+  // The other machine waits for its target as long as this one would. Some protocols let only the client speak.
+  if (down.bytes > 0 || down.isFin || loop.now > dialledAt + 2 * dialTimeout) counters.failing = 0;
 }

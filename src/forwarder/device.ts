@@ -1,4 +1,12 @@
-import { pinned, SO_BINDTODEVICE, SOL_SOCKET, setsockopt } from './syscalls.js';
+import {
+  copyFrom,
+  ioctl,
+  pinned,
+  SIOCGIFINDEX,
+  SO_BINDTODEVICE,
+  SOL_SOCKET,
+  setsockopt,
+} from './syscalls.js';
 
 /** A network interface, as the kernel wants its name. */
 export interface Device {
@@ -20,6 +28,16 @@ export function parseDevice(text: string): Device {
   const { address, bytes: room } = pinned(LONGEST + 1);
   bytes.copy(room);
   return { text, name: address, size: bytes.length };
+}
+
+/** struct ifreq: the name in 16 bytes, then the index, of 40 bytes (netdevice(7)). */
+const request = pinned(40);
+
+/** The index of an interface in the network namespace of a socket, which changes when it is created again; 0 if there is none. */
+export function indexOf(fd: number, { name, size }: Device): number {
+  request.bytes.fill(0);
+  copyFrom(name, size).copy(request.bytes);
+  return ioctl(fd, SIOCGIFINDEX, request.address) < 0 ? 0 : (request.words[4] as number);
 }
 
 /**

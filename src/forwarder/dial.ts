@@ -9,9 +9,11 @@ import {
   resetOnClose,
   setPeerTimeout,
   setStreamOptions,
+  socketOption,
 } from './socket-options.js';
 import { CONNECTED, clearFlags, noteFlags, READING_ERROR } from './store/memory.js';
 import {
+  AF_UNIX,
   close,
   connect,
   E,
@@ -40,7 +42,7 @@ const LAST_PAUSE_MS = 250;
 const RESOLVE_AFTER_MS = 1000;
 
 /** Errors that retrying does not fix: policy, or a machine without this address family. */
-const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT]);
+const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT, E.EPROTOTYPE]);
 
 /** Errors of a machine that has no resources for another socket or for watching it. */
 const OUT_OF_RESOURCES = new Set([E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.ENOSPC]);
@@ -75,7 +77,7 @@ export function dial(connection: Connection): void {
   }
   const fd = stored === undefined ? createSocket(relay, to) : connection.spare;
   if (stored === undefined) {
-    target.hasStreamOptions = false;
+    target.hasStreamOptions = target.isUnix;
     connection.device = to.device?.text;
   }
   connection.spare = -1;
@@ -90,7 +92,12 @@ export function dial(connection: Connection): void {
   // The kernel does not watch it, and `refused` has handled that. No SYN has been sent yet.
   if (target.fd < 0) return;
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
-  if (failure !== 0 && failure !== E.EINPROGRESS) {
+  if (failure === 0) {
+    // Only a unix socket has accepted at once.
+    connected(connection);
+    return;
+  }
+  if (failure !== E.EINPROGRESS) {
     dialFailed(connection, failure);
     return;
   }
@@ -108,7 +115,7 @@ export function dial(connection: Connection): void {
 function createSocket({ targetTimeout }: Relay, to: Address): number {
   const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fd;
-  receiveUrgentInline(fd);
+  if (to.family !== AF_UNIX) receiveUrgentInline(fd);
   if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
   if (to.device === undefined || bindToDevice(fd, to.device)) return fd;
   // It succeeds, and leaves errno as it is.
@@ -127,7 +134,7 @@ export function prepareSpare(connection: Connection): boolean {
   // Only CAP_NET_RAW may bind a socket to another interface (SO_BINDTODEVICE, socket(7)).
   if (
     connection.spare >= 0 &&
-    (familyOf(connection.spare) !== to.family || connection.device !== to.device?.text)
+    (socketOption(connection.spare, SO_DOMAIN) !== to.family || connection.device !== to.device?.text)
   ) {
     close(connection.spare);
     connection.spare = -1;
@@ -186,12 +193,13 @@ export function checkHandshake(connection: Connection, events: number): boolean 
 
 /** The target has accepted. */
 export function connected(connection: Connection): void {
-  const { counters, loop, dialTimeout } = connection.relay;
+  const { counters, loop, dialTimeout, resolver } = connection.relay;
   connection.connected = true;
   stop(loop.timers, connection.timer);
   if (connection.stored !== undefined) noteFlags(connection.stored, CONNECTED);
   counters.served += 1;
-  counters.failing = 0;
+  // The forwarder of another machine accepts before its target does.
+  if (resolver === undefined) counters.failing = 0;
   counters.observeDial(loop.now - connection.dialledAt);
   if (connection.failure !== 0) {
     counters.held += 1;
@@ -239,13 +247,15 @@ export function onDialTimer(connection: Connection): void {
 function giveUp(connection: Connection, failure: number): void {
   const { relay } = connection;
   const seconds = isPermanent(relay, failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
-  const message = `${describeFailure(relay.target, failure)}${seconds} (${errorWords(failure)})`;
+  const message = `${describeFailure(relay, failure)}${seconds} (${errorWords(failure)})`;
   abort(connection, `dial ${failure}`, message);
 }
 
 /** Whether further attempts are pointless. A resolver may find another address. */
 function isPermanent(relay: Relay, failure: number): boolean {
-  return relay.resolver === undefined && PERMANENT.has(failure);
+  if (relay.resolver !== undefined) return false;
+  // A server creates its socket first and sets the mode then.
+  return PERMANENT.has(failure) && !(failure === E.EACCES && relay.to?.family === AF_UNIX);
 }
 
 /**
@@ -267,19 +277,21 @@ export function abort(connection: Connection, kind: string, message: string): vo
   closeWithReset(connection);
 }
 
-function describeFailure(target: string, failure: number): string {
+function describeFailure({ target, to }: Relay, failure: number): string {
   if (failure === E.EDESTADDRREQ) return `no address of ${target} was learnt`;
   if (failure === E.ECONNREFUSED) return `${target} refused`;
   if (failure === E.ETIMEDOUT) return `${target} did not answer`;
+  if (to?.family === AF_UNIX) return describeUnixFailure(target, failure);
   if (OUT_OF_RESOURCES.has(failure)) return `no socket to ${target} could be made`;
   return `${target} could not be reached`;
 }
 
-function familyOf(fd: number): number {
-  valueSize.words[0] = 4;
-  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, value.address, valueSize.address) < 0
-    ? -1
-    : (value.words[0] as number);
+function describeUnixFailure(target: string, failure: number): string {
+  if (failure === E.ENOENT) return `${target} did not exist`;
+  if (failure === E.EAGAIN) return `${target} had a full backlog`;
+  if (failure === E.EPROTOTYPE) return `${target} is a socket of another type`;
+  if (failure === E.EACCES) return `${target} may not be used by the forwarder, which runs as nobody`;
+  return `${target} could not be reached`;
 }
 
 /** The pending error of `fd` (SO_ERROR, socket(7)), which is cleared by reading it; 0 if there is none. */

@@ -150,8 +150,11 @@ export function drain(flow: Flow): void {
 export function handleHangup(end: End, events: number): void {
   const { reads, writes, connection } = end;
   // EPOLLHUP means that both directions are shut down. If this side has not shut down its own, it was a reset
-  // whose error has been consumed: splice(2) writes in pieces and does not report an error after the first.
-  if ((events & EPOLLERR) !== 0 || !writes.done) lost(end, errorOf(end.fd));
+  // whose error has been consumed: splice(2) writes in pieces and does not report an error after the first. A unix
+  // socket reports it when its peer has closed in order.
+  if ((events & EPOLLERR) !== 0 || (!writes.done && !end.isUnix)) lost(end, errorOf(end.fd));
+  // Nothing reads these bytes any more. The attempt to write them tells.
+  else if (writes.held > 0) drain(writes);
   if (connection.closed) return;
   if (!reads.ended && !reads.done && !reads.isSuspended && reads.held === 0) fill(reads, events);
   else unwatch(connection.relay.loop, end);
@@ -221,7 +224,10 @@ function endRead(flow: Flow, failure: number, events: number): void {
  * consumed, only the count of received bytes tells: it includes the FIN (tcp_data_queue() in the kernel).
  */
 function hasFin(flow: Flow): boolean {
-  return bytesReceived(flow.from.fd) > flow.bytes;
+  const { from } = flow;
+  // A unix socket reports a reset as an error, before the end.
+  if (from.isUnix) return !from.reset;
+  return bytesReceived(from.fd) > flow.bytes;
 }
 
 /** Keeps the bytes that `flow.to` did not take, and waits until it is writable. */

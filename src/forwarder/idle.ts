@@ -1,23 +1,32 @@
-import type { Relay } from './connection.js';
-import type { Listener } from './listen.js';
+import type { Loop } from './loop.js';
 import { createTimer, start } from './timers.js';
 
+/** How the process notices that it is idle. */
+export interface IdleOptions {
+  /** How long nothing may be open, ms. */
+  readonly after: number;
+  /** Connections and sessions now. */
+  readonly open: () => number;
+  /** Accepts the clients that wait at the moment. */
+  readonly acceptPending: () => void;
+  readonly exit: () => void;
+}
+
 /**
- * Calls `exit` when `after` ms have passed without a connection. A client that arrives at that moment is
- * still accepted. A later one waits in the backlog of the listening socket, which the service manager holds,
- * and starts the service again. Returns a function to call when the last connection has been closed.
+ * Calls `exit` when nothing has been open for `after` ms. A client that arrives at that moment is still accepted. A later
+ * one waits at the listening socket, which the service manager holds, and starts the service again. Returns a function to
+ * call when the last connection or session has been closed.
  */
-export function exitWhenIdle(relay: Relay, listener: Listener, after: number, exit: () => void): () => void {
-  const { loop } = relay;
+export function exitWhenIdle(loop: Loop, { after, open, acceptPending, exit }: IdleOptions): () => void {
   let quietSince = loop.now;
   const check = createTimer(() => {
-    if (relay.open > 0) return;
+    if (open() > 0) return;
     if (loop.now < quietSince + after) {
       start(loop.timers, check, quietSince + after);
       return;
     }
-    listener.acceptPending();
-    if (relay.open === 0) exit();
+    acceptPending();
+    if (open() === 0) exit();
   });
   start(loop.timers, check, quietSince + after);
   return () => {

@@ -4,12 +4,13 @@ import type { Relay } from './connection.js';
 import { bindToDevice } from './device.js';
 import { add, modify, unwatch, type Watch } from './loop.js';
 import { serve } from './serve.js';
-import { receiveUrgentInline, setPeerTimeout, setStreamOptions } from './socket-options.js';
+import { receiveUrgentInline, setPeerTimeout, setStreamOptions, socketOption } from './socket-options.js';
 import type { PassedDescriptor } from './store/recover.js';
 import { generationOf } from './store/store.js';
 import {
   AF_INET,
   AF_INET6,
+  AF_UNIX,
   accept4,
   E,
   EPOLLIN,
@@ -18,16 +19,15 @@ import {
   F_GETFL,
   F_SETFL,
   fcntl,
-  getsockopt,
   O_NONBLOCK,
-  pinned,
   SO_ACCEPTCONN,
   SO_DOMAIN,
   SO_TYPE,
   SOCK_CLOEXEC,
+  SOCK_DGRAM,
   SOCK_NONBLOCK,
+  SOCK_SEQPACKET,
   SOCK_STREAM,
-  SOL_SOCKET,
 } from './syscalls.js';
 import { createTimer, start } from './timers.js';
 
@@ -40,20 +40,28 @@ const ACCEPTS_A_ROUND = 16;
 /** How long accepting pauses when the kernel is out of descriptors or memory, ms. */
 const PAUSE_MS = 1000;
 
-const value = pinned(4);
-const valueSize = pinned(4);
+/** The sockets that a service manager passes: listening ones, and bound ones for datagrams. */
+export interface PassedSockets {
+  /** Of TCP, and unix ones for streams. */
+  readonly streams: number[];
+  /** Of UDP. */
+  readonly datagrams: number[];
+  /** Unix sockets for datagrams, and listening ones for connections that keep the boundaries of messages (unix(7)). */
+  readonly unixDatagrams: number[];
+  readonly packets: number[];
+}
 
 /** What a service manager has passed. */
 export interface Passed {
-  /** Listening sockets. */
-  readonly listeners: number[];
+  readonly sockets: PassedSockets;
   /** What an earlier process has put into the file descriptor store. */
   readonly stored: PassedDescriptor[];
 }
 
 /**
  * Returns the descriptors that a service manager has passed to the process `pid` (sd_listen_fds(3)). Throws an
- * Error that says what to do if there is no listening socket, or if one is not a listening TCP socket.
+ * Error that says what to do if there is no socket of the link's, or if one is neither of the internet nor a unix socket, or does
+ * not listen.
  */
 export function passedFds(env: NodeJS.ProcessEnv, pid: number): Passed {
   const count = Number(env.LISTEN_FDS);
@@ -65,17 +73,29 @@ export function passedFds(env: NodeJS.ProcessEnv, pid: number): Passed {
       `the listening sockets are for process ${env.LISTEN_PID} (LISTEN_PID), this one is ${pid}`,
     );
   }
+  const sockets: PassedSockets = { streams: [], datagrams: [], unixDatagrams: [], packets: [] };
+  const stored: PassedDescriptor[] = [];
   const names = (env.LISTEN_FDNAMES ?? '').split(':');
-  const all = Array.from({ length: count }, (_, i) => ({ fd: FIRST_FD + i, name: names[i] ?? '' }));
-  const stored = all.filter(({ name }) => generationOf(name) !== undefined);
-  const listeners = all.filter((passed) => !stored.includes(passed)).map(({ fd }) => fd);
-  for (const fd of listeners) {
-    const tcp = option(fd, SO_DOMAIN) === AF_INET || option(fd, SO_DOMAIN) === AF_INET6;
-    if (!tcp || option(fd, SO_TYPE) !== SOCK_STREAM || option(fd, SO_ACCEPTCONN) !== 1) {
-      throw new Error(`file descriptor ${fd} is not a listening TCP socket`);
+  for (let index = 0; index < count; index++) {
+    const passed = { fd: FIRST_FD + index, name: names[index] ?? '' };
+    if (generationOf(passed.name) !== undefined) stored.push(passed);
+    else kindOf(passed.fd, sockets).push(passed.fd);
+  }
+  return { sockets, stored };
+}
+
+function kindOf(fd: number, sockets: PassedSockets): number[] {
+  const domain = socketOption(fd, SO_DOMAIN);
+  const type = socketOption(fd, SO_TYPE);
+  const isUnix = domain === AF_UNIX;
+  if (isUnix || domain === AF_INET || domain === AF_INET6) {
+    if (type === SOCK_DGRAM) return isUnix ? sockets.unixDatagrams : sockets.datagrams;
+    if (socketOption(fd, SO_ACCEPTCONN) === 1) {
+      if (type === SOCK_STREAM) return sockets.streams;
+      if (type === SOCK_SEQPACKET && isUnix) return sockets.packets;
     }
   }
-  return { listeners, stored };
+  throw new Error(`file descriptor ${fd} is neither a listening socket nor one for datagrams`);
 }
 
 /** The listening sockets of the link. */
@@ -94,13 +114,15 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
   // A client inherits the options of its listening socket when the handshake completes. The first clients in
   // the backlog, including the one that started this process, were connected before the options were set.
   const early = new Set(fds);
-  const setOptions = (fd: number): void => {
+  const unix = new Set(fds.filter((fd) => socketOption(fd, SO_DOMAIN) === AF_UNIX));
+  const setOptions = (fd: number, isUnix: boolean): void => {
+    if (isUnix) return;
     setStreamOptions(fd);
     receiveUrgentInline(fd);
     if (clientTimeout !== undefined) setPeerTimeout(fd, clientTimeout);
   };
   const listeners = fds.map((fd): Watch => {
-    setOptions(fd);
+    setOptions(fd, unix.has(fd));
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
     let most = ACCEPTS_A_ROUND;
     let lastRound = loop.round;
@@ -168,8 +190,9 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
           rejectUnbound(device, client, log);
           continue;
         }
-        if (early.has(fd)) setOptions(client);
-        serve(relay, client);
+        const isUnix = unix.has(fd);
+        if (early.has(fd)) setOptions(client, isUnix);
+        serve(relay, client, isUnix);
         continue;
       }
       const failure = errno();
@@ -209,10 +232,3 @@ const TRANSIENT = new Set([
   E.ENETUNREACH,
   E.EOPNOTSUPP,
 ]);
-
-function option(fd: number, name: number): number {
-  valueSize.words[0] = 4;
-  return getsockopt(fd, SOL_SOCKET, name, value.address, valueSize.address) < 0
-    ? -1
-    : (value.words[0] as number);
-}

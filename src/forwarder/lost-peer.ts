@@ -1,5 +1,6 @@
 import { peerOf } from './address.js';
 import type { Connection, End } from './connection.js';
+import { handleRejection } from './far-failure.js';
 import { E, errorWords } from './syscalls.js';
 import { bytesReceived } from './tcp-info.js';
 
@@ -7,14 +8,8 @@ import { bytesReceived } from './tcp-info.js';
 const RESETS = new Set([0, E.ECONNRESET, E.EPIPE]);
 
 /**
- * How soon after connecting a reset means that the target rejects this machine, ms: long enough for another
- * machine to start its forwarder, and shorter than that one waits for a target of its own (5 s).
- */
-const REJECTED_MS = 3000;
-
-/**
- * Counts a peer that has reset the connection or has vanished, logs one that has vanished, and asks the resolver for another address if the target rejects this
- * machine. `failure` is errno, or 0 if it is unknown.
+ * Counts a peer that has reset the connection or has vanished, logs one that has vanished, and asks the resolver why the target
+ * rejects clients. `failure` is errno, or 0 if it is unknown.
  */
 export function handleLostPeer(end: End, failure: number): void {
   const { connection } = end;
@@ -22,17 +17,15 @@ export function handleLostPeer(end: End, failure: number): void {
   if (end === connection.client) counters.resetsByClient += 1;
   else counters.resetsByTarget += 1;
   if (!RESETS.has(failure)) logLostPeer(end, failure);
-  else if (end === connection.target && wasRejected(connection)) connection.relay.resolver?.refresh();
+  else if (end === connection.target && wasRejected(connection)) handleRejection(connection);
 }
 
 /**
- * Whether the target has reset the connection right after it accepted it, without sending a byte. The head of
- * another machine does so if it still knows this machine by an older address.
+ * Whether the target has reset the connection without sending a byte. The head of another machine does so if its own target
+ * fails, or if it still knows this machine by an older address.
  */
-function wasRejected({ relay, target, dialledAt }: Connection): boolean {
-  return (
-    relay.resolver !== undefined && relay.loop.now < dialledAt + REJECTED_MS && bytesReceived(target.fd) === 0
-  );
+function wasRejected({ relay, target }: Connection): boolean {
+  return relay.resolver !== undefined && bytesReceived(target.fd) === 0;
 }
 
 /** Logs that a peer has vanished. No program has closed the connection, so no other log tells. */

@@ -19,6 +19,9 @@ import { openStore } from './store/open.js';
 import { resumeConnection, streams } from './store/streams.js';
 import { getrlimit, pinned, poll, RLIMIT_NOFILE } from './syscalls.js';
 import { createTimer, start } from './timers.js';
+import { serveDatagrams } from './udp/serve.js';
+import { serveUnixDatagrams } from './unix/datagrams.js';
+import { servePackets } from './unix/packets.js';
 import { exemptZeroWindows } from './zero-window.js';
 
 /*
@@ -70,12 +73,13 @@ function exitPaced(status: number): never {
   process.exit(status);
 }
 
-function forward(options: Options, { listeners, stored }: Passed): void {
+function forward(options: Options, { sockets, stored }: Passed): void {
   const loop = createLoop();
   const log = createLog(options.link, loop.timers);
   const notify = createNotify(process.env.NOTIFY_SOCKET, loop.timers);
   const { toFile } = options;
-  const maxOpen = Math.min(options.maxOpen, connectionsFor(descriptorLimit()));
+  const limit = descriptorLimit();
+  const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
   const pool = createPool();
   const survival = openStore({ loop, log, pool, stored, maxSessions: maxOpen });
   const relay: Relay = {
@@ -90,7 +94,12 @@ function forward(options: Options, { listeners, stored }: Passed): void {
     resolver:
       toFile === undefined
         ? undefined
-        : createResolver(loop, log, toFile, options.ask, (answer) => retarget(relay, answer)),
+        : createResolver(loop, log, toFile, options.ask, (answer) => {
+            retarget(relay, answer);
+            udp?.setTarget(relay.to, relay.target);
+          }),
+    rejections: 0,
+    rejectedAt: 0,
     targetTimeout: toFile === undefined ? undefined : options.peerTimeout,
     clientTimeout: options.allow === undefined ? undefined : options.peerTimeout,
     connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),
@@ -107,12 +116,23 @@ function forward(options: Options, { listeners, stored }: Passed): void {
     retryTimer: createTimer(() => retryWaiters(relay)),
     onOpen: () => status.touch(),
     onClose: () => {
-      listener.resume();
-      if (relay.open === 0) quiet();
-      // The next client must find a service that starts, because starting it starts the target.
-      if (relay.open === 0 && relay.targetFailed()) start(loop.timers, leave, loop.now);
-      status.touch();
+      listener?.resume();
+      closed();
     },
+  };
+  const open = () =>
+    relay.open + (udp?.relay.sessions.count ?? 0) + (unixDatagrams?.count() ?? 0) + (packets?.count() ?? 0);
+  const closed = (): void => {
+    if (open() === 0) quiet();
+    // The next client must find a service that starts, because starting it starts the target.
+    if (open() === 0 && relay.targetFailed()) start(loop.timers, leave, loop.now);
+    status.touch();
+  };
+  const acceptPending = (): void => {
+    listener?.acceptPending();
+    udp?.readPending();
+    unixDatagrams?.readPending();
+    packets?.acceptPending();
   };
   setTarget(relay, toFile === undefined ? options.to : readAddressFile(toFile, log).to);
   exemptZeroWindows(relay);
@@ -131,19 +151,70 @@ function forward(options: Options, { listeners, stored }: Passed): void {
     process.exit(0);
   };
   const leave = createTimer(() => {
-    listener.acceptPending();
-    if (relay.open === 0) exit('what the target needs could not be started');
+    acceptPending();
+    if (open() === 0) exit('what the target needs could not be started');
   });
   const status = reportStatus(relay, notify);
-  relay.counters.limit = maxOpen;
-  const listener = listen(relay, listeners, maxOpen);
+  const { datagrams } = sockets;
+  const [unixDatagramFd, packetFd] = [sockets.unixDatagrams[0], sockets.packets[0]];
+  const maxSessions = Math.min(options.maxSessions, sessionsFor(limit));
+  // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
+  relay.counters.limit =
+    sockets.streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);
+  const listener = sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, maxOpen);
+  const udp =
+    datagrams.length === 0
+      ? undefined
+      : serveDatagrams(datagrams, {
+          loop,
+          log,
+          access: options.allow,
+          device: options.device,
+          resolver: relay.resolver,
+          counters: relay.counters,
+          starter: relay.starter,
+          targetFailed: relay.targetFailed,
+          dialTimeout: options.dialTimeout,
+          timeout: options.udpTimeout,
+          maxSessions,
+          onOpen: () => status.touch(),
+          onClose: closed,
+        });
+  udp?.setTarget(relay.to, relay.target);
+  // Their target is a unix socket, whose address never changes.
+  const messageOptions = relay.to && {
+    loop,
+    log,
+    counters: relay.counters,
+    to: relay.to,
+    target: relay.target,
+    dialTimeout: options.dialTimeout,
+    targetFailed: relay.targetFailed,
+    starter: relay.starter,
+    onOpen: () => status.touch(),
+    onClose: closed,
+  };
+  const unixDatagrams =
+    unixDatagramFd === undefined || messageOptions === undefined
+      ? undefined
+      : serveUnixDatagrams(unixDatagramFd, { ...messageOptions, timeout: options.udpTimeout, maxSessions });
+  const packets =
+    packetFd === undefined || messageOptions === undefined
+      ? undefined
+      : servePackets(packetFd, { ...messageOptions, maxOpen });
   const quiet =
     options.idle === 0
       ? () => {}
-      : exitWhenIdle(relay, listener, options.idle, () => exit(`idle for ${options.idle / 1000} s`));
+      : exitWhenIdle(loop, {
+          after: options.idle,
+          open,
+          acceptPending,
+          exit: () => exit(`idle for ${options.idle / 1000} s`),
+        });
   loop.atRoundEnd = (freedDescriptors) => {
     const hasWork = runBulkQueue(relay, move);
     retryPipeWaiters(relay, freedDescriptors);
+    udp?.finishRound();
     return hasWork;
   };
 
@@ -174,4 +245,9 @@ function descriptorLimit(): number {
  */
 function connectionsFor(limit: number): number {
   return Math.max(1, Math.floor((limit - FDS_APART) / FDS_A_CONNECTION));
+}
+
+/** How many sessions of datagrams there can be, each with a descriptor, without keeping connections from having theirs. */
+function sessionsFor(limit: number): number {
+  return Math.max(1, Math.floor((limit - FDS_APART) / 2));
 }

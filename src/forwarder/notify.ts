@@ -11,7 +11,7 @@ import {
   socket,
 } from './syscalls.js';
 import { createTimer, start, type Timers } from './timers.js';
-import { parseUnixAddress } from './unix.js';
+import { parseUnixAddress } from './unix/address.js';
 
 /**
  * Sends one state to the service manager, such as "READY=1" or "STATUS=3 open". Never blocks, so that a busy

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { type AccessRule, createAccessRule } from './access.js';
 import { type Address, parseAddress } from './address.js';
 import { type Device, parseDevice } from './device.js';
-import { parseUnixAddress, type UnixAddress } from './unix.js';
+import { isUnixAddress, parseUnixAddress } from './unix/address.js';
 
 /** The parsed command line. */
 export interface Options {
@@ -16,7 +16,7 @@ export interface Options {
    */
   readonly toFile: string | undefined;
   /** The socket of the service that rewrites that file when the target is unreachable. */
-  readonly ask: UnixAddress | undefined;
+  readonly ask: Address | undefined;
   /** Which clients are admitted. Default: all. */
   readonly allow: AccessRule | undefined;
   /** The only network interface through which clients are served. Default: any. */
@@ -38,13 +38,17 @@ export interface Options {
    * The most connections at a time. Default, and upper limit: as many as the file descriptors suffice for.
    */
   readonly maxOpen: number;
+  /** A session of datagrams ends after this long without one, ms. Default 60 s. */
+  readonly udpTimeout: number;
+  /** The most sessions of datagrams at a time. Default 4096, at most as many as the file descriptors suffice for. */
+  readonly maxSessions: number;
   /** The descriptor of the file with the figures of the link; undefined: they are lost when the process ends. */
   readonly counters: number | undefined;
 }
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--counters FD]';
+  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -63,6 +67,8 @@ export function parseOptions(args: string[]): Options {
       'dial-timeout': { type: 'string', default: '5' },
       'given-up': { type: 'string' },
       'max-open': { type: 'string' },
+      'udp-timeout': { type: 'string', default: '60' },
+      'max-sessions': { type: 'string', default: '4096' },
       counters: { type: 'string' },
     },
   });
@@ -75,7 +81,7 @@ export function parseOptions(args: string[]): Options {
   if (ask !== undefined && toFile === undefined) throw new Error(`--ask "${ask}" needs --to-file`);
   return {
     link: values.link,
-    to: to === undefined ? undefined : parseAddress(to),
+    to: to === undefined ? undefined : parseTarget(to),
     toFile,
     ask: ask === undefined ? undefined : parseUnixAddress('--ask', ask),
     allow: allow === undefined ? undefined : createAccessRule(allow),
@@ -90,7 +96,13 @@ export function parseOptions(args: string[]): Options {
       maxOpen === undefined
         ? Number.POSITIVE_INFINITY
         : Math.max(1, Math.trunc(number('--max-open', maxOpen))),
+    udpTimeout: 1000 * number('--udp-timeout', values['udp-timeout']),
+    maxSessions: Math.max(1, Math.trunc(number('--max-sessions', values['max-sessions']))),
   };
+}
+
+function parseTarget(text: string): Address {
+  return isUnixAddress(text) ? parseUnixAddress('--to', text) : parseAddress(text);
 }
 
 function number(option: string, text: string): number {

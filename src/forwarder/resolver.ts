@@ -16,14 +16,15 @@ import {
   SOCK_STREAM,
   socket,
 } from './syscalls.js';
-import type { UnixAddress } from './unix.js';
 
-/** The content of the address file. Both fields are undefined if the file is missing or unreadable. */
+/** The content of the address file. All fields are undefined if the file is missing or unreadable. */
 export interface Resolution {
   /** The address of the target. */
   readonly to?: Address;
   /** Why the other machine could not set up its part, for log messages. */
   readonly reason?: string;
+  /** Why its part closes clients, in the words of that machine. */
+  readonly failing?: string;
 }
 
 /** Finds a target on another machine. */
@@ -47,7 +48,7 @@ export function createResolver(
   loop: Loop,
   log: Log,
   file: string,
-  service: UnixAddress | undefined,
+  service: Address | undefined,
   resolved: (answer: Resolution) => void,
 ): Resolver {
   let next = 0;
@@ -86,13 +87,14 @@ export function createResolver(
 }
 
 /**
- * Reads the first line of `file`: "ADDRESS:PORT", which " INTERFACE" may follow, or "! REASON". A missing file
- * is a normal result. A file that cannot be read or parsed is logged.
+ * Reads `file`. Its first line is "ADDRESS:PORT", which " INTERFACE" may follow, or "! REASON"; its second, if there is one,
+ * tells why the part there fails. A missing file is a normal result. A file that cannot be read or parsed is logged.
  */
 export function readAddressFile(file: string, log: Log): Resolution {
   try {
-    const [line = ''] = readFileSync(file, 'utf8').split('\n');
-    return line.startsWith('! ') ? { reason: line.slice(2) } : { to: parseTarget(line) };
+    const [line = '', failing = ''] = readFileSync(file, 'utf8').split('\n');
+    if (line.startsWith('! ')) return { reason: line.slice(2) };
+    return { to: parseTarget(line), ...(failing !== '' && { failing }) };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
       const message = `the far side's address in ${file} is of no use: ${(error as Error).message}`;

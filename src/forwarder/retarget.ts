@@ -1,6 +1,7 @@
 import { type Address, peerOf } from './address.js';
 import type { Relay } from './connection.js';
 import { abort, connected, redial } from './dial.js';
+import { explainRejections } from './far-failure.js';
 import type { Resolution } from './resolver.js';
 
 /**
@@ -14,6 +15,7 @@ export function retarget(relay: Relay, answer: Resolution): void {
   const hasMoved =
     to !== undefined && (to.text !== relay.to?.text || to.device?.text !== relay.to.device?.text);
   setTarget(relay, to);
+  explainRejections(relay, answer);
   for (const connection of relay.connections ?? []) {
     if (connection.connected) continue;
     const { fd } = connection.target;

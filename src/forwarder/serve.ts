@@ -6,12 +6,12 @@ import { add, type Loop, modify, type Watch } from './loop.js';
 import { enqueue } from './scheduler.js';
 import { resetOnClose } from './socket-options.js';
 import { DOWN, type Part, UP } from './store/memory.js';
-import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
+import { AF_UNIX, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { createTimer } from './timers.js';
 
-/** Serves an accepted client, a non-blocking socket: connects it to the target. */
-export function serve(relay: Relay, client: number): void {
-  const connection = createConnection(relay, client);
+/** Serves an accepted client, a non-blocking socket, of a unix listener if `isUnix`: connects it to the target. */
+export function serve(relay: Relay, client: number, isUnix: boolean): void {
+  const connection = createConnection(relay, client, isUnix);
   opened(connection);
   add(relay.loop, connection.client);
   if (!connection.closed) dial(connection);
@@ -21,9 +21,10 @@ export function serve(relay: Relay, client: number): void {
 export function opened(connection: Connection): void {
   const { relay } = connection;
   relay.open += 1;
-  relay.counters.open = relay.open;
+  relay.counters.open += 1;
   relay.connections?.add(connection);
-  relay.survivors?.opened(connection);
+  // A unix socket has no state that would tell where its session stands.
+  if (!connection.client.isUnix && !connection.target.isUnix) relay.survivors?.opened(connection);
   relay.onOpen();
 }
 
@@ -41,8 +42,8 @@ function isEnd(watch: Watch): watch is End {
   return 'connection' in watch;
 }
 
-/** Creates a connection for a client that has no target yet. */
-export function createConnection(relay: Relay, fd: number): Connection {
+/** Creates a connection for a client that has no target yet; its socket is a unix one if `isUnix`. */
+export function createConnection(relay: Relay, fd: number, isUnix: boolean): Connection {
   const connection = {
     relay,
     connected: false,
@@ -57,8 +58,8 @@ export function createConnection(relay: Relay, fd: number): Connection {
     wait: 0,
     closed: false,
   } as Mutable<Connection>;
-  const client = createEnd(connection, fd, true);
-  const target = createEnd(connection, -1, false);
+  const client = createEnd(connection, fd, isUnix);
+  const target = createEnd(connection, -1, relay.to?.family === AF_UNIX);
   connection.client = client;
   connection.target = target;
   connection.up = client.reads = target.writes = createFlow(client, target, UP);
@@ -71,7 +72,7 @@ export function createConnection(relay: Relay, fd: number): Connection {
 
 type Mutable<T> = { -readonly [key in keyof T]: T[key] };
 
-function createEnd(connection: Connection, fd: number, hasStreamOptions: boolean): Mutable<End> {
+function createEnd(connection: Connection, fd: number, isUnix: boolean): Mutable<End> {
   return {
     fd,
     wanted: READABLE,
@@ -80,10 +81,12 @@ function createEnd(connection: Connection, fd: number, hasStreamOptions: boolean
     ready,
     refused,
     connection,
+    isUnix,
     reset: false,
     queuedEvents: 0,
     written: false,
-    hasStreamOptions,
+    // A client has inherited them, and a unix socket needs none.
+    hasStreamOptions: fd >= 0 || isUnix,
   } as Mutable<End>;
 }
 

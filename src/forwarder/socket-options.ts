@@ -1,6 +1,7 @@
 import {
   AF_UNSPEC,
   connect,
+  getsockopt,
   IPPROTO_TCP,
   pinned,
   SO_KEEPALIVE,
@@ -16,6 +17,14 @@ import {
 } from './syscalls.js';
 
 const value = pinned(4);
+const valueSize = pinned(4);
+
+/** The value of an option of SOL_SOCKET that is an int (socket(7)); -1 if `fd` has none. */
+export function socketOption(fd: number, name: number): number {
+  valueSize.words[0] = 4;
+  const isKnown = getsockopt(fd, SOL_SOCKET, name, value.address, valueSize.address) === 0;
+  return isKnown ? (value.words[0] as number) : -1;
+}
 
 /** struct linger {1, 0}: close(2) sends a reset (socket(7)). */
 const lingerZero = pinned(8);

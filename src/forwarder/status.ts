@@ -1,4 +1,4 @@
-import type { Relay } from './connection.js';
+import { noteServed, type Relay } from './connection.js';
 import type { Notify } from './notify.js';
 import { createTimer, start } from './timers.js';
 
@@ -12,6 +12,7 @@ const EVERY_MS = 1000;
 export function reportStatus(relay: Relay, notify: Notify): { touch: () => void } {
   let reported = '';
   const report = createTimer(() => {
+    for (const connection of relay.connections ?? []) noteServed(connection);
     const line = statusLine(relay);
     if (line === reported && relay.open === 0) return;
     if (line !== reported) notify(`STATUS=${line}`);

@@ -60,14 +60,24 @@ export const recv: Call = libc.func('int recv(int fd, int64_t bytes, int64_t len
 export const read: Call = libc.func('int read(int fd, int64_t bytes, int64_t len)');
 /** write(2) from memory at an address. */
 export const write: Call = libc.func('int write(int fd, int64_t bytes, int64_t len)');
+/** recvmmsg(2); `messages` is the address of `count` structs mmsghdr, `timeout` 0 (none). */
+export const recvmmsg: Call = libc.func(
+  'int recvmmsg(int fd, int64_t messages, uint count, int flags, int64_t timeout)',
+);
+/** sendmmsg(2); `messages` is the address of `count` structs mmsghdr. */
+export const sendmmsg: Call = libc.func('int sendmmsg(int fd, int64_t messages, uint count, int flags)');
+/** recvmsg(2); `message` is the address of a struct msghdr. */
+export const recvmsg: Call = libc.func('int recvmsg(int fd, int64_t message, int flags)');
+/** sendto(2) from memory at an address; pass 0 for the address and its length on a connected socket. */
+export const sendFrom: Call = libc.func(
+  'int sendto(int fd, int64_t bytes, int64_t len, int flags, int64_t addr, uint addrLen)',
+);
 /** poll(2); `fds` is the address of `count` structs pollfd, `timeout` in ms. */
 export const poll: Call = libc.func('int poll(int64_t fds, ulong count, int timeout)');
 /** socketpair(2); `fds` is the address of two ints. */
 export const socketpair: Call = libc.func('int socketpair(int family, int type, int protocol, int64_t fds)');
 /** sendmsg(2); `message` is the address of a struct msghdr. */
 export const sendmsg: Call = libc.func('int sendmsg(int fd, int64_t message, int flags)');
-/** recvmsg(2); `message` is the address of a struct msghdr. */
-export const recvmsg: Call = libc.func('int recvmsg(int fd, int64_t message, int flags)');
 /** ftruncate(2). */
 export const ftruncate: Call = libc.func('int ftruncate(int fd, int64_t size)');
 /** lseek(2) of a small file. */
@@ -158,6 +168,30 @@ export interface SharedMemory {
   readonly numbers: Float64Array;
 }
 
+/**
+ * Reserves `size` bytes that live as long as the process, and returns their address. Their pages take up memory only once
+ * they are written: large blocks of malloc(3) come from mmap(2).
+ */
+export function reserve(size: number): number {
+  return Number(koffi.alloc('uint8_t', size));
+}
+
+/** Copies `size` bytes of memory at an address. */
+export function copyFrom(address: number, size: number): Buffer {
+  const bytes = Buffer.alloc(size);
+  memcpy(bytes, address, size);
+  return bytes;
+}
+
+/** Copies bytes to memory at an address. */
+export const copyTo: (address: number, bytes: Buffer, size: number) => void = libc.func(
+  'void *memcpy(int64_t to, void *from, size_t size)',
+);
+
+const memcpy: (to: Buffer, from: number, size: number) => void = libc.func(
+  'void *memcpy(void *to, int64_t from, size_t size)',
+);
+
 /*
  * Constants of the kernel's user-space API (include/uapi/linux and asm-generic). They are the same on x86-64
  * and arm64.
@@ -187,6 +221,8 @@ export const SO_ERROR = 4;
 export const SO_SNDBUF = 7;
 export const SO_KEEPALIVE = 9;
 export const SO_OOBINLINE = 10;
+export const SO_PASSCRED = 16;
+export const SO_PEERCRED = 17;
 export const SO_LINGER = 13;
 export const SO_BINDTODEVICE = 25;
 export const SO_ACCEPTCONN = 30;
@@ -215,6 +251,7 @@ export const SIOCOUTQ = 0x5411;
 export const FIONREAD = 0x541b;
 export const SEEK_END = 2;
 export const MFD_CLOEXEC = 1;
+export const SIOCGIFINDEX = 0x8933;
 export const RLIMIT_NOFILE = 7;
 export const PROT_READ = 0x1;
 export const PROT_WRITE = 0x2;
@@ -223,7 +260,18 @@ export const MAP_FAILED = -1;
 export const POLLOUT = 0x4;
 export const POLLHUP = 0x10;
 export const MSG_PEEK = 0x2;
+export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_CTRUNC = 0x8;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
+export const MSG_ERRQUEUE = 0x2000;
+export const SO_RCVBUF = 8;
+export const IPPROTO_IP = 0;
+export const IP_PKTINFO = 8;
+export const IP_RECVERR = 11;
+export const IPPROTO_IPV6 = 41;
+export const IPV6_RECVERR = 25;
+export const IPV6_RECVPKTINFO = 49;
+export const SOL_UDP = 17;
+export const UDP_GRO = 104;

@@ -16,7 +16,7 @@ export interface Occupied {
 /** This many pairs of addresses are offered to the other side, which takes the first that is free there too. */
 const OFFERED = 16;
 
-/** Reads an IPv4 address or network, such as `100.65.0.0/14`; the bits that do not count are ignored. */
+/** Reads an IPv4 address or network, such as `100.64.0.0/14`; the bits that do not count are ignored. */
 export function parseNetwork(text: string): Network {
   const [address = '', length = '32'] = text.split('/');
   const bits = Number(length);

@@ -1,15 +1,30 @@
 import { asLink } from '../recipe/as-link.js';
+import { portOf } from '../recipe/defaults.js';
 import { address, describePlace } from '../recipe/describe.js';
 import type { Link } from '../recipe/link.js';
 import { RESERVED_ENDINGS, RESERVED_IDS } from '../recipe/names.js';
-import { isFar, type Recipe, type RecipeEnd, type RecipePlace } from '../recipe/recipe.js';
+import {
+  fillIn,
+  type IpProtocol,
+  isFar,
+  isPath,
+  isUnix,
+  type Recipe,
+  type RecipeEnd,
+  type RecipePlace,
+  splitEnd,
+} from '../recipe/recipe.js';
 import type { Links } from '../state/links.js';
 
 /** A link that cannot exist beside the present ones: its id or its head is taken. */
 export class Taken extends Error {}
 
-/** Chooses the port of a head that names none. */
-export type ChoosePort = (place: RecipePlace, taken: ReadonlySet<number>) => Promise<number>;
+/** Chooses the port of a head that names none, which has to be free for all these protocols. */
+export type ChoosePort = (
+  place: RecipePlace,
+  protocols: IpProtocol[],
+  taken: ReadonlySet<number>,
+) => Promise<number>;
 
 /** What a recipe is completed with. */
 export interface Completion {
@@ -38,15 +53,14 @@ export async function completeLink(
   return asLink(await complete(recipe, { idle: recipe.idle }));
 
   async function complete(open: Recipe, parent: { id?: string; idle: number | undefined }): Promise<Recipe> {
-    const head = { ...open.head };
-    head.port ??= await choosePort(head.place, new Set(taken.heads.flatMap(({ end }) => end.port ?? [])));
+    const head = await withPort(open.head);
     const id = chooseId(open.id, head, parent.id);
     claim(taken, { id, end: head });
 
     const { idle } = parent;
     const done: Recipe = { ...open, id, head };
     if (idle !== undefined) done.idle = idle;
-    if (open.tail) done.tail = { ...open.tail, port: open.tail.port ?? head.port };
+    if (open.tail) done.tail = withPortOf(open.tail, head);
     const { child } = open;
     if (child && !isFar(child)) {
       const link = await complete(child.link, { id, idle: child.link.idle ?? idle });
@@ -55,11 +69,17 @@ export async function completeLink(
     return done;
   }
 
+  async function withPort(head: RecipeEnd): Promise<RecipeEnd> {
+    const open = splitEnd(head).flatMap((end) => (isUnix(end) || end.port !== undefined ? [] : end.protocol));
+    if (open.length === 0) return head;
+    return fillIn(head, { port: await choosePort(head.place, open, takenPorts(taken)) });
+  }
+
   function chooseId(wanted: string | undefined, head: RecipeEnd, parent: string | undefined): string {
     if (wanted !== undefined) return wanted;
     const { place } = head;
     const suffix = place.kind === 'container' || place.kind === 'netns' ? `-${idPart(place.name)}` : '';
-    const own = `${parent === undefined ? '' : `${parent}-`}${head.port}${suffix}`;
+    const own = `${parent === undefined ? '' : `${parent}-`}${nameOf(head)}${suffix}`;
     const base = parent === undefined && name !== undefined ? idPart(name) : own;
     for (let n = 1; ; n++) {
       const id = n === 1 ? base : `${base}-${n}`;
@@ -97,21 +117,27 @@ interface TakenNames {
 function takenBy({ links, unreadable }: Links): TakenNames {
   return {
     ids: new Set([...links, ...unreadable].map(({ id }) => id)),
-    heads: links.map(({ id, link }) => ({ id, end: link.head })),
+    heads: links.flatMap(({ id, link }) => splitEnd(link.head).map((end) => ({ id, end }))),
   };
+}
+
+function takenPorts({ heads }: TakenNames): Set<number> {
+  return new Set(heads.flatMap(({ end }) => portOf(end) ?? []));
 }
 
 function claim(taken: TakenNames, { id, end }: Claim): void {
   if (taken.ids.has(id)) throw new Taken(`id "${id}" is taken: wormhole delete ${id}, or take another id`);
-  const rival = taken.heads.find((other) => overlap(other.end, end));
+  const listeners = splitEnd(end);
+  const rival = taken.heads.find((other) => listeners.some((listener) => overlap(other.end, listener)));
   if (rival) {
     const where = end.place.kind === 'host' ? '' : ` in ${describePlace(end.place)}`;
+    const other = isUnix(rival.end) ? 'another path or name' : 'another port';
     throw new Taken(
-      `link "${rival.id}" listens on ${address(rival.end)}${where} already: wormhole delete ${rival.id}, or take another port`,
+      `link "${rival.id}" listens on ${address(rival.end)}${where} already: wormhole delete ${rival.id}, or take ${other}`,
     );
   }
   taken.ids.add(id);
-  taken.heads.push({ id, end });
+  taken.heads.push(...listeners.map((listener) => ({ id, end: listener })));
 }
 
 function isReserved(id: string): boolean {
@@ -123,8 +149,21 @@ function idPart(name: string): string {
   return name.replace(/[^A-Za-z0-9_.-]/g, '_').slice(0, 60);
 }
 
-/** Whether two heads cannot both listen. */
+/** What an id begins with: the port of a head, or the name of its socket. */
+function nameOf(head: RecipeEnd): string {
+  if (!isUnix(head)) return `${head.port}`;
+  const file = head.path.slice(head.path.lastIndexOf('/') + 1);
+  return idPart(file.replace(/\.sock(et)?$/, '')).replace(/^[^A-Za-z0-9]+/, '') || head.protocol;
+}
+
+function withPortOf(tail: RecipeEnd, head: RecipeEnd): RecipeEnd {
+  const port = portOf(head);
+  return port === undefined ? tail : fillIn(tail, { port });
+}
+
+/** Whether two heads of one address each cannot both listen. */
 function overlap(one: RecipeEnd, other: RecipeEnd): boolean {
+  if (isUnix(one) || isUnix(other)) return isSameSocket(one, other);
   // Each container that a link runs is its own.
   if (one.place.kind === 'run' || other.place.kind === 'run') return false;
   if (one.protocol !== other.protocol || one.port !== other.port) return false;
@@ -136,4 +175,12 @@ function overlap(one: RecipeEnd, other: RecipeEnd): boolean {
     hosts.includes('::') ||
     (hosts.includes('0.0.0.0') && !hosts.some((host) => host?.includes(':')))
   );
+}
+
+/** Whether two heads are one unix socket. A path is one file, and an abstract name one of each type in a namespace. */
+function isSameSocket(one: RecipeEnd, other: RecipeEnd): boolean {
+  if (!isUnix(one) || !isUnix(other) || one.path !== other.path) return false;
+  if (isPath(one)) return true;
+  if (one.place.kind === 'run' || one.protocol !== other.protocol) return false;
+  return JSON.stringify(one.place) === JSON.stringify(other.place);
 }

@@ -1,6 +1,6 @@
 import { ensureImage } from '../docker/image.js';
 import type { PullProgress } from '../docker/pull-progress.js';
-import { endUrl } from '../recipe/describe.js';
+import { endUrls } from '../recipe/describe.js';
 import { findFarLink } from '../recipe/link.js';
 import { isFar, type Recipe } from '../recipe/recipe.js';
 import { recipeText } from '../recipe/text.js';
@@ -22,14 +22,16 @@ import { tunnelUndo } from './remote/undo-tunnel.js';
 import { remove } from './remove.js';
 import { type Naming, resolveRecipe } from './resolve.js';
 import { removeUnfinished, whileUnfinished } from './unfinished.js';
+import { checkPathOptions } from './unix-paths.js';
 
 /** Reports the progress of a pull, many times a second, and `done` at its end. */
 export type ShowProgress = (progress: PullProgress | 'done') => void;
 
-/** A link as it was created: its id, and the url of its head. */
+/** A link as it was created: its id, and the url of its head; `also` has those of its further listeners, never none. */
 export interface CreatedLink {
   id: string;
   url: string;
+  also?: string[];
 }
 
 /** What a link is created from. */
@@ -58,6 +60,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
   const { options, keyFile, owner, creator, exactNames = false } = request;
   const far = hasFarPart(request.recipe) ? newFarPart(keyFile) : undefined;
   const recipe = await resolveRecipe(request.recipe, { exactNames });
+  await checkPathOptions(recipe, options);
   await fetchImages(recipe, options, show);
   return withSystemd(async (systemd) => {
     try {
@@ -82,8 +85,10 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
  * @throws as createLink, for what can be told beforehand
  */
 export async function previewLink({ recipe, options, keyFile, owner }: CreateRequest): Promise<UnitFile[]> {
+  const resolved = await resolveRecipe(recipe, { exactNames: false });
+  await checkPathOptions(resolved, options);
+  const link = await completeLink(resolved, completion(owner));
   const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
-  const link = await completeLink(await resolveRecipe(recipe, { exactNames: false }), completion(owner));
   const renderer = await linkRenderer();
   return planLink({ link, options, ...(far && { far }) }).flatMap((part) => renderLink(part, renderer));
 }
@@ -171,7 +176,8 @@ async function installOrUndo(
   });
   if (failure !== undefined) throw failure;
   const { id, head } = plan.link;
-  return { id, url: endUrl(head) };
+  const [url = '', ...also] = endUrls(head);
+  return { id, url, ...(also.length > 0 && { also }) };
 }
 
 async function undo(ids: string[], reason: Error, systemd: Systemd): Promise<void> {

@@ -1,4 +1,6 @@
 import { describeEnd } from '../recipe/describe.js';
+import { addressesOf, type End } from '../recipe/link.js';
+import { isUnix } from '../recipe/recipe.js';
 import { createCounters } from '../state/counters.js';
 import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { lastLines } from '../systemd/journal.js';
@@ -9,6 +11,7 @@ import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
 import { findPortHolder } from './socket-tables.js';
+import { requireFreePaths } from './unix-paths.js';
 
 /** Another program listens where a head is to listen. */
 export class AddressInUse extends Error {}
@@ -17,7 +20,7 @@ export class AddressInUse extends Error {}
  * Writes the units of a link and its children, starts what is not started by a connection, and enables it for the next boot.
  * Children come first: a link must not listen before what it leads to does.
  *
- * @throws AddressInUse; ForeignUnit, when nothing is written; Error with what systemd, or the program that failed, says
+ * @throws AddressInUse, PathRefused; ForeignUnit, when nothing is written; Error with what systemd, or the program that failed, says
  */
 export async function install(parts: PlannedLink[], systemd: Systemd): Promise<void> {
   const renderer = await linkRenderer();
@@ -38,6 +41,7 @@ export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promis
   const since = Date.now();
   for (const part of parts.toReversed()) {
     createCounters(part.id);
+    if ((await systemd.state(socketUnit(part.id))).active !== 'active') requireFreePaths(part.link.head);
     if (part.openedBy !== undefined) continue;
     const startedAtOnce = part.link.trigger ? [] : runsOf(part.link).map((run) => run.unit);
     for (const unit of [socketUnit(part.id), ...startedAtOnce]) {
@@ -103,17 +107,27 @@ async function requireLoaded(files: UnitFile[], systemd: Systemd): Promise<void>
 async function explain(error: JobError, { part, since }: Start): Promise<Error> {
   const { head } = part.link;
   const lines = await lastLines(error.unit, since);
-  if (lines.some((line) => /Address already in use/.test(line))) {
-    const holder = await findPortHolder(head.place, head.port).catch(() => undefined);
-    const by = holder === undefined ? '' : ` by ${holder}`;
-    return new AddressInUse(
-      `${describeEnd(head)} is in use already${by}: stop what listens there, or take another port`,
-    );
-  }
+  if (lines.some((line) => /Address already in use/.test(line))) return addressInUse(head);
   const needed = netnsUnit(head.place);
   if (needed && error.result === 'dependency') lines.push(...(await lastLines(needed, since)));
   // A program's own words say more than systemd's that it has failed.
   const own = lines.find((line) => line.startsWith('wormhole: '))?.slice('wormhole: '.length);
   const said = own ?? (lines.join(' / ') || 'the journal says nothing');
   return new Error(`link "${part.id}" could not be started (${error.result}): ${said}`);
+}
+
+/** Names the address of a head that another program has, if it can be told which one that is. */
+async function addressInUse(head: End): Promise<AddressInUse> {
+  for (const address of addressesOf(head)) {
+    const end = { ...address, place: head.place };
+    if (isUnix(end)) continue;
+    const holder = await findPortHolder(end.place, end.protocol, end.port).catch(() => undefined);
+    if (holder !== undefined)
+      return new AddressInUse(
+        `${describeEnd(end)} is in use already by ${holder}: stop what listens there, or take another port`,
+      );
+  }
+  return new AddressInUse(
+    `${describeEnd(head)} is in use already: stop what listens there, or take another ${isUnix(head) ? 'name' : 'port'}`,
+  );
 }

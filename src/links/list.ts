@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import prettyBytes from 'pretty-bytes';
 import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
-import { describePeer, describePlace, endUrl } from '../recipe/describe.js';
-import { farChildOf, type Link, localTailOf } from '../recipe/link.js';
-import type { RecipeEnd } from '../recipe/recipe.js';
+import { describePeer, describePlace, endUrls } from '../recipe/describe.js';
+import { addressesOf, farChildOf, type Link, localTailOf } from '../recipe/link.js';
+import { ipProtocolsFor } from '../recipe/protocols.js';
+import { isUnix, type RecipeEnd, splitEnd } from '../recipe/recipe.js';
 import { recipeFromText, recipeText } from '../recipe/text.js';
 import { type Counters, type Failing, readCounters } from '../state/counters.js';
 import { readFarAddress } from '../state/far-address.js';
@@ -105,7 +106,11 @@ function describeTraffic({ open, limit, served, bytesFromClients, bytesFromTarge
 }
 
 function listedEnd(end: RecipeEnd): ListedEnd {
-  return { url: endUrl(end), place: describePlace(end.place) };
+  return listedUrls(endUrls(end), describePlace(end.place));
+}
+
+function listedUrls([url = '', ...also]: string[], place: string): ListedEnd {
+  return { url, place, ...(also.length > 0 && { also }) };
 }
 
 /** The tail, or where another machine has it. */
@@ -113,15 +118,17 @@ function listedTail(link: Link): ListedEnd {
   const tail = localTailOf(link);
   if (tail) return listedEnd(tail);
   const known = readFarAddress(link.id);
-  const url = known && 'address' in known ? `${link.head.protocol}://${known.address}` : '';
-  return { url, place: describePeer(farChildOf(link)?.peer ?? '') };
+  const protocols = ipProtocolsFor(splitEnd(link.head));
+  const urls = known && 'address' in known ? protocols.map((by) => `${by}://${known.address}`) : [];
+  return listedUrls(urls, describePeer(farChildOf(link)?.peer ?? ''));
 }
 
 /** The machine at the other end of the tunnel that a link leads through, or that its head is in. */
 function tunnelOf(link: Link, tunnels: Tunnel[]): string | undefined {
   const far = farChildOf(link);
   if (far && far.kind !== 'remote') return far.peer;
-  return tunnels.find(({ inner }) => inner.local === link.head.host)?.peer;
+  const hosts = addressesOf(link.head).map((address) => (isUnix(address) ? undefined : address.host));
+  return tunnels.find(({ inner }) => hosts.includes(inner.local))?.peer;
 }
 
 /** Recipes may hold secrets, and these are in no unit file: only root sees them. */

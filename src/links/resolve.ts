@@ -1,9 +1,21 @@
+import { realpathSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 import { findByNameOrId, findContainer } from '../docker/container.js';
 import { containerState } from '../docker/container-state.js';
 import { address, describePlace } from '../recipe/describe.js';
 import type { PlaceId } from '../recipe/link.js';
-import { isFar, type Recipe, type RecipeEnd, type RecipePlace, tailOf } from '../recipe/recipe.js';
+import {
+  isFar,
+  isPath,
+  isUnix,
+  type Recipe,
+  type RecipeAddress,
+  type RecipeEnd,
+  type RecipePlace,
+  splitEnd,
+  tailOf,
+} from '../recipe/recipe.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
 import { findNamespace, PlaceAbsent } from './containers/namespace.js';
 import { requireEngine } from './containers/require-engine.js';
@@ -29,10 +41,12 @@ export interface Naming {
 export async function resolveRecipe(recipe: Recipe, naming: Naming): Promise<Recipe> {
   const { head, tail, trigger, child } = recipe;
   const resolved: Recipe = { ...recipe, head: await resolveEnd(head, { ...naming, mustRun: true }) };
-  if (tail) resolved.tail = await resolveEnd(tail, { ...naming, mustRun: !trigger });
+  if (tail) resolved.tail = withRealPaths(await resolveEnd(tail, { ...naming, mustRun: !trigger }));
   if (child && !isFar(child)) resolved.child = { ...child, link: await resolveRecipe(child.link, naming) };
-  requireLocalAddress(resolved.head);
-  await requireTwoEnds(resolved.head, tailOf(resolved));
+  for (const listener of splitEnd(resolved.head)) {
+    requireLocalAddress(listener);
+    for (const target of splitEnd(tailOf(resolved))) await requireTwoEnds(listener, target);
+  }
   return resolved;
 }
 
@@ -66,7 +80,9 @@ async function requireFreeName(name: string | undefined): Promise<void> {
 }
 
 /** systemd would bind an address of another machine too (FreeBind=), and no client would ever come. */
-function requireLocalAddress({ host, place }: RecipeEnd): void {
+function requireLocalAddress(head: RecipeEnd): void {
+  if (isUnix(head)) return;
+  const { host, place } = head;
   if (place.kind !== 'host' || host === undefined || isAlwaysPresent(host)) return;
   const own = Object.values(networkInterfaces()).flatMap((list) =>
     (list ?? []).map((entry) => entry.address),
@@ -78,22 +94,55 @@ function requireLocalAddress({ host, place }: RecipeEnd): void {
 
 /** The recipe alone distinguishes names. Namespaces may be the same: a container may share that of the host or of another. */
 async function requireTwoEnds(head: RecipeEnd, tail: RecipeEnd): Promise<void> {
+  if (isUnix(head) || isUnix(tail)) return requireTwoSockets(head, tail);
   const covers = head.host === tail.host || head.host === '0.0.0.0' || head.host === '::';
   if (!covers || head.protocol !== tail.protocol || head.port === undefined || head.port !== tail.port)
     return;
-  const places = [head.place, tail.place].filter(isKnown);
-  if (places.length < 2) return;
-  try {
-    const [one, other] = await Promise.all(places.map(findNamespace));
-    if (one?.inode !== other?.inode) return;
-  } catch (error) {
-    // A container that a connection starts has no namespace now.
-    if (error instanceof PlaceAbsent) return;
-    throw error;
-  }
+  if (!(await areOneNamespace(head.place, tail.place))) return;
   throw new Unresolvable(
     `cannot proxy to self: ${describePlace(head.place)} and ${describePlace(tail.place)} share one network namespace, and both ends are ${address(head)} there`,
   );
+}
+
+/** As {@link requireTwoEnds}, for unix sockets: a path may lead to the same file by another way. */
+async function requireTwoSockets(head: RecipeEnd, tail: RecipeEnd): Promise<void> {
+  if (!isUnix(head) || !isUnix(tail) || isPath(head) !== isPath(tail)) return;
+  const isSame = isPath(head)
+    ? realPath(head.path) === realPath(tail.path)
+    : head.path === tail.path && (await areOneNamespace(head.place, tail.place));
+  if (isSame)
+    throw new Unresolvable(`cannot proxy to self: ${address(head)} and ${address(tail)} are one socket`);
+}
+
+/** The forwarder sees the directory of its target, and would not see what a symbolic link there leads to. */
+function withRealPaths(end: RecipeEnd): RecipeEnd {
+  const follow = <A extends RecipeAddress>(one: A): A =>
+    isUnix(one) && isPath(one) ? { ...one, path: realPath(one.path) } : one;
+  return { ...follow(end), ...(end.also && { also: end.also.map(follow) }) };
+}
+
+/** A path of a socket with symbolic links followed, the last one included; it need not exist. */
+function realPath(path: string): string {
+  for (const follow of [() => realpathSync(path), () => join(realpathSync(dirname(path)), basename(path))])
+    try {
+      return follow();
+    } catch {
+      // What does not exist yet is no link.
+    }
+  return path;
+}
+
+async function areOneNamespace(head: RecipePlace, tail: RecipePlace): Promise<boolean> {
+  const places = [head, tail].filter(isKnown);
+  if (places.length < 2) return false;
+  try {
+    const [one, other] = await Promise.all(places.map(findNamespace));
+    return one?.inode === other?.inode;
+  } catch (error) {
+    // A container that a connection starts has no namespace now.
+    if (error instanceof PlaceAbsent) return false;
+    throw error;
+  }
 }
 
 /** Whether a place exists already: a container that the link runs is its own. */

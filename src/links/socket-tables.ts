@@ -1,20 +1,22 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import type { PlaceId } from '../recipe/link.js';
+import type { IpProtocol } from '../recipe/recipe.js';
 import { findNamespace, type Namespace } from './containers/namespace.js';
 
-/** The state of a listening socket there: TCP_LISTEN (net/tcp_states.h). */
-const LISTEN = '0A';
+/** The states of sockets there that receive what comes for a port: TCP_LISTEN, and TCP_CLOSE for UDP (net/tcp_states.h). */
+const RECEIVING: Record<IpProtocol, string> = { tcp: '0A', udp: '07' };
 
 /**
- * The text of /proc/net/tcp and tcp6 of a place, proc(5); '' of a namespace in which no process is. What they show is read from
- * outside: to enter a namespace takes CAP_SYS_ADMIN.
+ * The text of /proc/net/tcp and tcp6 of a place, or of udp and udp6, or of all four, proc(5); '' of a namespace in which no process
+ * is. What they show is read from outside: to enter a namespace takes CAP_SYS_ADMIN.
  *
  * @throws PlaceAbsent
  */
-export async function readSocketTables(place: PlaceId): Promise<string> {
+export async function readSocketTables(place: PlaceId, protocols: IpProtocol[]): Promise<string> {
   const pid = place.kind === 'host' ? 'self' : processIn(await findNamespace(place));
   if (pid === undefined) return '';
-  return ['tcp', 'tcp6'].map((table) => readFileSync(`/proc/${pid}/net/${table}`, 'utf8')).join('');
+  const tables = protocols.flatMap((protocol) => [protocol, `${protocol}6`]);
+  return tables.map((table) => readFileSync(`/proc/${pid}/net/${table}`, 'utf8')).join('');
 }
 
 /** A process whose network namespace it is. */
@@ -45,18 +47,27 @@ export function localPorts(tables: string): Set<number> {
   return ports;
 }
 
-/** The inodes of the sockets in such a text that listen on a port. */
-export function listenerInodes(tables: string, port: number): Set<string> {
+/** The inodes of the sockets in such a text of one protocol that receive what comes for a port. */
+export function receiverInodes(tables: string, protocol: IpProtocol, port: number): Set<string> {
   const inodes = new Set<string>();
   const form = /^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) \S+ ([0-9A-F]{2}) \S+ \S+ \S+ +\d+ +\d+ (\d+) /gm;
   for (const [, hex = '', state, inode = ''] of tables.matchAll(form))
-    if (state === LISTEN && Number.parseInt(hex, 16) === port) inodes.add(inode);
+    if (state === RECEIVING[protocol] && Number.parseInt(hex, 16) === port) inodes.add(inode);
   return inodes;
 }
 
-/** The program that listens on a port of a place, such as `mariadbd (pid 812)`; undefined when it cannot be found. */
-export async function findPortHolder(place: PlaceId, port: number): Promise<string | undefined> {
-  const inodes = listenerInodes(await readSocketTables(place), port);
+/** The program that has a port of a place, such as `mariadbd (pid 812)`; undefined when it cannot be found. */
+export async function findPortHolder(
+  place: PlaceId,
+  protocol: IpProtocol,
+  port: number,
+): Promise<string | undefined> {
+  const tables = await readSocketTables(place, [protocol]);
+  return findHolder(receiverInodes(tables, protocol, port));
+}
+
+/** The program that holds one of the sockets with these inodes; undefined when it cannot be found. */
+export function findHolder(inodes: Set<string>): string | undefined {
   if (inodes.size === 0) return undefined;
   for (const pid of processes()) {
     // systemd holds the sockets of its units itself; the program that it starts for them comes later.

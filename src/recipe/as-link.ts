@@ -1,6 +1,14 @@
-import type { End, Link, LocalChild, Place } from './link.js';
+import type { Address, End, Link, LocalChild, Place } from './link.js';
 import { runName } from './link.js';
-import { isFar, type LocalRecipeChild, type Recipe, type RecipeEnd, type RecipePlace } from './recipe.js';
+import {
+  isFar,
+  isUnix,
+  type LocalRecipeChild,
+  type Recipe,
+  type RecipeAddress,
+  type RecipeEnd,
+  type RecipePlace,
+} from './recipe.js';
 
 /** A recipe that leaves something to choose where nothing may be left: an id, a host or a port is missing. */
 export class IncompleteRecipe extends Error {}
@@ -33,10 +41,18 @@ function asHead(end: RecipeEnd, id: string, parentTail: End | undefined): End {
   return isShared ? { ...head, place: shared } : head;
 }
 
-function asEnd({ protocol, place, host, port }: RecipeEnd, run: string): End {
+function asEnd(end: RecipeEnd, run: string): End {
+  const done: End = { ...asAddress(end), place: asPlace(end.place, run) };
+  if (end.also) done.also = end.also.map(asAddress);
+  return done;
+}
+
+function asAddress(address: RecipeAddress): Address {
+  if (isUnix(address)) return { protocol: address.protocol, path: address.path };
+  const { protocol, host, port } = address;
   if (host === undefined) throw new IncompleteRecipe('an end lacks its host');
   if (port === undefined) throw new IncompleteRecipe('an end lacks its port');
-  return { protocol, place: asPlace(place, run), host, port };
+  return { protocol, host, port };
 }
 
 function asPlace(place: RecipePlace, run: string): Place {

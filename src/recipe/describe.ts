@@ -1,22 +1,28 @@
 import { hostPort } from '../text/ip-address.js';
 import { farChildOf, type Link, localTailOf, type PlaceId } from './link.js';
-import type { RecipeEnd, RecipePlace } from './recipe.js';
+import { isUnix, type RecipeAddress, type RecipeEnd, type RecipePlace, splitEnd } from './recipe.js';
 
 /**
- * The address of an end: `127.0.0.1:3306`, `[::1]:80`. What the end lacks is left out: `127.0.0.1` without a port,
- * `:13306` without a host, '' without both.
+ * An address without its protocol: `127.0.0.1:3306`, `[::1]:80`, `/run/x.sock`, `@name`. What it lacks is left out: `127.0.0.1`
+ * without a port, `:13306` without a host, '' without both. Of an end with several addresses, the first.
  */
-export function address({ host = '', port }: Pick<RecipeEnd, 'host' | 'port'>): string {
-  return hostPort(host, port);
+export function address(of: RecipeAddress): string {
+  return isUnix(of) ? of.path : hostPort(of.host ?? '', of.port);
 }
 
 /**
  * An end as the recipe's `url` has it: `tcp://127.0.0.1:3306`, `tcp://[::1]:80`, `tcp://blue@127.0.0.1:80` in a
- * named netns. A container has no place in a url: of an end in one, the url has only protocol and address.
+ * named netns, `unix:///run/x.sock`. A container has no place in a url: of an end in one, the url has only protocol and
+ * address. Of an end with several addresses, the url has the first; see {@link endUrls}.
  */
 export function endUrl(end: RecipeEnd): string {
   const netns = end.place.kind === 'netns' ? `${end.place.name}@` : '';
   return `${end.protocol}://${netns}${address(end)}`;
+}
+
+/** The urls of all addresses of an end, as {@link endUrl} writes them. */
+export function endUrls(end: RecipeEnd): string[] {
+  return splitEnd(end).map(endUrl);
 }
 
 /** The machine that has the tail of a link, for people: `machine myserver`. */
@@ -44,9 +50,10 @@ export function describeRun(name: string): string {
   return `the container of link ${name.replace(/-head$/, '')}`;
 }
 
-/** Where an end is, for people: `127.0.0.1:3306 in container mysql`. */
+/** Where an end is, for people: `127.0.0.1:3306 in container mysql`; addresses that differ in protocol only are named once. */
 export function describeEnd(end: RecipeEnd): string {
-  return `${address(end)} ${end.place.kind === 'host' ? 'on' : 'in'} ${describePlace(end.place)}`;
+  const addresses = new Set(splitEnd(end).map(address));
+  return `${[...addresses].join(' and ')} ${end.place.kind === 'host' ? 'on' : 'in'} ${describePlace(end.place)}`;
 }
 
 /** Where a link leads to, for people: as {@link describeEnd}, or the machine that has its tail. */

@@ -1,26 +1,56 @@
-import { defaultTail, farHead, localHead } from './defaults.js';
-import { describePlace } from './describe.js';
+import { defaultTail, farHead, localHead, portOf } from './defaults.js';
+import { describePlace, endUrls } from './describe.js';
 import { type Word, wrongWord } from './error.js';
-import type { FarChild, LocalRecipeChild, Recipe, RecipeChild, RecipeEnd } from './recipe.js';
+import { ipAddressOf, ipProtocolFor } from './protocols.js';
+import {
+  type FarChild,
+  isUnix,
+  type LocalRecipeChild,
+  type Recipe,
+  type RecipeChild,
+  type RecipeEnd,
+  splitEnd,
+} from './recipe.js';
+
+/** What words can set of an end. */
+export type Field = 'protocol' | 'place' | 'host' | 'port' | 'path';
 
 /** A link while its words are being read. */
 export interface Draft {
   link: Recipe;
   /** The end that the words are about: the head, and the tail after `tailWord`. */
-  end: RecipeEnd;
-  /** The fields of `end` that words have set; the others are defaults. */
-  setFields: Set<keyof RecipeEnd>;
+  part: 'head' | 'tail';
+  /** The fields of that end that words have set; the others are defaults. */
+  setFields: Set<Field>;
+  /** The last keyword about each end. */
+  lastWord: { head?: Word; tail?: Word };
   /** The word that began the tail: `tail`, `trigger`, or one that began a child. */
   tailWord?: Word;
   /** For a far child, what it takes from the machine that asks for it. */
-  asker?: { port: number | undefined };
+  asker?: Asker;
+}
+
+/** The port that a far tail has if it says none; undefined while it is yet to be chosen, or when there is none to take over. */
+export interface Asker {
+  port: number | undefined;
+  hasPort: boolean;
 }
 
 /** A link whose head has its defaults, and of which nothing is said yet. */
-export function openLink(head: RecipeEnd, asker?: Draft['asker']): Draft {
-  const draft: Draft = { link: { head, trigger: false }, end: head, setFields: new Set() };
+export function openLink(head: RecipeEnd, asker?: Asker): Draft {
+  const draft: Draft = { link: { head, trigger: false }, part: 'head', setFields: new Set(), lastWord: {} };
   if (asker) draft.asker = asker;
   return draft;
+}
+
+/** The end that the words are about. */
+export function currentEnd({ link, part }: Draft): RecipeEnd {
+  return (part === 'tail' && link.tail) || link.head;
+}
+
+/** Replaces the end that the words are about. */
+export function replaceEnd({ link, part }: Draft, end: RecipeEnd): void {
+  link[part] = end;
 }
 
 /**
@@ -35,7 +65,8 @@ export function beginTail(draft: Draft, word: Word): void {
   }
   draft.tailWord = word;
   draft.link.trigger = word.text === 'trigger';
-  draft.link.tail = draft.end = defaultTail(draft.link.head, tailPort(draft));
+  draft.link.tail = defaultTail(draft.link.head, tailPort(draft));
+  draft.part = 'tail';
   draft.setFields = new Set();
 }
 
@@ -60,31 +91,35 @@ export function openLocalChild(draft: Draft, kind: LocalRecipeChild['kind'], wor
 /**
  * From here on the words are about a child on another machine. `word` is the one that said so.
  *
- * @throws RecipeError when something was said of the tail of `draft`, since the child's head is to be it
+ * @throws RecipeError when something was said of the tail of `draft`, since the child's head is to be it, and for a head whose
+ *   clients only a socket of the same machine can serve
  */
 export function openFarChild(draft: Draft, { kind, peer }: Omit<FarChild, 'link'>, word: Word): Draft {
   const { link } = draft;
   if (link.tail && draft.setFields.size > 0) {
     throw wrongWord(word, `the head on ${peer} is the tail of this link; describe it after ${kind} ${peer}`);
   }
-  const child = openLink(farHead(link.head), { port: link.head.port ?? tailPort(draft) });
+  for (const { protocol } of splitEnd(link.head))
+    if (ipProtocolFor(protocol) === undefined)
+      throw wrongWord(word, `a ${protocol} head leads to a ${protocol} socket of the same machine only`);
+  const port = portOf(link.head) ?? tailPort(draft);
+  const child = openLink(farHead(link.head), { port, hasPort: port !== undefined || hasTailPort(draft) });
   return adopt(draft, child, { kind, peer, link: child.link }, word);
 }
 
 /**
- * Sets one field of the current end. `word` is the keyword it came with.
+ * Records that a field of the current end is set. `word` is the keyword it came with.
  *
  * @throws RecipeError when the recipe has set that field of this end before
  */
-export function setField<K extends keyof RecipeEnd>(
-  draft: Draft,
-  key: K,
-  value: RecipeEnd[K],
-  word: Word,
-): void {
-  if (draft.setFields.has(key)) throw wrongWord(word, alreadySet(draft.end, key));
-  draft.setFields.add(key);
-  draft.end[key] = value;
+export function claimField(draft: Draft, field: Field, word: Word): void {
+  const { setFields } = draft;
+  const end = currentEnd(draft);
+  if (setFields.has(field)) throw wrongWord(word, alreadySet(end, field));
+  // A path stands for a host and a port.
+  if (field === 'path' ? setFields.has('host') || setFields.has('port') : setFields.has('path'))
+    if (field !== 'place') throw wrongWord(word, alreadySet(end, field));
+  setFields.add(field);
 }
 
 function adopt(draft: Draft, childDraft: Draft, child: RecipeChild, word: Word): Draft {
@@ -96,12 +131,29 @@ function adopt(draft: Draft, childDraft: Draft, child: RecipeChild, word: Word):
 }
 
 /** The port of a tail that says none: that of its head, or for a far child that of the head nearest on the way to it. */
-function tailPort(draft: Draft): number | undefined {
-  return draft.asker ? draft.asker.port : draft.link.head.port;
+function tailPort({ asker, link }: Draft): number | undefined {
+  return asker?.hasPort ? asker.port : portOf(link.head);
 }
 
-function alreadySet(end: RecipeEnd, key: keyof RecipeEnd): string {
-  if (key !== 'place') return `the ${key} is already ${end[key]}; an end has one ${key}`;
-  const place = end.place.kind === 'host' ? "this host's netns" : describePlace(end.place);
-  return `the end already lives in ${place}; an end lives in one place`;
+/** Whether a tail that says no port gets one: a known one, or one that is chosen when the link is created. */
+export function hasTailPort({ asker, link }: Draft): boolean {
+  if (asker) return asker.hasPort || portOf(link.head) !== undefined;
+  return ipAddressOf(splitEnd(link.head)) !== undefined;
+}
+
+function alreadySet(end: RecipeEnd, field: Field): string {
+  if (field === 'place') {
+    const place = end.place.kind === 'host' ? "this host's netns" : describePlace(end.place);
+    return `the end already lives in ${place}; an end lives in one place`;
+  }
+  const known = fieldOf(end, field);
+  return known === undefined
+    ? `the end is already ${endUrls(end).join(' and ')}; an end has one address`
+    : `the ${field} is already ${known}; an end has one ${field}`;
+}
+
+function fieldOf(end: RecipeEnd, field: Exclude<Field, 'place'>): string | number | undefined {
+  if (field === 'protocol') return end.protocol;
+  if (isUnix(end)) return field === 'path' ? end.path : undefined;
+  return field === 'path' ? undefined : end[field];
 }

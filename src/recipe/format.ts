@@ -1,7 +1,7 @@
-import { endUrl } from './describe.js';
+import { endUrls } from './describe.js';
 import { formatDuration } from './duration.js';
 import { isKeyword } from './keywords.js';
-import { isFar, type Recipe, type RecipeEnd, type RecipePlace } from './recipe.js';
+import { isFar, isUnix, type Recipe, type RecipeEnd, type RecipePlace } from './recipe.js';
 
 /**
  * The words of a recipe in their canonical form: `parseRecipe` of them is the same recipe. Protocol, host and port are
@@ -18,9 +18,9 @@ export function formatRecipe(recipe: Recipe): string[] {
     const { id, idle, head, tail, trigger, child } = link;
     if (id !== undefined) words.push('id', id);
     if (idle !== undefined) words.push('idle', formatDuration(idle));
-    words.push(...urlWords(head), ...placeWords(head.place, start));
+    words.push(...headUrls(head), ...placeWords(head.place, start));
     if (tail || trigger) words.push(trigger ? 'trigger' : 'tail');
-    if (tail) words.push(...urlWords(tail), ...placeWords(tail.place, { kind: 'host' }));
+    if (tail) words.push('url', tailUrl(tail), ...placeWords(tail.place, { kind: 'host' }));
     if (child) words.push(child.kind, ...(isFar(child) ? [child.peer] : []));
     // The head of a local child starts where the tail of its parent is.
     start = tail?.place ?? { kind: 'host' };
@@ -28,10 +28,18 @@ export function formatRecipe(recipe: Recipe): string[] {
   return words;
 }
 
-function urlWords(end: RecipeEnd): string[] {
-  // The head of a far child, at an address and port of the far machine's choice.
-  const open = end.host === undefined && end.port === undefined && end.place.kind !== 'netns';
-  return open ? [] : ['url', endUrl(end)];
+function headUrls(head: RecipeEnd): string[] {
+  // The head of a far child, by tcp at an address and port of the far machine's choice.
+  const isOpen = !isUnix(head) && head.host === undefined && head.port === undefined;
+  const isDefault = isOpen && head.protocol === 'tcp' && head.also === undefined;
+  if (isDefault && head.place.kind !== 'netns') return [];
+  return endUrls(head).flatMap((url) => ['url', url]);
+}
+
+function tailUrl(tail: RecipeEnd): string {
+  const [url = ''] = endUrls(tail);
+  // One that names no protocol is reached by that of each client.
+  return tail.also === undefined ? url : url.slice(`${tail.protocol}://`.length);
 }
 
 /** The words that take an end from the place where it starts to the one it has. */

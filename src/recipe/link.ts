@@ -1,5 +1,5 @@
 import type { RunRequest } from '../docker-run/request.js';
-import { type FarChild, isFar, type Protocol } from './recipe.js';
+import { type FarChild, type IpProtocol, isFar, type UnixAddress } from './recipe.js';
 
 /**
  * The network namespace of an end, as in a recipe; `name` of one that the link runs distinguishes its container from those
@@ -14,13 +14,18 @@ export type Place =
 /** What identifies a place on this machine. Every {@link Place} is one. */
 export type PlaceId = { kind: 'host' } | { kind: 'netns' | 'container' | 'run'; name: string };
 
-/** One end of a complete link. */
-export interface End {
-  protocol: Protocol;
-  place: Place;
+/** A complete IP address and port. */
+export interface IpAddress {
+  protocol: IpProtocol;
   host: string;
   port: number;
 }
+
+/** Where a socket of a complete link is. */
+export type Address = IpAddress | UnixAddress;
+
+/** One end of a complete link; `also` as in a recipe. */
+export type End = Address & { place: Place; also?: Address[] };
 
 /** A second link on the same machine. */
 export interface LocalChild {
@@ -73,4 +78,9 @@ export function findFarLink(link: Link): FarLink | undefined {
   if (child) return { ...link, child };
   const local = localChildOf(link);
   return local && findFarLink(local.link);
+}
+
+/** The addresses of an end. */
+export function addressesOf(end: End): Address[] {
+  return [end, ...(end.also ?? [])];
 }

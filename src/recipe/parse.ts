@@ -1,13 +1,13 @@
+import { checkDrafts } from './check.js';
 import { farHead, firstHead } from './defaults.js';
-import { address, describePlace } from './describe.js';
-import { beginTail, type Draft, openFarChild, openLink, openLocalChild, setField } from './draft.js';
+import { beginTail, type Draft, openFarChild, openLink, openLocalChild } from './draft.js';
 import { formatDuration, parseDuration } from './duration.js';
 import { missingAfter, RecipeError, type Word, wrongWord } from './error.js';
 import { isKeyword, isRunArgument, suggestion } from './keywords.js';
 import { parseContainer, parseId, parsePeer } from './names.js';
-import { type Recipe, type RecipeEnd, type RecipePlace, tailOf } from './recipe.js';
+import type { Recipe, RecipePlace } from './recipe.js';
 import { parseRun } from './run.js';
-import { selfProxy } from './self.js';
+import { sayPlace, sayUrl } from './say-url.js';
 import { parseUrl, URL_FORM } from './url.js';
 
 /** The words of a recipe, and how many of them are read. */
@@ -20,14 +20,14 @@ interface Line {
  * Reads a recipe: the words after `wormhole create`, in the order they were typed.
  *
  * All that the words leave open is filled in: protocol tcp, host 127.0.0.1, the machine's own network namespace, and
- * for a tail its head's protocol and port. Only two things stay absent: a port that is to be chosen at creation, and
+ * for a tail the protocol that its head needs and its port. Only two things stay absent: a port that is to be chosen at creation, and
  * the host of a far child's head.
  *
  * @throws RecipeError for words that are no recipe: one the language does not have, one missing or malformed, something
- *   said twice, a link without a tail, with two protocols, or one that would connect to itself
+ *   said twice, a link without a tail, with a tail that its head cannot lead to, or one that would connect to itself
  */
 export function parseRecipe(words: string[]): Recipe {
-  return read(words, firstHead());
+  return read(words, openLink(firstHead()));
 }
 
 /**
@@ -37,16 +37,16 @@ export function parseRecipe(words: string[]): Recipe {
  * @throws RecipeError as {@link parseRecipe} does
  */
 export function parseFarRecipe(words: string[]): Recipe {
-  return read(words, farHead(firstHead()));
+  return read(words, openLink(farHead(firstHead()), { port: undefined, hasPort: true }));
 }
 
-function read(words: string[], head: RecipeEnd): Recipe {
+function read(words: string[], first: Draft): Recipe {
   const line: Line = { words: words.map((text, index) => ({ text, position: index + 1 })), read: 0 };
   const last = line.words.at(-1);
   if (!last) throw new RecipeError('the recipe is empty; it says where to listen and where to connect to');
   for (const word of line.words) checkCharacters(word, line);
 
-  let draft = openLink(head);
+  let draft = first;
   const drafts = [draft];
   for (let word = take(line); word; word = take(line)) {
     const now = readWord(word, draft, line);
@@ -59,8 +59,8 @@ function read(words: string[], head: RecipeEnd): Recipe {
       'the link has no tail; say where it connects to, with tail, trigger, chain, remote…',
     );
   }
-  checkWhole(drafts);
-  return (drafts[0] ?? draft).link;
+  checkDrafts(drafts);
+  return first.link;
 }
 
 /** Reads one keyword with its argument. Returns the link that the next words are about. */
@@ -68,15 +68,15 @@ function readWord(word: Word, draft: Draft, line: Line): Draft {
   if (!isKeyword(word.text)) throw unknownWord(word);
   switch (word.text) {
     case 'url':
-      sayUrl(draft, word, argument(line, word, URL_FORM));
+      sayUrl(draft, parseUrl(refuseOption(argument(line, word, URL_FORM))), word);
       return draft;
     case 'docker-ns':
-      setField(draft, 'place', containerPlace(line), word);
+      sayPlace(draft, containerPlace(line), word);
       return draft;
     case 'docker-run': {
       const args = argument(line, word, 'the arguments of docker run in one word, such as nginx');
       requireQuotes(word, line);
-      setField(draft, 'place', parseRun(args), word);
+      sayPlace(draft, parseRun(args), word);
       return draft;
     }
     case 'tail':
@@ -109,14 +109,6 @@ function readWord(word: Word, draft: Draft, line: Line): Draft {
       return draft;
     }
   }
-}
-
-function sayUrl(draft: Draft, word: Word, text: Word): void {
-  const { protocol, netns, host, port } = parseUrl(refuseOption(text));
-  if (protocol !== undefined) setField(draft, 'protocol', protocol, word);
-  if (netns !== undefined) setField(draft, 'place', { kind: 'netns', name: netns }, word);
-  if (host !== undefined) setField(draft, 'host', host, word);
-  if (port !== undefined) setField(draft, 'port', port, word);
 }
 
 function containerPlace(line: Line): RecipePlace {
@@ -175,20 +167,4 @@ function checkCharacters(word: Word, line: Line): void {
     word.position - 1,
   );
   throw isSecret ? new RecipeError(`word ${word.position}: ${reason}`, word) : wrongWord(word, reason);
-}
-
-/** Checks what shows only once all is read: one link's ends must fit each other. */
-function checkWhole(drafts: Draft[]): void {
-  for (const { link, tailWord } of drafts) {
-    const [from, to] = [link.head.protocol, tailOf(link).protocol];
-    if (from !== to && tailWord) {
-      throw wrongWord(tailWord, `the head is ${from} and the tail ${to}; a link has one protocol`);
-    }
-  }
-  const self = selfProxy(drafts.map((draft) => draft.link));
-  const word = drafts.find((draft) => draft.link === self)?.tailWord;
-  if (!self || !word) return;
-  const tail = tailOf(self);
-  const place = describePlace(tail.place);
-  throw wrongWord(word, `cannot proxy to self: the recipe itself listens at ${address(tail)} of ${place}`);
 }

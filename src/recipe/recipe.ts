@@ -1,7 +1,16 @@
 import type { RunRequest } from '../docker-run/request.js';
 
+/** The protocols of sockets that have an IP address and a port. */
+export type IpProtocol = 'tcp' | 'udp';
+
+/**
+ * The protocols of unix sockets, as Go's package net calls them: `unix` is a stream, `unixgram` carries datagrams, and
+ * `unixpacket` is a connection that keeps the boundaries of messages (SOCK_SEQPACKET, unix(7)).
+ */
+export type UnixProtocol = 'unix' | 'unixgram' | 'unixpacket';
+
 /** The protocols that a link can carry. */
-export type Protocol = 'tcp' | 'udp';
+export type Protocol = IpProtocol | UnixProtocol;
 
 /**
  * The network namespace in which an end lives.
@@ -20,18 +29,33 @@ export type RecipePlace =
   | { kind: 'run'; args: string; request: RunRequest };
 
 /**
- * One end of a link as the recipe describes it: where it listens (head) or where it connects to (tail).
- *
- * `host` is an IPv4 or IPv6 address in canonical text, without brackets. Only the head of a far child may lack it: the far
- * machine then uses its address that faces us. The missing `port` of a head is chosen when the link is created. The missing
- * port of a tail is that of its head, or for a far child that of the link which asks for it.
+ * An IP address and port as a recipe describes them. `host` is an IPv4 or IPv6 address in canonical text, without brackets.
+ * Only the head of a far child may lack it: the far machine then uses its address that faces us. The missing `port` of a head
+ * is chosen when the link is created. The missing port of a tail is that of its head, or for a far child that of the link
+ * which asks for it.
  */
-export interface RecipeEnd {
-  protocol: Protocol;
-  place: RecipePlace;
+export interface RecipeIpAddress {
+  protocol: IpProtocol;
   host?: string;
   port?: number;
 }
+
+/** The address of a unix socket: an absolute path, or `@` and a name in the abstract namespace (unix(7)). */
+export interface UnixAddress {
+  protocol: UnixProtocol;
+  path: string;
+}
+
+/** Where a socket is, as a recipe describes it. */
+export type RecipeAddress = RecipeIpAddress | UnixAddress;
+
+/**
+ * One end of a link as the recipe describes it: where it listens (head) or where it connects to (tail).
+ *
+ * `also` has the further addresses of a head, each with a protocol of its own; never an empty list. A tail has them where it
+ * names no protocol, and the listeners of its head need both tcp and udp. They have its host and port then.
+ */
+export type RecipeEnd = RecipeAddress & { place: RecipePlace; also?: RecipeAddress[] };
 
 /** A second link on the same machine. The head of a `chain` is the tail of the first link, that of a `child` is not. */
 export interface LocalRecipeChild {
@@ -75,4 +99,28 @@ export function tailOf({ tail, child }: Recipe): RecipeEnd {
   const end = tail ?? child?.link.head;
   if (end === undefined) throw new Error('a link has neither a tail nor a child');
   return end;
+}
+
+/** The addresses of an end, each as an end that has no other. */
+export function splitEnd({ also = [], ...first }: RecipeEnd): RecipeEnd[] {
+  return [first, ...also.map((address) => ({ ...address, place: first.place }))];
+}
+
+/** Whether an address is that of a unix socket. */
+export function isUnix<A extends { protocol: Protocol }>(address: A): address is A & UnixAddress {
+  return address.protocol !== 'tcp' && address.protocol !== 'udp';
+}
+
+/** Whether an address is a path in the file system. */
+export function isPath(address: RecipeAddress): boolean {
+  return isUnix(address) && address.path.startsWith('/');
+}
+
+/** An end whose IP addresses have this host and port where they lack one. */
+export function fillIn(end: RecipeEnd, missing: Omit<RecipeIpAddress, 'protocol'>): RecipeEnd {
+  const fill = <A extends RecipeAddress>(address: A): A =>
+    isUnix(address) ? address : { ...missing, ...address };
+  const done = fill(end);
+  if (end.also) done.also = end.also.map(fill);
+  return done;
 }

@@ -1,5 +1,5 @@
 import { unmapIPv4 } from '../text/ip-address.js';
-import { type Recipe, type RecipeEnd, tailOf } from './recipe.js';
+import { isPath, isUnix, type Recipe, type RecipeEnd, splitEnd, tailOf } from './recipe.js';
 
 /**
  * The first of the links of a recipe (outermost first) whose tail is a head that leads to it, its own or that of a link
@@ -24,8 +24,17 @@ function leadsToChild({ child }: Recipe, tail: RecipeEnd): boolean {
   return child?.kind === 'child' && takes(child.link.head, tail);
 }
 
-/** Whether a connection to `tail` arrives at `head`. */
+/** Whether a connection to an address of `tail` arrives at one of `head`. */
 function takes(head: RecipeEnd, tail: RecipeEnd): boolean {
+  return splitEnd(head).some((listener) => splitEnd(tail).some((target) => takesAt(listener, target)));
+}
+
+function takesAt(head: RecipeEnd, tail: RecipeEnd): boolean {
+  if (isUnix(head) || isUnix(tail)) {
+    // Two sockets of different protocols cannot have one path, and can have one abstract name.
+    if (!isUnix(head) || !isUnix(tail) || head.path !== tail.path) return false;
+    return isPath(head) || (head.protocol === tail.protocol && samePlace(head, tail));
+  }
   if (head.host === undefined || tail.host === undefined) return false;
   if (head.protocol !== tail.protocol || head.port !== tail.port || !samePlace(head, tail)) return false;
   return listensOn(head.host, destination(tail.host));

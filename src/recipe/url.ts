@@ -2,36 +2,51 @@ import { isIPv6 } from 'node:net';
 import { canonicalAddress } from '../text/ip-address.js';
 import { quoted } from '../text/quote.js';
 import { type Word, wrongWord } from './error.js';
-import type { Protocol } from './recipe.js';
+import type { IpProtocol, UnixAddress, UnixProtocol } from './recipe.js';
+import { parseUnixUrl } from './unix-url.js';
 
-/** What one `url` argument says; what it leaves open is absent. */
-export interface Url {
-  protocol?: Protocol;
+/** What one `url` argument says of an IP address; what it leaves open is absent. */
+export interface IpUrl {
+  protocol?: IpProtocol;
   netns?: string;
   host?: string;
   port?: number;
 }
 
+/** What one `url` argument says of a unix socket. */
+export type UnixUrl = UnixAddress & { netns?: string };
+
+/** What one `url` argument says. */
+export type Url = IpUrl | UnixUrl;
+
 /** The form of the argument of `url`, for messages. */
 export const URL_FORM = '{proto://}{netns@}{host}{:port}, such as :3306';
 
+const UNIX: Record<string, UnixProtocol> = { unix: 'unix', unixgram: 'unixgram', unixpacket: 'unixpacket' };
+
 /**
- * Reads the argument of `url`: `{proto://}{netns@}{host}{:port}`. The host comes back in canonical form, `localhost`
- * as 127.0.0.1.
+ * Reads the argument of `url`: `{proto://}{netns@}{host}{:port}`, or `unix://` and a path or an abstract name. The host comes
+ * back in canonical form, `localhost` as 127.0.0.1.
  *
- * @throws RecipeError about `word` when it says nothing at all, for a protocol other than tcp and udp, a name that
- *   `ip netns` cannot have made, a host that is not an IP address, an IPv6 address without brackets, and a port that is not
- *   a plain number from 1 to 65535
+ * @throws RecipeError about `word` when it says nothing at all, for an unknown protocol, a name that `ip netns` cannot have
+ *   made, a host that is not an IP address, an IPv6 address without brackets, a port that is not a plain number from 1 to
+ *   65535; and as {@link parseUnixUrl}
  */
 export function parseUrl(word: Word): Url {
   if (word.text === '') throw wrongWord(word, `expected ${URL_FORM}`);
-  const url: Url = {};
+  const url: IpUrl = {};
   let rest = word.text;
 
   const slashes = rest.indexOf('://');
   if (slashes >= 0) {
-    url.protocol = protocolOf(rest.slice(0, slashes), word);
+    const protocol = rest.slice(0, slashes);
     rest = rest.slice(slashes + 3);
+    const unix = Object.hasOwn(UNIX, protocol) ? UNIX[protocol] : undefined;
+    if (unix !== undefined) {
+      const { netns, path } = parseUnixUrl(unix, rest, word);
+      return { protocol: unix, path, ...(netns !== undefined && { netns: netnsOf(netns, word) }) };
+    }
+    url.protocol = protocolOf(protocol, word);
   }
 
   // The last @: a namespace may have one in its name, an address cannot.
@@ -47,9 +62,9 @@ export function parseUrl(word: Word): Url {
   return url;
 }
 
-function protocolOf(text: string, word: Word): Protocol {
+function protocolOf(text: string, word: Word): IpProtocol {
   if (text === 'tcp' || text === 'udp') return text;
-  throw wrongWord(word, `protocol ${quoted(text)} is neither tcp nor udp`);
+  throw wrongWord(word, `protocol ${quoted(text)} is none of tcp, udp, unix, unixgram and unixpacket`);
 }
 
 function netnsOf(text: string, word: Word): string {

@@ -1,4 +1,5 @@
-import { farChildOf, localTailOf } from '../recipe/link.js';
+import { addressesOf, type End, farChildOf, localTailOf } from '../recipe/link.js';
+import { isUnix } from '../recipe/recipe.js';
 import { readFarAddress, writeFarAddress } from '../state/far-address.js';
 import { readLinks } from '../state/links.js';
 import type { Systemd } from '../systemd/systemd.js';
@@ -15,7 +16,7 @@ import { findTunnel } from './find.js';
 export async function linksThrough(tunnel: Tunnel): Promise<PlannedLink[]> {
   const users: PlannedLink[] = [];
   for (const planned of readLinks().links)
-    if (planned.link.head.host === tunnel.inner.local || (await dials(planned, tunnel))) users.push(planned);
+    if (isAt(planned.link.head, tunnel.inner.local) || (await dials(planned, tunnel))) users.push(planned);
   return users;
 }
 
@@ -34,10 +35,16 @@ export async function disconnectLinks(users: PlannedLink[], reason: string, syst
 }
 
 async function dials({ id, link }: PlannedLink, tunnel: Tunnel): Promise<boolean> {
-  if (localTailOf(link)?.host === tunnel.inner.remote) return true;
+  const tail = localTailOf(link);
+  if (tail && isAt(tail, tunnel.inner.remote)) return true;
   const far = farChildOf(link);
   if (!far) return false;
   const known = readFarAddress(id);
   if (known && 'address' in known && known.address.startsWith(`${tunnel.inner.remote}:`)) return true;
   return far.kind !== 'remote' && (await findTunnel(far.peer))?.id === tunnel.id;
+}
+
+/** Whether an end has an address with that host. */
+function isAt(end: End, host: string): boolean {
+  return addressesOf(end).some((one) => !isUnix(one) && one.host === host);
 }

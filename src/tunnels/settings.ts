@@ -20,8 +20,8 @@ export interface TunnelSettings {
   udpPorts: { first: number; last: number };
 }
 
-/** The defaults. 100.65.0.0/14 is in the shared address space (RFC 6598), which no site uses inside. */
-export const DEFAULT_SETTINGS = { keyFile: KEY_FILE, overlay: '100.65.0.0/14', udpPorts: '4500-4599' };
+/** The defaults. 100.64.0.0/14 is in the shared address space (RFC 6598), which no site uses inside. */
+export const DEFAULT_SETTINGS = { keyFile: KEY_FILE, overlay: '100.64.0.0/14', udpPorts: '4500-4599' };
 
 /** The words of those options, as they were typed. */
 export interface SettingWords {

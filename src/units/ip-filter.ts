@@ -1,4 +1,13 @@
-import { type End, farChildOf, type Link, localTailOf } from '../recipe/link.js';
+import {
+  type Address,
+  addressesOf,
+  farChildOf,
+  type IpAddress,
+  type Link,
+  localTailOf,
+} from '../recipe/link.js';
+import { ipAddressOf } from '../recipe/protocols.js';
+import { isUnix } from '../recipe/recipe.js';
 import { unmapIPv4 } from '../text/ip-address.js';
 
 /** Values for IPAddressDeny= and IPAddressAllow= (systemd.resource-control(5)). */
@@ -27,22 +36,27 @@ const NEIGHBOURS = 'link-local multicast';
 export function targetFilter(link: Link, { routesLoopback }: Routing): IpFilter {
   const tail = localTailOf(link);
   if (!tail) return farFilter(farChildOf(link)?.peer ?? '');
-  const address = addressOf(tail);
+  const end = ipAddressOf(addressesOf(tail));
+  if (!end) return { deny: 'any' };
+  const address = addressOf(end);
   if (tail.place.kind !== 'host') return { deny: 'any', allow: address };
   if (!isLoopback(address)) return farFilter(address);
   return routesLoopback ? { deny: NEIGHBOURS } : { deny: 'any', allow: address };
 }
 
 /** What the clients of a head may have for addresses; undefined for any. Only the namespace itself has clients on its loopback. */
-export function clientFilter({ host }: Pick<End, 'host'>): IpFilter | undefined {
-  return isLoopback(host) ? { deny: 'any', allow: LOOPBACK } : undefined;
+export function clientFilter(head: Address & { also?: Address[] }): IpFilter | undefined {
+  const hosts = [head, ...(head.also ?? [])].flatMap((one) => (isUnix(one) ? [] : one.host));
+  return hosts.length > 0 && hosts.every(isLoopback) ? { deny: 'any', allow: LOOPBACK } : undefined;
 }
 
 /** The families of sockets that the forwarder of a link makes, beside AF_UNIX: those of its target. */
 export function targetFamilies(link: Link): string {
   const tail = localTailOf(link);
   if (!tail) return 'AF_INET AF_INET6';
-  return tail.host.includes(':') ? 'AF_INET6' : 'AF_INET';
+  const end = ipAddressOf(addressesOf(tail));
+  if (!end) return '';
+  return end.host.includes(':') ? 'AF_INET6' : 'AF_INET';
 }
 
 function farFilter(peer: string): IpFilter {
@@ -51,7 +65,7 @@ function farFilter(peer: string): IpFilter {
 }
 
 /** The address that packets to an end have: who connects to a wildcard is connected to the loopback address. */
-function addressOf({ host }: End): string {
+function addressOf({ host }: Pick<IpAddress, 'host'>): string {
   if (host === '0.0.0.0') return '127.0.0.1';
   return host === '::' ? '::1' : unmapIPv4(host);
 }

@@ -6,11 +6,18 @@ import { runUnit, serviceUnit } from './names.js';
  * How a link is to be created, beside its recipe.
  *
  * `startTimeout` is the seconds that what a connection starts may take until it accepts one. `pull` says when the image
- * of a container is fetched, as docker run's option of that name does.
+ * of a container is fetched, as docker run's option of that name does. `udpTimeout` is the seconds after which a client that
+ * has sent and received no datagram counts as gone; 60 if it is not said. `socketMode` (octal digits) and `socketOwner`
+ * (`USER:GROUP`, either of which may be missing) are those of the paths of heads, 0666 and root if they are not said. `group` is one
+ * that the forwarder has, for a tail with a path that others may not use.
  */
 export interface CreateOptions {
   startTimeout: number;
   pull: 'never' | 'missing' | 'always';
+  udpTimeout?: number;
+  socketMode?: string;
+  socketOwner?: string;
+  group?: string;
 }
 
 /** The options when nothing is said. */

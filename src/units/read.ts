@@ -10,19 +10,22 @@ export class UnreadableLink extends Error {}
 
 const MAX_SECONDS = 365 * 24 * 3600;
 
+const seconds = v.pipe(
+  v.string(),
+  v.digits('is not a number of seconds'),
+  v.transform(Number),
+  v.minValue(1, 'is not a number of seconds'),
+  v.maxValue(MAX_SECONDS, 'is more than a year'),
+);
+
 const linkSection = v.object({
   Id: v.string(),
   Recipe: v.string(),
-  StartTimeout: v.optional(
-    v.pipe(
-      v.string(),
-      v.digits('is not a number of seconds'),
-      v.transform(Number),
-      v.minValue(1, 'is not a number of seconds'),
-      v.maxValue(MAX_SECONDS, 'is more than a year'),
-    ),
-    `${DEFAULT_OPTIONS.startTimeout}`,
-  ),
+  StartTimeout: v.optional(seconds, `${DEFAULT_OPTIONS.startTimeout}`),
+  UdpTimeout: v.exactOptional(seconds),
+  SocketMode: v.exactOptional(v.string()),
+  SocketOwner: v.exactOptional(v.string()),
+  Group: v.exactOptional(v.string()),
   Pull: v.optional(
     v.picklist(['never', 'missing', 'always'], 'is not never, missing or always'),
     DEFAULT_OPTIONS.pull,
@@ -58,8 +61,20 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       Recipe: recipe,
       StartTimeout: startTimeout,
       Pull: pull,
+      UdpTimeout: udpTimeout,
+      SocketMode: socketMode,
+      SocketOwner: socketOwner,
+      Group: group,
     } = parseSection(linkSection, settings);
-    const plan: LinkPlan = { link: asLink(recipeFromText(recipe)), options: { startTimeout, pull } };
+    const options = {
+      startTimeout,
+      pull,
+      ...(udpTimeout !== undefined && { udpTimeout }),
+      ...(socketMode !== undefined && { socketMode }),
+      ...(socketOwner !== undefined && { socketOwner }),
+      ...(group !== undefined && { group }),
+    };
+    const plan: LinkPlan = { link: asLink(recipeFromText(recipe)), options };
     if (plan.link.id !== id) throw new Error(`Id=${id} is not the id in Recipe=`);
     if (hasAny(settings, farSection)) {
       const { Far: partId, KeyFile: keyFile } = parseSection(farSection, settings);

@@ -1,10 +1,20 @@
+import { posix } from 'node:path';
 import { interfaceOf, tunnelNumber } from '../ipsec/names.js';
 import { address, describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
-import { farChildOf, type Link, localChildOf, localTailOf } from '../recipe/link.js';
+import {
+  type Address,
+  addressesOf,
+  farChildOf,
+  type Link,
+  localChildOf,
+  localTailOf,
+} from '../recipe/link.js';
+import { kindOf } from '../recipe/protocols.js';
+import { isPath, isUnix } from '../recipe/recipe.js';
 import { recipeText } from '../recipe/text.js';
-import { isAlwaysPresent } from '../text/ip-address.js';
 import { addDigest } from './digest.js';
 import { clientFilter, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
+import { listenersOf } from './listeners.js';
 import {
   countersFile,
   FAR_SOCKET,
@@ -82,7 +92,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     parent,
     openedBy,
     description: `Wormhole ${id}: ${describeEnd(head)}, to ${describeTail(link)}`,
-    head: address(head),
+    ...listenersOf(head),
     headNetnsUnit: netnsUnit(head.place),
     headNetnsPath: netnsPath(head.place),
     // What a trigger starts is not there before the first connection.
@@ -91,11 +101,12 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
       link.trigger ? undefined : tailNetnsUnit(link),
       link.trigger ? undefined : tailRunOf(link)?.unit,
     ]),
-    freeBind: !isAlwaysPresent(head.host),
     clients: owner ? undefined : clientFilter(head),
     linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
     recipe: parent === undefined ? recipeText(link) : undefined,
+    socketUser: options.socketOwner?.split(':')[0],
+    socketGroup: options.socketOwner?.split(':')[1],
     owner,
     ownerIdentity: owner?.identity,
     creator,
@@ -107,7 +118,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
 }
 
 function renderService(planned: PlannedLink, { installation, templates, routing }: Renderer): UnitFile {
-  const { id, root, link } = planned;
+  const { id, root, link, options } = planned;
   const tail = localTailOf(link);
   const text = templates.service({
     ...installation,
@@ -120,6 +131,8 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     needs: present([tailNetnsUnit(link), tailRunOf(link)?.unit, childSocketOfForwarder(link)]),
     place: tail ? describePlace(tail.place) : describePeer(farChildOf(link)?.peer ?? ''),
     countersFile: countersFile(id),
+    ...unixPaths(link),
+    group: tail && isPath(tail) ? options.group : undefined,
     options: [...targetOptions(link), ...timeoutOptions(planned), ...accessOptions(planned)],
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
@@ -195,14 +208,54 @@ function needsState(link: Link): boolean {
   return farChildOf(link) !== undefined || tailRunOf(link) !== undefined;
 }
 
+/** What the forwarder does not see unless a socket that it needs is there. */
+const HIDDEN = ['/root', '/tmp', '/var/tmp'];
+
+/** What of /run it does not see when a socket that it needs is there: sockets that rule a machine, or tell of it. */
+const HIDDEN_IN_RUN = [
+  ...['containerd', 'credentials', 'dbus', 'docker', 'docker.sock', 'podman', 'user', 'wormhole.sock'],
+  ...['systemd/journal', 'systemd/private', 'systemd/userdb', 'systemd/io.system.ManagedOOM'],
+].map((name) => `/run/${name}`);
+
+/**
+ * The directories that the forwarder has to see: that of its target, in which a socket that is created again is found, and those in
+ * which clients of datagrams have the sockets that answers go to. And what stays hidden nevertheless.
+ */
+function unixPaths(link: Link): { directories: string[]; hidden: string[]; protectHome: 'yes' | 'tmpfs' } {
+  const tail = localTailOf(link);
+  const tails = tail ? pathsOf(addressesOf(tail)) : [];
+  const heads = pathsOf(addressesOf(link.head).filter(({ protocol }) => protocol === 'unixgram'));
+  const clients = heads.length > 0 ? ['/tmp', '/var/tmp'] : [];
+  const seen = [...new Set([...[...tails, ...heads].map((path) => posix.dirname(path)), ...clients])];
+  const isSeen = (path: string): boolean =>
+    [...tails, ...seen].some((one) => `${one}/`.startsWith(`${path}/`));
+  const inRun = seen.some((directory) => directory === '/run' || directory === '/var/run')
+    ? HIDDEN_IN_RUN
+    : [];
+  return {
+    directories: seen.map((directory) => `-${directory}`),
+    hidden: [...HIDDEN, ...inRun].filter((path) => !isSeen(path)).map((path) => `-+${path}`),
+    protectHome: seen.some((directory) => /^\/(home|root|run\/user)(\/|$)/.test(directory)) ? 'tmpfs' : 'yes',
+  };
+}
+
+function pathsOf(addresses: Address[]): string[] {
+  return addresses.flatMap((one) => (isUnix(one) && isPath(one) ? [one.path] : []));
+}
+
 /** How long the forwarder waits for what. */
-function timeoutOptions({ link, options: { startTimeout } }: PlannedLink): string[] {
+function timeoutOptions({ link, options: { startTimeout, udpTimeout } }: PlannedLink): string[] {
   const options = link.idle === undefined ? [] : ['--idle', String(link.idle)];
+  if (udpTimeout !== undefined && hasDatagrams(link)) options.push('--udp-timeout', String(udpTimeout));
   const run = tailRunOf(link);
   if (run) options.push('--dial-timeout', String(startTimeout), '--given-up', seen(givenUpFile(run.name)));
   if (farChildOf(link))
     options.push('--dial-timeout', String(startTimeout), '--peer-timeout', String(PEER_TIMEOUT));
   return options;
+}
+
+function hasDatagrams({ head }: Link): boolean {
+  return addressesOf(head).some(({ protocol }) => kindOf(protocol) === 'datagram');
 }
 
 /** Which clients the forwarder admits: all, except on the far part of another machine's link. */

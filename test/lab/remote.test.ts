@@ -1,4 +1,5 @@
 import * as assert from 'uvu/assert';
+import type { Counters } from '../../src/state/counters.ts';
 import { fails, installedHost, succeeds, wormhole } from './installed.ts';
 import { allGone, greeter, hears, type Pair, pair, partOn } from './pair.ts';
 import type { Host } from './rig/host.ts';
@@ -42,6 +43,34 @@ labSuite<Pair & { stranger: Host }>(
         await allGone(near, myserver);
       }
       await myserver.run('systemctl stop api; systemctl reset-failed api; docker rm -f $(docker ps -aq)');
+    });
+
+    test('what fails on the other machine is told here, until a client is served', async () => {
+      const { near, myserver } = at();
+      await succeeds(near, 'create id wrong url :4199 remote myserver tail');
+      const ask = () => near.run('nc -w 20 127.0.0.1 4199 </dev/null', { check: false, timeout: 60 });
+      for (let client = 0; client < 2; client++) assert.is((await ask()).stdout, '');
+      const words = /machine myserver says: 127\.0\.0\.1:4199 on this host refused/;
+      await near.waitFor(async () => words.test(await near.journal('-b', '-t', 'wormhole-wrong')), {
+        what: 'the journal to say why',
+      });
+      const line = async () => /^wrong .*$/m.exec(await succeeds(near, 'list'))?.[0] ?? '';
+      await near.waitFor(
+        async () => / failing machine myserver says: .* refused .*, 2 times since /.test(await line()),
+        {
+          what: 'list to say why and how often',
+        },
+      );
+      const listed = JSON.parse(await succeeds(near, 'list --json')) as { counters: Counters }[];
+      assert.is(listed[0]?.counters.served, 0);
+      assert.is(listed[0]?.counters.unserved, 2);
+
+      await greeter(myserver, 'late', 4199, 'at last');
+      assert.is((await ask()).stdout, 'at last\n');
+      await near.waitFor(async () => !/failing/.test(await line()), { what: 'list to forget it' });
+      await succeeds(near, 'delete wrong');
+      await allGone(near, myserver);
+      await myserver.run('systemctl stop late; systemctl reset-failed late');
     });
 
     test('a head in a container; and the far part is for nobody but us', async () => {

@@ -31,7 +31,7 @@ export const daemon = { port: 0, gate: Promise.resolve() as Promise<unknown>, en
 
 /** The context of the daemon's requests. Its operations are simulated: no link is created. */
 export const context: RequestContext = {
-  settings: { keyFile, overlay: '100.65.0.0/14', udpPorts: { first: 4500, last: 4599 } },
+  settings: { keyFile, overlay: '100.64.0.0/14', udpPorts: { first: 4500, last: 4599 } },
   working: 0,
   onEnd() {},
   log: { info: (line) => journal.push(line), warn: (line) => journal.push(line) },

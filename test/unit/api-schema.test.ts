@@ -125,7 +125,7 @@ options('the defaults', () => {
   assert.equal(checkOptions(words), {
     keyFile: '/etc/wormhole/key.secret',
     endpoints: [],
-    overlay: '100.65.0.0/14',
+    overlay: '100.64.0.0/14',
     udpPorts: { first: 4500, last: 4599 },
     idle: 60,
   });

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import dgram from 'node:dgram';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -69,6 +70,8 @@ export interface LaunchOptions {
   before?: string;
   /** How many listening sockets it is passed. Default 1. */
   listeners?: number;
+  /** How many UDP sockets it is passed after them, at the same host. Default 0. */
+  datagrams?: number;
   /** Called with the descriptor of each listening socket before it is passed. */
   prepare?: (listener: number) => void;
   /** A descriptor for its standard output. Default: /dev/null. */
@@ -92,13 +95,36 @@ export async function launch(options: LaunchOptions): Promise<Forwarder> {
   await Promise.all(listeners.map((listener) => once(listener, 'listening')));
   const ports = listeners.map((listener) => (listener.address() as net.AddressInfo).port);
   for (const listener of listeners) options.prepare?.(descriptorOf(listener));
+  const heads = await Promise.all(
+    Array.from({ length: options.datagrams ?? 0 }, () => bind(options.host ?? '127.0.0.1')),
+  );
+  ports.push(...heads.map((head) => head.address().port));
+  const fds = [...listeners.map(descriptorOf), ...heads.map(datagramDescriptorOf)];
   const child = run(
     ['--link', 'test', ...(to === undefined ? [] : ['--to', to]), ...(options.args ?? [])],
-    `export LISTEN_FDS=${count} LISTEN_PID=$$; ${options.before ?? ':'};`,
-    { ...options, fds: listeners.map(descriptorOf) },
+    `export LISTEN_FDS=${fds.length} LISTEN_PID=$$; ${options.before ?? ':'};`,
+    { ...options, fds },
   );
   for (const listener of listeners) listener.close();
+  for (const head of heads) head.close();
   return { ...child, port: ports[0] as number, ports };
+}
+
+/** A UDP socket at a port of an address, by default a free one. */
+export async function bind(host: string, port = 0): Promise<dgram.Socket> {
+  const socket = dgram.createSocket(net.isIPv6(host) ? 'udp6' : 'udp4');
+  socket.bind(port, host);
+  await once(socket, 'listening');
+  return socket;
+}
+
+/** The descriptor of a UDP socket, for which Node has no name. */
+export function datagramDescriptorOf(socket: dgram.Socket): number {
+  const symbol = Object.getOwnPropertySymbols(socket).find(
+    ({ description }) => description === 'state symbol',
+  );
+  const state = (socket as unknown as Record<symbol, { handle: { fd: number } }>)[symbol as symbol];
+  return (state as { handle: { fd: number } }).handle.fd;
 }
 
 /** The descriptor of a listening or connected socket. */

@@ -231,6 +231,27 @@ test('a target that resets at once is asked for, and the next client finds it me
   assert.is(forwarder.log(), '');
 });
 
+test('a part whose own target fails: its words are logged, and a target that resets by itself is not blamed', async () => {
+  const { port } = await serve((socket) => socket.resetAndDestroy());
+  const far = await farSide(`127.0.0.1:${port}`);
+  const forwarder = await launchWithFile(far);
+  assert.is(await hear(forwarder.port), 'reset');
+  await until(() => far.open.length === 1);
+  far.answer(`127.0.0.1:${port}\n127.0.0.1:4199 on this host refused`);
+  await until(() => forwarder.log() !== '');
+  assert.match(
+    forwarder.log(),
+    /^<4>link test: machine beta says: 127\.0\.0\.1:4199 on this host refused; its forwarder has reset the client; the next connection tries again$/m,
+  );
+  await sleep(1000);
+  // What resets by itself is the target's business.
+  assert.is(await hear(forwarder.port), 'reset');
+  await until(() => far.open.length === 1);
+  far.answer(`127.0.0.1:${await greeter('mended')}`);
+  await until(() => forwarder.descriptors('socket') === 1);
+  assert.is(await hear(forwarder.port), 'mended');
+});
+
 test('a far head that no longer allows us resets every client that speaks at once, and none sees a plain end', async () => {
   const behind = await launch({ to: await greeter('never'), args: ['--allow', '10.90.0.9'] });
   const far = await farSide(`127.0.0.1:${behind.port}`);

@@ -69,7 +69,7 @@ test('a descriptor that is no listening socket is refused', async () => {
     'export LISTEN_FDS=1 LISTEN_PID=$$; exec 3</dev/null;',
   );
   assert.is(await forwarder.exited, 2);
-  assert.match(forwarder.log(), /file descriptor 3 is not a listening TCP socket/);
+  assert.match(forwarder.log(), /file descriptor 3 is neither a listening socket nor one for datagrams/);
 });
 
 test('SIGTERM and SIGINT end it at once, with status 0, idle or busy', async () => {

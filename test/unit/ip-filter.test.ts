@@ -50,9 +50,9 @@ test('where packets for 127.0.0.1 may be sent elsewhere, its address is not all 
 
 test('clients of a loopback address are local, those of any other are not filtered', () => {
   for (const host of ['127.0.0.1', '127.1.2.3', '::1', '::ffff:127.0.0.1'])
-    assert.equal(clientFilter({ host }), exact('localhost'), host);
+    assert.equal(clientFilter({ protocol: 'tcp', port: 1, host }), exact('localhost'), host);
   for (const host of ['0.0.0.0', '::', '10.0.0.1', '2001:db8::1'])
-    assert.is(clientFilter({ host }), undefined, host);
+    assert.is(clientFilter({ protocol: 'tcp', port: 1, host }), undefined, host);
 });
 
 test.run();

@@ -31,6 +31,9 @@ const PORT = 'is not a number from 1 to 65535';
 const URL_FORM = 'expected {proto://}{netns@}{host}{:port}, such as :3306';
 const ID = 'an id is 1 to 100 letters, digits, "_", "." and "-", and begins with a letter or digit';
 const MACHINE = 'expected the name or address of a machine';
+const TCP = 'tcp leads to tcp or unix';
+const TAIL_PORT = 'the tail needs a port, such as url :3306, since the head has none';
+const UNIX_FORM = 'expected a path, unix:///run/x.sock, or an abstract name, unix://@x';
 const BRACKETS = 'an IPv6 address goes in brackets, such as [::1]:3306';
 
 /** Recipes without spaces in their words, and what is wrong with them. */
@@ -96,8 +99,9 @@ const errors: Record<string, string> = {
     'word 6, "remote": the head on m is the tail of this link; describe it after remote m',
 
   // Urls
-  'url http://:80': 'word 2, "http://:80": protocol "http" is neither tcp nor udp',
-  'url ://:80': 'word 2, "://:80": protocol "" is neither tcp nor udp',
+  'url http://:80':
+    'word 2, "http://:80": protocol "http" is none of tcp, udp, unix, unixgram and unixpacket',
+  'url ://:80': 'word 2, "://:80": protocol "" is none of tcp, udp, unix, unixgram and unixpacket',
   'url @:80': 'word 2, "@:80": "" cannot be the name of a network namespace',
   'url ..@:80': 'word 2, "..@:80": ".." cannot be the name of a network namespace',
   'url .@': 'word 2, ".@": "." cannot be the name of a network namespace',
@@ -183,11 +187,78 @@ const errors: Record<string, string> = {
     'word 7, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:9000 of this host',
   'url :9000 remote m chain url :9001 tail url :9001':
     'word 8, "tail": cannot proxy to self: the recipe itself listens at 127.0.0.1:9001 of this host',
-  'url :53 tail url udp://:54': 'word 3, "tail": the head is tcp and the tail udp; a link has one protocol',
-  'url :53 chain url udp://:54 tail docker-ns dns':
-    'word 3, "chain": the head is tcp and the tail udp; a link has one protocol',
-  'url :53 remote m url udp:// tail':
-    'word 3, "remote": the head is tcp and the tail udp; a link has one protocol',
+  'url :53 tail url udp://:54': `word 3, "tail": the head is tcp and the tail udp; ${TCP}`,
+  'url :53 chain url udp://:54 tail docker-ns dns': `word 3, "chain": the head is tcp and the tail udp; ${TCP}`,
+  'url :53 remote m url udp:// tail': `word 3, "remote": the head is tcp and the tail udp; ${TCP}`,
+  'url udp://:53 tail url tcp://:53 docker-ns dns':
+    'word 3, "tail": the head is udp and the tail tcp; udp leads to udp or unixgram',
+  'url :53 url udp:// tail url tcp://:53 docker-ns dns':
+    'word 5, "tail": the head is udp and the tail tcp; udp leads to udp or unixgram: a url without a protocol, such as :53, is reached by that of each client',
+  'url :53 url udp:// chain url tcp://:54 tail docker-ns dns':
+    'word 5, "chain": the head is udp and the tail tcp; udp leads to udp or unixgram: a url without a protocol, such as :53, is reached by that of each client',
+  'url :53 url udp:// chain url tcp://:54 url udp://:55 tail docker-ns dns':
+    'word 5, "chain": the listeners of the head lead to one address, and these to 127.0.0.1:54 and 127.0.0.1:55; make a link of each',
+  'url :53 url udp:// remote m url tcp://:54 url udp://:55 tail docker-ns dns':
+    'word 5, "remote": the listeners of the head lead to one address, and these to :54 and :55; make a link of each',
+  'url unixgram:///run/x tail url udp://:514':
+    'word 3, "tail": the head is unixgram and the tail udp; say tail url unixgram:// and a path or an abstract name',
+  'url unixgram:///run/x tail':
+    'word 3, "tail": the head is unixgram and the tail tcp; say tail url unixgram:// and a path or an abstract name',
+  'url unixpacket:///run/x tail url unix:///run/y':
+    'word 3, "tail": the head is unixpacket and the tail unix; say tail url unixpacket:// and a path or an abstract name',
+  'url unixgram:///run/x remote m tail':
+    'word 3, "remote": a unixgram head leads to a unixgram socket of the same machine only',
+  'url :80 remote m url unix:///run/x tail':
+    'word 5, "url": the head on another machine is reached over the network, by tcp or udp',
+  'url unix:///run/x tail docker-ns db': `after "tail" (word 3): ${TAIL_PORT}`,
+  'url unix:///run/x remote m tail docker-ns db': `after "tail" (word 5): ${TAIL_PORT}`,
+  'url unix:///run/x chain url unix:///run/y tail docker-ns db': `after "tail" (word 6): ${TAIL_PORT}`,
+
+  // Listeners
+  'url :80 url tcp://:81': 'word 3, "url": the port is already 80; an end has one port',
+  'url tcp://:80 url tcp://:81': 'word 3, "url": the protocol is already tcp; an end has one protocol',
+  'url tcp://:80 url udp:// url udp://:81':
+    'word 5, "url": the protocol is already tcp; an end has one protocol',
+  'url tcp://:80 url udp:// url :81': 'word 5, "url": the port is already 80; an end has one port',
+  'url :80 tail url :81 url udp://':
+    'word 3, "tail": the head is tcp and the tail udp; tcp leads to tcp or unix',
+  'url :80 tail url tcp://:81 url udp://:81':
+    'word 6, "url": the protocol is already tcp; an end has one protocol',
+  'url :80 url unix:///run/x url unix:///run/y':
+    'word 5, "url": the end is already tcp://127.0.0.1:80 and unix:///run/x; an end has one address',
+  'url unix:///run/x url :80': 'word 3, "url": the end is already unix:///run/x; an end has one address',
+  'url blue@:53 url udp://red@:53':
+    'word 3, "url": the end already lives in netns blue; an end lives in one place',
+
+  // Paths and abstract names
+  'url unix://': `word 2, "unix://": ${UNIX_FORM}`,
+  'url unix://run/x': `word 2, "unix://run/x": ${UNIX_FORM}`,
+  'url unix://:80': `word 2, "unix://:80": ${UNIX_FORM}`,
+  'url unix:///': 'word 2, "unix:///": the path is that of a directory, and not of a socket',
+  'url unix:///run/x/': 'word 2, "unix:///run/x/": the path is that of a directory, and not of a socket',
+  'url unix:///run/../x': 'word 2, "unix:///run/../x": the path can be written shorter: /x',
+  'url unix:///run//x': 'word 2, "unix:///run//x": the path can be written shorter: /run/x',
+  'url unix:///run/x\\':
+    'word 2, "unix:///run/x\\\\": the address of a unix socket cannot end in a blank or \\',
+  'url unix://@': 'word 2, "unix://@": the abstract name after the @ is empty',
+  'url unix://blue@x': 'word 2, "unix://blue@x": an abstract name begins with @: unix://blue@@x',
+  'url unix://@@x': 'word 2, "unix://@@x": "" cannot be the name of a network namespace',
+  'url unix://blue@/run/x':
+    'word 2, "unix://blue@/run/x": a path is the same in every network namespace; leave out what stands before it: unix:///run/x',
+  'url blue@ url unix:///run/x tail url :1':
+    'word 3, "url": a path is the same in every network namespace; leave out the netns',
+  'url unix:///run/x docker-ns app tail url :1':
+    'word 3, "docker-ns": a path is one of this host\'s file system, not of that of container app; share its directory with the container (docker run -v), and leave docker-ns out',
+  'url :80 tail docker-ns app url unix:///run/x':
+    'word 6, "url": a path is one of this host\'s file system, not of that of container app; share its directory with the container (docker run -v), and leave docker-ns out',
+  'url :80 docker-ns app url unix:///run/x tail url :1':
+    'word 5, "url": a path is one of this host\'s file system, not of that of container app; share its directory with the container (docker run -v), and leave docker-ns out',
+  'url :80 tail url unix:///run/x docker-run nginx':
+    'word 6, "docker-run": a path is one of this host\'s file system, not of that of a container of its own; share its directory with a container of yours (docker run -v), or use a port, url :3306',
+  'url unix:///run/x tail url unix:///run/x':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at /run/x of this host',
+  'url unix://@x tail url unix://@x':
+    'word 3, "tail": cannot proxy to self: the recipe itself listens at @x of this host',
 };
 
 for (const [text, message] of Object.entries(errors)) {
@@ -244,6 +315,17 @@ test('host names have limits', () => {
   for (const name of [`a${label}`, `${label}.${label}.${label}.${'a'.repeat(62)}`, 'b.-a', 'a-', 'a.']) {
     const error = errorOf(() => parseRecipe(['url', ':80', 'remote', name, 'tail']));
     assert.match(error.message, /is neither a host name nor an IP address$/);
+  }
+});
+
+test('the address of a unix socket has at most 107 bytes', () => {
+  const path = `/${'é'.repeat(53)}`;
+  assert.is(Buffer.byteLength(path), 107);
+  assert.not.throws(() => parseRecipe(['url', `unix://${path}`, 'tail', 'url', ':80']));
+  assert.not.throws(() => parseRecipe(['url', `unix://@${'a'.repeat(106)}`, 'tail', 'url', ':80']));
+  for (const url of [`unix://${path}a`, `unix://@${'a'.repeat(107)}`]) {
+    const error = errorOf(() => parseRecipe(['url', url, 'tail', 'url', ':80']));
+    assert.match(error.message, /has at most 107 bytes, and this has 108$/);
   }
 });
 

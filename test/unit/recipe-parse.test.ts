@@ -2,7 +2,15 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseRunArguments } from '../../src/docker-run/arguments.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
-import type { Protocol, Recipe, RecipeChild, RecipeEnd, RecipePlace } from '../../src/recipe/recipe.ts';
+import type {
+  IpProtocol,
+  Recipe,
+  RecipeAddress,
+  RecipeChild,
+  RecipeEnd,
+  RecipePlace,
+  UnixProtocol,
+} from '../../src/recipe/recipe.ts';
 import { recipeFromText } from '../../src/recipe/text.ts';
 
 const HOST: RecipePlace = { kind: 'host' };
@@ -10,9 +18,26 @@ const container = (name: string): RecipePlace => ({ kind: 'container', name });
 const run = (args: string): RecipePlace => ({ kind: 'run', args, request: parseRunArguments(args) });
 const netns = (name: string): RecipePlace => ({ kind: 'netns', name });
 
+type IpEnd = Extract<RecipeEnd, { protocol: IpProtocol }>;
+
 /** An end on 127.0.0.1. */
-function at(port?: number, place: RecipePlace = HOST, protocol: Protocol = 'tcp'): RecipeEnd {
+function at(port?: number, place: RecipePlace = HOST, protocol: IpProtocol = 'tcp'): IpEnd {
   return { protocol, place, host: '127.0.0.1', ...(port === undefined ? {} : { port }) };
+}
+
+/** An end that is a unix socket. */
+function unix(path: string, place: RecipePlace = HOST, protocol: UnixProtocol = 'unix'): RecipeEnd {
+  return { protocol, place, path };
+}
+
+/** An end with further addresses. */
+function and(end: RecipeEnd, ...also: RecipeAddress[]): RecipeEnd {
+  return { ...end, also };
+}
+
+/** Those at 127.0.0.1. */
+function local(protocol: IpProtocol, port?: number): RecipeAddress {
+  return { protocol, host: '127.0.0.1', ...(port === undefined ? {} : { port }) };
 }
 
 function link(head: RecipeEnd, tail: RecipeEnd, rest: Partial<Recipe> = {}): Recipe {
@@ -24,7 +49,7 @@ function leading(head: RecipeEnd, child: RecipeChild, rest: Partial<Recipe> = {}
 }
 
 /** A far head of which nothing is said. */
-const FAR: RecipeEnd = { protocol: 'tcp', place: HOST };
+const FAR: IpEnd = { protocol: 'tcp', place: HOST };
 
 const recipes: Record<string, Recipe> = {
   // The command lines that have to work to the letter.
@@ -201,7 +226,96 @@ const recipes: Record<string, Recipe> = {
     ),
   }),
 
+  // Several listeners, which share place, id and tail.
+  'url tcp://:53 url udp://:53 tail docker-ns dns': link(
+    and(at(53), local('udp', 53)),
+    and(at(53, container('dns')), local('udp', 53)),
+  ),
+  'url :53 url udp:// tail url :5353': link(and(at(53), local('udp', 53)), and(at(5353), local('udp', 5353))),
+  'url udp://0.0.0.0:53 docker-ns a url tcp://:54 tail docker-ns dns': link(
+    and(
+      { ...at(53, container('a'), 'udp'), host: '0.0.0.0' },
+      { protocol: 'tcp', host: '0.0.0.0', port: 54 },
+    ),
+    and(at(53, container('dns'), 'udp'), local('tcp', 53)),
+  ),
+  'url udp://blue@:53 url tcp://blue@ tail url red@:53': link(
+    and(at(53, netns('blue'), 'udp'), local('tcp', 53)),
+    and(at(53, netns('red'), 'udp'), local('tcp', 53)),
+  ),
+  'url 127.0.0.1 url udp:// tail docker-ns dns': link(
+    and(at(), local('udp')),
+    and(at(undefined, container('dns')), local('udp')),
+  ),
+  'url tcp://:3306 url unix:///run/mysql.sock tail url tcp://:3306 docker-ns db': link(
+    and(at(3306), { protocol: 'unix', path: '/run/mysql.sock' }),
+    at(3306, container('db')),
+  ),
+  'url unix:///run/x url tcp:// url udp://:5 tail url :7': link(
+    and(unix('/run/x'), local('tcp'), local('udp', 5)),
+    and(at(7), local('udp', 7)),
+  ),
+  'url :53 url udp:// chain url :54 tail url :55': leading(and(at(53), local('udp', 53)), {
+    kind: 'chain',
+    link: link(and(at(54), local('udp', 54)), and(at(55), local('udp', 55))),
+  }),
+  'url :53 url udp:// remote m tail': leading(and(at(53), local('udp', 53)), {
+    kind: 'remote',
+    peer: 'm',
+    link: link(and(FAR, { protocol: 'udp' }), and(at(53), local('udp', 53))),
+  }),
+  'url :53 url udp:// remote m url 10.0.0.1 tail': leading(and(at(53), local('udp', 53)), {
+    kind: 'remote',
+    peer: 'm',
+    link: link(
+      and({ ...FAR, host: '10.0.0.1' }, { protocol: 'udp', host: '10.0.0.1' }),
+      and(at(53), local('udp', 53)),
+    ),
+  }),
+
+  // Unix sockets.
+  'url unix:///run/mysql.sock tail url tcp://:3306 docker-ns db': link(
+    unix('/run/mysql.sock'),
+    at(3306, container('db')),
+  ),
+  'url :5432 docker-ns app tail url unix:///run/postgresql/.s.PGSQL.5432': link(
+    at(5432, container('app')),
+    unix('/run/postgresql/.s.PGSQL.5432'),
+  ),
+  'url unix:///a@b/c tail url unix://@x docker-ns db': link(unix('/a@b/c'), unix('@x', container('db'))),
+  'url unix://blue@@x tail url unix://a@@@y': link(unix('@x', netns('blue')), unix('@y', netns('a@'))),
+  'url unixgram:///run/log tail url unixgram://@log': link(
+    unix('/run/log', HOST, 'unixgram'),
+    unix('@log', HOST, 'unixgram'),
+  ),
+  'url unixpacket://@a tail url unixpacket:///run/b': link(
+    unix('@a', HOST, 'unixpacket'),
+    unix('/run/b', HOST, 'unixpacket'),
+  ),
+  'url udp://:514 tail url unixgram:///run/log': link(
+    at(514, HOST, 'udp'),
+    unix('/run/log', HOST, 'unixgram'),
+  ),
+  'url unix:///run/x remote m tail url :3306': leading(unix('/run/x'), {
+    kind: 'remote',
+    peer: 'm',
+    link: link(FAR, at(3306)),
+  }),
+  'url :80 remote m tail url unix:///run/x': leading(at(80), {
+    kind: 'remote',
+    peer: 'm',
+    link: link(FAR, unix('/run/x')),
+  }),
+  'url :80 chain url unix:///run/x tail url :81': leading(at(80), {
+    kind: 'chain',
+    link: link(unix('/run/x'), at(81)),
+  }),
+  'url :80 tail url unix:///run/x child url :81 tail url :82': link(at(80), unix('/run/x'), {
+    child: { kind: 'child', link: link(at(81), at(82)) },
+  }),
+
   // No way back to the head: these only look like it.
+  'url unix://@x tail url unix://@x docker-ns app': link(unix('@x'), unix('@x', container('app'))),
   'url :80 tail url 10.0.0.1:80': link(at(80), { ...at(80), host: '10.0.0.1' }),
   'url 0.0.0.0:80 tail url 10.0.0.1:80': link(
     { ...at(80), host: '0.0.0.0' },

@@ -1,9 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asLink } from '../../src/recipe/as-link.ts';
+import { portOf } from '../../src/recipe/defaults.ts';
 import { address, describePlace, endUrl } from '../../src/recipe/describe.ts';
 import { formatRecipe } from '../../src/recipe/format.ts';
-import { laterFeature } from '../../src/recipe/later.ts';
 import { findFarLink, type PlaceId } from '../../src/recipe/link.ts';
 import { parseFarRecipe } from '../../src/recipe/parse.ts';
 import { type Recipe, type RecipeEnd, type RecipePlace, tailOf } from '../../src/recipe/recipe.ts';
@@ -50,6 +50,12 @@ test('an end as text', () => {
     [{ protocol: 'tcp', place: run('nginx'), host: '10.0.0.1' }, 'tcp://10.0.0.1', '10.0.0.1'],
     [{ protocol: 'tcp', place: { kind: 'host' }, port: 13306 }, 'tcp://:13306', ':13306'],
     [{ protocol: 'tcp', place: { kind: 'host' } }, 'tcp://', ''],
+    [{ protocol: 'unix', place: { kind: 'host' }, path: '/run/x.sock' }, 'unix:///run/x.sock', '/run/x.sock'],
+    [
+      { protocol: 'unixgram', place: { kind: 'netns', name: 'blue' }, path: '@x' },
+      'unixgram://blue@@x',
+      '@x',
+    ],
   ];
   for (const [end, url, text] of ends) {
     assert.is(endUrl(end), url);
@@ -83,6 +89,15 @@ test('the canonical words of a recipe', () => {
       'url tcp://127.0.0.1:80 tail url tcp://127.0.0.1:80 docker-ns app child url tcp://127.0.0.1:81 docker-ns tail url tcp://127.0.0.1:81 docker-ns db',
     'url :80 trigger docker-run "a b" child url :81 tail docker-ns db':
       "url tcp://127.0.0.1:80 trigger url tcp://127.0.0.1:80 docker-run 'a b' child url tcp://127.0.0.1:81 tail url tcp://127.0.0.1:81 docker-ns db",
+    'url :53 url udp:// tail docker-ns dns':
+      'url tcp://127.0.0.1:53 url udp://127.0.0.1:53 tail url 127.0.0.1:53 docker-ns dns',
+    'url udp://blue@:53 url tcp:// tail':
+      'url udp://blue@127.0.0.1:53 url tcp://blue@127.0.0.1:53 tail url 127.0.0.1:53',
+    'url udp://:53 remote m tail': 'url udp://127.0.0.1:53 remote m url udp:// tail url udp://127.0.0.1:53',
+    'url :53 url udp:// remote m tail':
+      'url tcp://127.0.0.1:53 url udp://127.0.0.1:53 remote m url tcp:// url udp:// tail url 127.0.0.1:53',
+    'url unix:///run/a url tcp://:80 tail url unix://blue@@b':
+      'url unix:///run/a url tcp://127.0.0.1:80 tail url unix://blue@@b',
     'url :80 trigger docker-run a chain url :81 tail docker-ns /tail':
       'url tcp://127.0.0.1:80 trigger chain url tcp://127.0.0.1:81 docker-run a tail url tcp://127.0.0.1:81 docker-ns /tail',
   };
@@ -108,27 +123,13 @@ test('a line of text keeps every backslash and quote of its words', () => {
 });
 
 test('the tail of a link is its own or the head of its child', () => {
-  assert.is(tailOf(recipeFromText('url :80 tail url :81')).port, 81);
-  assert.is(tailOf(recipeFromText('url :80 tail url :81 child url :82 tail docker-ns a')).port, 81);
-  assert.is(tailOf(recipeFromText('url :80 chain url :81 tail docker-ns a')).port, 81);
-  assert.is(tailOf(recipeFromText('url :80 remote m url :81 tail docker-ns a')).port, 81);
+  const tailPort = (text: string) => portOf(tailOf(recipeFromText(text)));
+  assert.is(tailPort('url :80 tail url :81'), 81);
+  assert.is(tailPort('url :80 tail url :81 child url :82 tail docker-ns a'), 81);
+  assert.is(tailPort('url :80 chain url :81 tail docker-ns a'), 81);
+  assert.is(tailPort('url :80 remote m url :81 tail docker-ns a'), 81);
   const headOnly = { head: recipeFromText('tail docker-ns a').head, trigger: false };
   assert.throws(() => tailOf(headOnly), /neither a tail nor a child/);
-});
-
-test('the first word that this version cannot create', () => {
-  const words: Record<string, string | undefined> = {
-    'url :80 docker-ns a tail url blue@ id x': undefined,
-    'url :80 docker-run nginx trigger docker-run b child url :81 trigger docker-ns c': undefined,
-    'url :80 chain url :81 tail docker-run nginx': undefined,
-    'url udp://:53 trigger docker-ns a': 'udp',
-    'url :80 trigger docker-run nginx child url udp://:53 tail docker-ns a': 'udp',
-    'url :80 chain url :81 remote m tail': undefined,
-    'url :80 remote m trigger docker-ns a': undefined,
-    'url :80 remote m tunnel n tail': undefined,
-    'url :80 udptunnel m tail docker-ns a': undefined,
-  };
-  for (const [text, word] of Object.entries(words)) assert.is(laterFeature(recipeFromText(text)), word, text);
 });
 
 test('the link of a far child is read alone as it was in its recipe', () => {
@@ -138,6 +139,10 @@ test('the link of a far child is read alone as it was in its recipe', () => {
     'url :80 remote m docker-ns c tail',
     'url [::1]:80 remote m remote n tail url 10.0.0.1:81',
     'remote m tail docker-ns a',
+    'url udp://:53 remote m tail docker-ns dns',
+    'url :53 url udp:// remote m tail docker-ns dns',
+    'url :53 url udp:// remote m url blue@10.0.0.1 tail docker-ns dns',
+    'url unix:///run/a remote m tail url unix:///run/b',
   ]) {
     const { child } = recipeFromText(text);
     assert.equal(parseFarRecipe(formatRecipe(child?.link as Recipe)), child?.link, text);
@@ -149,7 +154,7 @@ test('the link whose child is on another machine', () => {
   assert.is(findFarLink(asLink(recipeFromText(local))), undefined);
   const remote = 'id a url :80 chain id b url :81 remote m remote n tail docker-ns a';
   const far = findFarLink(asLink(recipeFromText(remote)));
-  assert.is(far?.head.port, 81);
+  assert.is(far && portOf(far.head), 81);
   assert.is(far?.child.peer, 'm');
 });
 

@@ -1,15 +1,33 @@
+import { posix } from 'node:path';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { portOf } from '../../src/recipe/defaults.ts';
 import { RecipeError } from '../../src/recipe/error.ts';
 import { formatRecipe } from '../../src/recipe/format.ts';
 import { isKeyword, KEYWORDS } from '../../src/recipe/keywords.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
-import type { Protocol, Recipe, RecipeChild, RecipeEnd, RecipePlace } from '../../src/recipe/recipe.ts';
+import { ipProtocolFor, ipProtocolsFor, tailsOf } from '../../src/recipe/protocols.ts';
+import {
+  type IpProtocol,
+  isPath,
+  isUnix,
+  type Protocol,
+  type Recipe,
+  type RecipeAddress,
+  type RecipeChild,
+  type RecipeEnd,
+  type RecipeIpAddress,
+  type RecipePlace,
+  splitEnd,
+  type UnixProtocol,
+} from '../../src/recipe/recipe.ts';
 import { parseRun } from '../../src/recipe/run.ts';
 import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
 
-const PROTOCOLS: Protocol[] = ['tcp', 'udp'];
+type IpEnd = Extract<RecipeEnd, { protocol: IpProtocol }>;
+
+const PROTOCOLS: Protocol[] = ['tcp', 'udp', 'unix', 'unixgram', 'unixpacket'];
 const notKeyword = (text: string) => !isKeyword(text);
 
 /** Any text that may stand in a recipe, with much of what quoting has to survive. */
@@ -26,7 +44,8 @@ const containers = fc.oneof(
   fc.stringMatching(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,20}$/),
   fc.constantFrom(...KEYWORDS),
 );
-const netnsNames = texts.filter((name) => !/^\.?\.?$|\//.test(name) && Buffer.byteLength(name) <= 255);
+// A url without a protocol that began with a dash would be an option.
+const netnsNames = texts.filter((name) => !/^-|^\.?\.?$|\//.test(name) && Buffer.byteLength(name) <= 255);
 const images = fc.constantFrom('nginx', 'a/b:1', "sh -c 'exit'", '"ab"', "-e A=\\\"b 'c'", 'x tail');
 const runs = fc
   .oneof(
@@ -66,55 +85,126 @@ function somePlace(gen: Gen): RecipePlace {
   return { kind: 'host' };
 }
 
-/** An end with a port, unless there is none to inherit. */
+/** Paths and abstract names, at most 107 bytes. */
+const paths = texts
+  .map((text) => `/run/${text}`)
+  .filter((path) => path === posix.normalize(path) && !/[/\s\\]$/.test(path));
+const abstractNames = texts.filter((name) => !/[@/\s\\]|^$/.test(name)).map((name) => `@${name}`);
+const isShort = (path: string) => Buffer.byteLength(path) <= 107;
+
+function someUnix(gen: Gen, protocol: UnixProtocol): RecipeEnd {
+  if (gen(fc.boolean)) return { protocol, place: { kind: 'host' }, path: gen(() => paths.filter(isShort)) };
+  return { protocol, place: somePlace(gen), path: gen(() => abstractNames.filter(isShort)) };
+}
+
+/** An end of one address, which has a port unless there is one to inherit. */
 function someEnd(gen: Gen, protocol: Protocol, inherited: number | undefined): RecipeEnd {
-  const end: RecipeEnd = { protocol, place: somePlace(gen), host: gen(() => hosts) };
+  if (protocol !== 'tcp' && protocol !== 'udp') return someUnix(gen, protocol);
+  const end: IpEnd = { protocol, place: somePlace(gen), host: gen(() => hosts) };
   if (inherited !== undefined || gen(fc.boolean)) end.port = gen(() => ports);
   return end;
 }
 
-function someFarHead(gen: Gen, protocol: Protocol): RecipeEnd {
-  const end: RecipeEnd = { protocol, place: somePlace(gen) };
-  if (gen(fc.boolean)) end.host = gen(() => hosts);
-  if (gen(fc.boolean)) end.port = gen(() => ports);
+/** A tail for a head, which has a port of its own unless one will be chosen for it. */
+function someTail(gen: Gen, head: RecipeEnd, { port: known, exists }: Inherited): RecipeEnd {
+  const [first, ...others] = splitEnd(head).map(({ protocol }) => protocol);
+  const common = tailsOf(first as Protocol).filter((tail) =>
+    others.every((other) => tailsOf(other).includes(tail)),
+  );
+  if (common.length > 0) {
+    const tail = someEnd(gen, gen(fc.constantFrom, ...common) as Protocol, known);
+    if (!isUnix(tail) && !exists) tail.port ??= gen(() => ports);
+    return tail;
+  }
+  const host = gen(() => hosts);
+  const port = gen(() => ports);
+  const [protocol = 'tcp', ...further] = ipProtocolsFor(splitEnd(head));
+  return {
+    ...{ protocol, place: somePlace(gen), host, port },
+    also: further.map((also) => ({ protocol: also, host, port })),
+  };
+}
+
+/** A head, with further listeners by other protocols now and then. */
+function someHead(gen: Gen, inherited: number | undefined): RecipeEnd {
+  const head = someEnd(gen, gen(fc.constantFrom, ...PROTOCOLS) as Protocol, inherited);
+  if (head.protocol === 'unixgram' || head.protocol === 'unixpacket' || gen(fc.boolean)) return head;
+  const also = (['tcp', 'udp', 'unix'] as const)
+    .filter((protocol) => protocol !== head.protocol && gen(fc.boolean))
+    .map((protocol): RecipeAddress => {
+      if (protocol === 'unix')
+        return {
+          protocol,
+          path: gen(() => (head.place.kind === 'host' ? paths : abstractNames).filter(isShort)),
+        };
+      return { protocol, host: gen(() => hosts), port: gen(() => ports) };
+    });
+  const hasPath = [head, ...also].some(isPath);
+  return also.length === 0 || (hasPath && head.place.kind !== 'host') ? head : { ...head, also };
+}
+
+function someFarHead(gen: Gen, head: RecipeEnd): RecipeEnd {
+  const [protocol = 'tcp', ...further] = ipProtocolsFor(splitEnd(head));
+  const address: Omit<RecipeIpAddress, 'protocol'> = {};
+  if (gen(fc.boolean)) address.host = gen(() => hosts);
+  if (gen(fc.boolean)) address.port = gen(() => ports);
+  const end: RecipeEnd = { protocol, place: somePlace(gen), ...address };
+  if (further.length > 0) end.also = further.map((also) => ({ protocol: also, ...address }));
   return end;
 }
 
-/** A link below `head`, whose tail takes `tailPort` when it has none. `chance` is how likely a child is, of 10. */
-function someLink(gen: Gen, head: RecipeEnd, tailPort: number | undefined, chance: number): Recipe {
+/** The port that a tail takes over if it says none; whether it can say none: one is known, or will be chosen. */
+interface Inherited {
+  port: number | undefined;
+  exists: boolean;
+}
+
+/** What the tail of a link on the same machine takes over from its head. */
+const fromHead = (head: RecipeEnd): Inherited => ({
+  port: portOf(head),
+  exists: !splitEnd(head).every(isUnix),
+});
+
+/** A link below `head`. `chance` is how likely a child is, of 10. */
+function someLink(gen: Gen, head: RecipeEnd, inherited: Inherited, chance: number): Recipe {
   const link: Recipe = { head, trigger: gen(fc.boolean) };
   if (gen(fc.boolean)) link.id = gen(() => ids);
   if (gen(fc.boolean)) link.idle = gen(fc.integer, { min: 1, max: 365 * 24 * 3600 });
   if (gen(fc.integer, { min: 0, max: 9 }) >= chance) {
-    link.tail = someEnd(gen, head.protocol, tailPort);
+    link.tail = someTail(gen, head, inherited);
     return link;
   }
-  link.child = someChild(gen, link, tailPort, chance - 1);
+  link.child = someChild(gen, link, inherited, chance - 1);
   return link;
 }
 
-function someChild(gen: Gen, link: Recipe, tailPort: number | undefined, chance: number): RecipeChild {
+function someChild(gen: Gen, link: Recipe, inherited: Inherited, chance: number): RecipeChild {
   const { head } = link;
-  const kind = gen(fc.constantFrom, 'child', 'chain', 'remote', 'tunnel', 'udptunnel');
+  const onlyHere = splitEnd(head).some(({ protocol }) => ipProtocolFor(protocol) === undefined);
+  const kinds = onlyHere ? ['child', 'chain'] : ['child', 'chain', 'remote', 'tunnel', 'udptunnel'];
+  const kind = gen(fc.constantFrom, ...kinds);
   if (kind === 'child') {
-    const tail = someEnd(gen, head.protocol, tailPort);
+    const tail = someTail(gen, head, inherited);
     link.tail = tail;
-    const childHead = someEnd(gen, gen(fc.constantFrom, ...PROTOCOLS) as Protocol, tail.port);
-    if (gen(fc.boolean)) childHead.place = { ...tail.place };
-    return { kind, link: someLink(gen, childHead, childHead.port, chance) };
+    const childHead = someHead(gen, portOf(tail));
+    const inPlace = { ...childHead, place: { ...tail.place } };
+    const used = gen(fc.boolean) && !splitEnd(childHead).some(isPath) ? inPlace : childHead;
+    return { kind, link: someLink(gen, used, fromHead(used), chance) };
   }
   if (kind === 'chain') {
-    const childHead = someEnd(gen, head.protocol, tailPort);
-    return { kind, link: someLink(gen, childHead, childHead.port, chance) };
+    const childHead = someTail(gen, head, inherited);
+    return { kind, link: someLink(gen, childHead, fromHead(childHead), chance) };
   }
-  const far = someFarHead(gen, head.protocol);
+  const far = someFarHead(gen, head);
   const peer = gen(() => peers);
-  return { kind, peer, link: someLink(gen, far, head.port ?? tailPort, chance) } as RecipeChild;
+  const port = portOf(head) ?? inherited.port;
+  const taken = { port, exists: port !== undefined || inherited.exists };
+  return { kind, peer, link: someLink(gen, far, taken, chance) } as RecipeChild;
 }
 
 const links = fc.gen().map((gen) => {
-  const head = someEnd(gen, gen(fc.constantFrom, ...PROTOCOLS) as Protocol, undefined);
-  return someLink(gen, head, head.port, 9);
+  const head = someHead(gen, undefined);
+  return someLink(gen, head, fromHead(head), 9);
 });
 
 /** Whether an error is the one fault that a generated tree may have. */
@@ -144,6 +234,12 @@ test('the canonical words of any link are read as the same link', () => {
 /** Pieces of recipes: most of them right by themselves, some words that are wrong wherever they stand. */
 const pieces = fc.oneof(
   { weight: 8, arbitrary: ports.map((port) => ['url', `:${port}`]) },
+  {
+    weight: 4,
+    arbitrary: fc
+      .constantFrom('udp://:53', 'udp://', 'tcp://', 'unix:///run/x', 'unix://@x')
+      .map((url) => ['url', url]),
+  },
   { weight: 4, arbitrary: containers.map((name) => ['docker-ns', name]) },
   { weight: 8, arbitrary: fc.constantFrom(['tail'], ['trigger'], ['child'], ['chain'], ['docker-ns']) },
   { weight: 4, arbitrary: fc.tuple(fc.constantFrom('remote', 'tunnel', 'udptunnel'), peers) },

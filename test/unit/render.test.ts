@@ -188,6 +188,8 @@ test('each unit file of a link is marked as such', () => {
 
 test('in a tunnel, it is the policies of the tunnel that let in that machine alone', () => {
   const inTunnel = { ...owner, tunnel: '0123456789abcdef' };
+  const datagrams = bound('id a url udp://100.64.0.2:61234 tail docker-ns x', { owner: inTunnel });
+  assert.equal(settings(datagrams['wormhole-a.socket'], 'PassPacketInfo'), ['yes']);
   const files = bound('id a url 100.64.0.2:61234 tail docker-ns x', { owner: inTunnel });
   assert.equal(settings(files['wormhole-a.socket'], 'IPAddressAllow'), []);
   assert.match(
@@ -195,6 +197,80 @@ test('in a tunnel, it is the policies of the tunnel that let in that machine alo
     / --allow 10\.0\.0\.1 --peer-timeout 30 --interface wh-012345$/m,
   );
   assert.equal((readLink(files['wormhole-a.socket'] ?? '') as LinkPlan).owner, inTunnel);
+});
+
+test('each listener has a line of its own, and what it is not for is left out', () => {
+  const listeners = (recipe: string) => {
+    const { 'wormhole-a.socket': socket } = units(...`id a ${recipe}`.split(' '));
+    return (socket ?? '').match(/^(Listen|NoDelay|FreeBind|ReceiveBuffer|RemoveOnStop|Socket)[^\n]*/gm);
+  };
+  assert.equal(listeners('url udp://10.0.0.9:53 url tcp:// tail url :54'), [
+    'ListenDatagram=10.0.0.9:53',
+    'ListenStream=10.0.0.9:53',
+    'FreeBind=yes',
+  ]);
+  assert.equal(listeners('url udp://:53 tail url :54'), ['ListenDatagram=127.0.0.1:53', 'ReceiveBuffer=4M']);
+  assert.equal(listeners('url :53 tail url :54'), ['ListenStream=127.0.0.1:53', 'NoDelay=yes']);
+  assert.equal(listeners('url unix:///run/100% tail url :1'), [
+    'ListenStream=/run/100%%',
+    'RemoveOnStop=yes',
+  ]);
+  assert.equal(listeners('url unixpacket://@x tail url unixpacket:///run/y'), ['ListenSequentialPacket=@x']);
+  assert.equal(listeners('url unixgram:///run/x tail url unixgram:///run/y'), [
+    'ListenDatagram=/run/x',
+    'RemoveOnStop=yes',
+  ]);
+});
+
+test('the options of unix sockets are in the units that they are for, and are read back', () => {
+  const options = {
+    ...DEFAULT_OPTIONS,
+    udpTimeout: 5,
+    socketMode: '0660',
+    socketOwner: 'mysql:staff',
+    group: 'docker',
+  };
+  const recipe = 'id a url unix:///run/x tail url unix:///home/me/run/y';
+  const link = asLink(parseRecipe(recipe.split(' ')));
+  const [socket, service] = render(link, options).map(({ text }) => text);
+  assert.equal(readLink(socket ?? ''), { link, options });
+  const [head = ''] = (socket ?? '').split('[X-Wormhole]');
+  assert.equal(settings(head, 'SocketMode'), ['0660']);
+  assert.equal(settings(head, 'SocketUser'), ['mysql']);
+  assert.equal(settings(head, 'SocketGroup'), ['staff']);
+  assert.equal(settings(service, 'SupplementaryGroups'), ['docker']);
+  assert.ok(settings(service, 'BindReadOnlyPaths').includes('-/home/me/run'));
+  assert.equal(settings(service, 'ProtectHome'), ['tmpfs']);
+  assert.match(service ?? '', / --to \/home\/me\/run\/y$/m);
+  const [plain, plainService] = render(asLink(parseRecipe('id a url :1 tail url :2'.split(' '))), options);
+  assert.equal(settings(plain?.text.split('[X-Wormhole]')[0], 'Socket(Mode|User|Group)'), []);
+  assert.equal(settings(plainService?.text, 'SupplementaryGroups'), []);
+  assert.not.match(plainService?.text ?? '', /home/);
+  assert.equal(settings(plainService?.text, 'ProtectHome'), ['yes']);
+});
+
+test('the forwarder sees the directory of its target, and what rules the machine there stays hidden', () => {
+  const paths = (recipe: string) => {
+    const { 'wormhole-a.service': service } = units(...`id a ${recipe}`.split(' '));
+    return {
+      shown: settings(service, 'BindReadOnlyPaths').filter((path) => /^-\/(run|tmp|var\/tmp|srv)/.test(path)),
+      hidden: settings(service, 'InaccessiblePaths').flatMap((value) => value.split(' ')),
+      families: settings(service, 'RestrictAddressFamilies'),
+      filter: settings(service, 'IPAddressDeny'),
+    };
+  };
+  const own = paths('url :1 tail url unix:///run/postgresql/.s.PGSQL.5432');
+  assert.equal(own.shown, ['-/run/postgresql']);
+  assert.ok(['-+/root', '-+/tmp', '-+/var/tmp'].every((path) => own.hidden.includes(path)));
+  assert.equal(own.families, ['AF_UNIX']);
+  assert.equal(own.filter, ['any']);
+  const inRun = paths('url :1 tail url unix:///run/docker.sock');
+  assert.equal(inRun.shown, ['-/run']);
+  assert.ok(inRun.hidden.includes('-+/run/dbus') && inRun.hidden.includes('-+/run/containerd'));
+  assert.not.ok(inRun.hidden.includes('-+/run/docker.sock'));
+  const grams = paths('url unixgram:///srv/log tail url unixgram:///tmp/log');
+  assert.equal(grams.shown, ['-/tmp', '-/srv', '-/var/tmp']);
+  assert.not.ok(grams.hidden.includes('-+/tmp') || grams.hidden.includes('-+/var/tmp'));
 });
 
 test('what docker-run is given stands in the recipe and nowhere else', () => {

@@ -1,3 +1,4 @@
+import type { Address } from '../address.js';
 import {
   close,
   E,
@@ -13,7 +14,6 @@ import {
   SOL_SOCKET,
   sendmsg,
 } from '../syscalls.js';
-import type { UnixAddress } from '../unix.js';
 
 /** The most descriptors in one message: SCM_MAX_FD of the kernel (unix(7)). */
 export const MOST_DESCRIPTORS = 253;
@@ -48,7 +48,7 @@ export function sendDescriptors(
   socket: number,
   text: Uint8Array,
   descriptors: readonly number[],
-  to?: UnixAddress,
+  to?: Address,
 ): number {
   bytes.bytes.set(text);
   setNumber(vector, 1, text.length);

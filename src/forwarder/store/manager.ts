@@ -1,6 +1,6 @@
 import { AF_UNIX, errno, errorWords, SOCK_CLOEXEC, SOCK_DGRAM, socket } from '../syscalls.js';
 import { createTimer, start, type Timers } from '../timers.js';
-import { parseUnixAddress } from '../unix.js';
+import { parseUnixAddress } from '../unix/address.js';
 import { sendDescriptors } from './descriptors.js';
 
 /** The file descriptor store of the service manager (FileDescriptorStoreMax= of systemd.service(5)). */

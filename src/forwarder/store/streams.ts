@@ -91,7 +91,7 @@ function flags({ connected, client, target, up, down }: Connection): number {
 export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Remains): void {
   const [client = -1, target = -1] = descriptors;
   const known = flagsOf(notes);
-  const connection = createConnection(relay, client);
+  const connection = createConnection(relay, client, false);
   const { up, down } = connection;
   for (const flow of [up, down]) checkPipe(flowNotes(notes, flow.part), pipes);
   const wasConnected = (known & CONNECTED) !== 0;

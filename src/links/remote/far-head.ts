@@ -1,8 +1,9 @@
 import { Failure } from '../../api/failure.js';
 import { interfaceOf, tunnelNumber } from '../../ipsec/names.js';
 import { RecipeError } from '../../recipe/error.js';
-import type { FarChild } from '../../recipe/recipe.js';
-import { parseUrl, type Url } from '../../recipe/url.js';
+import { ipAddressOf } from '../../recipe/protocols.js';
+import { type FarChild, type RecipeEnd, type RecipeIpAddress, splitEnd } from '../../recipe/recipe.js';
+import { type IpUrl, parseUrl } from '../../recipe/url.js';
 import type { FarAddress } from '../../state/far-address.js';
 import { hostPort, isAlwaysPresent } from '../../text/ip-address.js';
 import { quoted } from '../../text/quote.js';
@@ -14,8 +15,8 @@ import type { Tunnel } from '../../units/tunnel.js';
  * @throws RecipeError for a loopback address, which would lead back to this machine, and for any address of a head in a tunnel,
  *   around which it would lead
  */
-export function requireReachable({ kind, peer, link: { head } }: FarChild): void {
-  const { host } = head;
+export function requireReachable({ kind, peer, link }: FarChild): void {
+  const { host } = networkAddress(link.head);
   if (host === undefined || isWildcard(host)) return;
   if (kind !== 'remote')
     throw new RecipeError(
@@ -41,10 +42,11 @@ export interface Way {
  * @throws Failure when it says something else than it was asked for
  */
 export function farAddressOf(
-  { link: { head } }: FarChild,
+  { link }: FarChild,
   url: string,
   { tunnel, reached }: Way,
 ): FarAddress & { address: string } {
+  const head = networkAddress(link.head);
   const said = readUrl(url);
   const isFixed = head.host !== undefined && !isWildcard(head.host);
   const isRight =
@@ -65,9 +67,18 @@ export function farAddressOf(
   return tunnel ? { address, device: interfaceOf(tunnelNumber(tunnel.id)) } : { address };
 }
 
-function readUrl(url: string): Url | undefined {
+/** The address by which the head on another machine is reached. Its listeners have one, see recipe/check.ts. */
+function networkAddress(head: RecipeEnd): RecipeIpAddress {
+  const address = ipAddressOf(splitEnd(head));
+  if (!address)
+    throw new RecipeError('the head on another machine is reached over the network, by tcp or udp');
+  return address;
+}
+
+function readUrl(url: string): IpUrl | undefined {
   try {
-    return parseUrl({ text: url, position: 0 });
+    const said = parseUrl({ text: url, position: 0 });
+    return 'path' in said ? undefined : said;
   } catch {
     return undefined;
   }

@@ -4,14 +4,16 @@ import { createPartAt, type Session } from '../../api/client.js';
 import { parsePeerEndpoint } from '../../api/endpoint.js';
 import { Failure } from '../../api/failure.js';
 import type { PartBody } from '../../api/schema.js';
+import { portOf } from '../../recipe/defaults.js';
 import { formatRecipe } from '../../recipe/format.js';
 import type { FarLink } from '../../recipe/link.js';
-import { isFar, type Recipe } from '../../recipe/recipe.js';
+import { fillIn, isFar, type Recipe } from '../../recipe/recipe.js';
 import type { FarAddress } from '../../state/far-address.js';
 import { withoutZone } from '../../text/ip-address.js';
 import { ensureTunnel } from '../../tunnels/create.js';
 import { installedSettings } from '../../tunnels/settings.js';
 import type { CreateOptions, FarPart } from '../../units/plan.js';
+import { applyingOptions } from '../unix-paths.js';
 import { farAddressOf, requireReachable } from './far-head.js';
 
 /** The words of a recipe for a tunnel, and the mode of each. */
@@ -50,18 +52,21 @@ export async function createFarPart({
   requireReachable(link.child);
   const tunnel = kind === 'remote' ? undefined : await ensureTunnel(peer, TUNNEL_MODES[kind], far.keyFile);
   try {
-    const { url, reached } = await createPartAt(
+    const { url, reached, failing } = await createPartAt(
       { endpoint: parsePeerEndpoint(peer), keyFile: far.keyFile, ...(tunnel && { id: tunnel.machine }) },
       far.partId,
       (session) => ({
         recipe: formatRecipe(recipe),
-        options,
+        options: applyingOptions(recipe, options),
         ...(tunnel ? { tunnel: tunnel.id } : { connection: connectionOf(session) }),
         ...(exactNames && { exactNames }),
         owner: { id: link.id, machine: ownName() },
       }),
     );
-    return farAddressOf(link.child, url, { tunnel, reached });
+    return {
+      ...farAddressOf(link.child, url, { tunnel, reached }),
+      ...(failing !== undefined && { failing }),
+    };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     throw new Failure(error.code, `machine ${peer}: ${error.message}`);
@@ -81,13 +86,13 @@ function ownName(): string {
 
 /** The recipe of the far child, with what it has from its parent: the port of its tail, and the span of idleness. */
 function recipeForPeer({ head, idle, child }: FarLink): Recipe {
-  const recipe = withTailPort(child.link, head.port);
+  const recipe = withTailPort(child.link, portOf(head));
   return idle === undefined ? recipe : { ...recipe, idle: recipe.idle ?? idle };
 }
 
-function withTailPort(recipe: Recipe, port: number): Recipe {
+function withTailPort(recipe: Recipe, port: number | undefined): Recipe {
   const done = { ...recipe };
-  if (recipe.tail) done.tail = { ...recipe.tail, port: recipe.tail.port ?? port };
+  if (recipe.tail && port !== undefined) done.tail = fillIn(recipe.tail, { port });
   const { child } = recipe;
   if (child && isFar(child)) done.child = { ...child, link: withTailPort(child.link, port) };
   return done;

@@ -1,11 +1,16 @@
+import type { CreatedPart } from '../../api/schema.js';
+import { portOf } from '../../recipe/defaults.js';
 import { endUrl } from '../../recipe/describe.js';
-import type { Recipe } from '../../recipe/recipe.js';
+import { type Address, addressesOf, type End } from '../../recipe/link.js';
+import { ipAddressOf, ipProtocolsFor } from '../../recipe/protocols.js';
+import { fillIn, isUnix, type Recipe, splitEnd } from '../../recipe/recipe.js';
+import { readCounters } from '../../state/counters.js';
 import { readLinks } from '../../state/links.js';
 import { withLock } from '../../state/lock.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { socketUnit } from '../../units/names.js';
 import { type CreateOptions, type Owner, type PlannedLink, planLink } from '../../units/plan.js';
-import { type CreatedLink, createLink } from '../create.js';
+import { createLink } from '../create.js';
 import { deleteLink } from '../delete.js';
 import { freePort } from '../free-port.js';
 import { AddressInUse, reinstall } from '../install.js';
@@ -42,15 +47,15 @@ const working = new Map<string, Promise<unknown>>();
  *
  * @throws OtherOwner; as createLink
  */
-export function createPart(request: PartRequest): Promise<CreatedLink> {
+export function createPart(request: PartRequest): Promise<CreatedPart> {
   const { recipe, options, owner, facing, keyFile, exactNames } = request;
-  const wanted: Recipe = { ...recipe, head: { ...recipe.head, host: recipe.head.host ?? facing } };
+  const wanted: Recipe = { ...recipe, head: fillIn(recipe.head, { host: facing }) };
   return inTurn(owner.partId, async () => {
     const existing = findPart(owner.partId);
     if (existing === undefined)
       return createLink({ recipe: wanted, options, keyFile, owner, exactNames }, () => {});
     requireOwner(existing, owner.identity);
-    return updatePart(existing, { ...request, recipe: wanted }, recipe.head.port === undefined);
+    return updatePart(existing, { ...request, recipe: wanted }, portOf(recipe.head) === undefined);
   });
 }
 
@@ -85,12 +90,15 @@ function updatePart(
   existing: PlannedLink,
   { recipe, owner }: PartRequest,
   anyPort: boolean,
-): Promise<CreatedLink> {
+): Promise<CreatedPart> {
   const { id, link, far, options } = existing;
-  const host = recipe.head.host ?? link.head.host;
-  const { port } = link.head;
+  const present = ipAddressOf(addressesOf(link.head));
+  const wanted = ipAddressOf(splitEnd(recipe.head));
+  if (!present) throw new Error(`link "${id}" has no port that another machine could reach`);
+  const { port } = present;
+  const host = wanted?.host ?? present.host;
   const at = (newPort: number): PlannedLink => {
-    const moved = { ...link, head: { ...link.head, host, port: newPort } };
+    const moved = { ...link, head: moveTo(link.head, { host, port: newPort }) };
     return planLink({ link: moved, options, owner, ...(far && { far }) })[0] as PlannedLink;
   };
   return withSystemd((systemd) =>
@@ -98,7 +106,7 @@ function updatePart(
       if (await isStopped(existing, systemd))
         throw new Error(`link "${id}" is stopped here: wormhole start ${id}`);
       const same =
-        link.head.host === host &&
+        present.host === host &&
         existing.owner?.address === owner.address &&
         existing.owner.identity === owner.identity &&
         existing.owner.tunnel === owner.tunnel;
@@ -111,15 +119,25 @@ function updatePart(
       } catch (error) {
         if (!(error instanceof AddressInUse) || !anyPort) throw error;
       }
-      const moved = at(await freePort(link.head.place, new Set([port])));
+      const protocols = ipProtocolsFor(splitEnd(link.head));
+      const moved = at(await freePort(link.head.place, protocols, new Set([port])));
       await reinstall(moved, systemd);
       return created(moved);
     }),
   );
 }
 
-function created({ id, link: { head } }: PlannedLink): CreatedLink {
-  return { id, url: endUrl(head) };
+/** The head of a part at another address: all its listeners have one, see checkDrafts. */
+function moveTo(head: End, to: { host: string; port: number }): End {
+  const move = <A extends Address>(address: A): A => (isUnix(address) ? address : { ...address, ...to });
+  const moved = move(head);
+  if (head.also) moved.also = head.also.map(move);
+  return moved;
+}
+
+function created({ id, link: { head } }: PlannedLink): CreatedPart {
+  const failing = readCounters(id)?.failing?.reason;
+  return { id, url: endUrl(head), ...(failing !== undefined && { failing }) };
 }
 
 /** A part may be asked for again while it is being created, if the wire was cut meanwhile; and then deleted. */

@@ -14,6 +14,8 @@ export interface DiskOptions {
   hosts: string;
   /** Whether Docker is installed. */
   docker: boolean;
+  /** Debian packages beside those that every host has. */
+  packages?: string[];
   /** The prepared content of /var/lib/docker, if any. */
   store?: string;
   /** Whether Wormhole is installed, with a key of the host's own. Default false. */
@@ -37,7 +39,10 @@ const dockerFiles = [
 
 /** Makes a disk in the new directory `directory`, which must be on the file system of the cache. */
 export async function makeDisk(directory: string, options: DiskOptions): Promise<Disk> {
-  const lower = [...(options.wormhole ? [await installedLayer()] : []), await rootfs()].join(':');
+  const lower = [
+    ...(options.wormhole ? [await installedLayer(options.packages)] : []),
+    await rootfs(options.packages),
+  ].join(':');
   const upper = join(directory, 'upper');
   for (const part of ['upper/etc', 'work', 'root', 'docker'])
     mkdirSync(join(directory, part), { recursive: true });

@@ -19,6 +19,8 @@ export interface HostOptions {
   docker?: boolean;
   /** Whether Docker has the images wormhole/mysql, wormhole/wordpress and wormhole/tools. Default true. */
   images?: boolean;
+  /** Debian packages beside those that every host has. */
+  packages?: string[];
   /** Whether Wormhole is installed, as install.sh --listen would, with a key of the host's own. Default false. */
   wormhole?: boolean;
 }
@@ -93,7 +95,7 @@ export function bootedHosts(): Host[] {
  * await host.powerOff();
  */
 export async function boot(options: HostOptions): Promise<Host> {
-  const { name, docker = true, images = docker, wormhole = false } = options;
+  const { name, docker = true, images = docker, wormhole = false, packages = [] } = options;
   if (!/^[a-z0-9][a-z0-9-]{0,40}$/.test(name)) throw new Error(`not a host name: "${name}"`);
   if (hosts.has(name)) throw new Error(`host ${name} is already there`);
   openSession();
@@ -106,7 +108,7 @@ export async function boot(options: HostOptions): Promise<Host> {
     name,
     hosts:
       line + others.map((host) => `${host.address} ${host.name}\n${host.address6} ${host.name}\n`).join(''),
-    ...{ docker, wormhole },
+    ...{ docker, wormhole, packages },
     ...(store && { store }),
   });
   const group = `${sessionName}/${name}`;

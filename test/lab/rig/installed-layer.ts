@@ -39,10 +39,10 @@ const script = `
 
 /**
  * Returns the directory of what install.sh from this repository adds to the root file system: a lower layer for an overlay
- * over `rootfs()`, with `usr` and `etc`. A key is in it, which all that have the layer would share.
+ * over `rootfs(packages)`, with `usr` and `etc`. A key is in it, which all that have the layer would share.
  */
-export async function installedLayer(): Promise<string> {
-  const lower = await rootfs();
+export async function installedLayer(packages?: string[]): Promise<string> {
+  const lower = await rootfs(packages);
   const npm = join(dirname(process.execPath), '../lib/node_modules/npm');
   const directory = await cached({
     name: 'wormhole-layer',

@@ -36,13 +36,20 @@ const tree: Tree = {
   `,
 };
 
-const artefact: Artefact = {
-  name: 'rootfs',
-  recipe: treeRecipe(tree),
-  make: (path) => makeTree(tree, path, 'directory'),
-};
+function artefact(packages: string[]): Artefact {
+  const all: Tree = { ...tree, packages: [...tree.packages, ...packages] };
+  return {
+    name: packages.length === 0 ? 'rootfs' : 'rootfs-with-packages',
+    recipe: treeRecipe(all),
+    make: (path) => makeTree(all, path, 'directory'),
+  };
+}
 
-/** Returns the directory that is the root file system of every host before its first boot; nobody may write to it. */
-export function rootfs(): Promise<string> {
-  return cached(artefact);
+/**
+ * Returns the directory that is the root file system of hosts before their first boot; nobody may write to it.
+ *
+ * @param packages Debian packages beside those that every host has
+ */
+export function rootfs(packages: string[] = []): Promise<string> {
+  return cached(artefact(packages));
 }

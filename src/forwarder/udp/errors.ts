@@ -1,0 +1,35 @@
+import { MSG_DONTWAIT, MSG_ERRQUEUE, recvmmsg } from '../syscalls.js';
+import { createMessages, type Messages, nameSizeOf, nameWord, prepareReceive } from './messages.js';
+import type { UdpRelay } from './relay.js';
+import { endSession } from './session.js';
+import type { Head } from './sessions.js';
+
+/*
+ * ICMP errors about answers to clients (IP_RECVERR, ip(7)). The kernel queues them at the head. A client that is gone
+ * loses its session, and the target is told: what it sends next to that session's port is refused by the kernel.
+ */
+
+/** Errors read in one go. */
+const COUNT = 16;
+
+let errors: Messages | undefined;
+
+/** Reads the error queue of a head, and ends the sessions of clients that cannot be reached. */
+export function drainErrors(relay: UdpRelay, head: Head): void {
+  errors ??= createMessages(COUNT);
+  prepareReceive(errors, 0, true);
+  const count = recvmmsg(head.fd, errors.headers.address, COUNT, MSG_DONTWAIT | MSG_ERRQUEUE, 0);
+  for (let i = 0; i < count; i++) {
+    const words = errors.names.words.subarray(nameWord(i), nameWord(i) + nameSizeOf(errors, i) / 4);
+    endSessionsOf(relay, head, words);
+  }
+}
+
+function endSessionsOf(relay: UdpRelay, head: Head, client: Int32Array): void {
+  for (let session = relay.sessions.oldest; session !== undefined; ) {
+    const next = session.newer;
+    const { words } = session.client;
+    if (session.head === head && client.every((word, i) => words[i] === word)) endSession(relay, session);
+    session = next;
+  }
+}

@@ -1,0 +1,216 @@
+import { isAllowedAt } from '../access.js';
+import { addressText } from '../address.js';
+import { type Device, indexOf } from '../device.js';
+import { E, errno, MSG_DONTWAIT, MSG_NOSIGNAL, recvmmsg, sendmmsg } from '../syscalls.js';
+import { parseControl, type ReceivedControl, writeSegment } from './control.js';
+import { drainErrors } from './errors.js';
+import {
+  bufferOf,
+  controlSizeOf,
+  controlWord,
+  HEADER_BYTES,
+  lengthOf,
+  nameSizeOf,
+  nameWord,
+  prepareReceive,
+  prepareSend,
+  shareBuffer,
+} from './messages.js';
+import { JOINED_ERRORS, sendPieces } from './pieces.js';
+import { BATCH, type UdpRelay } from './relay.js';
+import { beginSession, failed, type ReadReplies, reconnect } from './session.js';
+import { type Caller, findSession, type Head, hashOf, type Session, touchSession } from './sessions.js';
+
+/** Batches read from one head before others have their turn. */
+const MOST_BATCHES = 4;
+
+/**
+ * Full batches in a row after which the head counts as flooded: its queue in the kernel is full, and clients lose datagrams
+ * whatever this process does. From then on none of several clients gets more than its share of a batch, so that the queue is
+ * emptied faster, and those who send little lose nothing.
+ */
+const FLOODED = 16;
+
+/** Datagrams of one client that a batch of a flooded head passes on. */
+const SHARE = 4;
+
+const MESSAGE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
+
+const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0 };
+
+/** For each message of a batch, the next one of the same client, and its segment size. */
+const nextOfClient = new Int32Array(BATCH);
+
+/** For each message that is sent, the received one whose bytes it has. */
+const sources = new Int32Array(BATCH);
+const segments = new Int32Array(BATCH);
+
+/** Passes on what clients have sent to a head. Returns whether it has read anything. */
+export function readRequests(relay: UdpRelay, head: Head, readReplies: ReadReplies): boolean {
+  const { requests } = relay;
+  let hasRead = false;
+  for (let batch = 0; batch < MOST_BATCHES; batch++) {
+    prepareReceive(requests, 0, true);
+    const count = recvmmsg(head.fd, requests.headers.address, BATCH, MSG_DONTWAIT, 0);
+    if (count < 0) {
+      const failure = errno();
+      if (failure === E.EAGAIN) relay.fullBatches = 0;
+      // An ICMP error about an answer to some client.
+      else if (failure !== E.EINTR) drainErrors(relay, head);
+      break;
+    }
+    hasRead = true;
+    relay.fullBatches = count === BATCH ? relay.fullBatches + 1 : 0;
+    forward(relay, head, count, readReplies);
+    if (count < BATCH) break;
+  }
+  return hasRead;
+}
+
+function forward(relay: UdpRelay, head: Head, count: number, readReplies: ReadReplies): void {
+  const senders = groupByClient(relay, head, count, readReplies);
+  const isFlooded = relay.fullBatches >= FLOODED && senders.length > 1;
+  for (const session of senders) {
+    const first = session.batchFirst;
+    session.batchFirst = -1;
+    reconnect(relay, session);
+    if (!session.ended && session.fd >= 0) send(relay, session, first, isFlooded ? SHARE : BATCH);
+  }
+}
+
+/** Links the messages of each client, and begins sessions for new clients. Returns the sessions, in the order of arrival. */
+function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: ReadReplies): Session[] {
+  const { requests, sessions, loop } = relay;
+  const senders: Session[] = [];
+  for (let i = 0; i < count; i++) {
+    const nameAt = nameWord(i);
+    if (relay.access !== undefined && !isAllowedAt(relay.access, requests.names.words, nameAt)) {
+      rejectDatagram(relay, nameAt);
+      continue;
+    }
+    parseControl(requests.controls.words, controlWord(i), controlSizeOf(requests, i), received);
+    if (relay.device !== undefined && !isThrough(head, relay.device, received.device)) {
+      rejectOutside(relay, relay.device, nameAt);
+      continue;
+    }
+    segments[i] = received.segment;
+    const caller: Caller = {
+      head,
+      names: requests.names.words,
+      nameWord: nameAt,
+      nameWords: nameSizeOf(requests, i) / 4,
+      controls: requests.controls.words,
+      localWord: received.localWord,
+      localWords: head.tellsLocal ? received.localWords : 0,
+      device: received.device,
+    };
+    const size = lengthOf(requests, i);
+    relay.counters.bytesFromClients += size;
+    const hash = hashOf(sessions, caller);
+    let session = findSession(sessions, caller, hash);
+    if (session === undefined) {
+      const first = { address: bufferOf(requests, i), size: received.segment || size };
+      session = beginSession(relay, caller, hash, first, readReplies);
+    } else {
+      touchSession(sessions, session, loop.now);
+    }
+    nextOfClient[i] = -1;
+    if (session.batchFirst < 0) {
+      session.batchFirst = i;
+      senders.push(session);
+    } else {
+      nextOfClient[session.batchLast] = i;
+    }
+    session.batchLast = i;
+  }
+  return senders;
+}
+
+/** Sends the messages of a client to the target, at most `most` of them. */
+function send(relay: UdpRelay, session: Session, first: number, most: number): void {
+  const { requests, forwarded } = relay;
+  let count = 0;
+  for (let i = first; i >= 0; i = nextOfClient[i] as number) {
+    if (count === most) {
+      relay.dropped += 1;
+      continue;
+    }
+    const segment = segments[i] as number;
+    const controlSize =
+      segment === 0 ? 0 : writeSegment(forwarded.controls.words, controlWord(count), segment);
+    sources[count] = i;
+    shareBuffer(forwarded, count, bufferOf(requests, i));
+    prepareSend(forwarded, count, { name: 0, nameSize: 0, length: lengthOf(requests, i), controlSize });
+    count += 1;
+  }
+  relay.datagrams += count;
+  let hasFailed = false;
+  for (let sent = 0; sent < count; ) {
+    const done = sendmmsg(
+      session.fd,
+      forwarded.headers.address + sent * HEADER_BYTES,
+      count - sent,
+      MESSAGE_FLAGS,
+    );
+    if (done > 0) {
+      sent += done;
+      continue;
+    }
+    const failure = errno();
+    const source = sources[sent] as number;
+    const segment = segments[source] as number;
+    if (segment !== 0 && JOINED_ERRORS.has(failure)) {
+      const [address, length] = [bufferOf(requests, source), lengthOf(requests, source)];
+      relay.dropped += sendPieces(session.fd, forwarded, {
+        i: sent,
+        address,
+        length,
+        segment,
+        controlSize: 0,
+      });
+      sent += 1;
+      continue;
+    }
+    // The error of an earlier datagram is reported once, and keeps this one from being sent.
+    if (!hasFailed && failure !== E.EAGAIN) {
+      hasFailed = true;
+      failed(relay, session, failure);
+      if (session.fd < 0) return;
+      continue;
+    }
+    // The queue of the device is full, or the datagram does not fit: it is lost, as on the way of any datagram.
+    hasFailed = false;
+    relay.dropped += 1;
+    sent += 1;
+  }
+}
+
+/** Whether a datagram has come through the only interface through which clients are served. */
+function isThrough(head: Head, device: Device, arrived: number): boolean {
+  // It may have been created again since.
+  if (head.device !== arrived) head.device = indexOf(head.fd, device);
+  return head.device !== 0 && head.device === arrived;
+}
+
+function rejectOutside({ counters, requests, log }: UdpRelay, { text }: Device, nameAt: number): void {
+  counters.denied += 1;
+  const client = addressText(requests.names.bytes.subarray(4 * nameAt));
+  const rule = `it has not come through interface ${text}`;
+  log.failure(
+    'outside',
+    `dropped a datagram of ${client}: ${rule}`,
+    (count) => `dropped ${count} more datagram${count === 1 ? '' : 's'} in the last 10 s: ${rule}`,
+  );
+}
+
+function rejectDatagram(relay: UdpRelay, nameAt: number): void {
+  const { access, log, requests } = relay;
+  relay.counters.denied += 1;
+  const rule = `this head serves ${access?.address} only`;
+  const client = addressText(requests.names.bytes.subarray(4 * nameAt));
+  log.failure(
+    'rejected',
+    `dropped a datagram of ${client}: ${rule}`,
+    (count) => `dropped ${count} more datagram${count === 1 ? '' : 's'} in the last 10 s: ${rule}`,
+  );
+}
