@@ -318,6 +318,11 @@ if booted; then
 	systemctl enable --now --quiet $enabled ${listen:+$tcp} || die "systemd has not started all of $enabled${listen:+ $tcp}: systemctl --failed says which"
 	systemctl enable --quiet $atboot
 	"$prefix/bin/wormhole" upgrade || die "the program is installed, but the units of links have not been upgraded: wormhole upgrade tries again"
+	# Forwarders that store their sessions: the new version takes them over.
+	for unit in $(systemctl list-units --plain --no-legend --state=active 'wormhole-*.service' | cut -d ' ' -f 1); do
+		pid=$(systemctl show -P MainPID "$unit")
+		! grep -qz '^FDSTORE=[1-9]' "/proc/$pid/environ" 2>/dev/null || systemctl try-restart --no-block "$unit"
+	done
 	systemctl is-enabled --quiet $tcp || say "other machines cannot reach this one: systemctl enable --now $tcp, or --listen, opens port 9999 to those that have its key"
 elif [ -n "$live" ]; then
 	# shellcheck disable=SC2086 # words

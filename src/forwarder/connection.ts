@@ -3,11 +3,13 @@ import type { Address } from './address.js';
 import type { Counters } from './counters.js';
 import type { Device } from './device.js';
 import type { Log } from './log.js';
-import { type Loop, scheduleClose, type Watch } from './loop.js';
+import { type Loop, scheduleClose, unwatch, type Watch } from './loop.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
 import type { Resolver } from './resolver.js';
-import { endOnClose, resetOnClose, setUserTimeout } from './socket-options.js';
-import { EPOLLIN, EPOLLPRI, EPOLLRDHUP } from './syscalls.js';
+import { disconnect, endOnClose, resetOnClose, setUserTimeout } from './socket-options.js';
+import { ENDED, noteFlags, noteRelease, type Part } from './store/memory.js';
+import type { Register, Storable, Stored } from './store/store.js';
+import { close as closeDescriptor, EPOLLIN, EPOLLPRI, EPOLLRDHUP, SHUT_WR, shutdown } from './syscalls.js';
 import { stop, type Timer } from './timers.js';
 
 /**
@@ -56,6 +58,8 @@ export interface Relay {
   readonly starter: string | undefined;
   /** Whether starting the target has failed, so that waiting for it is pointless. */
   readonly targetFailed: () => boolean;
+  /** The connections that outlive the process if they get old enough; undefined if none do. */
+  readonly survivors: Register<Connection> | undefined;
   /** Open connections. */
   open: number;
   /** What `wormhole list` shows. */
@@ -102,6 +106,8 @@ export interface End extends Watch {
 export interface Flow {
   readonly from: End;
   readonly to: End;
+  /** The part of the notes of a stored session that is about this direction. */
+  readonly part: Part;
   /** Acquired while bytes are in flight. */
   pipe: Pipe | undefined;
   /** Bytes in the pipe. */
@@ -125,7 +131,7 @@ export interface Flow {
 /**
  * A client, and the connection to the target on its behalf. While idle, it holds two descriptors and no pipe.
  */
-export interface Connection {
+export interface Connection extends Storable {
   readonly relay: Relay;
   readonly client: End;
   readonly target: End;
@@ -137,6 +143,19 @@ export interface Connection {
   connected: boolean;
   /** errno of the last failed attempt to connect. */
   failure: number;
+  /** When the client was accepted, ms, on the clock of the loop. */
+  openedAt: number;
+  /** Its notes while it is stored. Then the service manager has duplicates of its sockets. */
+  stored: Stored | undefined;
+  /**
+   * The socket for the next attempt to connect, or -1. Only a stored connection has one: it keeps its socket, since another one
+   * would have to be stored before it is used.
+   */
+  spare: number;
+  /** The interface that the socket to the target is bound to. */
+  device: string | undefined;
+  /** The socket to the target that is stored, or -1. */
+  storedTarget: number;
   /** When the last attempt to connect began, ms, on the clock of the loop. */
   dialledAt: number;
   /** When no further attempt to connect is made, ms, on the clock of the loop. */
@@ -156,7 +175,10 @@ export function close(connection: Connection): void {
   if (connection.closed) return;
   for (const end of [connection.client, connection.target]) {
     if (end.hasStreamOptions && !end.reset && end.fd >= 0) endOnClose(end.fd);
+    // close(2) sends no FIN while the service manager has a duplicate.
+    if (connection.stored !== undefined && !end.reset && end.fd >= 0) shutdown(end.fd, SHUT_WR);
   }
+  if (connection.stored !== undefined) noteFlags(connection.stored, ENDED);
   dispose(connection);
 }
 
@@ -165,6 +187,11 @@ export function closeWithReset(connection: Connection): void {
   if (connection.closed) return;
   for (const end of [connection.client, connection.target]) {
     if (!end.hasStreamOptions && end.fd >= 0) resetOnClose(end.fd);
+  }
+  if (connection.stored !== undefined) {
+    noteFlags(connection.stored, ENDED);
+    // close(2) sends no reset while the service manager has a duplicate.
+    for (const { fd } of [connection.client, connection.target]) if (fd >= 0) disconnect(fd);
   }
   dispose(connection);
 }
@@ -180,19 +207,29 @@ function dispose(connection: Connection): void {
   // its own limit for those (tcp_orphan_retries, tcp(7)).
   if (relay.clientTimeout !== undefined) setUserTimeout(client.fd, 0);
   if (relay.targetTimeout !== undefined) setUserTimeout(target.fd, 0);
+  if (connection.stored !== undefined) {
+    // close(2) does not end that either while the service manager has a duplicate (epoll(7)). Its events would be taken for
+    // those of the next socket with this number.
+    unwatch(relay.loop, client);
+    unwatch(relay.loop, target);
+  }
   scheduleClose(relay.loop, client);
   scheduleClose(relay.loop, target);
+  if (connection.spare >= 0) closeDescriptor(connection.spare);
   empty(relay, up);
   empty(relay, down);
   relay.open -= 1;
   relay.counters.open -= 1;
   relay.connections?.delete(connection);
+  relay.survivors?.ended(connection);
   relay.onClose();
 }
 
 /** Releases the pipe of a flow, discarding the bytes in it. */
 export function empty(relay: Relay, flow: Flow): void {
   if (flow.pipe === undefined) return;
+  const { stored } = flow.from.connection;
+  if (stored !== undefined) noteRelease(stored, flow.part);
   if (flow.held === 0) release(relay.pool, flow.pipe);
   else discard(relay.pool, flow.pipe);
   flow.pipe = undefined;

@@ -1,9 +1,17 @@
 import { readFileSync } from 'node:fs';
-import { localPortOf, peerOf } from './address.js';
+import { type Address, localPortOf, peerOf } from './address.js';
 import { type Connection, closeWithReset, type Relay } from './connection.js';
 import { bindToDevice } from './device.js';
-import { add, scheduleClose } from './loop.js';
-import { receiveUrgentInline, resetOnClose, setPeerTimeout } from './socket-options.js';
+import { add, release, scheduleClose } from './loop.js';
+import {
+  disconnect,
+  receiveUrgentInline,
+  resetOnClose,
+  setPeerTimeout,
+  setStreamOptions,
+  socketOption,
+} from './socket-options.js';
+import { CONNECTED, clearFlags, noteFlags, READING_ERROR } from './store/memory.js';
 import {
   AF_UNIX,
   close,
@@ -11,10 +19,12 @@ import {
   E,
   EPOLLERR,
   EPOLLHUP,
+  EPOLLOUT,
   errno,
   errorWords,
   getsockopt,
   pinned,
+  SO_DOMAIN,
   SO_ERROR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
@@ -46,8 +56,8 @@ const valueSize = pinned(4);
  * succeeds, as nearly all do, costs no event of its own.
  */
 export function dial(connection: Connection): void {
-  const { relay, target } = connection;
-  const { to, loop, resolver, targetTimeout } = relay;
+  const { relay, target, stored } = connection;
+  const { to, loop, resolver } = relay;
   connection.dialledAt = loop.now;
   if (relay.targetFailed()) {
     // It may run and accept, and not work all the same: its health check says so.
@@ -58,21 +68,26 @@ export function dial(connection: Connection): void {
     dialFailed(connection, E.EDESTADDRREQ);
     return;
   }
-  const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (stored !== undefined && !prepareSpare(connection)) {
+    // Killed now, the process would leave a session whose target is unknown.
+    stored.store.request();
+    connection.failure = E.EAGAIN;
+    start(loop.timers, connection.timer, loop.now + FIRST_PAUSE_MS);
+    return;
+  }
+  const fd = stored === undefined ? createSocket(relay, to) : connection.spare;
+  if (stored === undefined) {
+    target.hasStreamOptions = target.isUnix;
+    connection.device = to.device?.text;
+  }
+  connection.spare = -1;
   if (fd < 0) {
     dialFailed(connection, errno());
     return;
   }
-  if (!target.isUnix) receiveUrgentInline(fd);
-  if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
-  if (to.device !== undefined && !bindToDevice(fd, to.device)) {
-    const refusal = errno();
-    close(fd);
-    dialFailed(connection, refusal);
-    return;
-  }
   target.fd = fd;
-  target.hasStreamOptions = target.isUnix;
+  // A stored connection has to note that the target has accepted, even if nothing is sent.
+  if (stored !== undefined) target.wanted |= EPOLLOUT;
   add(loop, target);
   // The kernel does not watch it, and `refused` has handled that. No SYN has been sent yet.
   if (target.fd < 0) return;
@@ -96,9 +111,62 @@ export function dial(connection: Connection): void {
   start(loop.timers, connection.timer, Math.min(connection.deadline, resolveAt));
 }
 
+/** A socket to connect to `to`, or -1: see errno(). */
+function createSocket({ targetTimeout }: Relay, to: Address): number {
+  const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fd;
+  if (to.family !== AF_UNIX) receiveUrgentInline(fd);
+  if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
+  if (to.device === undefined || bindToDevice(fd, to.device)) return fd;
+  // It succeeds, and leaves errno as it is.
+  close(fd);
+  return -1;
+}
+
+/**
+ * Sees to it that a stored connection has a socket for the next attempt to connect. Returns whether that socket is stored,
+ * or need not be because there is none.
+ */
+export function prepareSpare(connection: Connection): boolean {
+  const { relay } = connection;
+  const { to } = relay;
+  if (to === undefined) return true;
+  // Only CAP_NET_RAW may bind a socket to another interface (SO_BINDTODEVICE, socket(7)).
+  if (
+    connection.spare >= 0 &&
+    (socketOption(connection.spare, SO_DOMAIN) !== to.family || connection.device !== to.device?.text)
+  ) {
+    close(connection.spare);
+    connection.spare = -1;
+    connection.storedTarget = -1;
+  }
+  if (connection.spare < 0) {
+    connection.spare = createSocket(relay, to);
+    connection.device = to.device?.text;
+    // What is stored is reset however the process and the store end.
+    if (connection.spare >= 0) setStreamOptions(connection.spare);
+    connection.target.hasStreamOptions = connection.spare >= 0;
+  }
+  return connection.spare < 0 || connection.spare === connection.storedTarget;
+}
+
+/** Ends an attempt to connect. The socket of a stored connection is kept for the next one. */
+function endAttempt(connection: Connection): void {
+  const { relay, target, stored } = connection;
+  if (stored === undefined || target.fd < 0) {
+    scheduleClose(relay.loop, target);
+    return;
+  }
+  connection.spare = release(relay.loop, target);
+  disconnect(connection.spare);
+  // An attempt that was still going on leaves an error, which would be taken for one of the next attempt.
+  errorOf(connection.spare);
+  clearFlags(stored, READING_ERROR);
+}
+
 /** Connects a client to the current target instead of the one that has not answered yet. */
 export function redial(connection: Connection): void {
-  scheduleClose(connection.relay.loop, connection.target);
+  endAttempt(connection);
   if (connection.client.reset) closeWithReset(connection);
   else dial(connection);
 }
@@ -109,6 +177,8 @@ export function redial(connection: Connection): void {
  */
 export function checkHandshake(connection: Connection, events: number): boolean {
   if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
+    const { stored } = connection;
+    if (stored !== undefined) noteFlags(stored, READING_ERROR);
     const failure = errorOf(connection.target.fd);
     // A reset during the handshake is ECONNREFUSED; a later one is not (tcp_reset() in the kernel). No error
     // at all means that a write after the handshake has consumed it.
@@ -126,6 +196,7 @@ export function connected(connection: Connection): void {
   const { counters, loop, dialTimeout, resolver } = connection.relay;
   connection.connected = true;
   stop(loop.timers, connection.timer);
+  if (connection.stored !== undefined) noteFlags(connection.stored, CONNECTED);
   counters.served += 1;
   // The forwarder of another machine accepts before its target does.
   if (resolver === undefined) counters.failing = 0;
@@ -138,9 +209,9 @@ export function connected(connection: Connection): void {
 
 /** Handles a failed attempt to connect: schedules the next one, or gives up. `failure` is errno. */
 export function dialFailed(connection: Connection, failure: number): void {
-  const { relay, target } = connection;
+  const { relay } = connection;
   const { loop } = relay;
-  scheduleClose(loop, target);
+  endAttempt(connection);
   if (connection.client.reset) {
     closeWithReset(connection);
     return;

@@ -15,6 +15,22 @@ import { BULK_BYTES, chunkSize, classify } from './scheduler.js';
 import { waitForMemory, waitForPipe } from './shortage.js';
 import { setStreamOptions } from './socket-options.js';
 import {
+  CLIENT_RESET,
+  DOWN_DONE,
+  DOWN_FIN,
+  noteFill,
+  noteFlags,
+  noteRead,
+  noteRefill,
+  noteRelease,
+  noteUnstored,
+  TARGET_RESET,
+  UP,
+  UP_DONE,
+  UP_FIN,
+} from './store/memory.js';
+import type { Stored } from './store/store.js';
+import {
   E,
   EPOLLERR,
   EPOLLOUT,
@@ -54,20 +70,22 @@ const value = pinned(4);
  */
 export function fill(flow: Flow, events: number): void {
   if (flow.held > 0 || flow.ended || flow.done || flow.isSuspended) return;
-  const { from, to } = flow;
-  const { relay } = from.connection;
+  const { from, to, part } = flow;
+  const { relay, stored } = from.connection;
   const pipe = flow.pipe ?? acquire(relay.pool);
   if (pipe === undefined) {
     waitForPipe(flow);
     return;
   }
   flow.pipe = undefined;
+  if (stored !== undefined) noteEmptyPipe(flow, stored, pipe);
   const chunk = chunkSize(relay);
   for (let moved = 0; moved < chunk; ) {
     let read = splice(from.fd, 0, pipe.into, 0, chunk, SPLICE_F_NONBLOCK);
     if (read <= 0) {
       const outcome = handleUrgentMark(flow, pipe, read < 0 ? errno() : 0, events);
       if (outcome !== 'passed') {
+        if (stored !== undefined) noteRelease(stored, part);
         release(relay.pool, pipe);
         if (!from.connection.closed) endRead(flow, outcome, events);
         return;
@@ -78,6 +96,7 @@ export function fill(flow: Flow, events: number): void {
     flow.bytes += read;
     if (from === from.connection.client) relay.counters.bytesFromClients += read;
     else relay.counters.bytesFromTarget += read;
+    if (stored !== undefined) noteRead(stored, part, flow.bytes);
     classify(flow, read);
     const written = to.fd < 0 ? 0 : send(pipe, to, read);
     if (written !== read) {
@@ -86,8 +105,16 @@ export function fill(flow: Flow, events: number): void {
     }
     if (!to.connection.connected) connected(to.connection);
     if ((events & EPOLLRDHUP) === 0) break;
+    if (stored !== undefined) noteRefill(stored, part, flow.bytes);
   }
+  if (stored !== undefined) noteRelease(stored, part);
   release(relay.pool, pipe);
+}
+
+/** Notes which pipe bytes of a stored session are about to go into. That pipe is stored first. */
+function noteEmptyPipe({ part, bytes }: Flow, stored: Stored, pipe: Pipe): void {
+  if (stored.store.protect(pipe)) noteFill(stored, part, pipe.id, bytes);
+  else noteUnstored(stored, part);
 }
 
 /** Writes what the pipe holds, now that `flow.to` is writable, and then reads on. */
@@ -103,6 +130,8 @@ export function drain(flow: Flow): void {
     }
     flow.held -= written;
     if (flow.held > 0) return;
+    // Nothing can be put into the pipe of an earlier process.
+    if (flow.pipe.into < 0) empty(from.connection.relay, flow);
   }
   modify(loop, to, to.wanted & ~EPOLLOUT);
   if (flow.ended) {
@@ -159,7 +188,7 @@ function handleUrgentMark(flow: Flow, pipe: Pipe, failure: number, events: numbe
   // The kernel reports the error of a reset once, even if there are bytes before it to read.
   if (isFatal) lost(from, failure);
   if (from.connection.closed) return failure;
-  return passUrgentByte(from.fd, pipe) || 'passed';
+  return passUrgentByte(from.fd, pipe, flow.part, from.connection.stored) || 'passed';
 }
 
 /**
@@ -248,6 +277,7 @@ function finish(flow: Flow): void {
     return;
   }
   flow.done = true;
+  noteDone(flow);
   if (from.reset) {
     if (flow.isFin) shutdown(to.fd, SHUT_WR);
     passReset(connection);
@@ -258,16 +288,27 @@ function finish(flow: Flow): void {
   }
 }
 
+/** Notes that the end of a direction is about to be passed on. */
+function noteDone({ from, part, isFin }: Flow): void {
+  const { stored } = from.connection;
+  if (stored === undefined) return;
+  const [done, fin] = part === UP ? [UP_DONE, UP_FIN] : [DOWN_DONE, DOWN_FIN];
+  noteFlags(stored, isFin ? done | fin : done);
+}
+
 /**
  * Handles a peer that is gone. Bytes on the way to it are lost, as on a direct connection. Bytes from it are
  * delivered first, and then the reset is passed on. A target that has not accepted yet may still do so, but
  * no further attempt to connect is made.
  */
-function lost(end: End, failure: number): void {
+export function lost(end: End, failure: number): void {
   const { connection, reads, writes } = end;
   const { loop } = connection.relay;
   if (!end.reset) handleLostPeer(end, failure);
   end.reset = true;
+  if (connection.stored !== undefined) {
+    noteFlags(connection.stored, end === connection.client ? CLIENT_RESET : TARGET_RESET);
+  }
   if (connection.target.fd < 0) {
     closeWithReset(connection);
     return;

@@ -5,6 +5,8 @@ import { bindToDevice } from './device.js';
 import { add, modify, unwatch, type Watch } from './loop.js';
 import { serve } from './serve.js';
 import { receiveUrgentInline, setPeerTimeout, setStreamOptions, socketOption } from './socket-options.js';
+import type { PassedDescriptor } from './store/recover.js';
+import { generationOf } from './store/store.js';
 import {
   AF_INET,
   AF_INET6,
@@ -49,11 +51,19 @@ export interface PassedSockets {
   readonly packets: number[];
 }
 
+/** What a service manager has passed. */
+export interface Passed {
+  readonly sockets: PassedSockets;
+  /** What an earlier process has put into the file descriptor store. */
+  readonly stored: PassedDescriptor[];
+}
+
 /**
- * Returns the sockets that a service manager has passed to the process `pid` (sd_listen_fds(3)). Throws an Error that
- * says what to do if there are none, or if one is neither of the internet nor a unix socket, or does not listen.
+ * Returns the descriptors that a service manager has passed to the process `pid` (sd_listen_fds(3)). Throws an
+ * Error that says what to do if there is no socket of the link's, or if one is neither of the internet nor a unix socket, or does
+ * not listen.
  */
-export function passedSockets(env: NodeJS.ProcessEnv, pid: number): PassedSockets {
+export function passedFds(env: NodeJS.ProcessEnv, pid: number): Passed {
   const count = Number(env.LISTEN_FDS);
   if (!(count >= 1)) {
     throw new Error('no listening socket was passed (LISTEN_FDS is not set): start the .socket unit instead');
@@ -64,8 +74,14 @@ export function passedSockets(env: NodeJS.ProcessEnv, pid: number): PassedSocket
     );
   }
   const sockets: PassedSockets = { streams: [], datagrams: [], unixDatagrams: [], packets: [] };
-  for (let fd = FIRST_FD; fd < FIRST_FD + count; fd++) kindOf(fd, sockets).push(fd);
-  return sockets;
+  const stored: PassedDescriptor[] = [];
+  const names = (env.LISTEN_FDNAMES ?? '').split(':');
+  for (let index = 0; index < count; index++) {
+    const passed = { fd: FIRST_FD + index, name: names[index] ?? '' };
+    if (generationOf(passed.name) !== undefined) stored.push(passed);
+    else kindOf(passed.fd, sockets).push(passed.fd);
+  }
+  return { sockets, stored };
 }
 
 function kindOf(fd: number, sockets: PassedSockets): number[] {

@@ -131,6 +131,16 @@ export function scheduleClose(loop: Loop, watch: Watch): void {
   watch.mask = ABSENT;
 }
 
+/** Stops watching the descriptor and leaves it open. Returns it. The owner still wants the same events of the next one. */
+export function release(loop: Loop, watch: Watch): number {
+  const { fd, wanted } = watch;
+  unwatch(loop, watch);
+  watch.wanted = wanted;
+  loop.watches[fd] = undefined;
+  watch.fd = -1;
+  return fd;
+}
+
 /**
  * Runs the loop until the process exits. The JavaScript thread sleeps in epoll_wait(2), where Node's own loop
  * cannot run. So the epoll descriptor of that loop is watched as well, and Node gets to run when it is

@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import type { Relay } from './connection.js';
 import { createCounters } from './counters.js';
 import { exitWhenIdle } from './idle.js';
-import { listen, type PassedSockets, passedSockets } from './listen.js';
+import { listen, type Passed, passedFds } from './listen.js';
 import { createLog, printFatal } from './log.js';
 import { createLoop, run } from './loop.js';
 import { createNotify, watchdogInterval } from './notify.js';
@@ -15,7 +15,9 @@ import { runBulkQueue } from './scheduler.js';
 import { move, resetOpenSessions } from './serve.js';
 import { retryPipeWaiters, retryWaiters } from './shortage.js';
 import { reportStatus } from './status.js';
-import { getrlimit, pinned, RLIMIT_NOFILE } from './syscalls.js';
+import { openStore } from './store/open.js';
+import { resumeConnection, streams } from './store/streams.js';
+import { getrlimit, pinned, poll, RLIMIT_NOFILE } from './syscalls.js';
 import { createTimer, start } from './timers.js';
 import { serveDatagrams } from './udp/serve.js';
 import { serveUnixDatagrams } from './unix/datagrams.js';
@@ -34,6 +36,9 @@ const BAD_CALL = 2;
 /** Exit status when the kernel refuses what the process needs. systemd starts it again. */
 const FAILURE = 1;
 
+/** The delay before it exits with one of these, ms. RestartSec= of the unit is short, because open sessions wait. */
+const FAILURE_PAUSE_MS = 1000;
+
 /**
  * Descriptors that a connection may need: two sockets, and two pipes of two when both directions are blocked.
  */
@@ -46,30 +51,40 @@ main();
 
 function main(): void {
   let options: Options;
-  let sockets: PassedSockets;
+  let passed: Passed;
   try {
     options = parseOptions(process.argv.slice(2));
-    sockets = passedSockets(process.env, process.pid);
+    passed = passedFds(process.env, process.pid);
   } catch (error) {
     printFatal(`wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
-    process.exit(BAD_CALL);
+    exitPaced(BAD_CALL);
   }
   try {
-    forward(options, sockets);
+    forward(options, passed);
   } catch (error) {
     printFatal(`link ${options.link}: the forwarder cannot start: ${(error as Error).message}`);
-    process.exit(FAILURE);
+    exitPaced(FAILURE);
   }
 }
 
-function forward(options: Options, sockets: PassedSockets): void {
+/** Exits because the process cannot start. A service manager starts it again at once, so this keeps that from becoming a storm. */
+function exitPaced(status: number): never {
+  if (process.env.NOTIFY_SOCKET) poll(0, 0, FAILURE_PAUSE_MS);
+  process.exit(status);
+}
+
+function forward(options: Options, { sockets, stored }: Passed): void {
   const loop = createLoop();
   const log = createLog(options.link, loop.timers);
   const notify = createNotify(process.env.NOTIFY_SOCKET, loop.timers);
   const { toFile } = options;
+  const limit = descriptorLimit();
+  const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
+  const pool = createPool();
+  const survival = openStore({ loop, log, pool, stored, maxSessions: maxOpen });
   const relay: Relay = {
     loop,
-    pool: createPool(),
+    pool,
     log,
     to: undefined,
     target: '',
@@ -91,6 +106,7 @@ function forward(options: Options, sockets: PassedSockets): void {
     dialTimeout: options.dialTimeout,
     starter: options.failedFile && `wormhole-${basename(options.failedFile)}-run.service`,
     targetFailed: () => options.failedFile !== undefined && existsSync(options.failedFile),
+    survivors: survival.store?.register(streams),
     open: 0,
     counters: createCounters(options.counters, log),
     pipeWaiters: [],
@@ -124,7 +140,11 @@ function forward(options: Options, sockets: PassedSockets): void {
   process.on('exit', () => resetOpenSessions(loop));
   const exit = (why: string): void => {
     if (relay.open > 0) {
-      log.info(`stopped by ${why}; reset ${relay.open} open session${relay.open === 1 ? '' : 's'}`);
+      const sessions = `${relay.open} open session${relay.open === 1 ? '' : 's'}`;
+      const fate = survival.keepAll()
+        ? `${sessions} continue if it is started again, and are reset otherwise`
+        : `reset ${sessions}`;
+      log.info(`stopped by ${why}; ${fate}`);
     }
     log.flush();
     notify(`STOPPING=1\nSTATUS=${why}`);
@@ -135,14 +155,13 @@ function forward(options: Options, sockets: PassedSockets): void {
     if (open() === 0) exit('what the target needs could not be started');
   });
   const status = reportStatus(relay, notify);
-  const limit = descriptorLimit();
-  const { streams, datagrams } = sockets;
+  const { datagrams } = sockets;
   const [unixDatagramFd, packetFd] = [sockets.unixDatagrams[0], sockets.packets[0]];
-  const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
   const maxSessions = Math.min(options.maxSessions, sessionsFor(limit));
   // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
-  relay.counters.limit = streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);
-  const listener = streams.length === 0 ? undefined : listen(relay, streams, maxOpen);
+  relay.counters.limit =
+    sockets.streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);
+  const listener = sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, maxOpen);
   const udp =
     datagrams.length === 0
       ? undefined
@@ -198,6 +217,8 @@ function forward(options: Options, sockets: PassedSockets): void {
     udp?.finishRound();
     return hasWork;
   };
+
+  survival.resume({ [streams.code]: (remains) => resumeConnection(relay, remains) });
 
   const every = watchdogInterval(process.env, process.pid);
   if (every !== undefined) {

@@ -11,10 +11,15 @@ import {
 
 /** A pipe that holds the bytes in flight between two sockets. */
 export interface Pipe {
+  /** Identifies it among the pipes that this process has had. */
+  readonly id: number;
   readonly out: number;
+  /** -1 if it is the pipe of an earlier process: then no more bytes can be put into it. */
   readonly into: number;
   /** Its capacity in bytes (F_GETPIPE_SZ, fcntl(2)). Only the pool changes it. */
   size: number;
+  /** The newest generation of stored sessions that holds it, or 0 (see store/store.ts). */
+  generation: number;
 }
 
 /**
@@ -39,6 +44,8 @@ export interface Pool {
    * How many pipes are still acquired before a large one is tried again, after the kernel has refused one.
    */
   refusal: number;
+  /** The id of the newest pipe. */
+  lastId: number;
 }
 
 /** The most large pipes of a pool: a quarter of the pages that an unprivileged user may hold. */
@@ -62,7 +69,7 @@ const fds = pinned(8);
  * descriptors.
  */
 export function createPool(keep = 64): Pool {
-  const pool: Pool = { large: [], small: [], keep, largeMade: 0, refusal: 0 };
+  const pool: Pool = { large: [], small: [], keep, largeMade: 0, refusal: 0, lastId: 0 };
   const first = make(pool);
   if (first !== undefined) release(pool, first);
   return pool;
@@ -86,6 +93,10 @@ export function hasSpare(pool: Pool): boolean {
 /** Returns an empty pipe to the pool. */
 export function release(pool: Pool, pipe: Pipe): void {
   const { large, small, keep } = pool;
+  if (pipe.into < 0) {
+    discard(pool, pipe);
+    return;
+  }
   const isFull = large.length + small.length >= keep;
   if (pipe.size >= LARGE_BYTES) {
     // A large pipe replaces a smaller one.
@@ -103,15 +114,21 @@ export function release(pool: Pool, pipe: Pipe): void {
 /** Closes a pipe, discarding the bytes in it. */
 export function discard(pool: Pool, pipe: Pipe): void {
   close(pipe.out);
-  close(pipe.into);
+  if (pipe.into >= 0) close(pipe.into);
   if (pipe.size >= LARGE_BYTES) pool.largeMade -= 1;
 }
 
 function make(pool: Pool): Pipe | undefined {
   if (pipe2(fds.address, O_CLOEXEC | O_NONBLOCK) < 0) return undefined;
-  const pipe = { out: fds.words[0] as number, into: fds.words[1] as number, size: 0 };
+  const pipe = createPipe(pool, fds.words[0] as number, fds.words[1] as number);
   if (!enlarge(pool, pipe)) pipe.size = fcntl(pipe.into, F_GETPIPE_SZ, 0);
   return pipe;
+}
+
+/** A pipe that consists of these ends. Those of an earlier process have only `out`, and are never enlarged. */
+export function createPipe(pool: Pool, out: number, into = -1): Pipe {
+  pool.lastId += 1;
+  return { id: pool.lastId, out, into, size: 0, generation: 0 };
 }
 
 /**

@@ -5,18 +5,27 @@ import { drain, fill, handleHangup, passReset } from './flow.js';
 import { add, type Loop, modify, type Watch } from './loop.js';
 import { enqueue } from './scheduler.js';
 import { resetOnClose } from './socket-options.js';
+import { DOWN, type Part, UP } from './store/memory.js';
 import { AF_UNIX, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { createTimer } from './timers.js';
 
 /** Serves an accepted client, a non-blocking socket, of a unix listener if `isUnix`: connects it to the target. */
 export function serve(relay: Relay, client: number, isUnix: boolean): void {
   const connection = createConnection(relay, client, isUnix);
+  opened(connection);
+  add(relay.loop, connection.client);
+  if (!connection.closed) dial(connection);
+}
+
+/** Counts a connection as open. */
+export function opened(connection: Connection): void {
+  const { relay } = connection;
   relay.open += 1;
   relay.counters.open += 1;
   relay.connections?.add(connection);
+  // A unix socket has no state that would tell where its session stands.
+  if (!connection.client.isUnix && !connection.target.isUnix) relay.survivors?.opened(connection);
   relay.onOpen();
-  add(relay.loop, connection.client);
-  if (!connection.closed) dial(connection);
 }
 
 /**
@@ -33,11 +42,17 @@ function isEnd(watch: Watch): watch is End {
   return 'connection' in watch;
 }
 
-function createConnection(relay: Relay, fd: number, isUnix: boolean): Connection {
+/** Creates a connection for a client that has no target yet; its socket is a unix one if `isUnix`. */
+export function createConnection(relay: Relay, fd: number, isUnix: boolean): Connection {
   const connection = {
     relay,
     connected: false,
     failure: 0,
+    openedAt: relay.loop.now,
+    stored: undefined,
+    spare: -1,
+    device: undefined,
+    storedTarget: -1,
     dialledAt: relay.loop.now,
     deadline: relay.loop.now + relay.dialTimeout,
     wait: 0,
@@ -47,8 +62,8 @@ function createConnection(relay: Relay, fd: number, isUnix: boolean): Connection
   const target = createEnd(connection, -1, relay.to?.family === AF_UNIX);
   connection.client = client;
   connection.target = target;
-  connection.up = client.reads = target.writes = createFlow(client, target);
-  connection.down = target.reads = client.writes = createFlow(target, client);
+  connection.up = client.reads = target.writes = createFlow(client, target, UP);
+  connection.down = target.reads = client.writes = createFlow(target, client, DOWN);
   connection.timer = createTimer(() =>
     connection.connected ? passReset(connection) : onDialTimer(connection),
   );
@@ -75,10 +90,11 @@ function createEnd(connection: Connection, fd: number, isUnix: boolean): Mutable
   } as Mutable<End>;
 }
 
-function createFlow(from: End, to: End): Flow {
+function createFlow(from: End, to: End, part: Part): Flow {
   return {
     from,
     to,
+    part,
     pipe: undefined,
     held: 0,
     bytes: 0,

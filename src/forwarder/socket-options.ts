@@ -1,4 +1,6 @@
 import {
+  AF_UNSPEC,
+  connect,
   getsockopt,
   IPPROTO_TCP,
   pinned,
@@ -29,6 +31,10 @@ const lingerZero = pinned(8);
 lingerZero.words[0] = 1;
 const noLinger = pinned(8);
 
+/** A sockaddr whose family is AF_UNSPEC. */
+const unspecified = pinned(16);
+unspecified.bytes.writeUInt16LE(AF_UNSPEC, 0);
+
 /**
  * Sets the options of an established stream; clients inherit those of their listening socket. TCP_NODELAY:
  * Nagle's algorithm would delay small messages (tcp(7)). SO_LINGER: a session that has not ended in order is
@@ -47,6 +53,14 @@ export function resetOnClose(fd: number): void {
 /** Makes close(2) of `fd` send what is left to send, and a FIN. */
 export function endOnClose(fd: number): void {
   setsockopt(fd, SOL_SOCKET, SO_LINGER, noLinger.address, 8);
+}
+
+/**
+ * Ends the connection of `fd` now, with a reset (connect(2), AF_UNSPEC), also if another process has a duplicate of it. The
+ * socket can be connected again.
+ */
+export function disconnect(fd: number): void {
+  connect(fd, unspecified.address, 16);
 }
 
 /** Makes recv(2) return urgent bytes in their place in the stream. To be set before the socket is connected. */

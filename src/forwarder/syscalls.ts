@@ -74,6 +74,18 @@ export const sendFrom: Call = libc.func(
 );
 /** poll(2); `fds` is the address of `count` structs pollfd, `timeout` in ms. */
 export const poll: Call = libc.func('int poll(int64_t fds, ulong count, int timeout)');
+/** socketpair(2); `fds` is the address of two ints. */
+export const socketpair: Call = libc.func('int socketpair(int family, int type, int protocol, int64_t fds)');
+/** sendmsg(2); `message` is the address of a struct msghdr. */
+export const sendmsg: Call = libc.func('int sendmsg(int fd, int64_t message, int flags)');
+/** ftruncate(2). */
+export const ftruncate: Call = libc.func('int ftruncate(int fd, int64_t size)');
+/** lseek(2) of a small file. */
+export const lseek: Call = libc.func('int lseek(int fd, int64_t offset, int whence)');
+/** memfd_create(2). */
+export const memfdCreate: (name: string, flags: number) => number = libc.func(
+  'int memfd_create(str name, uint flags)',
+);
 /** inet_pton(3); `to` is an address with room for 16 bytes. */
 export const inetPton: (family: number, text: string, to: number) => number = libc.func(
   'int inet_pton(int family, str text, int64_t to)',
@@ -139,6 +151,24 @@ export function pinned(size: number): Pinned {
 }
 
 /**
+ * Maps the first `size` bytes of `fd`, a multiple of 8, for reading and writing, and shares them with other processes
+ * (MAP_SHARED). Returns undefined if mmap(2) fails: see errno().
+ */
+export function mapShared(fd: number, size: number): SharedMemory | undefined {
+  const address = mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (address === MAP_FAILED) return undefined;
+  const memory = koffi.view(address, size);
+  return { address, words: new Int32Array(memory), numbers: new Float64Array(memory) };
+}
+
+/** Memory that other processes see too, and that outlives this one while its file is open anywhere. */
+export interface SharedMemory {
+  readonly address: number;
+  readonly words: Int32Array;
+  readonly numbers: Float64Array;
+}
+
+/**
  * Reserves `size` bytes that live as long as the process, and returns their address. Their pages take up memory only once
  * they are written: large blocks of malloc(3) come from mmap(2).
  */
@@ -176,6 +206,7 @@ export const EPOLLOUT = 0x4;
 export const EPOLLERR = 0x8;
 export const EPOLLHUP = 0x10;
 export const EPOLLRDHUP = 0x2000;
+export const AF_UNSPEC = 0;
 export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
@@ -187,6 +218,7 @@ export const SOCK_CLOEXEC = 0x80000;
 export const SOL_SOCKET = 1;
 export const SO_TYPE = 3;
 export const SO_ERROR = 4;
+export const SO_SNDBUF = 7;
 export const SO_KEEPALIVE = 9;
 export const SO_OOBINLINE = 10;
 export const SO_PASSCRED = 16;
@@ -195,6 +227,8 @@ export const SO_LINGER = 13;
 export const SO_BINDTODEVICE = 25;
 export const SO_ACCEPTCONN = 30;
 export const SO_DOMAIN = 39;
+export const SO_PEEK_OFF = 42;
+export const SCM_RIGHTS = 1;
 export const IPPROTO_TCP = 6;
 export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;
@@ -202,6 +236,8 @@ export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
 export const TCP_INFO = 11;
 export const TCP_USER_TIMEOUT = 18;
+export const TCP_ESTABLISHED = 1;
+export const TCP_SYN_SENT = 2;
 export const TCP_CLOSE = 7;
 export const SHUT_WR = 1;
 export const SPLICE_F_NONBLOCK = 2;
@@ -212,6 +248,9 @@ export const F_GETPIPE_SZ = 1032;
 export const O_NONBLOCK = 0x800;
 export const O_CLOEXEC = 0x80000;
 export const SIOCOUTQ = 0x5411;
+export const FIONREAD = 0x541b;
+export const SEEK_END = 2;
+export const MFD_CLOEXEC = 1;
 export const SIOCGIFINDEX = 0x8933;
 export const RLIMIT_NOFILE = 7;
 export const PROT_READ = 0x1;
@@ -219,13 +258,15 @@ export const PROT_WRITE = 0x2;
 export const MAP_SHARED = 0x1;
 export const MAP_FAILED = -1;
 export const POLLOUT = 0x4;
+export const POLLHUP = 0x10;
 export const MSG_PEEK = 0x2;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
+export const MSG_CTRUNC = 0x8;
+export const MSG_CMSG_CLOEXEC = 0x40000000;
 export const MSG_ERRQUEUE = 0x2000;
 export const SO_RCVBUF = 8;
-export const SO_SNDBUF = 7;
 export const IPPROTO_IP = 0;
 export const IP_PKTINFO = 8;
 export const IP_RECVERR = 11;

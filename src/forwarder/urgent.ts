@@ -1,4 +1,5 @@
-import { E, errno, MSG_DONTWAIT, MSG_PEEK, pinned, read, recv, write } from './syscalls.js';
+import { beginUrgent, endUrgent, type Notes, type Part } from './store/memory.js';
+import { E, errno, MSG_DONTWAIT, MSG_PEEK, pinned, read, recv, recvmsg, write } from './syscalls.js';
 
 /*
  * Urgent data (MSG_OOB, RFC 6093). splice(2) never moves past the urgent mark: it fails with EAGAIN there, or
@@ -22,13 +23,26 @@ export function findUrgentMark(fd: number): number {
 
 /**
  * Moves the byte that findUrgentMark() has just found into an empty pipe, after which splice(2) continues. It
- * is the only byte that passes through the process. Returns 0, or errno if the byte is still in the socket
+ * is the only byte that passes through the process. `notes` are those of a stored session. Returns 0, or errno if the byte is still in the socket
  * and the pipe is still empty.
  */
-export function passUrgentByte(fd: number, pipe: { out: number; into: number }): number {
-  if (write(pipe.into, byte.address, 1) !== 1) return errno();
-  if (recv(fd, byte.address, 1, MSG_DONTWAIT) === 1) return 0;
-  const failure = errno();
-  read(pipe.out, byte.address, 1);
+export function passUrgentByte(
+  fd: number,
+  pipe: { out: number; into: number },
+  part: Part,
+  notes: Notes | undefined,
+): number {
+  const message = notes === undefined ? undefined : beginUrgent(notes, part);
+  let failure = 0;
+  if (write(pipe.into, byte.address, 1) !== 1) {
+    failure = errno();
+  } else if (
+    (message === undefined ? recv(fd, byte.address, 1, MSG_DONTWAIT) : recvmsg(fd, message, MSG_DONTWAIT)) !==
+    1
+  ) {
+    failure = errno();
+    read(pipe.out, byte.address, 1);
+  }
+  if (notes !== undefined) endUrgent(notes);
   return failure;
 }

@@ -212,6 +212,42 @@ labSuite(
       await succeeds(host, 'delete hardy');
     });
 
+    test('a session outlives the forwarder, and the container runs on meanwhile; then both end', async () => {
+      const host = at();
+      await succeeds(
+        host,
+        'create id lasting url :7015 idle 2s trigger docker-run "wormhole/tools socat TCP-LISTEN:7015,fork,reuseaddr EXEC:cat"',
+      );
+      const session = host.spawn('exec socat - TCP:127.0.0.1:7015');
+      const says = async (line: string): Promise<void> => {
+        session.write(`${line}\n`);
+        await host.waitFor(() => session.stdout().endsWith(`${line}\n`), { what: `the answer to "${line}"` });
+      };
+      await says('before');
+      await host.waitFor(
+        async () =>
+          (await host.run('systemctl show -P NFileDescriptorStore wormhole-lasting.service')).stdout !==
+          '0\n',
+        { what: 'the session to be stored' },
+      );
+      const started = await host.container('wormhole-lasting').inspect('{{.State.StartedAt}}');
+      for (const end of ['kill -s KILL', 'restart', 'kill -s KILL']) {
+        await host.run(`systemctl ${end} wormhole-lasting.service`);
+        await says(`after ${end}`);
+      }
+      assert.is(await host.container('wormhole-lasting').inspect('{{.State.StartedAt}}'), started);
+      session.end();
+      assert.is((await session.exited).status, 0);
+      await host.waitFor(
+        async () =>
+          (await host.container('wormhole-lasting').inspect('{{.State.Running}}')) === 'false' &&
+          (await host.run('systemctl is-active wormhole-lasting.service', { check: false })).stdout ===
+            'inactive\n',
+        { timeout: 40, what: 'the link to sleep' },
+      );
+      await succeeds(host, 'delete lasting');
+    });
+
     test('trigger docker-ns starts a container that is stopped, and with idle stops it again', async () => {
       const host = at();
       await host.run(

@@ -86,6 +86,8 @@ interface Session {
   step: number;
   /** When the current step began, or when a sleep ends. */
   since: number;
+  /** Before this time, no step begins. */
+  notBefore: number;
   done: boolean;
 }
 
@@ -101,6 +103,10 @@ export interface PlayOptions {
   readonly listener: number;
   /** How long one step may take, ms. */
   readonly timeout: number;
+  /** How long the connection exists before the first step that is not early, ms. Default 0. */
+  readonly age?: number;
+  /** The longest delay between two steps, ms. Default 0. */
+  readonly pause?: number;
 }
 
 /** A listening socket on `port` of 127.0.0.1, or on a free one. */
@@ -120,7 +126,7 @@ export function play(scripts: readonly Script[], options: PlayOptions): Trouble[
   const sessions = scripts.map((script) => begin(script, options));
   for (let busy = sessions; busy.length > 0; busy = busy.filter(({ done }) => !done)) {
     let moved = false;
-    for (const session of busy) moved = advance(session, options.timeout) || moved;
+    for (const session of busy) moved = advance(session, options) || moved;
     if (!moved) poll(0, 0, 1);
   }
   const troubles = sessions.flatMap(({ script, ends }) => {
@@ -162,6 +168,7 @@ function begin(script: Script, options: PlayOptions): Session {
     ends: { client, target },
     step: script.early,
     since: Date.now(),
+    notBefore: Date.now() + (options.age ?? 0),
     done: target.fd < 0,
   };
 }
@@ -184,7 +191,7 @@ function createEnd(side: Side, fd: number): End {
 }
 
 /** Does what can be done now. Returns whether that was anything. */
-function advance(session: Session, timeout: number): boolean {
+function advance(session: Session, { timeout, pause = 0 }: PlayOptions): boolean {
   const { client, target } = session.ends;
   let moved = false;
   for (const end of [client, target]) {
@@ -199,6 +206,7 @@ function advance(session: Session, timeout: number): boolean {
     return true;
   }
   const now = Date.now();
+  if (now < session.notBefore) return moved;
   if (step.do === 'sleep') {
     if (now < session.since + step.ms) return moved;
   } else if (step.do === 'settle') {
@@ -214,6 +222,7 @@ function advance(session: Session, timeout: number): boolean {
   }
   session.step++;
   session.since = now;
+  session.notBefore = now + pause * (((session.script.seed + 7 * session.step) % 10) / 10);
   return true;
 }
 

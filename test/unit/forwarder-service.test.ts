@@ -50,6 +50,13 @@ test('wrong calls say what is wrong and exit 2', async () => {
   }
 });
 
+test('one that cannot start waits for a second, because systemd starts it again at once', async () => {
+  const began = performance.now();
+  const forwarder = run([], '', { env: { NOTIFY_SOCKET: '@nobody' } });
+  assert.is(await forwarder.exited, 2);
+  assert.ok(performance.now() - began >= 1000);
+});
+
 test('sockets that were passed to another process are left alone', async () => {
   const forwarder = await launch({ to: 1, before: 'export LISTEN_PID=1' });
   assert.is(await forwarder.exited, 2);

@@ -1,0 +1,128 @@
+import { env } from 'node:process';
+import type { Log } from '../log.js';
+import type { Loop } from '../loop.js';
+import type { Pool } from '../pipes.js';
+import { close, errno, errorWords, poll } from '../syscalls.js';
+import { createTimer, start } from '../timers.js';
+import { openDescriptorStore } from './manager.js';
+import { createMemory, type Memory, type Notes, noteEarlyDeaths, noteTakenOver } from './memory.js';
+import {
+  EARLY_MS,
+  type Inheritance,
+  type PassedDescriptor,
+  readInheritance,
+  resetInherited,
+} from './recover.js';
+import { createStore, type Store } from './store.js';
+
+/** How often the last snapshot is tried before the process exits, and the delay in between, ms. */
+const LAST_TRIES = 20;
+const LAST_PAUSE_MS = 50;
+
+/** What an earlier process has left of a session. */
+export interface Remains {
+  readonly notes: Notes;
+  readonly descriptors: readonly number[];
+  /** The ends for reading of the pipes, by number. The one who uses a pipe removes it. */
+  readonly pipes: Map<number, number>;
+}
+
+/** Continues a session. Throws an Error if that is impossible; then its descriptors are still open, and nothing watches them. */
+export type Resume = (remains: Remains) => void;
+
+/** How sessions outlive the process. */
+export interface Survival {
+  /** Undefined if the service manager keeps nothing. */
+  readonly store: Store | undefined;
+  /** Continues the sessions of an earlier process, each by the function for its kind. */
+  resume(byKind: Readonly<Record<number, Resume>>): void;
+  /** Stores all sessions before the process exits. Returns whether it did. */
+  keepAll(): boolean;
+}
+
+export interface SurvivalOptions {
+  readonly loop: Loop;
+  readonly log: Log;
+  readonly pool: Pool;
+  /** What the service manager has passed of its store. */
+  readonly stored: readonly PassedDescriptor[];
+  /** The most sessions that can be stored. */
+  readonly maxSessions: number;
+}
+
+/** Opens the store of sessions and reads what an earlier process has put into it. */
+export function openStore({ stored, maxSessions, ...options }: SurvivalOptions): Survival {
+  const { loop, log } = options;
+  const inheritance = readInheritance(stored, log);
+  const manager = openDescriptorStore(env, loop.timers);
+  const memory = manager === undefined ? undefined : createMemory(maxSessions);
+  if (manager !== undefined && memory === undefined) {
+    log.error(
+      `no memory for notes about sessions (${errorWords(errno())}); they are reset if the forwarder is killed`,
+    );
+  }
+  const store =
+    manager === undefined || memory === undefined
+      ? undefined
+      : createStore({
+          ...options,
+          manager,
+          memory,
+          newest: inheritance.newest,
+          inherited: inheritance.names,
+        });
+  return {
+    store,
+    resume(byKind) {
+      if (inheritance.names.length === 0) return;
+      if (memory !== undefined) countDeaths(memory, inheritance, loop);
+      const count = resumeAll(inheritance, byKind, log);
+      if (count > 0) log.info(`took over ${count} open session${count === 1 ? '' : 's'}`);
+      store?.storeAll();
+      // What this process does from now on is not in what its predecessor has stored. If it is killed before the service manager
+      // has got its own, the sessions are reset.
+      if (inheritance.memory !== undefined) noteTakenOver(inheritance.memory);
+    },
+    keepAll() {
+      for (let tries = 0; tries < LAST_TRIES; tries++) {
+        if (store?.storeAll()) return true;
+        if (store === undefined) return false;
+        poll(0, 0, LAST_PAUSE_MS);
+      }
+      return false;
+    },
+  };
+}
+
+/** Has the next process know whether this one has died early. */
+function countDeaths(memory: Memory, { deaths }: Inheritance, loop: Loop): void {
+  noteEarlyDeaths(memory, deaths);
+  start(
+    loop.timers,
+    createTimer(() => noteEarlyDeaths(memory, 0)),
+    performance.now() + EARLY_MS,
+  );
+}
+
+/** Continues the sessions that can be continued, and resets the others. Returns how many are continued. */
+function resumeAll(
+  { sessions, pipes }: Inheritance,
+  byKind: Readonly<Record<number, Resume>>,
+  log: Log,
+): number {
+  let count = 0;
+  for (const session of sessions) {
+    try {
+      const resume = byKind[session.kind];
+      if (resume === undefined) throw new Error(`sessions of kind ${session.kind} are unknown`);
+      resume({ ...session, pipes });
+      count += 1;
+    } catch (error) {
+      resetInherited(session);
+      const message = `a session of the process before cannot be continued: ${(error as Error).message}`;
+      log.failure('resume', `${message}; it is reset`, (more) => `${message}; ${more} more are reset`);
+    }
+  }
+  for (const pipe of pipes.values()) close(pipe);
+  return count;
+}

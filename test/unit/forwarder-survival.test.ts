@@ -1,0 +1,96 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { programs } from '../programs.ts';
+import { listenRaw, play } from './forwarder-fidelity-run.ts';
+import { createScript, describeScript } from './forwarder-fidelity-script.ts';
+import {
+  closeAll,
+  collect,
+  connect,
+  type Forwarder,
+  freePort,
+  hear,
+  launch,
+  serve,
+  sleep,
+} from './forwarder-launch.ts';
+
+/*
+ * Sessions end as direct ones, although the forwarder is killed many times meanwhile, mostly at a certain system call.
+ *
+ *   WORMHOLE_SURVIVAL=SEED        plays with this seed only
+ *   WORMHOLE_SURVIVAL=SEED:COUNT  plays with the seeds SEED, SEED + 1, …
+ */
+
+test.after.each(closeAll);
+
+/** Scripts played at the same time. */
+const AT_ONCE = 200;
+
+/** Sessions of this age are stored, ms. */
+const STORED_MS = 1300;
+
+/** The longest delay between two steps of a script, ms: it lasts for many kills. */
+const PAUSE_MS = 1000;
+
+const [first = Date.now() % 1_000_000_000, count = 1] = (process.env.WORMHOLE_SURVIVAL ?? '')
+  .split(':')
+  .filter(Boolean)
+  .map(Number);
+
+/** Starts a forwarder that is killed many times. */
+function launchKilled(to: number, seed: number, kills = 60): Promise<Forwarder> {
+  return launch({
+    to,
+    args: ['--idle', '0', '--dial-timeout', '30'],
+    command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
+    env: { KILLS: String(kills), SEED: String(seed), AGE: String(STORED_MS), PROGRAM: programs.forwarder },
+  });
+}
+
+for (let seed = first; seed < first + count; seed++) {
+  test(`${AT_ONCE} random scripts end as TCP promises, although the forwarder is killed 60 times: WORMHOLE_SURVIVAL=${seed}`, async () => {
+    const target = listenRaw();
+    const forwarder = await launchKilled(target.port, seed);
+    const scripts = Array.from({ length: AT_ONCE }, (_, i) => createScript(AT_ONCE * seed + i));
+    const troubles = play(scripts, {
+      port: forwarder.port,
+      listener: target.fd,
+      timeout: 30_000,
+      age: STORED_MS,
+      pause: PAUSE_MS,
+    });
+    // Its log arrives once play() has returned.
+    await sleep(100);
+    assert.equal(
+      troubles.map(({ seed, what }) => `${what}: ${describeScript(createScript(seed))}`),
+      [],
+      forwarder.log(),
+    );
+    await sleep(2000);
+    forwarder.kill('SIGTERM');
+    assert.is(await forwarder.exited, 0, forwarder.log());
+    const log = forwarder.log();
+    assert.ok((log.match(/took over \d+ open session/g)?.length ?? 0) > 10, log);
+    assert.match(log, /killed \d+ times, 0 descriptors in the store/);
+    assert.not.match(log, /cannot|died/, log);
+  });
+}
+
+for (const kills of [0, 8]) {
+  test(`a target that starts late serves a client that waits, although the forwarder is killed ${kills} times`, async () => {
+    const port = freePort();
+    const forwarder = await launchKilled(port, 1, kills);
+    const client = await connect(forwarder.port);
+    client.end('hello');
+    await sleep(4000);
+    await serve((socket) => socket.once('data', (data) => socket.end(`${data} to you`)), port);
+    const { bytes, how } = await collect(client).catch((error) => {
+      throw new Error(`${error.message}: ${forwarder.log()}`);
+    });
+    assert.is(`${bytes} ${how}`, 'hello to you end', forwarder.log());
+    assert.is(await hear(forwarder.port, { say: 'again' }), 'again to you');
+  });
+}
+
+test.run();
