@@ -28,7 +28,7 @@ labSuite(
       ['create url :3306 tail url :3306', /cannot proxy to self/],
       ['create url :1 tail url :2 --dry-run', /--dry-run.*options go before the recipe/],
       ['create url db.example:1 tail url :2', /db\.example/],
-      ['create url udp://:53 tail url :54', /this version cannot create "udp" yet/],
+      ['create url :53 tail url udp://:54', /the head is tcp and the tail udp/],
       ['create url :80 idle soon trigger docker-run nginx', /word 4, "soon"/],
       ['create --idle 5x url :80 tail url :81', /--idle "5x"/],
       ['create --start-timeout 0 url :80 tail url :81', /--start-timeout "0"/],
