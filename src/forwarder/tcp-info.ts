@@ -22,7 +22,7 @@ export function isClosed(fd: number): boolean {
 }
 
 /** The state of the connection, such as TCP_ESTABLISHED (net/tcp_states.h); 0 if it is unknown. */
-export function tcpState(fd: number): number {
+function tcpState(fd: number): number {
   return read(fd) ? info.bytes.readUInt8(STATE) : 0;
 }
 

@@ -193,7 +193,7 @@ async function isConfined(host: Host, id: string, report: Report, ownPaths: stri
     Array(5).fill('0'.repeat(16)),
   );
   assert.ok(report.capabilities.includes('NoNewPrivs:\t1'));
-  assert.match(report.limits[0] ?? '', /^Max file size +4096 +4096 +bytes/);
+  assert.match(report.limits[0] ?? '', /^Max file size +16777216 +16777216 +bytes/);
   assert.match(report.limits[1] ?? '', /^Max core file size +0 +0 +bytes/);
   assert.equal(
     [...new Set(report.openFiles)],

@@ -5,7 +5,7 @@ import { lost, passReset } from '../flow.js';
 import { add } from '../loop.js';
 import { createPipe } from '../pipes.js';
 import { createConnection, opened } from '../serve.js';
-import { disconnect, setPeerTimeout, setStreamOptions } from '../socket-options.js';
+import { setPeerTimeout, setStreamOptions } from '../socket-options.js';
 import {
   close as closeDescriptor,
   E,
@@ -17,9 +17,8 @@ import {
   recv,
   SHUT_WR,
   shutdown,
-  TCP_SYN_SENT,
 } from '../syscalls.js';
-import { bytesReceived, isClosed, tcpState } from '../tcp-info.js';
+import { bytesReceived, isClosed } from '../tcp-info.js';
 import { start } from '../timers.js';
 import {
   CLIENT_RESET,
@@ -112,14 +111,14 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
   opened(connection);
   if (wasConnected) connection.connected = true;
   else if (isConnected) connected(connection);
-  const isSpare = !connection.connected && target >= 0 && tcpState(target) !== TCP_SYN_SENT;
-  if (isSpare) {
-    disconnect(target);
-    connection.spare = target;
-  } else {
+  if (connection.connected) {
     connection.target.fd = target;
+    connection.storedTarget = target;
+  } else if (target >= 0) {
+    // It is in the network namespace of the process before. A container that has been restarted meanwhile has another one.
+    closeDescriptor(target);
+    connection.target.hasStreamOptions = false;
   }
-  connection.storedTarget = target;
   if ((known & CLIENT_RESET) !== 0) resumeReset(connection.client);
   if ((known & TARGET_RESET) !== 0) resumeReset(connection.target);
   if ((known & UP_DONE) !== 0) resumeDone(up, (known & UP_FIN) !== 0);
