@@ -206,7 +206,15 @@ async function isConfined(host: Host, id: string, report: Report, ownPaths: stri
 
 /** The environment of a service. Nothing in it is secret. */
 const ENVIRONMENT = [
-  ...['INVOCATION_ID', 'JOURNAL_STREAM', 'LANG', 'LD_LIBRARY_PATH', 'LISTEN_FDNAMES', 'LISTEN_FDS'],
+  ...[
+    'FDSTORE',
+    'INVOCATION_ID',
+    'JOURNAL_STREAM',
+    'LANG',
+    'LD_LIBRARY_PATH',
+    'LISTEN_FDNAMES',
+    'LISTEN_FDS',
+  ],
   ...['LISTEN_PID', 'LOGNAME', 'NOTIFY_SOCKET', 'PATH', 'SYSTEMD_EXEC_PID', 'USER'],
 ];
 
