@@ -41,7 +41,8 @@ export async function stopHolder(name: string): Promise<void> {
   if (found !== undefined) await stop(found.Id, holder, 0);
 }
 
-async function make(owner: Required<Ownership>, { holder }: RunRequest): Promise<string> {
+async function make(owner: Required<Ownership>, request: RunRequest): Promise<string> {
+  const { holder } = request;
   const options: ContainerCreateOptions = {
     ...holder,
     Image: await ensurePauseImage(),
@@ -59,7 +60,7 @@ async function make(owner: Required<Ownership>, { holder }: RunRequest): Promise
   if (network !== undefined && !['default', 'bridge', 'host', 'none'].includes(network)) {
     await requireNetwork(network);
     options.NetworkingConfig = {
-      EndpointsConfig: { [network]: { Aliases: [owner.name, containerName(owner.name)] } },
+      EndpointsConfig: { [network]: { Aliases: [owner.name, containerName(owner.name, request)] } },
     };
   }
   return createOwn(holderName(owner.name), owner, options);

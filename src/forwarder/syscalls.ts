@@ -236,6 +236,7 @@ export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
 export const TCP_INFO = 11;
 export const TCP_USER_TIMEOUT = 18;
+export const TCP_ESTABLISHED = 1;
 export const TCP_CLOSE = 7;
 export const SHUT_WR = 1;
 export const SPLICE_F_NONBLOCK = 2;

@@ -18,7 +18,12 @@ const infoSize = pinned(4);
 
 /** Whether the socket is in state CLOSE: it was reset, or both directions have ended. */
 export function isClosed(fd: number): boolean {
-  return read(fd) && info.bytes.readUInt8(STATE) === TCP_CLOSE;
+  return tcpState(fd) === TCP_CLOSE;
+}
+
+/** The state of the connection, such as TCP_ESTABLISHED (net/tcp_states.h); 0 if it is unknown. */
+function tcpState(fd: number): number {
+  return read(fd) ? info.bytes.readUInt8(STATE) : 0;
 }
 
 /** The bytes received from the peer of `fd`, whether read or not, including its FIN; 0 if unknown. */

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { hostname } from 'node:os';
 import type { Step } from './plan.js';
 
 /** A command that ip(8) refused; the message has its own words, and never a key. */
@@ -8,9 +9,8 @@ export class IpError extends Error {}
 const GONE = /No such (file|process|device)|Cannot find device|Cannot assign requested address/;
 
 /** What it says of a kernel that was built without what tunnels need. */
-const LACKING = /Protocol not supported|Unknown device type|algorithm not found|Operation not supported/;
-const LACKS =
-  'this kernel lacks ESP, AES-GCM or xfrm interfaces (CONFIG_INET_ESP, CRYPTO_GCM, XFRM_INTERFACE)';
+const NO_ESP = /Protocol not supported|algorithm not found/;
+const NO_INTERFACE = /Unknown device type|Operation not supported/;
 
 /**
  * Applies steps in order, all or none: when one fails, those before it are undone.
@@ -50,9 +50,10 @@ export async function runRemovals(lines: string[]): Promise<void> {
   if (failure !== undefined) throw failure;
 }
 
-/** Runs ip(8), with times in UTC. Returns what it printed. @throws IpError */
-export async function ip(args: string[], input = ''): Promise<string> {
-  const child = spawn('ip', args, { env: { PATH: process.env.PATH, TZ: 'UTC', LC_ALL: 'C' } });
+/** Runs ip(8), with times in UTC, in this network namespace or a new one. Returns what it printed. @throws IpError */
+export async function ip(args: string[], input = '', { inNewNamespace = false } = {}): Promise<string> {
+  const [program = 'ip', ...words] = [...(inNewNamespace ? ['unshare', '--net', 'ip'] : ['ip']), ...args];
+  const child = spawn(program, words, { env: { PATH: process.env.PATH, TZ: 'UTC', LC_ALL: 'C' } });
   const out: Buffer[] = [];
   const err: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
@@ -72,8 +73,21 @@ export async function ip(args: string[], input = ''): Promise<string> {
       .toString()
       .replace(/^Command failed .*/m, '')
       .trim() || `it says nothing, exit status ${status}`;
-  const hint = LACKING.test(said) ? `; ${LACKS}` : '';
-  throw new IpError(`ip ${withoutKey(input || args.join(' '))}: ${withoutKey(said)}${hint}`);
+  const lacking = describeLacking(said);
+  if (lacking !== undefined) throw new IpError(lacking);
+  throw new IpError(`ip ${withoutKey(input || args.join(' '))}: ${withoutKey(said)}`);
+}
+
+/** What the kernel lacks of what tunnels need, and how to get it; undefined when ip has said something else. */
+function describeLacking(said: string): string | undefined {
+  const missing = NO_ESP.test(said)
+    ? ['ESP with AES-GCM', 'esp4 esp6', 'CONFIG_INET_ESP, CONFIG_CRYPTO_GCM']
+    : NO_INTERFACE.test(said)
+      ? ['xfrm interfaces', 'xfrm_interface', 'CONFIG_XFRM_INTERFACE']
+      : undefined;
+  if (missing === undefined) return undefined;
+  const [what, modules, options] = missing;
+  return `the kernel of ${hostname()} cannot carry tunnels, it lacks ${what}: modprobe -a ${modules}, or boot a kernel with ${options}, such as Debian's`;
 }
 
 /** ip quotes what it does not understand. */

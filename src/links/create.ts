@@ -1,5 +1,6 @@
 import { ensureImage } from '../docker/image.js';
 import type { PullProgress } from '../docker/pull-progress.js';
+import { requireIpsec } from '../ipsec/capability.js';
 import { endUrls } from '../recipe/describe.js';
 import { findFarLink } from '../recipe/link.js';
 import { isFar, type Recipe } from '../recipe/recipe.js';
@@ -58,6 +59,7 @@ export interface CreateRequest {
  */
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
   const { options, keyFile, owner, creator, exactNames = false } = request;
+  if (hasTunnel(request.recipe)) await requireIpsec();
   const far = hasFarPart(request.recipe) ? newFarPart(keyFile) : undefined;
   const recipe = await resolveRecipe(request.recipe, { exactNames });
   await checkPathOptions(recipe, options);
@@ -99,6 +101,12 @@ function completion(owner: Owner | undefined) {
 }
 
 /** Whether a recipe has a part on another machine. @throws RecipeError when this one could not reach it */
+/** Whether a tunnel of this machine is a part of the recipe. */
+function hasTunnel({ child }: Recipe): boolean {
+  if (child === undefined) return false;
+  return isFar(child) ? child.kind !== 'remote' : hasTunnel(child.link);
+}
+
 function hasFarPart({ child }: Recipe): boolean {
   if (child === undefined) return false;
   if (!isFar(child)) return hasFarPart(child.link);

@@ -45,6 +45,21 @@ labSuite(
       });
     }
 
+    test('a tunnel that the kernel cannot carry is refused before anything is made', async () => {
+      const host = at();
+      const probe = await host.run('unshare --net ip link add wh type xfrm if_id 1', { check: false });
+      const recipe = 'create url :3306 trigger tunnel elsewhere trigger url :3306 docker-run wormhole/mysql';
+      if (probe.status !== 0)
+        await fails(
+          host,
+          recipe,
+          /^wormhole: the kernel of errors cannot carry tunnels, it lacks .*: modprobe -a /,
+        );
+      // A kernel that can: the link is made, since its tunnel waits for the first connection.
+      else await succeeds(host, `${recipe} && wormhole delete 3306 >/dev/null`);
+      await leavesNothing(host);
+    });
+
     test('a port that is taken', async () => {
       const host = at();
       await host.run('systemd-run --unit taker socat TCP-LISTEN:6000,bind=127.0.0.1,fork EXEC:cat');

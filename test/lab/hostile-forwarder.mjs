@@ -298,7 +298,7 @@ function figures() {
   bytes.write('\u001b[2J\u0007evil\u009b\u202e\n'.repeat(40), 3072);
   return {
     written: attempt(() => writeSync(1, bytes, 0, bytes.length, 0)),
-    grown: attempt(() => writeSync(1, bytes, 0, bytes.length, 1 << 24)),
+    grown: attempt(() => writeSync(1, bytes, 0, bytes.length, 16 * 1024 * 1024)),
     larger: attempt(() => ftruncateSync(1, 1e12)),
     mode: attempt(() => fchmodSync(1, 0o4777)),
   };

@@ -29,7 +29,7 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-tunnel-udp.service': 2.0,
   // All of the above but mounting.
   'wormholed.service': 2.1,
-  'wormhole-program-missing@host.service': 0.4,
+  'wormhole-program-missing@host.service': 0.7,
   'wormholed-key.service': 0.5,
 };
 

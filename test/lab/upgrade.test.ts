@@ -23,7 +23,7 @@ labSuite(
       );
       await writeAsEarlierVersion(host, 'wormhole-plain.service', (text) =>
         text
-          .replace('RestartSec=1s', 'RestartSec=7s')
+          .replace('RestartSec=20ms', 'RestartSec=7s')
           .replace('dist/forwarder.cjs', 'dist/forwarder/main.js'),
       );
       await host.run('systemctl daemon-reload');
@@ -43,7 +43,7 @@ labSuite(
       session.end();
       assert.is((await session.exited).status, 0);
       const property = (name: string) => host.run(`systemctl show -P ${name} wormhole-plain.service`);
-      assert.is((await property('RestartUSec')).stdout, '1s\n');
+      assert.is((await property('RestartUSec')).stdout, '20ms\n');
       assert.is((await property('NeedDaemonReload')).stdout, 'no\n');
       assert.is(await succeeds(host, 'upgrade'), '', 'there is nothing more to do');
     });
@@ -82,7 +82,7 @@ labSuite(
         `mkdir ${UNITS}/wormhole-plain.service.d; printf '[Service]\\nNice=5\\n' > ${UNITS}/wormhole-plain.service.d/nice.conf`,
       );
       await writeAsEarlierVersion(host, 'wormhole-plain.service', (text) =>
-        text.replace('RestartSec=1s', ''),
+        text.replace('RestartSec=20ms', ''),
       );
       assert.is(await succeeds(host, 'upgrade plain'), 'upgraded wormhole-plain.service');
       assert.is((await host.run('systemctl show -P Nice wormhole-plain.service')).stdout, '5\n');

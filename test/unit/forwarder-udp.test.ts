@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import type dgram from 'node:dgram';
 import { once } from 'node:events';
 import koffi from 'koffi';
@@ -23,6 +23,20 @@ import {
 /* Datagrams: the right answer to the right client, whatever they are, and nothing left after the timeout. */
 
 const open = new Set<dgram.Socket>();
+
+/** A port of UDP that is closed, below those that the kernel gives to clients (net.ipv4.ip_local_port_range), so that none takes it. */
+async function closedPort(): Promise<number> {
+  for (;;) {
+    const { socket } = await target(undefined, randomInt(20_000, 32_000)).catch(() => ({
+      socket: undefined,
+    }));
+    if (socket === undefined) continue;
+    const { port } = socket.address();
+    open.delete(socket);
+    await new Promise<void>((resolve) => socket.close(() => resolve()));
+    return port;
+  }
+}
 
 test.after.each(async () => {
   for (const socket of open) socket.close();
@@ -207,9 +221,7 @@ test('IPv6, and IPv4 clients of a head on ::', async () => {
 });
 
 test('the first datagram waits for a target that is still starting', async () => {
-  const { port, socket } = await target();
-  socket.close();
-  open.delete(socket);
+  const port = await closedPort();
   const forwarder = await launchUdp(port);
   const clients = await Promise.all(Array.from({ length: 20 }, () => client(forwarder.port)));
   for (const [n, one] of clients.entries()) one.send(`${n}`);
@@ -220,9 +232,7 @@ test('the first datagram waits for a target that is still starting', async () =>
 });
 
 test('a target that never starts: one line, and no session is left', async () => {
-  const { port, socket } = await target();
-  socket.close();
-  open.delete(socket);
+  const port = await closedPort();
   const forwarder = await launchUdp(port, ['--dial-timeout', '0.5']);
   const clients = await Promise.all(Array.from({ length: 5 }, () => client(forwarder.port)));
   for (const one of clients) one.send('hello');

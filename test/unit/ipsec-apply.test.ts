@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { applySteps, IpError, ip, runRemovals, undoSteps } from '../../src/ipsec/apply.ts';
@@ -50,6 +53,39 @@ test('no message has a key in it', async () => {
     `${line} 0xabababababababababababababababababab`,
   ])
     assert.not.match(await failure(ip(['-batch', '-'], input)), /abab/);
+});
+
+test('what the kernel lacks is said in a line, with the way to get it, and without the command', async () => {
+  const path = process.env.PATH;
+  const directory = mkdtempSync(join(tmpdir(), 'wormhole-ip-'));
+  try {
+    for (const [said, expected] of [
+      [
+        'Error: Unknown device type.',
+        /^the kernel of \S+ cannot carry tunnels, it lacks xfrm interfaces: modprobe -a xfrm_interface, or /,
+      ],
+      [
+        'Error: Requested AEAD algorithm not found.',
+        /lacks ESP with AES-GCM: modprobe -a esp4 esp6, or boot a kernel with /,
+      ],
+      ['RTNETLINK answers: Protocol not supported', /lacks ESP with AES-GCM/],
+    ] as const) {
+      writeFileSync(
+        join(directory, 'ip'),
+        `#!/bin/sh\necho '${said}' >&2\necho 'Command failed -:1' >&2\nexit 1\n`,
+        {
+          mode: 0o755,
+        },
+      );
+      process.env.PATH = `${directory}:${path}`;
+      const message = await failure(ip(['-batch', '-'], 'xfrm state add something'));
+      assert.match(message, expected);
+      assert.not.match(message, /\n|xfrm state/);
+    }
+  } finally {
+    process.env.PATH = path;
+    rmSync(directory, { recursive: true });
+  }
 });
 
 test.run();

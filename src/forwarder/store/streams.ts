@@ -115,7 +115,8 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
     connection.target.fd = target;
     connection.storedTarget = target;
   } else if (target >= 0) {
-    // The target may be in another network namespace by now, and a socket stays in its own.
+    // It is in the network namespace of the process before. A container that has been restarted meanwhile has another one.
+    // The store has a duplicate of it, which must not connect either.
     disconnect(target);
     closeDescriptor(target);
     connection.target.hasStreamOptions = false;
