@@ -12,6 +12,8 @@ import {
   type CreatedPart,
   createdLink,
   createdPart,
+  type DeleteBody,
+  deletedLink,
   type LinkChange,
   type Listing,
   listing,
@@ -64,9 +66,16 @@ export async function previewAt(
   return checkAnswer(preview, await ask(machine, request));
 }
 
-/** Deletes a link on a machine. @throws Failure, `not-found` when there is none of that id; Unreachable, KeyUnusable */
-export async function deleteAt(machine: Machine, id: string): Promise<void> {
-  await ask(machine, { method: 'DELETE', path: `/v1/links/${encodeURIComponent(id)}`, timeout: CHANGE_MS });
+/**
+ * Deletes a link on a machine.
+ *
+ * @returns what is left of it, or goes that somebody had added: a line each, for people
+ * @throws Failure, `not-found` when there is none of that id; Unreachable, KeyUnusable
+ */
+export async function deleteAt(machine: Machine, id: string, body: DeleteBody = {}): Promise<string[]> {
+  const path = `/v1/links/${encodeURIComponent(id)}`;
+  return checkAnswer(deletedLink, await ask(machine, { method: 'DELETE', path, body, timeout: CHANGE_MS }))
+    .left;
 }
 
 /** Stops, starts or puts to sleep a link on a machine. @throws Failure, `not-found`; Unreachable, KeyUnusable */

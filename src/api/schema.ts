@@ -7,7 +7,7 @@
  *     GET    /v1/version     Version
  *     GET    /v1/links       Listing
  *     POST   /v1/links       CreateBody -> 201 CreatedLink, or 200 Preview with dryRun
- *     DELETE /v1/links/ID    204, no body
+ *     DELETE /v1/links/ID    204, no body; with DeleteBody -> 200 Deleted
  *     POST   /v1/links/ID/stop, /start, /sleep
  *                            204, no body
  *     PUT    /v1/parts/ID    PartBody -> 200 CreatedLink: this machine's part of a link of the caller's; the same when it is
@@ -77,6 +77,15 @@ const createBody = strictObject({
  * `dryRun`, the answer is only the files that would be written.
  */
 export type CreateBody = v.InferOutput<typeof createBody>;
+
+const flag = v.exactOptional(v.boolean('must be true or false'));
+const deleteBody = strictObject({ volumes: flag });
+
+/** `wormhole delete`: whether the volumes go too that Wormhole has made for the containers of the link. */
+export type DeleteBody = v.InferOutput<typeof deleteBody>;
+
+/** What is left of a deleted link, or goes that somebody had added: a line each, for people. */
+export const deletedLink = v.object({ left: v.array(v.string()) });
 
 const partBody = strictObject({
   recipe: words,
@@ -172,10 +181,12 @@ const listedLink = v.object({
     'failed',
     'stopped',
     'leaving',
+    'deleted',
   ]),
   detail: v.string(),
   counters: v.exactOptional(counters),
   recipe: v.string(),
+  volumes: v.exactOptional(v.array(v.object({ name: v.string(), path: v.string() }))),
 });
 
 /**
@@ -184,9 +195,11 @@ const listedLink = v.object({
  *
  * `state` is `listening` (no client is connected), `connected` (the forwarder runs), `sleeping` (a connection starts it, or
  * what it leads to), `waiting` (the container, netns or machine of an end is missing), `failing` (the
- * target has accepted none of the last clients), `failed`, `stopped`, or `leaving` (deleted, except for its part on another
- * machine). `detail` is what the forwarder does, what the link waits for, or where to look. `counters` are those of
- * state/counters.ts; they are absent before the first client.
+ * target has accepted none of the last clients), `failed`, `stopped`, `leaving` (deleted, except for its part on another
+ * machine), or `deleted` (except for its volumes; its ends and its recipe are unknown). `detail` is what the forwarder does, what the link waits for, or where to look. `counters` are those of
+ * state/counters.ts; they are absent before the first client. `volumes` are those that
+ * Wormhole has made for its containers, and their places there; they are absent when there are none, and when the Docker engine
+ * does not run.
  */
 export type ListedLink = v.InferOutput<typeof listedLink>;
 
@@ -204,6 +217,11 @@ export type ErrorBody = v.InferOutput<typeof errorBody>;
 /** Checks the body of `POST /v1/links`. @throws Failure with code usage, which names the field */
 export function checkCreateBody(body: unknown): CreateBody {
   return check(createBody, body, 'the body');
+}
+
+/** Checks the body of `DELETE /v1/links/ID`. @throws Failure with code usage, which names the field */
+export function checkDeleteBody(body: unknown): DeleteBody {
+  return check(deleteBody, body, 'the body');
 }
 
 /** Checks the body of `PUT /v1/parts/ID`. @throws Failure with code usage, which names the field */

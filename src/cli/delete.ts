@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Machine } from '../api/connect.js';
 import { Failure } from '../api/failure.js';
-import type { Listing } from '../api/schema.js';
+import type { DeleteBody, Listing } from '../api/schema.js';
 import type { Deletion } from '../links/delete.js';
 import { printable } from '../text/printable.js';
 import { fail, requireRoot, UsageError } from './fail.js';
@@ -13,28 +13,38 @@ export function addDelete(program: Command): void {
     .command('delete')
     .description('delete links and what hangs on them')
     .option('--all', 'every link of the machine')
+    .option('--volumes', 'also the volumes, with their data, that were made for containers of these links')
     .argument('[id...]', 'the ids that create printed, and list shows')
-    .action(async (ids: string[], { all = false }: { all?: boolean }, command: Command) => {
+    .action(async (ids: string[], { all = false, ...options }: Flags, command: Command) => {
       if (all && ids.length > 0) throw new UsageError('give ids or --all, not both');
       if (!all && ids.length === 0) throw new UsageError('which link? wormhole delete ID, or --all');
       const wanted = all ? 'all' : ids;
       const machine = await machineOf(command);
       if (!machine) requireRoot(`delete ${all ? '--all' : ids.join(' ')}`);
-      report(machine ? await deleteThere(machine, wanted) : await deleteHere(wanted));
+      report(machine ? await deleteThere(machine, wanted, options) : await deleteHere(wanted, options));
     });
 }
 
-async function deleteHere(ids: string[] | 'all'): Promise<Deletion[]> {
-  const { deleteLinks } = await import('../links/delete.js');
-  return deleteLinks(ids);
+interface Flags extends DeleteBody {
+  all?: boolean;
 }
 
-async function deleteThere(machine: Machine, ids: string[] | 'all'): Promise<Deletion[]> {
+async function deleteHere(ids: string[] | 'all', options: DeleteBody): Promise<Deletion[]> {
+  const { deleteLinks } = await import('../links/delete.js');
+  return deleteLinks(ids, options);
+}
+
+async function deleteThere(
+  machine: Machine,
+  ids: string[] | 'all',
+  options: DeleteBody,
+): Promise<Deletion[]> {
   const { deleteAt, listAt } = await import('../api/client.js');
   const deletions: Deletion[] = [];
-  for (const id of ids === 'all' ? rootsIn(await listAt(machine)) : new Set(ids)) {
+  const wanted = ids === 'all' ? idsIn(await listAt(machine), options) : ids;
+  for (const id of new Set(wanted)) {
     try {
-      await deleteAt(machine, id);
+      deletions.push({ id, left: await deleteAt(machine, id, options) });
     } catch (error) {
       // What the machine says of one link does not hold for the next one.
       if (!(error instanceof Failure)) throw error;
@@ -44,9 +54,11 @@ async function deleteThere(machine: Machine, ids: string[] | 'all'): Promise<Del
   return deletions;
 }
 
-/** The ids of the links that can be deleted: with them go their children. */
-function rootsIn({ links, unreadable }: Listing): string[] {
-  const roots = links.filter(({ parent, state }) => parent === undefined && state !== 'leaving');
+/** The ids of the links that can be deleted: with them go their children. Volumes may be left of those that are deleted. */
+function idsIn({ links, unreadable }: Listing, { volumes = false }: DeleteBody): string[] {
+  const roots = links.filter(
+    ({ parent, state }) => parent === undefined && state !== 'leaving' && (volumes || state !== 'deleted'),
+  );
   return [...roots, ...unreadable].map(({ id }) => id);
 }
 

@@ -12,7 +12,7 @@ export function addList(program: Command): void {
     .option('--json', 'print them as JSON')
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const { links, unreadable } = await readListing(command);
-      process.stdout.write(json ? `${printableJson(links)}\n` : await table(links));
+      process.stdout.write(json ? `${printableJson(links)}\n` : await describeAll(links));
       for (const { id, reason } of unreadable) {
         process.stderr.write(
           `wormhole: link "${id}" cannot be read: ${printable(reason)}; wormhole delete ${id} removes it\n`,
@@ -30,6 +30,13 @@ async function readListing(command: Command): Promise<Listing> {
   }
   const { listLinks } = await import('../links/list.js');
   return listLinks();
+}
+
+/** The links as a table, and a line for each deleted one of which volumes are left. */
+async function describeAll(links: ListedLink[]): Promise<string> {
+  const deleted = links.filter(({ state }) => state === 'deleted');
+  const lines = deleted.map(({ id, detail }) => `deleted link ${printable(id)}: ${printable(detail)}\n`);
+  return [await table(links.filter(({ state }) => state !== 'deleted')), ...lines].join('');
 }
 
 async function table(links: ListedLink[]): Promise<string> {

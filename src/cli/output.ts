@@ -29,3 +29,8 @@ export function printCreated(what: string, text: string): void {
 export function logLine(line: string): void {
   process.stdout.write(`${printable(line)}\n`);
 }
+
+/** As {@link logLine}, with the priority of an error, sd-daemon(3). */
+export function logError(line: string): void {
+  logLine(`<3>${line}`);
+}

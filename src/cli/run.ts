@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { printable } from '../text/printable.js';
 import { requireRoot } from './fail.js';
-import { logLine } from './output.js';
+import { logError, logLine } from './output.js';
 
 /** How often `systemctl status` is told the progress of a start, ms. */
 const INTERVAL_MS = 1_000;
@@ -20,7 +20,7 @@ export function addRun(program: Command): void {
       if (stop) return stopRun(name);
       const { notifySystemd } = await import('../systemd/notify.js');
       const showStatus = atMostEverySecond((status) => notifySystemd(`STATUS=${status}`));
-      await startRun(name, died, { log: logLine, showStatus });
+      await startRun(name, died, { log: logLine, warn: logError, showStatus });
     });
 }
 

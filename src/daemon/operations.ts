@@ -3,6 +3,7 @@ import type {
   CreateBody,
   CreatedLink,
   CreatedPart,
+  DeleteBody,
   LinkChange,
   Listing,
   PartBody,
@@ -27,7 +28,7 @@ export interface Operations {
   create(body: CreateBody, caller: Caller): Promise<CreatedLink>;
   preview(body: CreateBody, caller: Caller): Promise<Preview>;
   /** Returns what is left, a line each. */
-  delete(id: string, caller: Caller): Promise<string[]>;
+  delete(id: string, body: DeleteBody, caller: Caller): Promise<string[]>;
   change(id: string, change: LinkChange, caller: Caller): Promise<void>;
   createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedPart>;
   /** As `delete`. */
@@ -46,9 +47,9 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
       return created;
     },
     preview: async (body) => ({ files: await previewLink(requestOf(body, keyFile)) }),
-    async delete(id) {
+    async delete(id, body) {
       try {
-        return await deleteLink(id);
+        return await deleteLink(id, body);
       } catch (error) {
         throw error instanceof NoSuchLink ? new Failure('not-found', error.message) : error;
       }

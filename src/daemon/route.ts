@@ -16,8 +16,8 @@ export interface Task {
 
 /** What the API has at a path, for one method. */
 export interface Route {
-  /** Whether its requests have a body. */
-  takesBody: boolean;
+  /** Whether its requests have a body, or may have one. */
+  takesBody: boolean | 'optional';
   /** Reads and checks a request. @throws Failure with code usage */
   read(body: unknown): Task;
 }

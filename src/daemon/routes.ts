@@ -2,6 +2,7 @@ import { Failure } from '../api/failure.js';
 
 import {
   checkCreateBody,
+  checkDeleteBody,
   checkLinkId,
   checkPartBody,
   checkPartId,
@@ -79,14 +80,16 @@ function createRoute(operations: Operations): Route {
 
 function deleteRoute(text: string, operations: Operations): Route {
   return {
-    takesBody: false,
-    read() {
+    takesBody: 'optional',
+    read(json) {
       const id = checkLinkId(decode(text));
+      const body = json === undefined ? undefined : checkDeleteBody(json);
       return {
-        change: `delete ${id}`,
+        change: `delete ${id}${body?.volumes ? ' with its volumes' : ''}`,
         async run(caller) {
-          const left = await operations.delete(id, caller);
-          return { status: 204, logged: describeLeft(left) };
+          const left = await operations.delete(id, body ?? {}, caller);
+          const answer = body === undefined ? { status: 204 } : { status: 200, body: { left } };
+          return { ...answer, logged: describeLeft(left) };
         },
       };
     },

@@ -62,7 +62,8 @@ async function read(
   if (working > MAX_WORKING) {
     throw new Failure('busy', `this wormholed works on ${MAX_WORKING} requests already; try again later`);
   }
-  return route.read(route.takesBody ? await readBody(request) : undefined);
+  const isRead = route.takesBody === 'optional' ? hasBody(request) : route.takesBody;
+  return route.read(isRead ? await readBody(request) : undefined);
 }
 
 interface Exchange {

@@ -43,6 +43,17 @@ async function lookUp(image: string, platform?: string): Promise<'present' | 'mi
   }
 }
 
+/** The paths that an image declares with VOLUME; none of an image that is missing. @throws EngineDown, or the engine's own error */
+export async function declaredVolumes(image: string): Promise<string[]> {
+  try {
+    const { Config } = await (await engine()).getImage(image).inspect();
+    return Object.keys(Config?.Volumes ?? {});
+  } catch (error) {
+    if (statusOf(error) === 404) return [];
+    throw explain(error, `the Docker engine says of image "${image}"`);
+  }
+}
+
 /**
  * Pulls an image, `latest` when there is no tag, for `platform`, by default the engine's. A pull may take as long as it
  * needs, silences included.

@@ -1,8 +1,10 @@
 import { readlink } from 'node:fs/promises';
 import type { ContainerInspectInfo } from 'dockerode';
+import { anonymousVolumes, cleanPath, withVolumes } from '../docker-run/declared-volumes.js';
 import type { RunRequest } from '../docker-run/request.js';
 import { asState, type ContainerState } from './container-state.js';
 import { readEnvFiles } from './env-file.js';
+import { declaredVolumes } from './image.js';
 import {
   createOwn,
   ForeignContainer,
@@ -14,6 +16,7 @@ import {
   stop,
 } from './own-container.js';
 import { containerName, holderName, replacedName } from './runs.js';
+import { ensureVolume, type GivenVolume, volumeName } from './volumes.js';
 
 /** How long a container may take to end, in seconds: docker stop's own default. */
 const STOP_SECONDS = 10;
@@ -22,6 +25,10 @@ const STOP_SECONDS = 10;
 export interface Started {
   /** What the engine calls it. */
   container: string;
+  /** By which one container is told from another of the same name. */
+  id: string;
+  /** The volumes of its own that it was given, if it is a new one. */
+  volumes?: GivenVolume[];
   /** What was out of the ordinary and has been put right, in one line. */
   warning?: string;
 }
@@ -32,6 +39,9 @@ export interface Started {
  *
  * A container whose holder has been removed by hand can never start again: it is replaced by a new one, with a
  * warning. Its volumes, anonymous ones too, are taken over; what it wrote elsewhere is lost.
+ *
+ * A volume that the image declares, or that was given without a name, gets a name and outlives the container: see
+ * {@link ensureVolume}.
  *
  * @throws ForeignContainer, EngineDown, an Error about --env-file, or the engine's own error
  */
@@ -44,17 +54,19 @@ export async function startContainer(name: string, link: string, request: RunReq
   const stale = found !== undefined && found.HostConfig.NetworkMode !== `container:${holder.Id}`;
   if (stale) await setAside(found, container, owner);
   const replaced = await inspectOwn(replacedName(name), owner);
-  const id = found && !stale ? found.Id : await make(owner, request, holder.Id, replaced?.Id);
+  const made = found && !stale ? undefined : await make(owner, request, holder.Id, replaced);
+  const id = made?.id ?? found?.Id ?? '';
   if (replaced !== undefined) await removeContainer(replaced.Id, { volumes: false });
   const astray = !stale && found?.State.Running === true && !(await sameNamespace(found, holder));
   if (astray) await stop(id, container, STOP_SECONDS);
   await start(id, container);
+  const started = { container, id, ...(made && { volumes: made.volumes }) };
   if (replaced !== undefined) {
     const warning = `container "${container}" was made anew, with its volumes: somebody removed "${holderName(name)}"`;
-    return { container, warning };
+    return { ...started, warning };
   }
-  if (!astray) return { container };
-  return { container, warning: `container "${container}" was restarted, because "${holderName(name)}" was` };
+  if (!astray) return started;
+  return { ...started, warning: `container "${container}" was restarted, because "${holderName(name)}" was` };
 }
 
 /**
@@ -98,21 +110,44 @@ async function make(
   owner: Required<Ownership>,
   request: RunRequest,
   holder: string,
-  replaced?: string,
-): Promise<string> {
+  replaced?: ContainerInspectInfo,
+): Promise<{ id: string; volumes: GivenVolume[] }> {
   const { container, envFiles, image, platform } = request;
   const fromFiles = await readEnvFiles(envFiles);
+  const volumes = await giveVolumes(owner, request, replaced);
+  const names = new Map(volumes.map(({ name, path }) => [path, name]));
   const options = {
     ...container,
     Image: image,
     Env: [...fromFiles, ...(container.Env ?? [])],
     HostConfig: {
       ...container.HostConfig,
+      Mounts: withVolumes(container.HostConfig?.Mounts ?? [], names),
       NetworkMode: `container:${holder}`,
-      ...(replaced !== undefined && { VolumesFrom: [replaced] }),
+      ...(replaced !== undefined && { VolumesFrom: [replaced.Id] }),
     },
   };
-  return createOwn(containerName(owner.name, request), owner, options, platform);
+  return { id: await createOwn(containerName(owner.name, request), owner, options, platform), volumes };
+}
+
+/** The volumes of its own for a container. Where the one that it replaces has a volume by another name, that one stays. */
+async function giveVolumes(
+  { name, link }: Required<Ownership>,
+  request: RunRequest,
+  replaced?: ContainerInspectInfo,
+): Promise<GivenVolume[]> {
+  const former = new Map(
+    replaced?.Mounts.flatMap(({ Type, Name, Destination }) =>
+      (Type as string) === 'volume' && Name !== undefined ? [[cleanPath(Destination), Name] as const] : [],
+    ),
+  );
+  const volumes: GivenVolume[] = [];
+  for (const path of anonymousVolumes(request, await declaredVolumes(request.image))) {
+    const has = former.get(path);
+    if (has === undefined || has === volumeName(name, path))
+      volumes.push(await ensureVolume({ link, run: name, path }));
+  }
+  return volumes;
 }
 
 async function setAside(found: ContainerInspectInfo, container: string, owner: Ownership): Promise<void> {

@@ -1,5 +1,6 @@
 import { ensureImage } from '../docker/image.js';
 import type { PullProgress } from '../docker/pull-progress.js';
+import { type OwnVolume, removeVolume } from '../docker/volumes.js';
 import { requireIpsec } from '../ipsec/capability.js';
 import { endUrls } from '../recipe/describe.js';
 import { findFarLink } from '../recipe/link.js';
@@ -13,7 +14,9 @@ import { recordDeletion, startPendingDeletions } from '../state/pending-deletion
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { type CreateOptions, isEager, type LinkPlan, type Owner, planLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
+import { runsOf } from '../units/runs.js';
 import { completeLink, requireUntaken } from './complete.js';
+import { findVolumesIfKnown } from './containers/volumes.js';
 import { freePort } from './free-port.js';
 import { install } from './install.js';
 import { requireReachable } from './remote/far-head.js';
@@ -173,12 +176,14 @@ async function installOrUndo(
 ): Promise<CreatedLink> {
   const parts = planLink(plan);
   const ids = parts.map(({ id }) => id);
+  const volumes = parts.some(({ link }) => runsOf(link).length > 0) ? await findVolumesIfKnown() : [];
   const failure = await whileUnfinished(ids, async () => {
     try {
       prepare();
       await install(parts, systemd);
     } catch (error) {
       await undo(ids, error as Error, systemd);
+      if (volumes) await removeNewVolumes(ids, volumes);
       return error;
     }
   });
@@ -196,6 +201,12 @@ async function undo(ids: string[], reason: Error, systemd: Systemd): Promise<voi
       `${reason.message}; undoing it failed too (${(error as Error).message}), the next create or delete tries again`,
     );
   }
+}
+
+/** Removes the volumes that have been made for links of these ids. Those of earlier links of these ids stay. */
+async function removeNewVolumes(ids: string[], former: OwnVolume[]): Promise<void> {
+  const isNew = ({ name, link }: OwnVolume) => ids.includes(link) && !former.some((one) => one.name === name);
+  for (const { name } of ((await findVolumesIfKnown()) ?? []).filter(isNew)) await removeVolume(name);
 }
 
 /** Fetches the images of all containers that the link runs here, so that the first client does not wait for them. */

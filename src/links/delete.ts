@@ -1,5 +1,6 @@
 import pLimit from 'p-limit';
-import { findFarLink } from '../recipe/link.js';
+import { type OwnVolume, removeVolume } from '../docker/volumes.js';
+import { findFarLink, runName } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
 import { familyOf, type Links, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
@@ -14,8 +15,9 @@ import { removeDropIns } from '../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile } from '../systemd/unit-files.js';
 import { repairTunnels } from '../tunnels/repair.js';
-import { isId, serviceUnit } from '../units/names.js';
+import { isId, runUnit, serviceUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
+import { findVolumes, findVolumesIfKnown, nameVolumes } from './containers/volumes.js';
 import { forgetUnits, removeUnits } from './remove.js';
 import { markFinished, markUnfinished, removeUnfinished } from './unfinished.js';
 
@@ -37,6 +39,14 @@ export interface Deletion {
   left: string[];
 }
 
+/** What is to become of what belongs to links that are deleted. */
+export interface DeleteOptions {
+  /** Whether other machines that have parts of them are told. Default true; otherwise they are not, now or ever. */
+  tell?: boolean;
+  /** Remove also the volumes that Wormhole has made for their containers, those of links that are deleted already included. */
+  volumes?: boolean;
+}
+
 /** Links whose units are stopped, and whose containers are removed, at the same time. */
 const AT_ONCE = 16;
 
@@ -45,23 +55,22 @@ const AT_ONCE = 16;
  * them. Their parts on other machines are deleted too, as soon as these machines can be reached. A link that cannot be deleted
  * does not keep the others.
  *
- * With `tell` false, other machines are not told, now or ever.
- *
  * @param ids or `all`: every link of this machine, also those that are parts of other machines' links
  * @returns what became of each link; a child that is deleted with its parent is not among them
  */
 export function deleteLinks(
   ids: string[] | 'all',
-  { tell }: { tell: boolean } = { tell: true },
+  { tell = true, volumes = false }: DeleteOptions = {},
 ): Promise<Deletion[]> {
   return withSystemd(async (systemd) => {
     try {
-      const deletions = await withLock('links', () => deleteHere(ids, systemd));
+      const deletions = await withLock('links', () => deleteHere(ids, volumes, systemd));
       // One of them may have been the last link that kept the addresses of a deleted tunnel blocked.
       if (retainedGuards().length > 0) await repairTunnels();
       for (const deletion of deletions) {
         if (tell) await deleteThere(deletion);
         else deletion.held?.discard();
+        if (deletion.volumeFailure) deletion.failure ??= deletion.volumeFailure;
       }
       return deletions;
     } finally {
@@ -76,7 +85,7 @@ export function deleteLinks(
  * @returns the `left` of the {@link Deletion}
  * @throws its `failure`
  */
-export async function deleteLink(id: string, options?: { tell: boolean }): Promise<string[]> {
+export async function deleteLink(id: string, options?: DeleteOptions): Promise<string[]> {
   const [deletion] = await deleteLinks([id], options);
   if (deletion?.failure) throw deletion.failure;
   return deletion?.left ?? [];
@@ -87,11 +96,19 @@ interface DeletionHere extends Deletion {
   family: string[];
   part?: PartDeletion;
   held?: HeldDeletion;
+  /** The link is deleted, and a volume of it could not be removed. */
+  volumeFailure?: Error;
 }
 
 /** Deletes all that is on this machine, and records what is on others. */
-async function deleteHere(ids: string[] | 'all', systemd: Systemd): Promise<DeletionHere[]> {
+async function deleteHere(
+  ids: string[] | 'all',
+  removesVolumes: boolean,
+  systemd: Systemd,
+): Promise<DeletionHere[]> {
   const deletions = planDeletions(ids, readLinks());
+  const volumes = await volumesFor(deletions, removesVolumes);
+  if (removesVolumes) planVolumeDeletions(ids, deletions, volumes);
   await removeUnfinished(systemd);
   const open = deletions.filter(({ failure }) => failure === undefined);
   markUnfinished(open.flatMap(({ family }) => family));
@@ -99,7 +116,55 @@ async function deleteHere(ids: string[] | 'all', systemd: Systemd): Promise<Dele
   const removed = await Promise.all(open.map((deletion) => limit(() => removeFamily(deletion, systemd))));
   await forgetUnits(removed.flat(), systemd);
   markFinished(open.flatMap(({ failure, family }) => (failure ? [] : family)));
+  for (const deletion of open.filter(({ failure }) => failure === undefined)) {
+    const own = volumes.filter(({ link }) => deletion.family.includes(link));
+    if (own.length === 0) continue;
+    if (removesVolumes) await removeVolumes(deletion, own);
+    else deletion.left.push(describeVolumes(deletion.id, own));
+  }
   return deletions;
+}
+
+/** The volumes that have to be removed or named. @throws EngineDown when they are to be removed, and no engine can tell them */
+async function volumesFor(deletions: DeletionHere[], removesVolumes: boolean): Promise<OwnVolume[]> {
+  if (removesVolumes) return findVolumes();
+  return deletions.some(hasRuns) ? ((await findVolumesIfKnown()) ?? []) : [];
+}
+
+/** Adds the deletions of links of which only volumes are left. */
+function planVolumeDeletions(ids: string[] | 'all', deletions: DeletionHere[], volumes: OwnVolume[]): void {
+  const planned = new Set(deletions.flatMap(({ family }) => family));
+  const { links, unreadable } = readLinks();
+  const existing = new Set([...links, ...unreadable].map(({ id }) => id));
+  for (const id of new Set(volumes.map(({ link }) => link))) {
+    if (planned.has(id) || existing.has(id) || !(ids === 'all' || ids.includes(id))) continue;
+    const unknown = deletions.find((deletion) => deletion.id === id);
+    const deletion = unknown ?? { id, family: [], left: [] };
+    deletion.family = [id];
+    delete deletion.failure;
+    if (!unknown) deletions.push(deletion);
+  }
+}
+
+async function removeVolumes(deletion: DeletionHere, volumes: OwnVolume[]): Promise<void> {
+  for (const { name } of volumes) {
+    try {
+      await removeVolume(name);
+    } catch (error) {
+      deletion.volumeFailure = error as Error;
+    }
+  }
+}
+
+function describeVolumes(id: string, volumes: OwnVolume[]): string {
+  const ids = [...new Set(volumes.map(({ link }) => link))].sort();
+  return `link "${id}": ${nameVolumes(volumes)} stays, with its data: wormhole delete --volumes ${ids.join(' ')} removes it`;
+}
+
+function hasRuns({ family }: DeletionHere): boolean {
+  return family.some((id) =>
+    [runName(id, 'head'), runName(id, 'tail')].some((name) => readUnitFile(runUnit(name)) !== undefined),
+  );
 }
 
 /** Returns the units that it has removed. */

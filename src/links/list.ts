@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import prettyBytes from 'pretty-bytes';
 import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
+import type { OwnVolume } from '../docker/volumes.js';
 import { describePeer, describePlace, endUrls } from '../recipe/describe.js';
 import { addressesOf, farChildOf, type Link, localTailOf } from '../recipe/link.js';
 import { ipProtocolsFor } from '../recipe/protocols.js';
@@ -18,6 +19,8 @@ import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
 import type { Tunnel } from '../units/tunnel.js';
 import { isEmptyNamespace } from './containers/empty-namespace.js';
+import { describeLosses } from './containers/kept-container.js';
+import { findVolumesIfKnown, nameVolumes } from './containers/volumes.js';
 import { isStopped } from './is-stopped.js';
 
 /** Lists the links of this machine. @throws Error when systemd is unreachable */
@@ -31,14 +34,41 @@ export async function listLinks(): Promise<Listing> {
         const counters = readCounters(planned.id);
         return {
           ...describe(planned, tunnels),
-          ...(await stateOf(planned, { units, counters, systemd })),
+          ...withLosses(await stateOf(planned, { units, counters, systemd }), planned),
           ...(counters && { counters }),
           recipe: recipeText(planned.link),
         };
       }),
     );
   });
-  return { links: [...listed, ...leavingLinks()], unreadable };
+  const isRoot = process.geteuid?.() === 0;
+  const volumes = (isRoot && (await findVolumesIfKnown())) || [];
+  const withVolumes = listed.map((link) => ({ ...link, ...volumesOf(link.id, volumes) }));
+  const existing = new Set([...links, ...unreadable].map(({ id }) => id));
+  const deleted = volumes.filter(({ link }) => !existing.has(link));
+  return { links: [...withVolumes, ...leavingLinks(), ...deletedLinks(deleted)], unreadable };
+}
+
+function volumesOf(id: string, volumes: OwnVolume[]): Pick<ListedLink, 'volumes'> {
+  const own = volumes.filter(({ link }) => link === id);
+  return own.length === 0 ? {} : { volumes: own.map(({ name, path }) => ({ name, path })) };
+}
+
+/** What is left of deleted links: their volumes. */
+function deletedLinks(volumes: OwnVolume[]): ListedLink[] {
+  const nowhere = { url: '', place: '' };
+  return [...new Set(volumes.map(({ link }) => link))].map((id) => {
+    const own = volumes.filter(({ link }) => link === id);
+    return {
+      id,
+      head: nowhere,
+      tail: nowhere,
+      state: 'deleted',
+      detail: `${nameVolumes(own)} stays, with its data: wormhole delete --volumes ${id} removes it`,
+      recipe: '',
+      ...volumesOf(id, own),
+    };
+  });
 }
 
 type LinkState = Pick<ListedLink, 'state' | 'detail'>;
@@ -63,6 +93,10 @@ interface Signs {
   units: ReadonlyMap<string, LoadedUnit>;
   counters: Counters | undefined;
   systemd: Systemd;
+}
+
+function withLosses({ state, detail }: LinkState, planned: PlannedLink): LinkState {
+  return { state, detail: [detail, describeLosses(planned)].filter(Boolean).join('; ') };
 }
 
 async function stateOf(planned: PlannedLink, { units, counters, systemd }: Signs): Promise<LinkState> {

@@ -1,4 +1,5 @@
 import { localChildOf } from '../recipe/link.js';
+import { acknowledgeLoss } from '../state/kept-containers.js';
 import { familyOf, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
@@ -28,12 +29,16 @@ export function stopLink(id: string): Promise<void> {
 }
 
 /**
- * Starts a link that was stopped, and enables it for the next boot.
+ * Starts a link that was stopped, and enables it for the next boot. What is known of lost containers of it counts as
+ * acknowledged.
  *
  * @throws NoSuchLink, IsChild; as install
  */
 export function startLink(id: string): Promise<void> {
-  return withFamily(id, startUnits);
+  return withFamily(id, async (family, systemd) => {
+    await startUnits(family, systemd);
+    for (const { name } of family.flatMap(({ link }) => runsOf(link))) acknowledgeLoss(name);
+  });
 }
 
 /**

@@ -12,14 +12,14 @@ labSuite(
     test('start, start again, stop, start, remove', async () => {
       const host = at();
       const start = starting('a', '-v /data wormhole/tools');
-      assert.equal(await done(host, start), { container: 'wormhole-a' });
+      assert.equal(await started(host, start), { container: 'wormhole-a' });
       assert.is(await netns(host, 'wormhole-a'), await netns(host, 'wormhole-a-netns'));
       assert.is.not(await netns(host, 'wormhole-a'), (await host.run('readlink /proc/1/ns/net')).stdout);
       assert.is(await label(host, 'wormhole-a', 'wormhole.link'), 'link');
       assert.is(await label(host, 'wormhole-a', 'wormhole.role'), 'container');
       assert.is(await label(host, 'wormhole-a-netns', 'wormhole.role'), 'netns');
       const first = await identity(host, 'a');
-      assert.equal(await done(host, start), { container: 'wormhole-a' });
+      assert.equal(await started(host, start), { container: 'wormhole-a' });
       assert.equal(await identity(host, 'a'), first, 'a second start does nothing');
 
       await host.container('wormhole-a').run('echo kept > /data/file; echo kept > /root-file');
@@ -30,11 +30,14 @@ labSuite(
       assert.is(await running(host), 'wormhole-a-netns');
       await done(host, `await stopHolder('a'); await stopHolder('a')`);
       assert.is(await running(host), '');
-      assert.equal(await done(host, start), { container: 'wormhole-a' });
+      assert.equal(await started(host, start), { container: 'wormhole-a' });
       assert.is((await host.container('wormhole-a').run('cat /data/file /root-file')).stdout, 'kept\nkept\n');
       await remove('a');
       await remove('a');
-      assert.is(await everything(host), '', 'neither containers nor volumes are left');
+      assert.is(await everything(host), '', 'no containers are left');
+      assert.is((await host.run('docker volume ls -q')).stdout, 'wormhole-a-data\n', 'its volume is');
+      await done(host, `await removeVolume('wormhole-a-data')`);
+      assert.is((await host.run('docker volume ls -q')).stdout, '');
     });
 
     test('what listens in the namespace is there before the container is', async () => {
@@ -65,7 +68,7 @@ labSuite(
       const start = starting('d', '-v /data wormhole/tools');
       await host.run('docker rmi -f wormhole/pause:1');
       const steps = await killedAtEachStep(host, start, async () => {
-        assert.equal(await done(host, start), { container: 'wormhole-d' });
+        assert.equal(await started(host, start), { container: 'wormhole-d' });
         await complete(host, 'd');
         await remove('d');
         assert.is(await everything(host), '');
@@ -94,7 +97,7 @@ labSuite(
       await done(host, starting('g', 'wormhole/tools'));
       const before = await netns(host, 'wormhole-g-netns');
       await host.run('docker rm -f wormhole-g');
-      assert.equal(await done(host, starting('g', 'wormhole/tools')), { container: 'wormhole-g' });
+      assert.equal(await started(host, starting('g', 'wormhole/tools')), { container: 'wormhole-g' });
       assert.is(await netns(host, 'wormhole-g'), before);
       await remove('g');
     });
@@ -113,10 +116,10 @@ labSuite(
       await complete(host, 'h');
       const content = 'cat /data/file /named/file';
       assert.is((await host.container('wormhole-h').run(content)).stdout, 'kept\nkept\n');
-      assert.equal(await done(host, start), { container: 'wormhole-h' }, 'no warning any more');
+      assert.equal(await started(host, start), { container: 'wormhole-h' }, 'no warning any more');
 
       await host.run('systemctl restart docker');
-      assert.equal(await done(host, start), { container: 'wormhole-h' }, 'after a restart of the engine');
+      assert.equal(await started(host, start), { container: 'wormhole-h' }, 'after a restart of the engine');
       assert.is((await host.container('wormhole-h').run(content)).stdout, 'kept\nkept\n');
 
       const steps = await killedAtEachStep(host, start, async () => {
@@ -140,7 +143,7 @@ labSuite(
         await host.run('docker rm -f wormhole-h-netns');
       });
       await remove('h');
-      assert.is(await everything(host), 'named', 'a named volume stays, an anonymous one goes');
+      assert.is(await everything(host), 'named', 'a named volume stays');
       await host.run('docker volume rm named');
     });
 
@@ -284,6 +287,17 @@ async function running(host: Host): Promise<string> {
   return (await host.run(`docker ps --format '{{.Names}}' | sort`)).stdout.trim();
 }
 
+/** What a start tells, without what differs each time. */
+async function started(host: Host, start: string): Promise<object> {
+  const { id, volumes, ...rest } = await done<{ id: string; volumes?: unknown }>(host, start);
+  assert.match(id, /^[0-9a-f]{64}$/);
+  return rest;
+}
+
+/** All containers, and all volumes but those that were made for runs. */
 async function everything(host: Host): Promise<string> {
-  return (await host.run(`docker ps -a --format '{{.Names}}' | sort; docker volume ls -q`)).stdout.trim();
+  const { stdout } = await host.run(
+    `docker ps -a --format '{{.Names}}' | sort; docker volume ls -q | grep -v ^wormhole- || true`,
+  );
+  return stdout.trim();
 }

@@ -62,7 +62,7 @@ labSuite(
           .inspect('{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}')
       ).trim();
       assert.is((await host.run(`nc -z -w 2 ${address} 3306`, { check: false })).status, 1);
-      await succeeds(host, 'delete 80');
+      await succeeds(host, 'delete --volumes 80');
       await leavesNothing(host);
       assert.is((await host.run('docker volume ls -q')).stdout, '');
     });

@@ -144,25 +144,27 @@ labSuite(
       await succeeds(host, `create id g url :7001 trigger url :7000 ${named}`);
       assert.is.not(await ask(host, 7001), '');
       assert.match(await everything(host), /^web running$/m);
-      assert.equal(await remains(host, 'g'), []);
+      assert.equal(await remains(host, '--volumes g'), []);
       assert.is(await everything(host), '');
 
       await succeeds(host, `create id g url :7001 trigger url :7000 ${named}`);
       assert.is.not(await ask(host, 7001), '');
       await host.run('docker rm -fv web && docker run -d --name web wormhole/tools');
-      assert.equal(await remains(host, 'g'), []);
+      assert.equal(await remains(host, '--volumes g'), []);
       assert.is(await everything(host), 'web running');
       await host.run('docker rm -f web');
       await leavesNothing(host);
     });
 
-    test('a link deleted through the daemon: its journal says what stays', async () => {
+    test('a link deleted through the daemon: it says what stays, and so does its journal', async () => {
       const host = at();
       await host.run(
         'docker run -d --name lookalike --label wormhole.link=h --label wormhole.run=h wormhole/tools',
       );
       await succeeds(host, `create id h url :7001 trigger url :7000 ${SERVER}`);
-      await succeeds(host, '-H unix:///run/wormhole.sock delete h');
+      const told = await wormhole(host, '-H unix:///run/wormhole.sock delete h');
+      assert.match(told.stderr, /^wormhole: container "lookalike" has the labels of link "h", .*\n$/);
+      assert.is(told.status, 0);
       assert.match(
         await host.journal('-b', '-o', 'cat', '-t', 'wormholed'),
         /delete h: container "lookalike" has the labels of link "h"/,

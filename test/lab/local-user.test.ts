@@ -110,7 +110,7 @@ labSuite(
       const list = await succeeds(host, 'list');
       assert.match(list, /^e .*failed/m);
       assert.not.match(list, CONTROL);
-      const deleted = await wormhole(host, 'delete e');
+      const deleted = await wormhole(host, 'delete --volumes e');
       assert.is(deleted.status, 0);
       assert.not.match(deleted.stdout + deleted.stderr, CONTROL);
       assert.is((await host.run('docker volume ls -q')).stdout, '');

@@ -85,6 +85,24 @@ test('paths and methods that the API does not have', async () => {
   }
 });
 
+test('a deletion has a body or none, and tells what is left to those who send one', async () => {
+  assert.is((await ask('DELETE', '/v1/links/there')).status, 204);
+  for (const body of [{}, { volumes: true }]) {
+    const answer = await ask('DELETE', '/v1/links/there', JSON.stringify(body));
+    assert.is(answer.status, 200);
+    assert.equal(JSON.parse(answer.body), { left: [] });
+  }
+  for (const [body, expected] of [
+    [{ volumes: 'yes' }, /"volumes" must be true or false/],
+    [{ volume: true }, /has a field "volume"/],
+    [[], /must be a JSON object/],
+  ] as const) {
+    const { status, body: answer } = await ask('DELETE', '/v1/links/there', JSON.stringify(body));
+    assert.is(status, 400);
+    assert.match(JSON.parse(answer).error.message, expected);
+  }
+});
+
 test("parts of other machines' links", async () => {
   const key = '0'.repeat(32);
   const owner = { id: '80', machine: 'alpha' };

@@ -13,6 +13,7 @@ import { makeDirectory, readIfExists, writeAtomically } from '../../system/files
 import { withSystemd } from '../../systemd/systemd.js';
 import { givenUpFile, netnsInstance } from '../../units/names.js';
 import { isEmptyNamespace } from './empty-namespace.js';
+import { type JournalLines, noteContainer } from './kept-container.js';
 import { remountNamespace } from './netns.js';
 import { requireEngine } from './require-engine.js';
 import { containerOf, findRun, type LinkRun } from './runs.js';
@@ -29,9 +30,7 @@ const failuresSchema = v.object({ count: v.number(), last: v.number() });
 type Failures = v.InferOutput<typeof failuresSchema>;
 
 /** Where the progress of a start is reported. */
-export interface StartReporter {
-  /** Takes a line for the journal. */
-  log(line: string): void;
+export interface StartReporter extends JournalLines {
   /** Takes what is being done at this moment. */
   showStatus(status: string): void;
 }
@@ -116,8 +115,10 @@ async function startOwn(run: LinkRun, { request, died, reporter }: OwnStart): Pr
   });
   if (pulled) reporter.log(`link ${id}: pulled ${image}`);
   reporter.showStatus(`starting ${image}`);
-  const { container, warning } = await startContainer(run.name, id, request);
+  const started = await startContainer(run.name, id, request);
+  const { container, warning } = started;
   if (warning !== undefined) reporter.log(warning);
+  noteContainer(run, started, reporter);
   reporter.showStatus(`waiting for ${image} to be ready`);
   await waitUntilReadyOrExplain(container, options.startTimeout);
   reporter.showStatus(`${image} runs as container ${container}`);

@@ -1,0 +1,42 @@
+import { existsSync } from 'node:fs';
+import { EngineDown } from '../../docker/engine.js';
+import { listVolumes, type OwnVolume } from '../../docker/volumes.js';
+import { withSystemd } from '../../systemd/systemd.js';
+import { requireEngine } from './require-engine.js';
+
+/** How long an engine may take to list its volumes before `wormhole list` does without them, ms. */
+const LIST_MS = 5_000;
+
+/**
+ * The volumes that Wormhole has made; none on a machine without an engine. Starts no engine.
+ *
+ * @throws EngineDown when there is one that does not run, or the engine's own error
+ */
+export async function findVolumes(): Promise<OwnVolume[]> {
+  if (!(await hasEngine())) return [];
+  await requireEngine();
+  return listVolumes();
+}
+
+/** As {@link findVolumes}; undefined when the engine cannot tell now. */
+export async function findVolumesIfKnown(): Promise<OwnVolume[] | undefined> {
+  try {
+    if (!(await hasEngine())) return [];
+    await requireEngine();
+    return await listVolumes(LIST_MS);
+  } catch (error) {
+    if (error instanceof EngineDown) return undefined;
+    throw error;
+  }
+}
+
+/** "volume "a", "b"" */
+export function nameVolumes(volumes: OwnVolume[]): string {
+  return `volume ${volumes.map(({ name }) => `"${name}"`).join(', ')}`;
+}
+
+async function hasEngine(): Promise<boolean> {
+  if (process.env.DOCKER_HOST !== undefined || existsSync('/var/run/docker.sock')) return true;
+  const { load } = await withSystemd((systemd) => systemd.state('docker.service'));
+  return load === 'loaded';
+}
