@@ -222,7 +222,11 @@ function ask(
   headers = {},
 ): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
-    const request = httpRequest({ socketPath, method, path, headers, agent: false }, async (response) => {
+    // Node frames the body of a DELETE by neither header (RFC 9112, 6.3).
+    const length =
+      body === undefined || method !== 'DELETE' ? {} : { 'content-length': Buffer.byteLength(body) };
+    const options = { socketPath, method, path, headers: { ...length, ...headers }, agent: false };
+    const request = httpRequest(options, async (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (chunk) => {
         text += chunk;
