@@ -79,9 +79,12 @@ const createBody = strictObject({
 export type CreateBody = v.InferOutput<typeof createBody>;
 
 const flag = v.exactOptional(v.boolean('must be true or false'));
-const deleteBody = strictObject({ volumes: flag });
+const deleteBody = strictObject({ volumes: flag, keep: flag });
 
-/** `wormhole delete`: whether the volumes go too that Wormhole has made for the containers of the link. */
+/**
+ * `wormhole delete`: whether the volumes go too that Wormhole has made for the containers of the link, or whether the containers
+ * stay, stopped and under other names.
+ */
 export type DeleteBody = v.InferOutput<typeof deleteBody>;
 
 /** What is left of a deleted link, or goes that somebody had added: a line each, for people. */
@@ -221,7 +224,10 @@ export function checkCreateBody(body: unknown): CreateBody {
 
 /** Checks the body of `DELETE /v1/links/ID`. @throws Failure with code usage, which names the field */
 export function checkDeleteBody(body: unknown): DeleteBody {
-  return check(deleteBody, body, 'the body');
+  const checked = check(deleteBody, body, 'the body');
+  if (checked.volumes && checked.keep)
+    throw invalid('"volumes" and "keep" contradict each other: a container that is kept has its volumes');
+  return checked;
 }
 
 /** Checks the body of `PUT /v1/parts/ID`. @throws Failure with code usage, which names the field */

@@ -14,10 +14,13 @@ export function addDelete(program: Command): void {
     .description('delete links and what hangs on them')
     .option('--all', 'every link of the machine')
     .option('--volumes', 'also the volumes, with their data, that were made for containers of these links')
+    .option('--keep', 'leave the containers that were made for these links, stopped and under other names')
     .argument('[id...]', 'the ids that create printed, and list shows')
     .action(async (ids: string[], { all = false, ...options }: Flags, command: Command) => {
       if (all && ids.length > 0) throw new UsageError('give ids or --all, not both');
       if (!all && ids.length === 0) throw new UsageError('which link? wormhole delete ID, or --all');
+      if (options.keep && options.volumes)
+        throw new UsageError('--keep or --volumes, not both: a container that is kept has its volumes');
       const wanted = all ? 'all' : ids;
       const machine = await machineOf(command);
       if (!machine) requireRoot(`delete ${all ? '--all' : ids.join(' ')}`);

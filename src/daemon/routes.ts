@@ -85,7 +85,7 @@ function deleteRoute(text: string, operations: Operations): Route {
       const id = checkLinkId(decode(text));
       const body = json === undefined ? undefined : checkDeleteBody(json);
       return {
-        change: `delete ${id}${body?.volumes ? ' with its volumes' : ''}`,
+        change: `delete ${id}${body?.volumes ? ' with its volumes' : ''}${body?.keep ? ' without its containers' : ''}`,
         async run(caller) {
           const left = await operations.delete(id, body ?? {}, caller);
           const answer = body === undefined ? { status: 204 } : { status: 200, body: { left } };

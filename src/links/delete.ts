@@ -1,4 +1,5 @@
 import pLimit from 'p-limit';
+import { keepRun } from '../docker/keep-run.js';
 import { type OwnVolume, removeVolume } from '../docker/volumes.js';
 import { findFarLink, runName } from '../recipe/link.js';
 import { recipeText } from '../recipe/text.js';
@@ -15,10 +16,11 @@ import { removeDropIns } from '../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile } from '../systemd/unit-files.js';
 import { repairTunnels } from '../tunnels/repair.js';
-import { isId, runUnit, serviceUnit } from '../units/names.js';
+import { isId, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
+import { requireEngine } from './containers/require-engine.js';
 import { findVolumes, findVolumesIfKnown, nameVolumes } from './containers/volumes.js';
-import { forgetUnits, removeUnits } from './remove.js';
+import { existingRuns, forgetUnits, removeUnits } from './remove.js';
 import { markFinished, markUnfinished, removeUnfinished } from './unfinished.js';
 
 /** There is no link with that id. */
@@ -45,6 +47,8 @@ export interface DeleteOptions {
   tell?: boolean;
   /** Remove also the volumes that Wormhole has made for their containers, those of links that are deleted already included. */
   volumes?: boolean;
+  /** Leave their containers, stopped and under other names. */
+  keep?: boolean;
 }
 
 /** Links whose units are stopped, and whose containers are removed, at the same time. */
@@ -60,11 +64,11 @@ const AT_ONCE = 16;
  */
 export function deleteLinks(
   ids: string[] | 'all',
-  { tell = true, volumes = false }: DeleteOptions = {},
+  { tell = true, volumes = false, keep = false }: DeleteOptions = {},
 ): Promise<Deletion[]> {
   return withSystemd(async (systemd) => {
     try {
-      const deletions = await withLock('links', () => deleteHere(ids, volumes, systemd));
+      const deletions = await withLock('links', () => deleteHere(ids, { volumes, keep }, systemd));
       // One of them may have been the last link that kept the addresses of a deleted tunnel blocked.
       if (retainedGuards().length > 0) await repairTunnels();
       for (const deletion of deletions) {
@@ -96,6 +100,8 @@ interface DeletionHere extends Deletion {
   family: string[];
   part?: PartDeletion;
   held?: HeldDeletion;
+  /** The names of its containers that stay. */
+  kept?: string[];
   /** The link is deleted, and a volume of it could not be removed. */
   volumeFailure?: Error;
 }
@@ -103,13 +109,15 @@ interface DeletionHere extends Deletion {
 /** Deletes all that is on this machine, and records what is on others. */
 async function deleteHere(
   ids: string[] | 'all',
-  removesVolumes: boolean,
+  { volumes: removesVolumes, keep }: Required<Pick<DeleteOptions, 'volumes' | 'keep'>>,
   systemd: Systemd,
 ): Promise<DeletionHere[]> {
   const deletions = planDeletions(ids, readLinks());
   const volumes = await volumesFor(deletions, removesVolumes);
   if (removesVolumes) planVolumeDeletions(ids, deletions, volumes);
   await removeUnfinished(systemd);
+  // Before anything is marked as half deleted: a kill must not make the next command remove what is to be kept.
+  if (keep) for (const deletion of deletions) if (!deletion.failure) await keepContainers(deletion, systemd);
   const open = deletions.filter(({ failure }) => failure === undefined);
   markUnfinished(open.flatMap(({ family }) => family));
   const limit = pLimit(AT_ONCE);
@@ -167,15 +175,40 @@ function hasRuns({ family }: DeletionHere): boolean {
   );
 }
 
+/** Leaves the containers of a link, stopped and under other names, and says which. */
+async function keepContainers(deletion: DeletionHere, systemd: Systemd): Promise<void> {
+  const { id, family } = deletion;
+  try {
+    const runs = existingRuns(family).filter(({ name }) => foreignUnit(runUnit(name)) === undefined);
+    if (runs.length > 0) await requireEngine();
+    // No client starts again what is being stopped.
+    for (const unit of [...family.map(socketUnit), ...family.map(serviceUnit)])
+      if (foreignUnit(unit) === undefined) await systemd.stop(unit);
+    for (const run of runs) {
+      await systemd.stop(runUnit(run.name));
+      const kept = await keepRun(run);
+      if (!kept) continue;
+      const names = [kept.holder, kept.container].filter((name) => name !== undefined);
+      deletion.kept = [...(deletion.kept ?? []), ...names];
+      deletion.left.push(
+        `link "${id}": its container stays, stopped, as "${kept.container}": docker start ${names.join(' ')} starts it, docker rm ${names.join(' ')} removes it`,
+      );
+    }
+  } catch (error) {
+    deletion.failure = error as Error;
+  }
+}
+
 /** Returns the units that it has removed. */
 async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<string[]> {
   try {
     if (deletion.part) deletion.held = recordDeletion(deletion.part);
     const { units, left } = await removeUnits(deletion.family, systemd);
     const dropIns = removeDropIns(units);
+    const kept = deletion.kept ?? [];
     deletion.left.push(
       ...dropIns.map((path) => `link "${deletion.id}": its drop-in ${path} is removed with it`),
-      ...left,
+      ...left.filter(({ container }) => !kept.includes(container)).map(({ line }) => line),
     );
     return units;
   } catch (error) {

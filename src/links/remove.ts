@@ -15,20 +15,18 @@ import { runsIn } from './containers/runs.js';
  * Removes all that links consist of, in whatever state they are. What does not exist is fine, and units that are not Wormhole's
  * are left alone.
  *
- * @returns what stays although it has the labels of these links, a line each, for people
  * @throws as {@link removeUnits}
  */
-export async function remove(ids: string[], systemd: Systemd): Promise<string[]> {
-  const { units, left } = await removeUnits(ids, systemd);
+export async function remove(ids: string[], systemd: Systemd): Promise<void> {
+  const { units } = await removeUnits(ids, systemd);
   await forgetUnits(units, systemd);
-  return left;
 }
 
 /** What has been removed, and what has not. */
 interface Removed {
   units: string[];
-  /** What stays although it has the labels of the links, a line each, for people. */
-  left: string[];
+  /** The containers that stay although they have the labels of the links, with a line each for people. */
+  left: { container: string; line: string }[];
 }
 
 /**
@@ -51,7 +49,7 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   await Promise.all(forwarders.map(systemd.stop));
   // Containers go before their units are stopped: that would only take the time to end them gracefully.
   for (const run of runs) await removeRun(run);
-  const left: string[] = [];
+  const left: Removed['left'] = [];
   for (const run of runs) {
     const { name, link } = run;
     await systemd.stop(runUnit(name));
@@ -59,7 +57,9 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
     await systemd.stop(namespace);
     // It has if it was killed while it followed a holder that somebody had removed.
     await systemd.resetFailed(namespace);
-    left.push(...(await removeRun(run)).map((container) => describeLabelled(container, link)));
+    left.push(
+      ...(await removeRun(run)).map((container) => ({ container, line: describeLabelled(container, link) })),
+    );
   }
   for (const name of [...ids, ...runs.map((run) => run.name)])
     rmSync(linkDirectory(name), { recursive: true, force: true });
@@ -80,8 +80,8 @@ export async function forgetUnits(units: string[], systemd: Systemd): Promise<vo
   if ((await systemd.loaded(units)).size > 0) await systemd.beginReload();
 }
 
-/** The runs of links that have units. Of a link that cannot be read, what --name said is unknown. */
-function existingRuns(ids: string[]): RunNames[] {
+/** The runs of links that have units, Wormhole's or not. Of a link that cannot be read, what --name said is unknown. */
+export function existingRuns(ids: string[]): RunNames[] {
   const runs = ids
     .flatMap((link) => [runName(link, 'tail'), runName(link, 'head')].map((name) => ({ name, link })))
     .filter(({ name }) => readUnitFile(runUnit(name)) !== undefined);

@@ -46,6 +46,9 @@ labSuite(
         const host = at();
         const before = await note(host, 4000, '-');
         await succeeds(host, 'sleep db');
+        await host.waitFor(async () => (await host.run('docker ps -q')).stdout === '', {
+          what: 'both containers to be stopped',
+        });
         if (prune.includes('volume prune')) await host.run('docker container prune -f');
         await host.run(prune);
         assert.is((await host.run('docker ps -aq')).stdout, '');
@@ -157,6 +160,35 @@ labSuite(
       );
       await succeeds(host, 'delete --volumes base web');
       assert.is((await host.run('docker volume ls -q')).stdout, '');
+    });
+
+    test('delete --keep leaves the container with what it has written, and it can be started', async () => {
+      const host = at();
+      const create = `create id db url :4000 trigger url :7000 docker-run 'wormhole/tools sh -c "mkdir -p /data; exec socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:\\"read line; echo \\$line >>/data/notes; cat /data/notes\\""'`;
+      await succeeds(host, create);
+      assert.is(await note(host, 4000, 'inside'), 'inside\n');
+      const id = await host.container('wormhole-db').inspect('{{.Id}}');
+      await fails(host, 'delete --keep --volumes db', /--keep or --volumes, not both/, 2);
+      const kept = (name: string) =>
+        `wormhole: link "db": its container stays, stopped, as "${name}": docker start ${name}-netns ${name} starts it, docker rm ${name}-netns ${name} removes it\n`;
+      assert.is((await wormhole(host, 'delete --keep db')).stderr, kept('wormhole-db-kept'));
+      await leavesNothing(host);
+      assert.is(
+        await host.container('wormhole-db-kept').inspect('{{.Id}} {{.State.Running}}'),
+        `${id} false`,
+      );
+
+      await succeeds(host, create);
+      assert.is(await note(host, 4000, 'new'), 'new\n', 'a new link has a container of its own');
+      assert.is(
+        (await wormhole(host, '-H unix:///run/wormhole.sock delete --keep db')).stderr.split('\n')[0],
+        kept('wormhole-db-kept-2').trim(),
+      );
+      await host.run('docker start wormhole-db-kept-netns wormhole-db-kept');
+      const { stdout } = await host.container('wormhole-db-kept').run('cat /data/notes');
+      assert.is(stdout, 'inside\n');
+      await host.run('docker rm -f $(docker ps -aq)');
+      await leavesNothing(host);
     });
 
     test("a volume that is not the link's is not used, and not removed", async () => {

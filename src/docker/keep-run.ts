@@ -1,0 +1,54 @@
+import { inspectByName } from './container.js';
+import { ForeignContainer, inspectOwn, type Ownership, rename, stop } from './own-container.js';
+import { containerName, holderName, type RunNames } from './runs.js';
+
+/** How long the container may take to end, seconds: docker stop's own default. */
+const STOP_SECONDS = 10;
+
+/** A container that stays when its link is deleted, and the holder of its network namespace, without which it does not start. */
+export interface KeptRun {
+  container: string;
+  holder?: string;
+}
+
+/**
+ * Stops the containers of a run and gives them other names, so that a new link of the same id has containers of its own and
+ * these can still be started. The engine knows the holder of a container by its id.
+ *
+ * @returns undefined when the run has no container
+ * @throws EngineDown, or the engine's own error; the names are as they were then
+ */
+export async function keepRun({ name, link, said }: RunNames): Promise<KeptRun | undefined> {
+  const called = containerName(name, { ...(said !== undefined && { name: said }) });
+  const found = await findOwn(called, { name, link, role: 'container' });
+  if (found === undefined) return undefined;
+  const holder = await findOwn(holderName(name), { name, link, role: 'netns' });
+  await stop(found.Id, called, STOP_SECONDS);
+  if (holder) await stop(holder.Id, holderName(name), 0);
+  const container = await freeName(`${containerName(name)}-kept`);
+  await rename(found.Id, container);
+  if (!holder) return { container };
+  try {
+    await rename(holder.Id, `${container}-netns`);
+  } catch (error) {
+    await rename(found.Id, called);
+    throw error;
+  }
+  return { container, holder: `${container}-netns` };
+}
+
+async function findOwn(dockerName: string, owner: Ownership) {
+  try {
+    return await inspectOwn(dockerName, owner);
+  } catch (error) {
+    if (error instanceof ForeignContainer) return undefined;
+    throw error;
+  }
+}
+
+async function freeName(base: string): Promise<string> {
+  for (let n = 1; ; n++) {
+    const name = n === 1 ? base : `${base}-${n}`;
+    if (!(await inspectByName(name)) && !(await inspectByName(`${name}-netns`))) return name;
+  }
+}
