@@ -21,7 +21,7 @@ port; a head without a port gets a free one, and keeps it. The id is the head's 
 the head is in one; a child's begins with its parent's. create prints the id and the url of the head.
 
 A remote link's head listens on that machine's address that faces us, at a port it chooses, and lets in this machine
-alone. It is plain TCP or UDP: whoever can read the wire between can read it. With tunnel it listens inside the tunnel, which is
+alone. It is plain TCP or UDP: anyone on the wire between can read it. With tunnel it listens inside the tunnel, which is
 made if there is none, and nothing can be read.
 
 A client of a udp:// head has a session, which ends after --udp-timeout without a datagram. A remote link carries its

@@ -39,7 +39,7 @@ export async function inspectOwn(
     );
   }
   if (!['removing', 'dead'].includes(found.State.Status)) return found;
-  // Whoever is removing it decides about its volumes; a new one may have taken them over.
+  // The command that is removing it decides about its volumes; a new one may have taken them over.
   await removeContainer(found.Id, { volumes: false });
   return undefined;
 }

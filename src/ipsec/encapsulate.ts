@@ -1,6 +1,6 @@
 import koffi from 'koffi';
 
-/** linux/in.h and linux/udp.h: the socket's ESP goes to the kernel, all else to whoever reads the socket. */
+/** linux/in.h and linux/udp.h: the socket's ESP goes to the kernel, all else to the reader of the socket. */
 const IPPROTO_UDP = 17;
 const UDP_ENCAP = 100;
 const UDP_ENCAP_ESPINUDP = 2;

@@ -145,101 +145,112 @@ vmSuite('tunnels under attack', pair, (test, at) => {
 
   test('a machine that lies about a tunnel: one line each, and nothing is changed', async () => {
     const { alpha } = at();
-    const [{ id }] = JSON.parse(await wormhole(alpha, 'tunnel-list --json'));
-    const before = await stateOf(alpha);
-    const outer = { local: '10.91.0.1', remote: alpha.address };
-    const shared = (tunnel: object) => ({ 'GET /v1/tunnels/shared': [200, { tunnel }] }) as Answers;
-    const theirs = {
-      id: OTHER_ID,
-      mode: 'esp',
-      outer,
-      inner: { local: '100.64.0.11', remote: '100.64.0.10' },
-      in: [],
-      out: [],
-    };
-    const accepts = (answer: object): Answers => ({
-      'GET /v1/tunnels/shared': [200, {}],
-      'PUT /v1/tunnels/': [200, { inner: '$candidate', incoming: SPI_AND_KEY, ...answer }],
-      'POST /v1/tunnels/': [204, null],
-      'DELETE /v1/tunnels/': [204, null],
-    });
-    const cases: [what: string, answers: Answers, expected: RegExp][] = [
-      ['an odd status', shared({ ...theirs, id: 'x' }), /the answer makes no sense: "tunnel.id" must be/],
-      [
-        'a number of another tunnel',
-        shared({ ...theirs, id }),
-        /has the number of the one to beta, which stays/,
-      ],
-      [
-        'the same',
-        shared({ ...theirs, id: `${id.slice(0, 6)}0000000000` }),
-        /has the number of the one to beta/,
-      ],
-      ['the address of a cloud', shared({ ...theirs, inner: METADATA[0] }), /taken here, or not in 100\.65/],
-      [
-        'a loopback address',
-        shared({ ...theirs, inner: { local: '127.0.0.53', remote: '127.0.0.54' } }),
-        /not in 100\.65/,
-      ],
-      ['a neighbour', shared({ ...theirs, inner: { local: remote, remote: local } }), /which are taken here/],
-      [
-        'one address',
-        shared({ ...theirs, inner: { local: '100.64.0.9', remote: '100.64.0.9' } }),
-        /taken here, or not/,
-      ],
-      ['no way', { 'GET /v1/tunnels/shared': [200, { external: '127.0.0.1' }] }, /no tunnel between/],
-      [
-        'what was not offered',
-        accepts({ inner: { local: '100.64.0.20', remote: '100.64.0.21' } }),
-        /were not offered for the tunnel/,
-      ],
-      ['the address of a cloud again', accepts({ inner: METADATA[0] }), /were not offered for the tunnel/],
-      [
-        'a name',
-        accepts({ inner: { local: 'a', remote: 'b' } }),
-        /the answer makes no sense: "inner.local" must be/,
-      ],
-      [
-        'an SPI that is reserved',
-        accepts({ incoming: { ...SPI_AND_KEY, spi: 5 } }),
-        /"incoming.spi" must be an SPI/,
-      ],
-      [
-        'two commands',
-        accepts({ incoming: { ...SPI_AND_KEY, key: `${'0'.repeat(70)}\nx` } }),
-        /"incoming.key" must be/,
-      ],
-      ['a port', accepts({ udpPort: 4500 }), /"udpPort" must be there in UDP/],
-      ['nothing', { ...accepts({}), 'PUT /v1/tunnels/': [204, null] }, /the answer makes no sense/],
-      ['no confirmation', { ...accepts({}), 'POST /v1/tunnels/': [404, UNKNOWN] }, /nothing here/],
-      ['an error then', { ...accepts({}), 'POST /v1/tunnels/': [500, UNKNOWN] }, /nothing here/],
-    ];
-    for (const [what, answers, expected] of cases) {
-      answerWith(answers);
-      const { stderr, status } = await alpha.run('wormhole tunnel-create 10.91.0.1', {
+    try {
+      const [{ id }] = JSON.parse(await wormhole(alpha, 'tunnel-list --json'));
+      const before = await stateOf(alpha);
+      const outer = { local: '10.91.0.1', remote: alpha.address };
+      const shared = (tunnel: object) => ({ 'GET /v1/tunnels/shared': [200, { tunnel }] }) as Answers;
+      const theirs = {
+        id: OTHER_ID,
+        mode: 'esp',
+        outer,
+        inner: { local: '100.64.0.11', remote: '100.64.0.10' },
+        in: [],
+        out: [],
+      };
+      const accepts = (answer: object): Answers => ({
+        'GET /v1/tunnels/shared': [200, {}],
+        'PUT /v1/tunnels/': [200, { inner: '$candidate', incoming: SPI_AND_KEY, ...answer }],
+        'POST /v1/tunnels/': [204, null],
+        'DELETE /v1/tunnels/': [204, null],
+      });
+      const cases: [what: string, answers: Answers, expected: RegExp][] = [
+        ['an odd status', shared({ ...theirs, id: 'x' }), /the answer makes no sense: "tunnel.id" must be/],
+        [
+          'a number of another tunnel',
+          shared({ ...theirs, id }),
+          /has the number of the one to beta, which stays/,
+        ],
+        [
+          'the same',
+          shared({ ...theirs, id: `${id.slice(0, 6)}0000000000` }),
+          /has the number of the one to beta/,
+        ],
+        [
+          'the address of a cloud',
+          shared({ ...theirs, inner: METADATA[0] }),
+          /taken here, or not in 100\.64/,
+        ],
+        [
+          'a loopback address',
+          shared({ ...theirs, inner: { local: '127.0.0.53', remote: '127.0.0.54' } }),
+          /not in 100\.64/,
+        ],
+        [
+          'a neighbour',
+          shared({ ...theirs, inner: { local: remote, remote: local } }),
+          /which are taken here/,
+        ],
+        [
+          'one address',
+          shared({ ...theirs, inner: { local: '100.64.0.9', remote: '100.64.0.9' } }),
+          /taken here, or not/,
+        ],
+        ['no way', { 'GET /v1/tunnels/shared': [200, { external: '127.0.0.1' }] }, /no tunnel between/],
+        [
+          'what was not offered',
+          accepts({ inner: { local: '100.64.0.20', remote: '100.64.0.21' } }),
+          /were not offered for the tunnel/,
+        ],
+        ['the address of a cloud again', accepts({ inner: METADATA[0] }), /were not offered for the tunnel/],
+        [
+          'a name',
+          accepts({ inner: { local: 'a', remote: 'b' } }),
+          /the answer makes no sense: "inner.local" must be/,
+        ],
+        [
+          'an SPI that is reserved',
+          accepts({ incoming: { ...SPI_AND_KEY, spi: 5 } }),
+          /"incoming.spi" must be an SPI/,
+        ],
+        [
+          'two commands',
+          accepts({ incoming: { ...SPI_AND_KEY, key: `${'0'.repeat(70)}\nx` } }),
+          /"incoming.key" must be/,
+        ],
+        ['a port', accepts({ udpPort: 4500 }), /"udpPort" must be there in UDP/],
+        ['nothing', { ...accepts({}), 'PUT /v1/tunnels/': [204, null] }, /the answer makes no sense/],
+        ['no confirmation', { ...accepts({}), 'POST /v1/tunnels/': [404, UNKNOWN] }, /nothing here/],
+        ['an error then', { ...accepts({}), 'POST /v1/tunnels/': [500, UNKNOWN] }, /nothing here/],
+      ];
+      for (const [what, answers, expected] of cases) {
+        answerWith(answers);
+        const { stderr, status } = await alpha.run('wormhole tunnel-create 10.91.0.1', {
+          check: false,
+          timeout: PATIENCE,
+        });
+        assert.match(stderr, expected, what);
+        assert.match(stderr, /^wormhole: [^\n]+\n$/, what);
+        assert.is(status, 1, what);
+        assert.is(await stateOf(alpha), before, what);
+      }
+
+      // Once there is a tunnel, it stays, whatever that machine says, since somebody has asked for it here.
+      answerWith(accepts({}));
+      await wormhole(alpha, 'tunnel-create 10.91.0.1');
+      const units = async () => (await alpha.run('cat /etc/systemd/system/wormhole-tunnel@*')).stdout;
+      const [unit, guards] = [await units(), await blocked(alpha)];
+      answerWith({ ...accepts({}), 'PUT /v1/tunnels/': [404, UNKNOWN] });
+      const { stderr } = await alpha.run('wormhole tunnel-rekey --now 10.91.0.1', {
         check: false,
         timeout: PATIENCE,
       });
-      assert.match(stderr, expected, what);
-      assert.match(stderr, /^wormhole: [^\n]+\n$/, what);
-      assert.is(status, 1, what);
-      assert.is(await stateOf(alpha), before, what);
+      assert.match(stderr, /10\.91\.0\.1 refuses the tunnel, which was asked for here: nothing here/);
+      assert.equal([await units(), await blocked(alpha)], [unit, guards]);
+      await alpha.run('wormhole tunnel-delete 10.91.0.1', { timeout: PATIENCE });
+      assert.is(await stateOf(alpha), before);
+    } finally {
+      await third?.stop();
     }
-
-    // Once there is a tunnel, it stays, whatever that machine says, since somebody has asked for it here.
-    answerWith(accepts({}));
-    await wormhole(alpha, 'tunnel-create 10.91.0.1');
-    const units = async () => (await alpha.run('cat /etc/systemd/system/wormhole-tunnel@*')).stdout;
-    const [unit, guards] = [await units(), await blocked(alpha)];
-    answerWith({ ...accepts({}), 'PUT /v1/tunnels/': [404, UNKNOWN] });
-    const { stderr } = await alpha.run('wormhole tunnel-rekey --now 10.91.0.1', {
-      check: false,
-      timeout: PATIENCE,
-    });
-    assert.match(stderr, /10\.91\.0\.1 refuses the tunnel, which was asked for here: nothing here/);
-    assert.equal([await units(), await blocked(alpha)], [unit, guards]);
-    await alpha.run('wormhole tunnel-delete 10.91.0.1', { timeout: PATIENCE });
-    assert.is(await stateOf(alpha), before);
-    await third?.stop();
   });
 });
