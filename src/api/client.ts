@@ -1,6 +1,5 @@
 import { TLSSocket } from 'node:tls';
 import { unmapIPv4 } from '../text/ip-address.js';
-import type { CreateOptions } from '../units/plan.js';
 import { checkAnswer } from './check.js';
 import { connectMachine, type Machine } from './connect.js';
 import { endpointText } from './endpoint.js';
@@ -48,7 +47,7 @@ const WARM_UP = 3;
 export async function createAt(
   machine: Machine,
   recipe: string[],
-  options: Partial<CreateOptions> = {},
+  options: CreateBody['options'] = {},
 ): Promise<CreatedLink> {
   const body: CreateBody = { recipe, options };
   const request = { method: 'POST', path: '/v1/links', body, timeout: CREATE_MS };
@@ -59,7 +58,7 @@ export async function createAt(
 export async function previewAt(
   machine: Machine,
   recipe: string[],
-  options: Partial<CreateOptions> = {},
+  options: CreateBody['options'] = {},
 ): Promise<Preview> {
   const body: CreateBody = { recipe, options: { ...options, dryRun: true } };
   const request = { method: 'POST', path: '/v1/links', body, longest: LONGEST_LIST, multiline: true };

@@ -65,20 +65,19 @@ const options = {
   pull: v.exactOptional(v.picklist(['never', 'missing', 'always'], 'must be one of never, missing, always')),
 };
 
+const flag = v.exactOptional(v.boolean('must be true or false'));
+
 const createBody = strictObject({
   recipe: words,
-  options: v.exactOptional(
-    strictObject({ ...options, dryRun: v.exactOptional(v.boolean('must be true or false')) }),
-  ),
+  options: v.exactOptional(strictObject({ ...options, dryRun: flag, replace: flag })),
 });
 
 /**
  * `wormhole create`: the words of the recipe, as they are typed, and what its options say; all of these have defaults. With
- * `dryRun`, the answer is only the files that would be written.
+ * `dryRun`, the answer is only the files that would be written. With `replace`, a link of the same id is changed in place.
  */
 export type CreateBody = v.InferOutput<typeof createBody>;
 
-const flag = v.exactOptional(v.boolean('must be true or false'));
 const deleteBody = strictObject({ volumes: flag, keep: flag });
 
 /**
@@ -115,11 +114,15 @@ export type PartBody = v.InferOutput<typeof partBody>;
 export const LINK_CHANGES = ['stop', 'start', 'sleep'] as const;
 export type LinkChange = (typeof LINK_CHANGES)[number];
 
-/** A link as it was created: its id, and the url of its head; `also` has those of its further listeners. */
+/**
+ * A link as it was created: its id, and the url of its head; `also` has those of its further listeners, and `left` what is left
+ * of the one that it replaces, a line each, for people.
+ */
 export const createdLink = v.object({
   id: v.string(),
   url: v.string(),
   also: v.exactOptional(v.array(v.string())),
+  left: v.exactOptional(v.array(v.string())),
 });
 export type CreatedLink = v.InferOutput<typeof createdLink>;
 

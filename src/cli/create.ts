@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import type { Machine } from '../api/connect.js';
 import type { CreatedLink } from '../api/schema.js';
 import { formatDuration, readDuration } from '../recipe/duration.js';
+import { printable } from '../text/printable.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
@@ -15,6 +16,7 @@ export function addCreate(program: Command): void {
     .description('create a link: see wormhole help create')
     .usage('[options] RECIPE...')
     .option('--dry-run', 'print each file that would be written, and change nothing')
+    .option('--replace', 'change the link of the same id in place, if there is one')
     .option('--idle <span>', 'as the word idle at the beginning of the recipe')
     .option(
       '--start-timeout <span>',
@@ -38,6 +40,7 @@ export function addCreate(program: Command): void {
 
 interface Flags {
   dryRun?: boolean;
+  replace?: boolean;
   idle?: string;
   startTimeout?: string;
   udpTimeout?: string;
@@ -48,7 +51,7 @@ interface Flags {
 }
 
 async function create(words: string[], flags: Flags, command: Command): Promise<void> {
-  const { dryRun, idle, startTimeout, udpTimeout, mode, owner, group, pull } = flags;
+  const { dryRun, replace = false, idle, startTimeout, udpTimeout, mode, owner, group, pull } = flags;
   const { parseRecipe } = await import('../recipe/parse.js');
   const recipe = parseRecipe(words);
   if (idle !== undefined && recipe.idle !== undefined) {
@@ -66,26 +69,30 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   const machine = await machineOf(command);
   if (machine) {
     const sent = idle === undefined ? words : ['idle', idle, ...words];
-    return dryRun ? previewThere(machine, sent, options) : createThere(machine, sent, options);
+    const asked = { ...options, ...(replace && { replace }) };
+    return dryRun ? previewThere(machine, sent, asked) : createThere(machine, sent, asked);
   }
   const { key: keyFile } = command.optsWithGlobals<ProgramOptions>();
   const { createLink, previewLink } = await import('../links/create.js');
-  if (dryRun) return printFiles(await previewLink({ recipe, options, keyFile }));
+  if (dryRun) return printFiles(await previewLink({ recipe, options, keyFile, replace }));
   requireRoot('create …');
   const { showProgress } = await import('./progress.js');
-  printLink(await createLink({ recipe, options, keyFile }, showProgress()));
+  printLink(await createLink({ recipe, options, keyFile, replace }, showProgress()));
 }
 
-async function createThere(machine: Machine, words: string[], options: CreateOptions): Promise<void> {
+type AskedOptions = CreateOptions & { replace?: boolean };
+
+async function createThere(machine: Machine, words: string[], options: AskedOptions): Promise<void> {
   const { createAt } = await import('../api/client.js');
   printLink(await createAt(machine, words, options));
 }
 
-function printLink({ id, url, also = [] }: CreatedLink): void {
+function printLink({ id, url, also = [], left = [] }: CreatedLink): void {
   printCreated(`link ${id}`, [id, url, ...also].join(' '));
+  for (const line of left) process.stderr.write(`wormhole: ${printable(line)}\n`);
 }
 
-async function previewThere(machine: Machine, words: string[], options: CreateOptions): Promise<void> {
+async function previewThere(machine: Machine, words: string[], options: AskedOptions): Promise<void> {
   const { previewAt } = await import('../api/client.js');
   await printFiles((await previewAt(machine, words, options)).files);
 }

@@ -5,6 +5,7 @@ import { version } from '../state/installation.js';
 import { addChanges } from './change.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
+import { addEdit } from './edit.js';
 import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
 import { addHelp } from './help.js';
@@ -34,6 +35,7 @@ const program = new Command('wormhole')
 
 for (const add of [
   addCreate,
+  addEdit,
   addDelete,
   addChanges,
   addList,

@@ -67,7 +67,7 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
       const ends = endsFor(body, peer, external);
       const created = await createPart({
         recipe: parseFarRecipe(body.recipe),
-        options: optionsOf(body),
+        options: optionsOf(body.options),
         owner: {
           ...{ partId, ...owner, identity: peer.id, address: ends.remote },
           ...(tunnel !== undefined && { tunnel }),
@@ -135,12 +135,11 @@ function endsFor(
 }
 
 function requestOf(body: CreateBody, keyFile: string) {
-  return { recipe: parseRecipe(body.recipe), options: optionsOf(body), keyFile };
+  const { dryRun: _, replace = false, ...options } = body.options ?? {};
+  return { recipe: parseRecipe(body.recipe), options: optionsOf(options), keyFile, replace };
 }
 
-function optionsOf({
-  options: { startTimeout, pull, ...others } = {},
-}: CreateBody | PartBody): CreateOptions {
+function optionsOf({ startTimeout, pull, ...others }: Partial<CreateOptions> = {}): CreateOptions {
   return {
     startTimeout: startTimeout ?? DEFAULT_OPTIONS.startTimeout,
     pull: pull ?? DEFAULT_OPTIONS.pull,

@@ -5,7 +5,7 @@ import { readPublish } from './ports.js';
 import { RunArgumentError, type RunRequest } from './request.js';
 
 /** Endings that a container's name cannot have: those of the further containers of a run (../docker/runs.ts). */
-const RESERVED_ENDINGS = ['-netns', '-replaced'];
+const RESERVED_ENDINGS = ['-netns', '-replaced', '-former'];
 
 /** An option of docker run: its one-letter form, whether it takes a value, and what the value does to a request. */
 export interface RunOption {

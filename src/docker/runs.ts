@@ -37,3 +37,8 @@ export function holderName(name: string): string {
 export function replacedName(name: string): string {
   return `${containerName(name)}-replaced`;
 }
+
+/** The name of a run's container while another one is tried in its place, and the beginning of its holder's. */
+export function formerName(name: string): string {
+  return `${containerName(name)}-former`;
+}

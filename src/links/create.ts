@@ -24,6 +24,7 @@ import { createFarPart, newFarPart } from './remote/far-part.js';
 import { undoFarPart } from './remote/undo-far-part.js';
 import { tunnelUndo } from './remote/undo-tunnel.js';
 import { remove } from './remove.js';
+import { findReplaced, replaceLink, withFormerPort, without } from './replace.js';
 import { type Naming, resolveRecipe } from './resolve.js';
 import { removeUnfinished, whileUnfinished } from './unfinished.js';
 import { checkPathOptions } from './unix-paths.js';
@@ -36,6 +37,8 @@ export interface CreatedLink {
   id: string;
   url: string;
   also?: string[];
+  /** What is left of the link that it replaces, a line each, for people; never none. */
+  left?: string[];
 }
 
 /** What a link is created from. */
@@ -50,6 +53,8 @@ export interface CreateRequest {
   creator?: string;
   /** Whether the recipe was typed some time ago; see {@link resolveRecipe}. Default false. */
   exactNames?: boolean;
+  /** Whether a link of the same id is changed in place. Default false: then its id is taken. */
+  replace?: boolean;
 }
 
 /**
@@ -61,7 +66,7 @@ export interface CreateRequest {
  * @throws Error with a message of one line
  */
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
-  const { options, keyFile, owner, creator, exactNames = false } = request;
+  const { options, keyFile, owner, creator, exactNames = false, replace = false } = request;
   if (hasTunnel(request.recipe)) await requireIpsec();
   const far = hasFarPart(request.recipe) ? newFarPart(keyFile) : undefined;
   const recipe = await resolveRecipe(request.recipe, { exactNames });
@@ -69,6 +74,8 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
   await fetchImages(recipe, options, show);
   return withSystemd(async (systemd) => {
     try {
+      const family = replace ? await findReplaced(recipe, readLinks()) : undefined;
+      if (family) return await replaceLink(family, { recipe, options, keyFile, exactNames }, systemd);
       const plan = {
         options,
         ...(owner && { owner }),
@@ -89,10 +96,21 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
  *
  * @throws as createLink, for what can be told beforehand
  */
-export async function previewLink({ recipe, options, keyFile, owner }: CreateRequest): Promise<UnitFile[]> {
+export async function previewLink({
+  recipe,
+  options,
+  keyFile,
+  owner,
+  replace = false,
+}: CreateRequest): Promise<UnitFile[]> {
   const resolved = await resolveRecipe(recipe, { exactNames: false });
   await checkPathOptions(resolved, options);
-  const link = await completeLink(resolved, completion(owner));
+  const family = (replace && (await findReplaced(resolved, readLinks()))) || [];
+  const { existing, ...rest } = completion(owner);
+  const link = await completeLink(withFormerPort(resolved, family), {
+    ...rest,
+    existing: without(family, existing),
+  });
   const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
   const renderer = await linkRenderer();
   return planLink({ link, options, ...(far && { far }) }).flatMap((part) => renderLink(part, renderer));

@@ -248,7 +248,8 @@ function isLeft(unit: string): boolean {
   return readUnitFile(unit) !== undefined && foreignUnit(unit) === undefined;
 }
 
-function partDeletion({ id, link, far }: PlannedLink): PartDeletion | undefined {
+/** What tells another machine to delete its part of a link; undefined when it has none. */
+export function partDeletion({ id, link, far }: PlannedLink): PartDeletion | undefined {
   const peer = findFarLink(link)?.child.peer;
   if (!far || peer === undefined) return undefined;
   return { kind: 'part', ...far, peer, linkId: id, recipe: recipeText(link), until: 0 };

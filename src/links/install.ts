@@ -97,7 +97,7 @@ async function writeUnits(files: UnitFile[], systemd: Systemd): Promise<void> {
 }
 
 /** Makes sure that systemd understands the units that the started ones have made it read. */
-async function requireLoaded(files: UnitFile[], systemd: Systemd): Promise<void> {
+export async function requireLoaded(files: UnitFile[], systemd: Systemd): Promise<void> {
   for (const [unit, { load }] of await systemd.loaded(files.map(({ name }) => name)))
     if (load !== 'loaded')
       throw new Error(`systemd does not load ${unit} (${load}): journalctl -b | grep ${unit}`);

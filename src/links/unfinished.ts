@@ -5,6 +5,7 @@ import { makeDirectory } from '../system/files.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { removeTemporaryFiles } from '../systemd/unit-files.js';
 import { isTunnelUnit } from '../units/tunnel.js';
+import { putBackKilledChanges } from './change.js';
 import { remove } from './remove.js';
 
 /** One empty file for the id of each link that is being created or deleted: what a killed command leaves for the next. */
@@ -38,14 +39,15 @@ export function unfinishedIds(): string[] {
 }
 
 /**
- * Removes the links that killed commands have left half created or half deleted. Call it only with the lock `links` held: then
+ * Removes the links that killed commands have left half created or half deleted, and puts back those that were half changed. Call it only with the lock `links` held: then
  * no command is at work on them.
  */
 export async function removeUnfinished(systemd: Systemd): Promise<void> {
   removeTemporaryFiles((unit) => unit.startsWith('wormhole-') && !isTunnelUnit(unit));
   const ids = unfinishedIds();
-  if (ids.length === 0) return;
   try {
+    await putBackKilledChanges(systemd);
+    if (ids.length === 0) return;
     await remove(ids, systemd);
   } catch (error) {
     // They wait for an engine that can remove their containers; other commands do not.

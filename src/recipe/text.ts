@@ -26,7 +26,8 @@ function wordsOf(text: string): string[] {
   }
 }
 
-function quoteWord(word: string): string {
+/** A word as {@link recipeText} writes it. */
+export function quoteWord(word: string): string {
   // shlex's own quote puts a ' in double quotes, and its split then loses backslashes from the text before.
   return word.includes("'") ? `'${word.replaceAll("'", "'\\''")}'` : quote(word);
 }

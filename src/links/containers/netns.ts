@@ -11,6 +11,7 @@ import { makeDirectory } from '../../system/files.js';
 import { JobError, type Systemd } from '../../systemd/systemd.js';
 import { NETNS_DIR, netnsUnit, placeOfInstance } from '../../units/names.js';
 import { forgetEmptyNamespace, isEmptyNamespace, recordEmptyNamespace } from './empty-namespace.js';
+import { passGate } from './gates.js';
 import { findNamespace, identify, isNamespace, type Namespace, PlaceAbsent } from './namespace.js';
 import { requireEngine } from './require-engine.js';
 import { describeNamespaceOf, findRun } from './runs.js';
@@ -121,6 +122,7 @@ async function unmount(instance: string): Promise<void> {
 async function holderNamespace(place: PlaceId & { name: string }): Promise<Namespace | Error> {
   const { name } = place;
   try {
+    await passGate(name);
     const found = findRun(name);
     if (found?.place.kind !== 'run')
       return new PlaceAbsent(`no link runs a container with the name "${name}"`);

@@ -13,6 +13,7 @@ import { makeDirectory, readIfExists, writeAtomically } from '../../system/files
 import { withSystemd } from '../../systemd/systemd.js';
 import { givenUpFile, netnsInstance } from '../../units/names.js';
 import { isEmptyNamespace } from './empty-namespace.js';
+import { passGate } from './gates.js';
 import { type JournalLines, noteContainer } from './kept-container.js';
 import { remountNamespace } from './netns.js';
 import { requireEngine } from './require-engine.js';
@@ -45,6 +46,7 @@ export interface StartReporter extends JournalLines {
  * @throws Error with the container's last words when it does not start; waiting clients are then closed
  */
 export async function startRun(name: string, died: boolean, reporter: StartReporter): Promise<void> {
+  await passGate(name);
   const run = requireRun(name);
   const failures = readFailures(name);
   const pause = failures && failures.last + pauseAfter(failures.count) - Date.now();

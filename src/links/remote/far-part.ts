@@ -85,7 +85,7 @@ function ownName(): string {
 }
 
 /** The recipe of the far child, with what it has from its parent: the port of its tail, and the span of idleness. */
-function recipeForPeer({ head, idle, child }: FarLink): Recipe {
+export function recipeForPeer({ head, idle, child }: FarLink): Recipe {
   const recipe = withTailPort(child.link, portOf(head));
   return idle === undefined ? recipe : { ...recipe, idle: recipe.idle ?? idle };
 }

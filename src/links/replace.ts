@@ -1,0 +1,191 @@
+import { portOf } from '../recipe/defaults.js';
+import { endUrls } from '../recipe/describe.js';
+import { RecipeError } from '../recipe/error.js';
+import { formatRecipe } from '../recipe/format.js';
+import { type FarLink, findFarLink, type Link } from '../recipe/link.js';
+import { fillIn, isUnix, type Recipe, splitEnd } from '../recipe/recipe.js';
+import { recipeText } from '../recipe/text.js';
+import { writeFarAddress } from '../state/far-address.js';
+import { familyOf, type Links, readLinks } from '../state/links.js';
+import { withLock } from '../state/lock.js';
+import { recordDeletion } from '../state/pending-deletions.js';
+import type { Systemd } from '../systemd/systemd.js';
+import { type CreateOptions, type FarPart, isEager, type PlannedLink, planLink } from '../units/plan.js';
+import { changeLink } from './change.js';
+import { completeLink, requireUntaken } from './complete.js';
+import { IsChild, partDeletion } from './delete.js';
+import { freePort } from './free-port.js';
+import { carryOutDeletion } from './remote/carry-out-deletion.js';
+import { createFarPart, newFarPart, recipeForPeer } from './remote/far-part.js';
+import { undoFarPart } from './remote/undo-far-part.js';
+import { removeUnfinished } from './unfinished.js';
+
+/** The link cannot be changed in place. */
+export class Irreplaceable extends Error {}
+
+/** What a link is replaced with. */
+export interface Replacement {
+  /** Looked up already. */
+  recipe: Recipe;
+  options: CreateOptions;
+  keyFile: string;
+  exactNames: boolean;
+}
+
+/** A link that was changed in place; `left` has a line for each thing that is left on another machine, for people. */
+export interface ReplacedLink {
+  id: string;
+  url: string;
+  also?: string[];
+  left?: string[];
+}
+
+/**
+ * The link that a recipe replaces, with its children, the parent first: the one that has its id. Undefined when there is none.
+ *
+ * @throws RecipeError when the recipe does not say which; IsChild, Irreplaceable
+ */
+export async function findReplaced(recipe: Recipe, existing: Links): Promise<PlannedLink[] | undefined> {
+  const id = await idOf(recipe);
+  const { links, unreadable } = existing;
+  const broken = unreadable.find((other) => other.id === id);
+  if (broken)
+    throw new Irreplaceable(
+      `link "${id}" cannot be read: ${broken.reason}; wormhole delete ${id} removes it`,
+    );
+  const root = links.find((link) => link.id === id);
+  if (!root) return undefined;
+  if (root.parent !== undefined)
+    throw new IsChild(`link "${id}" is a part of link "${root.root}": replace that one`);
+  if (root.owner)
+    throw new Irreplaceable(
+      `link "${id}" is a part of link "${root.owner.id}" on machine ${root.owner.machine}: change that one`,
+    );
+  const ids = familyOf(id, links);
+  return links.filter((link) => ids.includes(link.id));
+}
+
+/** What is left of the links without those of a family. */
+export function without(family: PlannedLink[], { links, unreadable }: Links): Links {
+  const ids = new Set(family.map(({ id }) => id));
+  return { links: links.filter(({ id }) => !ids.has(id)), unreadable };
+}
+
+/** A head without a port has the one of the link that it replaces. */
+export function withFormerPort(recipe: Recipe, [root]: PlannedLink[]): Recipe {
+  const port = root && portOf(root.link.head);
+  const open = splitEnd(recipe.head).some((end) => !isUnix(end) && end.port === undefined);
+  return open && port !== undefined ? { ...recipe, head: fillIn(recipe.head, { port }) } : recipe;
+}
+
+/**
+ * Changes a link in place. What is the same goes on: containers that are run with the same arguments, a head that listens as
+ * before with its open sessions, and a part on another machine. When anything fails, the link stays, or becomes again, what
+ * it was.
+ *
+ * @throws Taken, Irreplaceable; as changeLink and createFarPart
+ */
+export async function replaceLink(
+  family: PlannedLink[],
+  { recipe: wanted, options, keyFile, exactNames }: Replacement,
+  systemd: Systemd,
+): Promise<ReplacedLink> {
+  const [root] = family;
+  if (!root) throw new Error('there is no link to replace');
+  const recipe = withFormerPort(wanted, family);
+  const existing = without(family, readLinks());
+  const link = await completeLink({ ...recipe, id: root.id }, { existing, choosePort: freePort });
+  const far = farOf(root, { link, options, keyFile });
+  const next = planLink({
+    link,
+    options,
+    ...(far && { far }),
+    ...(root.creator !== undefined && { creator: root.creator }),
+  });
+  const [url = '', ...also] = endUrls(link.head);
+  const replaced = { id: root.id, url, ...(also.length > 0 && { also }) };
+  const swap = (tell?: { id: string; tell: () => void }) =>
+    withLock('links', async () => {
+      await removeUnfinished(systemd);
+      requireSame(family, readLinks());
+      requireUntaken(link, without(family, readLinks()));
+      await changeLink({ former: family, next, ...(tell && { far: tell }) }, systemd);
+    });
+  const farLink = findFarLink(link);
+  const isNew = far !== undefined && far.partId !== root.far?.partId;
+  if (isNew && farLink && isEager(recipe))
+    await withNewPart({ link: farLink, far, options, exactNames }, swap);
+  else await swap();
+  const left = root.far && root.far.partId !== far?.partId ? await deleteFormerPart(root) : undefined;
+  return { ...replaced, ...(left !== undefined && { left: [left] }) };
+}
+
+/** The id that create would give a link if there were no other. */
+async function idOf(recipe: Recipe): Promise<string> {
+  if (recipe.id !== undefined) return recipe.id;
+  if (splitEnd(recipe.head).some((end) => !isUnix(end) && end.port === undefined))
+    throw new RecipeError('which link is to be replaced? Say its id, or the port of its head');
+  const nothing = { links: [], unreadable: [] };
+  return (await completeLink(recipe, { existing: nothing, choosePort: freePort })).id;
+}
+
+/** The part on another machine: the former one, if it would be the same. */
+function farOf(
+  root: PlannedLink,
+  { link, options, keyFile }: { link: Link; options: CreateOptions; keyFile: string },
+): FarPart | undefined {
+  const [former, next] = [findFarLink(root.link), findFarLink(link)];
+  if (!next) return undefined;
+  const isSame = former && partText(former, root.options) === partText(next, options);
+  return isSame && root.far ? root.far : newFarPart(keyFile);
+}
+
+/** All that the other machine is asked for. */
+function partText(link: FarLink, options: CreateOptions): string {
+  const { kind, peer } = link.child;
+  return JSON.stringify([link.id, kind, peer, formatRecipe(recipeForPeer(link)), options]);
+}
+
+/** Has another machine create its part, and removes it there when the change here fails. */
+async function withNewPart(
+  part: { link: FarLink; far: FarPart; options: CreateOptions; exactNames: boolean },
+  swap: (tell: { id: string; tell: () => void }) => Promise<void>,
+): Promise<void> {
+  const { link, far } = part;
+  const deletion = {
+    kind: 'part' as const,
+    ...far,
+    peer: link.child.peer,
+    linkId: link.id,
+    recipe: recipeText(link),
+    until: 0,
+  };
+  const held = recordDeletion(deletion);
+  try {
+    const address = await createFarPart(part);
+    await swap({ id: link.id, tell: () => writeFarAddress(link.id, address) });
+  } catch (error) {
+    throw await undoFarPart(deletion, held, error as Error);
+  }
+  held.discard();
+}
+
+/** Returns why the other machine could not be told, if it could not. */
+async function deleteFormerPart(root: PlannedLink): Promise<string | undefined> {
+  const part = partDeletion(root);
+  if (!part) return undefined;
+  recordDeletion(part).release();
+  const reason = await carryOutDeletion(part);
+  if (reason === undefined) return undefined;
+  return `link "${root.id}" is changed; its former part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`;
+}
+
+/** @throws Irreplaceable when another command has changed or deleted the link meanwhile */
+function requireSame(family: PlannedLink[], { links }: Links): void {
+  const isSame = family.every((part) => {
+    const now = links.find(({ id }) => id === part.id);
+    return now && JSON.stringify(now) === JSON.stringify(part);
+  });
+  if (!isSame)
+    throw new Irreplaceable(`link "${family[0]?.id}" has just been changed or deleted: see wormhole list`);
+}

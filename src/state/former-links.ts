@@ -1,0 +1,53 @@
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import * as v from 'valibot';
+import { isTemporary, makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
+import { stateDirectory } from './directory.js';
+
+/** One file for each link that is being changed in place, by its id, from which it is put back when that fails or is killed. */
+const directory = () => `${stateDirectory()}/former-links`;
+
+const strings = v.array(v.string());
+const schema = v.object({
+  units: v.array(v.object({ name: v.string(), text: v.string() })),
+  added: strings,
+  close: strings,
+  restart: strings,
+  runs: v.array(v.object({ name: v.string(), link: v.string(), said: v.exactOptional(v.string()) })),
+  isStopped: v.boolean(),
+  far: v.exactOptional(v.object({ id: v.string(), text: v.exactOptional(v.string()) })),
+});
+
+/**
+ * A link before it was changed: the texts of its `units`, and whether it `isStopped`. Of the change: the units that it `added`,
+ * the links that it had to `close`, the forwarders that it had to `restart`, and the `runs` whose containers are set aside. `far` is
+ * what the forwarder of its far end was told, if that changes.
+ */
+export type FormerLink = v.InferOutput<typeof schema>;
+
+/** Records a link that is about to be changed. Units are readable to all, and so is this. */
+export function recordFormerLink(id: string, former: FormerLink): void {
+  makeDirectory(directory());
+  writeAtomically(`${directory()}/${id}`, JSON.stringify(former));
+}
+
+/** Forgets it: the link is changed, or put back. */
+export function forgetFormerLink(id: string): void {
+  rmSync(`${directory()}/${id}`, { force: true });
+}
+
+/** The links that are being changed, by their ids. Call it with the lock `links` held: then these changes were killed. */
+export function formerLinks(): Map<string, FormerLink> {
+  const found = new Map<string, FormerLink>();
+  if (!existsSync(directory())) return found;
+  for (const id of readdirSync(directory())) {
+    const file = `${directory()}/${id}`;
+    if (isTemporary(id)) rmSync(file, { force: true });
+    const text = isTemporary(id) ? undefined : readIfExists(file);
+    if (text === undefined) continue;
+    const read = v.safeParse(schema, JSON.parse(text));
+    if (!read.success)
+      throw new Error(`${file} is no record of a link: ${read.issues[0].message}; remove the file`);
+    found.set(id, read.output);
+  }
+  return found;
+}
