@@ -74,7 +74,17 @@ export async function changeLink(replacement: LinkReplacement, systemd: Systemd)
 
 /** Puts back the links whose changes were killed midway. Call it with the lock `links` held. @throws as changeLink */
 export async function putBackKilledChanges(systemd: Systemd): Promise<void> {
-  for (const [id, saved] of formerLinks()) await putBack(id, saved, systemd);
+  for (const [id, saved] of formerLinks()) {
+    await putBack(id, saved, systemd);
+    try {
+      await openAgain(id, saved, systemd);
+    } catch (error) {
+      // It is forgotten already, so that a port which somebody has taken holds up one command and not every one.
+      throw new Error(
+        `link "${id}" is put back, which a killed command had half changed, and does not listen (${(error as Error).message}): wormhole start ${id}; then give this command again`,
+      );
+    }
+  }
 }
 
 async function version(parts: PlannedLink[]): Promise<LinkVersion> {
@@ -123,7 +133,7 @@ async function apply(
   await requireLoaded(files, systemd);
 }
 
-/** Puts a link back as it was. What an earlier call has done already is fine. */
+/** Puts the units and containers of a link back as they were. What an earlier call has done already is fine. */
 async function putBack(id: string, saved: FormerLink, systemd: Systemd): Promise<void> {
   if (saved.runs.length > 0) await requireEngine();
   await whileClosed(saved, async () => {
@@ -142,9 +152,12 @@ async function putBack(id: string, saved: FormerLink, systemd: Systemd): Promise
     }
     await reload([], systemd);
   });
+  forgetFormerLink(id);
+}
+
+async function openAgain(id: string, saved: FormerLink, systemd: Systemd): Promise<void> {
   const parts = readLinks().links.filter(({ root }) => root === id);
   await open(parts, saved, systemd);
-  forgetFormerLink(id);
 }
 
 async function putBackOrExplain(
@@ -153,11 +166,14 @@ async function putBackOrExplain(
   reason: Error,
   systemd: Systemd,
 ): Promise<void> {
+  let next = 'the next command that changes links tries again';
   try {
     await putBack(id, saved, systemd);
+    next = `wormhole start ${id} tries again`;
+    await openAgain(id, saved, systemd);
   } catch (error) {
     throw new Error(
-      `${reason.message}; putting link "${id}" back failed too (${(error as Error).message}), the next command that changes links tries again`,
+      `${reason.message}; putting link "${id}" back failed too (${(error as Error).message}), ${next}`,
     );
   }
 }
