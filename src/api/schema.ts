@@ -126,8 +126,19 @@ export const createdLink = v.object({
 });
 export type CreatedLink = v.InferOutput<typeof createdLink>;
 
+/** The most of a text of another machine that goes into the journal, characters: more than a forwarder's own reason has. */
+const LONGEST_REASON = 512;
+
 /** A part as it was created, or is: `failing` says why it has closed its last clients, if it has. */
-export const createdPart = v.object({ ...createdLink.entries, failing: v.exactOptional(v.string()) });
+export const createdPart = v.object({
+  ...createdLink.entries,
+  failing: v.exactOptional(
+    v.pipe(
+      v.string(),
+      v.transform((text) => text.slice(0, LONGEST_REASON)),
+    ),
+  ),
+});
 export type CreatedPart = v.InferOutput<typeof createdPart>;
 
 /** The unit files that create would write. */

@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { basename } from 'node:path';
 import type { Relay } from './connection.js';
 import { createCounters } from './counters.js';
 import { exitWhenIdle } from './idle.js';
@@ -104,7 +103,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     clientTimeout: options.allow === undefined ? undefined : options.peerTimeout,
     connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),
     dialTimeout: options.dialTimeout,
-    starter: options.failedFile && `wormhole-${basename(options.failedFile)}-run.service`,
+    starter: options.failedFile && `wormhole-${options.link}-run.service`,
     targetFailed: () => options.failedFile !== undefined && existsSync(options.failedFile),
     survivors: survival.store?.register(streams),
     open: 0,

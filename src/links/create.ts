@@ -67,10 +67,10 @@ export interface CreateRequest {
  */
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
   const { options, keyFile, owner, creator, exactNames = false, replace = false } = request;
-  if (hasTunnel(request.recipe)) await requireIpsec();
   const far = hasFarPart(request.recipe) ? newFarPart(keyFile) : undefined;
   const recipe = await resolveRecipe(request.recipe, { exactNames });
   await checkPathOptions(recipe, options);
+  if (hasTunnel(recipe)) await requireIpsec();
   await fetchImages(recipe, options, show);
   return withSystemd(async (systemd) => {
     try {

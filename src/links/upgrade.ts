@@ -50,7 +50,9 @@ export interface UpgradeRequest {
  * goes on listening, and sessions go on: systemd uses a unit as it is now when it starts it the next time. Links that should
  * listen and do not, because the program was uninstalled, are started.
  *
- * @throws NoSuchLink; IsChild is not: the whole family is upgraded; the system call's error when a file cannot be written
+ * The id of a child stands for that child and its own children.
+ *
+ * @throws NoSuchLink; the system call's error when a file cannot be written
  */
 export function upgradeUnits({ ids, force = false }: UpgradeRequest): Promise<Upgrade> {
   return withSystemd((systemd) =>

@@ -71,7 +71,12 @@ labSuite(
         assert.equal(answers, ['', '', '']);
         const journal = await host.journal('-b', '-o', 'cat', '-u', `wormhole-${name}*`);
         assert.match(journal, new RegExp(`link ${name}: .*healthy.*Waiting clients are closed`));
-        assert.match(journal, /could not be started: .*; closed the client/);
+        assert.match(
+          journal,
+          new RegExp(
+            `could not be started: see journalctl -u wormhole-${name}-run\\.service; closed the client`,
+          ),
+        );
         assert.match(
           await succeeds(host, 'list'),
           new RegExp(

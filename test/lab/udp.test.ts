@@ -96,7 +96,7 @@ labSuite(
       let compared = 0;
       for (const rate of ['10M', '100M', '300M']) {
         const lost: number[] = [];
-        // While another program has the processor, the server's buffer overflows, whoever sends. Losses of the link would
+        // While another program has the processor, the server's buffer overflows, with the link or without. Losses of the link would
         // show each time.
         for (let attempt = 0; attempt < 6 && !lost.includes(0); attempt++) {
           const direct = await measured(5305, rate);

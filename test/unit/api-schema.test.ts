@@ -1,8 +1,9 @@
 import { suite, test } from 'uvu';
 import * as assert from 'uvu/assert';
+import * as v from 'valibot';
 import { endpointText, InvalidEndpoint, parseEndpoint, parsePeerEndpoint } from '../../src/api/endpoint.ts';
 import { Failure } from '../../src/api/failure.ts';
-import { checkCreateBody, checkLinkId } from '../../src/api/schema.ts';
+import { checkCreateBody, checkLinkId, createdPart } from '../../src/api/schema.ts';
 import { failureOf } from '../../src/daemon/error-response.ts';
 import { checkOptions, DEFAULT_IDLE } from '../../src/daemon/options.ts';
 import { Taken } from '../../src/links/complete.ts';
@@ -166,6 +167,13 @@ for (const [wrong, expected] of [
     );
   });
 }
+
+test('the reason of another machine is cut to what a journal line can hold', () => {
+  const part = { id: 'near-1', url: 'tcp://10.0.0.2:61234' };
+  assert.equal(v.parse(createdPart, part), part);
+  assert.equal(v.parse(createdPart, { ...part, failing: 'it refuses' }), { ...part, failing: 'it refuses' });
+  assert.is(v.parse(createdPart, { ...part, failing: 'x'.repeat(60_000) }).failing, 'x'.repeat(512));
+});
 
 test.run();
 options.run();

@@ -330,7 +330,10 @@ test('what was to start the target has given up: the client is told that, resolv
   const forwarder = await launchWithFile(far, '--given-up', far.socket);
   assert.is(await hear(forwarder.port), 'reset');
   await until(() => forwarder.log() !== '');
-  assert.match(forwarder.log(), /machine beta could not be started: see journalctl -u wormhole-/);
+  assert.match(
+    forwarder.log(),
+    /machine beta could not be started: see journalctl -u wormhole-test-run\.service; closed the client /,
+  );
   assert.is(far.questions.length, 0);
 });
 

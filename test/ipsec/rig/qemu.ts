@@ -59,7 +59,7 @@ const idle = [
 ];
 
 // AppArmor's user space is not installed, and Docker takes the kernel's word for it that it is. Programs stay where they are:
-// QEMU translates code anew that is at another address than before. The clock stays the time stamp counter, which is right
+// QEMU translates code again that is at another address than before. The clock stays the time stamp counter, which is right
 // here, also where a busy machine makes it look as if it were not: reading any other one takes much longer.
 const kernelArguments = (docker: boolean): string =>
   [

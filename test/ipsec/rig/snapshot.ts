@@ -132,7 +132,7 @@ async function makeSnapshot(recipe: Recipe, path: string): Promise<void> {
   await recipe.prepare(command);
   await command('sync');
   await disconnect();
-  // The daemon at the other end of the channel ends, and a new one takes its place that waits for whoever connects.
+  // The daemon at the other end of the channel ends, and a new one takes its place that waits for the next connection.
   await waitFor(async () => !(await emulator.hasChannelOpen()), { what: 'the channel to close' });
   await waitFor(() => emulator.hasChannelOpen(), { what: 'the channel to open' });
   await emulator.save(join(path, 'state'));
