@@ -2,6 +2,7 @@ import type { AccessRule } from './access.js';
 import type { Address } from './address.js';
 import type { Counters } from './counters.js';
 import type { Device } from './device.js';
+import type { Offer } from './hand-off/offer.js';
 import type { Log } from './log.js';
 import { type Loop, scheduleClose, unwatch, type Watch } from './loop.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
@@ -156,6 +157,10 @@ export interface Connection extends Storable {
   device: string | undefined;
   /** The socket to the target that is stored, or -1. */
   storedTarget: number;
+  /** Who has offered the client, until the target has accepted; undefined if this process has accepted it. */
+  offer: Offer | undefined;
+  /** Whether a front forwarder has offered it, which may have a duplicate of the client's socket for a moment longer. */
+  isHandedOff: boolean;
   /** When the last attempt to connect began, ms, on the clock of the loop. */
   dialledAt: number;
   /** When no further attempt to connect is made, ms, on the clock of the loop. */
@@ -170,13 +175,18 @@ export interface Connection extends Storable {
   closed: boolean;
 }
 
+/** Has a connection outlive the process, if it gets old enough. A unix socket has no state that would tell where its session stands. */
+export function survive(connection: Connection): void {
+  if (!connection.client.isUnix && !connection.target.isUnix) connection.relay.survivors?.opened(connection);
+}
+
 /** Closes both sockets in order and releases what the connection holds. */
 export function close(connection: Connection): void {
   if (connection.closed) return;
   for (const end of [connection.client, connection.target]) {
     if (end.hasStreamOptions && !end.reset && end.fd >= 0) endOnClose(end.fd);
-    // close(2) sends no FIN while the service manager has a duplicate.
-    if (connection.stored !== undefined && !end.reset && end.fd >= 0) shutdown(end.fd, SHUT_WR);
+    // close(2) sends no FIN while the service manager or a front forwarder has a duplicate.
+    if (isShared(connection) && !end.reset && end.fd >= 0) shutdown(end.fd, SHUT_WR);
   }
   if (connection.stored !== undefined) noteFlags(connection.stored, ENDED);
   dispose(connection);
@@ -188,18 +198,32 @@ export function closeWithReset(connection: Connection): void {
   for (const end of [connection.client, connection.target]) {
     if (!end.hasStreamOptions && end.fd >= 0) resetOnClose(end.fd);
   }
-  if (connection.stored !== undefined) {
-    noteFlags(connection.stored, ENDED);
-    // close(2) sends no reset while the service manager has a duplicate.
+  if (connection.stored !== undefined) noteFlags(connection.stored, ENDED);
+  if (isShared(connection)) {
+    // close(2) sends no reset while there is a duplicate.
     for (const { fd } of [connection.client, connection.target]) if (fd >= 0) disconnect(fd);
   }
   dispose(connection);
+}
+
+/** Closes the connection to the target, and leaves the client to the front forwarder that has offered it. */
+export function giveBack(connection: Connection): void {
+  if (connection.closed) return;
+  if (connection.target.fd >= 0) resetOnClose(connection.target.fd);
+  dispose(connection);
+}
+
+/** Whether another process may have duplicates of its sockets. */
+function isShared({ stored, isHandedOff }: Connection): boolean {
+  return stored !== undefined || isHandedOff;
 }
 
 function dispose(connection: Connection): void {
   const { relay, client, target, up, down } = connection;
   noteServed(connection);
   connection.closed = true;
+  connection.offer?.gone();
+  connection.offer = undefined;
   up.done = true;
   down.done = true;
   stop(relay.loop.timers, connection.timer);
@@ -207,8 +231,8 @@ function dispose(connection: Connection): void {
   // its own limit for those (tcp_orphan_retries, tcp(7)).
   if (relay.clientTimeout !== undefined) setUserTimeout(client.fd, 0);
   if (relay.targetTimeout !== undefined) setUserTimeout(target.fd, 0);
-  if (connection.stored !== undefined) {
-    // close(2) does not end that either while the service manager has a duplicate (epoll(7)). Its events would be taken for
+  if (isShared(connection)) {
+    // close(2) does not end that either while there is a duplicate (epoll(7)). Its events would be taken for
     // those of the next socket with this number.
     unwatch(relay.loop, client);
     unwatch(relay.loop, target);

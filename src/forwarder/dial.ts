@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { type Address, localPortOf, peerOf } from './address.js';
-import { type Connection, closeWithReset, type Relay } from './connection.js';
+import { type Connection, closeWithReset, giveBack, type Relay, survive } from './connection.js';
 import { bindToDevice } from './device.js';
 import { add, release, scheduleClose } from './loop.js';
 import {
@@ -40,6 +40,9 @@ const LAST_PAUSE_MS = 250;
 
 /** How long a connection attempt may hang before the resolver is asked for another address, ms. */
 const RESOLVE_AFTER_MS = 1000;
+
+/** How long an attempt to connect a client may hang that another tail can serve, ms. One SYN may get lost. */
+const OFFERED_MS = 2000;
 
 /** Errors that retrying does not fix: policy, or a machine without this address family. */
 const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT, E.EPROTOTYPE]);
@@ -86,8 +89,8 @@ export function dial(connection: Connection): void {
     return;
   }
   target.fd = fd;
-  // A stored connection has to note that the target has accepted, even if nothing is sent.
-  if (stored !== undefined) target.wanted |= EPOLLOUT;
+  // A stored connection has to note that the target has accepted, even if nothing is sent, and one that was offered to tell.
+  if (stored !== undefined || connection.offer !== undefined) target.wanted |= EPOLLOUT;
   add(loop, target);
   // The kernel does not watch it, and `refused` has handled that. No SYN has been sent yet.
   if (target.fd < 0) return;
@@ -108,11 +111,12 @@ export function dial(connection: Connection): void {
     return;
   }
   const resolveAt = resolver === undefined ? connection.deadline : loop.now + RESOLVE_AFTER_MS;
-  start(loop.timers, connection.timer, Math.min(connection.deadline, resolveAt));
+  const hangsAt = connection.offer === undefined ? connection.deadline : loop.now + OFFERED_MS;
+  start(loop.timers, connection.timer, Math.min(connection.deadline, resolveAt, hangsAt));
 }
 
 /** A socket to connect to `to`, or -1: see errno(). */
-function createSocket({ targetTimeout }: Relay, to: Address): number {
+export function createSocket({ targetTimeout }: Relay, to: Address): number {
   const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fd;
   if (to.family !== AF_UNIX) receiveUrgentInline(fd);
@@ -188,14 +192,24 @@ export function checkHandshake(connection: Connection, events: number): boolean 
     }
   }
   connected(connection);
-  return true;
+  return !connection.closed;
 }
 
-/** The target has accepted. */
+/** The target has accepted. If the front forwarder has offered the client to another tail meanwhile, the connection is closed. */
 export function connected(connection: Connection): void {
   const { counters, loop, dialTimeout, resolver } = connection.relay;
-  connection.connected = true;
+  const { offer } = connection;
   stop(loop.timers, connection.timer);
+  if (offer !== undefined) {
+    connection.offer = undefined;
+    if (!offer.accepted()) {
+      giveBack(connection);
+      return;
+    }
+    connection.openedAt = loop.now;
+    survive(connection);
+  }
+  connection.connected = true;
   if (connection.stored !== undefined) noteFlags(connection.stored, CONNECTED);
   counters.served += 1;
   // The forwarder of another machine accepts before its target does.
@@ -217,13 +231,18 @@ export function dialFailed(connection: Connection, failure: number): void {
     return;
   }
   relay.resolver?.refresh();
-  if (isPermanent(relay, failure) || loop.now >= connection.deadline) {
+  if (isPermanent(relay, failure) || loop.now >= connection.deadline || isRefusal(connection, failure)) {
     giveUp(connection, failure);
     return;
   }
   connection.failure = failure;
   connection.wait = Math.min(LAST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, 2 * connection.wait));
   start(loop.timers, connection.timer, Math.min(connection.deadline, loop.now + connection.wait));
+}
+
+/** Whether another tail is to be tried at once. An address that is unknown may be learnt. */
+function isRefusal({ offer }: Connection, failure: number): boolean {
+  return offer !== undefined && !offer.mayRetry && failure !== E.EDESTADDRREQ;
 }
 
 /** Handles the timer of a connection whose target is not known to have accepted. */
@@ -238,15 +257,17 @@ export function onDialTimer(connection: Connection): void {
     connected(connection);
   } else {
     relay.resolver?.refresh();
+    const hangs = connection.offer !== undefined && now >= connection.dialledAt + OFFERED_MS;
     // The resolver takes one request a second, and may have ignored this one.
-    if (now < deadline) start(timers, connection.timer, Math.min(deadline, now + LAST_PAUSE_MS));
+    if (now < deadline && !hangs) start(timers, connection.timer, Math.min(deadline, now + LAST_PAUSE_MS));
     else giveUp(connection, E.ETIMEDOUT);
   }
 }
 
 function giveUp(connection: Connection, failure: number): void {
   const { relay } = connection;
-  const seconds = isPermanent(relay, failure) ? '' : ` for ${relay.dialTimeout / 1000} s`;
+  const isOnce = isPermanent(relay, failure) || isRefusal(connection, failure);
+  const seconds = isOnce ? '' : ` for ${relay.dialTimeout / 1000} s`;
   const message = `${describeFailure(relay, failure)}${seconds} (${errorWords(failure)})`;
   abort(connection, `dial ${failure}`, message);
 }
@@ -263,12 +284,19 @@ function isPermanent(relay: Relay, failure: number): boolean {
  * an error tries again. Clients of the same `kind` within 10 s are counted and logged in one line.
  */
 export function abort(connection: Connection, kind: string, message: string): void {
-  const { relay, client } = connection;
+  const { relay, client, offer } = connection;
   if (client.reset) {
     closeWithReset(connection);
     return;
   }
   relay.counters.fail(message);
+  if (offer !== undefined) {
+    // The front forwarder logs it: only that one knows what becomes of the client.
+    connection.offer = undefined;
+    offer.refused(message);
+    giveBack(connection);
+    return;
+  }
   relay.log.failure(
     kind,
     `${message}; closed the client ${peerOf(client.fd) ?? '(gone)'}; the next connection tries again`,
@@ -277,7 +305,8 @@ export function abort(connection: Connection, kind: string, message: string): vo
   closeWithReset(connection);
 }
 
-function describeFailure({ target, to }: Relay, failure: number): string {
+/** What a failed attempt to connect means, for people. `failure` is errno. */
+export function describeFailure({ target, to }: Relay, failure: number): string {
   if (failure === E.EDESTADDRREQ) return `no address of ${target} was learnt`;
   if (failure === E.ECONNREFUSED) return `${target} refused`;
   if (failure === E.ETIMEDOUT) return `${target} did not answer`;

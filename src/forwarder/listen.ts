@@ -106,8 +106,11 @@ export interface Listener {
   resume(): void;
 }
 
-/** Accepts clients on `fds`, at most `maxOpen` at a time. Further ones wait in the backlog of the kernel. */
-export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
+/**
+ * Accepts clients on `fds`, at most `maxOpen` at a time, and has each served by `take`. Further ones wait in the backlog of the
+ * kernel.
+ */
+export function listen(relay: Relay, fds: number[], maxOpen: number, take: typeof serve = serve): Listener {
   const { loop, log, access, device, clientTimeout } = relay;
   const [from, fromSize] = access === undefined ? [0, 0] : [access.room.address, access.roomSize.address];
   let paused = false;
@@ -192,7 +195,7 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
         }
         const isUnix = unix.has(fd);
         if (early.has(fd)) setOptions(client, isUnix);
-        serve(relay, client, isUnix);
+        take(relay, client, isUnix);
         continue;
       }
       const failure = errno();

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
+import { createFront } from './balance/front.js';
 import type { Relay } from './connection.js';
 import { createCounters } from './counters.js';
+import { serveOffers } from './hand-off/receive.js';
 import { exitWhenIdle } from './idle.js';
 import { listen, type Passed, passedFds } from './listen.js';
 import { createLog, printFatal } from './log.js';
@@ -120,7 +122,12 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     },
   };
   const open = () =>
-    relay.open + (udp?.relay.sessions.count ?? 0) + (unixDatagrams?.count() ?? 0) + (packets?.count() ?? 0);
+    relay.open +
+    (udp?.relay.sessions.count ?? 0) +
+    (unixDatagrams?.count() ?? 0) +
+    (packets?.count() ?? 0) +
+    (front?.sessions() ?? 0) +
+    (offers?.watching() ?? 0);
   const closed = (): void => {
     if (open() === 0) quiet();
     // The next client must find a service that starts, because starting it starts the target.
@@ -132,6 +139,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     udp?.readPending();
     unixDatagrams?.readPending();
     packets?.acceptPending();
+    offers?.acceptPending();
   };
   setTarget(relay, toFile === undefined ? options.to : readAddressFile(toFile, log).to);
   exemptZeroWindows(relay);
@@ -160,7 +168,17 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
   relay.counters.limit =
     sockets.streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);
-  const listener = sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, maxOpen);
+  const front =
+    options.balance === undefined
+      ? undefined
+      : createFront({
+          ...options.balance,
+          relay,
+          isChecked: options.checkEvery !== undefined,
+          onChange: () => closed(),
+        });
+  const take = front && ((_: Relay, client: number) => front.take(client));
+  const listener = sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, maxOpen, take);
   const udp =
     datagrams.length === 0
       ? undefined
@@ -198,9 +216,19 @@ function forward(options: Options, { sockets, stored }: Passed): void {
       ? undefined
       : serveUnixDatagrams(unixDatagramFd, { ...messageOptions, timeout: options.udpTimeout, maxSessions });
   const packets =
-    packetFd === undefined || messageOptions === undefined
+    packetFd === undefined || messageOptions === undefined || options.handOff !== undefined
       ? undefined
       : servePackets(packetFd, { ...messageOptions, maxOpen });
+  const offers =
+    packetFd === undefined || options.handOff === undefined
+      ? undefined
+      : serveOffers(packetFd, {
+          relay,
+          maxOpen,
+          mayRetry: options.handOff === 'retry',
+          checkEvery: options.checkEvery,
+          onQuiet: () => closed(),
+        });
   const quiet =
     options.idle === 0
       ? () => {}
@@ -214,6 +242,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     const hasWork = runBulkQueue(relay, move);
     retryPipeWaiters(relay, freedDescriptors);
     udp?.finishRound();
+    offers?.finishRound();
     return hasWork;
   };
 

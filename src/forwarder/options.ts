@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { type AccessRule, createAccessRule } from './access.js';
 import { type Address, parseAddress } from './address.js';
+import { BALANCE_OPTIONS, type BalanceOptions, parseBalance } from './balance/options.js';
 import { type Device, parseDevice } from './device.js';
 import { isUnixAddress, parseUnixAddress } from './unix/address.js';
 
@@ -44,11 +45,20 @@ export interface Options {
   readonly maxSessions: number;
   /** The descriptor of the file with the figures of the link; undefined: they are lost when the process ends. */
   readonly counters: number | undefined;
+  /** The tails that clients are handed over to; undefined: the target is `to`. */
+  readonly balance: BalanceOptions | undefined;
+  /**
+   * Set if clients are those that a front forwarder offers: whether it is told of a failed attempt to connect at once, or the
+   * attempt is repeated first.
+   */
+  readonly handOff: 'once' | 'retry' | undefined;
+  /** How often it is checked whether the targets of offered clients accept, ms. Default: never. */
+  readonly checkEvery: number | undefined;
 }
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD]';
+  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD] [--hand-off once|retry] [--check SECONDS]; or --link ID --tail "NAME SOCKET WEIGHT SECONDS [on-demand]"… [--balance POLICY] [--drained NAME]… [--drained-file FILE]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -70,11 +80,16 @@ export function parseOptions(args: string[]): Options {
       'udp-timeout': { type: 'string', default: '60' },
       'max-sessions': { type: 'string', default: '4096' },
       counters: { type: 'string' },
+      'hand-off': { type: 'string' },
+      check: { type: 'string' },
+      ...BALANCE_OPTIONS,
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
   const { to, 'to-file': toFile, ask, allow, 'peer-timeout': peerTimeout, 'max-open': maxOpen } = values;
-  if (to === undefined && toFile === undefined) throw new Error('--to is missing, and --to-file too');
+  const balance = parseBalance(values);
+  if (to === undefined && toFile === undefined && balance === undefined)
+    throw new Error('--to is missing, and --to-file too');
   if (to !== undefined && toFile !== undefined) {
     throw new Error(`--to "${to}" and --to-file "${toFile}" exclude each other`);
   }
@@ -98,7 +113,15 @@ export function parseOptions(args: string[]): Options {
         : Math.max(1, Math.trunc(number('--max-open', maxOpen))),
     udpTimeout: 1000 * number('--udp-timeout', values['udp-timeout']),
     maxSessions: Math.max(1, Math.trunc(number('--max-sessions', values['max-sessions']))),
+    balance,
+    handOff: parseHandOff(values['hand-off']),
+    checkEvery: values.check === undefined ? undefined : 1000 * seconds('--check', values.check),
   };
+}
+
+function parseHandOff(text: string | undefined): Options['handOff'] {
+  if (text === undefined || text === 'once' || text === 'retry') return text;
+  throw new Error(`--hand-off "${text}" is neither once nor retry`);
 }
 
 function parseTarget(text: string): Address {

@@ -1,7 +1,8 @@
 import { peerOf } from './address.js';
-import { type Connection, type End, type Flow, READABLE, type Relay } from './connection.js';
+import { type Connection, type End, type Flow, READABLE, type Relay, survive } from './connection.js';
 import { abort, checkHandshake, dial, dialFailed, onDialTimer } from './dial.js';
 import { drain, fill, handleHangup, passReset } from './flow.js';
+import type { Offer } from './hand-off/offer.js';
 import { add, type Loop, modify, type Watch } from './loop.js';
 import { enqueue } from './scheduler.js';
 import { resetOnClose } from './socket-options.js';
@@ -9,9 +10,17 @@ import { DOWN, type Part, UP } from './store/memory.js';
 import { AF_UNIX, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { createTimer } from './timers.js';
 
-/** Serves an accepted client, a non-blocking socket, of a unix listener if `isUnix`: connects it to the target. */
-export function serve(relay: Relay, client: number, isUnix: boolean): void {
+/**
+ * Serves an accepted client, a non-blocking socket, of a unix listener if `isUnix`: connects it to the target. One that a front
+ * forwarder has offered is read only when the target has accepted.
+ */
+export function serve(relay: Relay, client: number, isUnix: boolean, offer?: Offer): void {
   const connection = createConnection(relay, client, isUnix);
+  if (offer !== undefined) {
+    connection.offer = offer;
+    connection.isHandedOff = true;
+    connection.client.wanted = 0;
+  }
   opened(connection);
   add(relay.loop, connection.client);
   if (!connection.closed) dial(connection);
@@ -23,8 +32,8 @@ export function opened(connection: Connection): void {
   relay.open += 1;
   relay.counters.open += 1;
   relay.connections?.add(connection);
-  // A unix socket has no state that would tell where its session stands.
-  if (!connection.client.isUnix && !connection.target.isUnix) relay.survivors?.opened(connection);
+  // Until the target has accepted, the client is the front forwarder's.
+  if (connection.offer === undefined) survive(connection);
   relay.onOpen();
 }
 
@@ -53,6 +62,8 @@ export function createConnection(relay: Relay, fd: number, isUnix: boolean): Con
     spare: -1,
     device: undefined,
     storedTarget: -1,
+    offer: undefined,
+    isHandedOff: false,
     dialledAt: relay.loop.now,
     deadline: relay.loop.now + relay.dialTimeout,
     wait: 0,

@@ -239,6 +239,7 @@ export const TCP_USER_TIMEOUT = 18;
 export const TCP_ESTABLISHED = 1;
 export const TCP_CLOSE = 7;
 export const SHUT_WR = 1;
+export const SHUT_RDWR = 2;
 export const SPLICE_F_NONBLOCK = 2;
 export const F_SETFL = 4;
 export const F_GETFL = 3;

@@ -72,23 +72,38 @@ export function sendDescriptors(
  * Throws an Error if the kernel does not deliver all descriptors, as when the process may have no more.
  */
 export function peekDescriptors(socket: number): Received | undefined {
+  const received = receive(socket, MSG_PEEK);
+  // At the end of the queue of a socket whose peer is closed, 0 is returned.
+  if (received === undefined || received.bytes.length === 0) return undefined;
+  if (received.isCut) throw new Error('the limit of open files (LimitNOFILE=) is too low for them');
+  return received;
+}
+
+/**
+ * Takes the next message with its descriptors out of the queue. Returns undefined if there is none, and "end" if the peer has
+ * closed. If the process may have no more descriptors, the message has none.
+ */
+export function receiveDescriptors(socket: number): Received | 'end' | undefined {
+  const received = receive(socket, 0);
+  if (received !== undefined && received.bytes.length > 0) return received;
+  return received !== undefined || errno() !== E.EAGAIN ? 'end' : undefined;
+}
+
+/** Receives a message; undefined if recvmsg(2) fails: see errno(). Of one that is cut, no descriptor stays open. */
+function receive(socket: number, flags: number): (Received & { isCut: boolean }) | undefined {
   setNumber(vector, 1, MOST_BYTES);
   setNumber(message, 0, 0);
   setNumber(message, 1, 0);
   setNumber(message, 4, control.address);
   setNumber(message, 5, control.bytes.length);
-  const size = recvmsg(socket, message.address, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (size < 0 && errno() === E.EAGAIN) return undefined;
-  // At the end of the queue of a socket whose peer is closed, 0 is returned.
-  if (size <= 0) return undefined;
+  const size = recvmsg(socket, message.address, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (size < 0) return undefined;
   const hasDescriptors = Number(message.bytes.readBigUInt64LE(40)) >= CONTROL_HEADER;
   const end = hasDescriptors ? Number(control.bytes.readBigUInt64LE(0)) : CONTROL_HEADER;
   const descriptors = Array.from(control.words.subarray(CONTROL_HEADER / 4, end / 4));
-  if (((message.words[12] as number) & MSG_CTRUNC) !== 0) {
-    for (const descriptor of descriptors) close(descriptor);
-    throw new Error('the limit of open files (LimitNOFILE=) is too low for them');
-  }
-  return { bytes: Buffer.from(bytes.bytes.subarray(0, size)), descriptors };
+  const isCut = ((message.words[12] as number) & MSG_CTRUNC) !== 0;
+  if (isCut) for (const descriptor of descriptors.splice(0)) close(descriptor);
+  return { bytes: Buffer.from(bytes.bytes.subarray(0, size)), descriptors, isCut };
 }
 
 function setNumber({ bytes }: { bytes: Buffer }, at: number, number: number): void {

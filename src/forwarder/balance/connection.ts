@@ -1,0 +1,138 @@
+import type { Relay } from '../connection.js';
+import {
+  ACCEPTED,
+  CHECKED,
+  GONE,
+  isFull,
+  type Message,
+  OFFER,
+  OPEN,
+  REFUSED,
+  receiveMessage,
+  sendMessage,
+} from '../hand-off/messages.js';
+import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
+import {
+  AF_UNIX,
+  close,
+  connect,
+  EPOLLIN,
+  EPOLLOUT,
+  errno,
+  SHUT_RDWR,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_SEQPACKET,
+  shutdown,
+  socket,
+} from '../syscalls.js';
+import type { TailOption } from './tail.js';
+
+/** Calls about what the forwarder of a tail says. */
+export interface TailEvents {
+  accepted(client: number): void;
+  refused(client: number, reason: string): void;
+  gone(client: number): void;
+  /** The number of its sessions. */
+  sessions(open: number): void;
+  /** The result of an active check; empty if the target has accepted. */
+  checked(failure: string): void;
+  /** Its forwarder has ended. No client that was offered to it and that it has not answered about is its own. */
+  ended(): void;
+}
+
+/** The connection to the forwarder of a tail. */
+export interface TailConnection {
+  /** Whether there is one. */
+  isOpen(): boolean;
+  /** Connects unless that is done. systemd starts the forwarder. Returns 0, or errno. */
+  open(): number;
+  /** Offers a client. Returns 0, or errno if the forwarder cannot be reached. */
+  offer(client: number, descriptor: number): number;
+  /** Takes back all clients that the tail has not accepted: calls what it has said before, and ended(). */
+  cancel(): void;
+}
+
+/** Creates a connection that is not open yet. */
+export function createTailConnection({ loop }: Relay, tail: TailOption, events: TailEvents): TailConnection {
+  const unsent: Message[] = [];
+  const watch: Watch = {
+    fd: -1,
+    wanted: EPOLLIN,
+    mask: -1,
+    changed: false,
+    ready: (ready) => {
+      if ((ready & EPOLLOUT) !== 0) flush();
+      read();
+    },
+    refused: () => end(),
+  };
+  const read = (): void => {
+    while (watch.fd >= 0) {
+      const message = receiveMessage(watch.fd);
+      if (message === undefined) return;
+      if (message === 'end') end();
+      else handle(message);
+    }
+  };
+  const handle = ({ type, client, open, text, descriptor }: Message): void => {
+    if (descriptor !== undefined) close(descriptor);
+    events.sessions(open);
+    if (type === ACCEPTED) events.accepted(client);
+    else if (type === REFUSED) events.refused(client, text);
+    else if (type === GONE) events.gone(client);
+    else if (type === CHECKED) events.checked(text);
+    else if (type !== OPEN) end();
+  };
+  const end = (): void => {
+    if (watch.fd < 0) return;
+    unsent.length = 0;
+    scheduleClose(loop, watch);
+    events.ended();
+  };
+  const flush = (): void => {
+    while (unsent.length > 0) {
+      if (isFull(sendMessage(watch.fd, unsent[0] as Message))) return;
+      unsent.shift();
+    }
+    modify(loop, watch, watch.wanted & ~EPOLLOUT);
+  };
+  const open = (): number => {
+    if (watch.fd >= 0) return 0;
+    const fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return errno();
+    if (connect(fd, tail.address.sockaddr, tail.address.size) < 0) {
+      const failure = errno();
+      close(fd);
+      return failure;
+    }
+    watch.fd = fd;
+    watch.wanted = EPOLLIN;
+    add(loop, watch);
+    return 0;
+  };
+  return {
+    isOpen: () => watch.fd >= 0,
+    open,
+    offer(client, descriptor) {
+      const failure = open();
+      if (failure !== 0) return failure;
+      const message = { type: OFFER, client, open: 0, text: '', descriptor };
+      const sent = unsent.length > 0 ? 0 : sendMessage(watch.fd, message);
+      // One that cannot be sent for good is taken back when the end of the forwarder is noticed.
+      if (unsent.length === 0 && !isFull(sent)) return 0;
+      unsent.push(message);
+      modify(loop, watch, watch.wanted | EPOLLOUT);
+      return 0;
+    },
+    cancel() {
+      if (watch.fd < 0) return;
+      // From now on the tail cannot tell that it has accepted. What it has told before is still in the queue.
+      shutdown(watch.fd, SHUT_RDWR);
+      read();
+      // The end of the queue has been read, unless the forwarder has said something that cannot be understood.
+      unwatch(loop, watch);
+      end();
+    },
+  };
+}

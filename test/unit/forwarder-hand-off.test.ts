@@ -1,0 +1,276 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  closeAll,
+  collect,
+  connect,
+  deafTarget,
+  descriptorOf,
+  freePort,
+  load,
+  run,
+  serve,
+  sleep,
+  until,
+} from './forwarder-launch.ts';
+import { closeUnixSockets, unixSocket } from './unix-sockets.ts';
+
+/* A link with several tails: a front, and a forwarder for each tail that it hands clients to. */
+
+const directory = mkdtempSync(join(tmpdir(), 'wormhole-'));
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+
+test.after.each(async () => {
+  closeUnixSockets();
+  await closeAll();
+});
+
+type Program = ReturnType<typeof run>;
+
+/** A tail: the socket that systemd would hold, and its forwarder while one runs. */
+interface Tail {
+  name: string;
+  path: string;
+  start(): Program;
+}
+
+let names = 0;
+
+function tailTo(target: number | string, args: string[] = []): Tail {
+  const name = `t${names++}`;
+  const path = join(directory, `${name}.sock`);
+  const { fd } = unixSocket('unixpacket').bind(path).listen(64);
+  const to = typeof target === 'number' ? `127.0.0.1:${target}` : target;
+  return {
+    name,
+    path,
+    start: () =>
+      run(
+        ['--link', name, '--to', to, '--idle', '0', '--dial-timeout', '2', '--hand-off', 'once', ...args],
+        'export LISTEN_FDS=1 LISTEN_PID=$$;',
+        { fds: [fd] },
+      ),
+  };
+}
+
+/** Starts a front with a listener of its own. `options` has what follows the socket of each tail. */
+async function frontTo(
+  tails: Tail[],
+  args: string[] = [],
+  options: (tail: Tail) => string = () => '1 5',
+): Promise<Program & { port: number }> {
+  const listener = net.createServer().listen(0, '127.0.0.1', 4096);
+  await once(listener, 'listening');
+  const { port } = listener.address() as net.AddressInfo;
+  const program = run(
+    [
+      '--link',
+      'front',
+      '--idle',
+      '0',
+      ...tails.flatMap((tail) => ['--tail', `${tail.name} ${tail.path} ${options(tail)}`]),
+      ...args,
+    ],
+    'export LISTEN_FDS=1 LISTEN_PID=$$;',
+    { fds: [descriptorOf(listener)] },
+  );
+  listener.close();
+  return { ...program, port };
+}
+
+/** A server that says its name to every client, and then sends back what it gets. */
+async function named(name: string, port = 0): Promise<{ port: number; server: net.Server }> {
+  return serve((socket) => {
+    socket.write(`${name}\n`);
+    socket.pipe(socket);
+  }, port);
+}
+
+/** Connects, and returns the socket with the name of the server that answers. */
+async function ask(port: number): Promise<{ socket: net.Socket; name: string }> {
+  const socket = await connect(port);
+  const [chunk] = await once(socket, 'data');
+  return { socket, name: `${chunk}`.trim() };
+}
+
+async function namesOf(port: number, count: number): Promise<string[]> {
+  const found: string[] = [];
+  for (let n = 0; n < count; n++) {
+    const { socket, name } = await ask(port);
+    socket.destroy();
+    found.push(name);
+  }
+  return found;
+}
+
+/** Waits until a client is answered by the server of that name. A paused tail gets its next client within 30 s. */
+async function answersBecome(port: number, name: string): Promise<void> {
+  const end = Date.now() + 60_000;
+  while ((await namesOf(port, 1))[0] !== name) {
+    if (Date.now() > end) throw new Error(`no answer of ${name}`);
+    await sleep(50);
+  }
+}
+
+test('clients are spread over two tails, and bytes pass in both directions', async () => {
+  const [one, two] = [await named('one'), await named('two')];
+  const tails = [tailTo(one.port), tailTo(two.port)];
+  const programs = tails.map((tail) => tail.start());
+  const front = await frontTo(tails);
+  const open = [];
+  for (let n = 0; n < 6; n++) open.push(await ask(front.port));
+  assert.equal(open.map(({ name }) => name).sort(), ['one', 'one', 'one', 'two', 'two', 'two']);
+  const bytes = randomBytes(3_000_000);
+  for (const { socket } of open) {
+    const heard = collect(socket);
+    socket.end(bytes);
+    const { bytes: got, how } = await heard;
+    assert.ok(got.equals(bytes), `${got.length} bytes came back of ${bytes.length}`);
+    assert.is(how, 'end');
+  }
+  // The front has nothing of its clients left, but its listener and its connections to the tails.
+  await until(() => front.descriptors('socket') === 3);
+  assert.is(front.log() + programs.map((program) => program.log()).join(''), '');
+  for (const program of [front, ...programs]) assert.ok((await load(program as never)) < 0.1);
+});
+
+test('a tail that refuses is skipped, and gets its share again after its return', async () => {
+  const port = freePort();
+  const [down, up] = [tailTo(port), tailTo((await named('up')).port)];
+  for (const tail of [down, up]) tail.start();
+  const front = await frontTo([down, up], ['--balance', 'first']);
+  assert.equal([...new Set(await namesOf(front.port, 20))], ['up']);
+  assert.match(front.log(), new RegExp(`tail ${down.name} does not serve: 127.0.0.1:${port} refused`));
+  await named('back', port);
+  await answersBecome(front.port, 'back');
+  assert.equal([...new Set(await namesOf(front.port, 20))], ['back']);
+  assert.match(front.log(), new RegExp(`tail ${down.name} accepts again`));
+});
+
+test('a client whose first bytes are there before any tail accepts loses none of them', async () => {
+  const ports = [freePort(), freePort()];
+  const tails = ports.map((port) => tailTo(port));
+  for (const tail of tails) tail.start();
+  const front = await frontTo(tails);
+  const socket = await connect(front.port);
+  const bytes = randomBytes(100_000);
+  const heard = collect(socket);
+  socket.end(bytes);
+  await until(() => /refused/.test(front.log()));
+  await serve((client) => client.pipe(client), ports[1]);
+  const { bytes: got, how } = await heard;
+  assert.ok(got.equals(bytes), `${got.length} bytes came back of ${bytes.length}`);
+  assert.is(how, 'end');
+});
+
+test('a target that does not answer is left for the next one', async () => {
+  const deaf = await deafTarget();
+  const [silent, other] = [tailTo(deaf.port), tailTo((await named('other')).port)];
+  for (const tail of [silent, other]) tail.start();
+  const front = await frontTo([silent, other], ['--balance', 'first']);
+  assert.equal(await namesOf(front.port, 2), ['other', 'other']);
+  assert.match(front.log(), /did not answer/);
+});
+
+test('a forwarder that is stopped, and one that is killed with clients in its queue, lose no client', async () => {
+  const [one, two] = [await named('one'), await named('two')];
+  const tails = [tailTo(one.port), tailTo(two.port)];
+  const [first] = tails.map((tail) => tail.start());
+  const front = await frontTo(tails, ['--balance', 'first'], () => '1 1');
+  assert.equal(await namesOf(front.port, 1), ['one']);
+  first?.kill('SIGSTOP');
+  const waiting = Array.from({ length: 10 }, () => ask(front.port));
+  // After a second, all of them are taken back.
+  assert.equal([...new Set((await Promise.all(waiting)).map(({ name }) => name))], ['two']);
+  assert.match(front.log(), /its forwarder did not answer for 1 s/);
+  // When it goes on, it finds the clients in its queue, and that they are not its own any more.
+  first?.kill('SIGCONT');
+  await answersBecome(front.port, 'one');
+  first?.kill('SIGSTOP');
+  const others = Array.from({ length: 10 }, () => ask(front.port));
+  first?.kill('SIGKILL');
+  // Its socket still listens, as that of systemd does, and the next forwarder serves who comes.
+  tails[0]?.start();
+  assert.is((await Promise.all(others)).length, 10);
+});
+
+test('sessions go on when the front is killed, and a new front learns of them', async () => {
+  const [one, two] = [await named('one'), await named('two')];
+  const tails = [tailTo(one.port), tailTo(two.port)];
+  for (const tail of tails) tail.start();
+  const front = await frontTo([...tails]);
+  const open = await Promise.all(Array.from({ length: 8 }, () => ask(front.port)));
+  const busy = open.filter(({ name }) => name === 'one');
+  assert.is(busy.length, 4);
+  for (const { socket, name } of open) if (name === 'two') socket.destroy();
+  front.kill('SIGKILL');
+  await front.exited;
+  for (const { socket } of busy) {
+    socket.write('still here');
+    assert.is(`${(await once(socket, 'data'))[0]}`, 'still here');
+  }
+  const next = await frontTo(tails);
+  // The first client makes it learn what the first tail has; the next four go to the second one.
+  const names = [];
+  for (let n = 0; n < 5; n++) names.push((await ask(next.port)).name);
+  assert.is(names.filter((name) => name === 'two').length, 4);
+});
+
+test('a full tail refuses, and the others take over', async () => {
+  const [one, two] = [await named('one'), await named('two')];
+  const tails = [tailTo(one.port, ['--max-open', '2']), tailTo(two.port)];
+  for (const tail of tails) tail.start();
+  const front = await frontTo(tails, ['--balance', 'first']);
+  const found = [];
+  for (let n = 0; n < 5; n++) found.push((await ask(front.port)).name);
+  assert.equal(found, ['one', 'one', 'two', 'two', 'two']);
+});
+
+test('drained tails get no new client, and their sessions go on', async () => {
+  const [one, two] = [await named('one'), await named('two')];
+  const tails = [tailTo(one.port), tailTo(two.port)];
+  for (const tail of tails) tail.start();
+  const file = join(directory, 'drained');
+  const front = await frontTo(tails, ['--drained', tails[1]?.name ?? '', '--drained-file', file]);
+  assert.equal([...new Set(await namesOf(front.port, 4))], ['one']);
+  const open = await ask(front.port);
+  writeFileSync(file, `${tails[0]?.name}\n`);
+  assert.equal([...new Set(await namesOf(front.port, 4))], ['two']);
+  open.socket.write('still here');
+  assert.is(`${(await once(open.socket, 'data'))[0]}`, 'still here');
+  writeFileSync(file, tails.map(({ name }) => `${name}\n`).join(''));
+  const { how } = await collect(net.connect(front.port, '127.0.0.1'));
+  assert.is(how, 'ECONNRESET');
+  assert.match(front.log(), /all its tails are drained/);
+});
+
+test('when all tails refuse, the client is reset after the timeout, with a reason', async () => {
+  const tails = [tailTo(freePort()), tailTo(freePort())];
+  for (const tail of tails) tail.start();
+  const front = await frontTo(tails, ['--dial-timeout', '1'], () => '1 1');
+  const { how } = await collect(net.connect(front.port, '127.0.0.1'));
+  assert.is(how, 'ECONNRESET');
+  assert.match(front.log(), /no tail has accepted: 127.0.0.1:\d+ refused/);
+  await until(() => front.descriptors('socket') === 3);
+});
+
+test('an active check takes a tail out before a client meets it, and brings it back', async () => {
+  const port = freePort();
+  const [down, up] = [tailTo(port, ['--check', '1']), tailTo((await named('up')).port, ['--check', '1'])];
+  for (const tail of [down, up]) tail.start();
+  const front = await frontTo([down, up], ['--balance', 'first', '--check', '1']);
+  await until(() => /new clients go to the others/.test(front.log()));
+  assert.equal(await namesOf(front.port, 3), ['up', 'up', 'up']);
+  assert.not.match(front.log(), /does not serve/);
+  await named('back', port);
+  await until(() => /accepts again/.test(front.log()));
+  assert.equal(await namesOf(front.port, 3), ['back', 'back', 'back']);
+});
+
+test.run();
