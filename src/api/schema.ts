@@ -23,6 +23,7 @@
  */
 import * as v from 'valibot';
 import { quoted } from '../text/quote.js';
+import { BALANCES } from '../units/plan.js';
 import { check, invalid, strictObject } from './check.js';
 import { address, tunnelId } from './tunnel-schema.js';
 
@@ -63,6 +64,8 @@ const options = {
   socketOwner: v.exactOptional(v.pipe(v.string(OWNER), v.regex(OWNER_FORM, OWNER))),
   group: v.exactOptional(v.pipe(v.string(GROUP), v.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/, GROUP))),
   pull: v.exactOptional(v.picklist(['never', 'missing', 'always'], 'must be one of never, missing, always')),
+  balance: v.exactOptional(v.picklist(BALANCES, `must be one of ${BALANCES.join(', ')}`)),
+  check: v.exactOptional(seconds),
 };
 
 const flag = v.exactOptional(v.boolean('must be true or false'));
@@ -185,6 +188,7 @@ const counters = v.object({
 const listedLink = v.object({
   id: v.string(),
   parent: v.exactOptional(v.string()),
+  tailOf: v.exactOptional(v.string()),
   owner: v.exactOptional(v.string()),
   tunnel: v.exactOptional(v.string()),
   head: listedEnd,
@@ -207,7 +211,8 @@ const listedLink = v.object({
 });
 
 /**
- * One link as `wormhole list` shows it. `parent` is the id of the link that it is a part of; `owner` the link on another
+ * One link as `wormhole list` shows it. `parent` is the id of the link that it is a part of, and `tailOf` the same of one that leads to
+ * one of several tails; `owner` the link on another
  * machine that it was created for, such as `3306 of alpha`; `tunnel` the machine at the other end of the tunnel that it uses.
  *
  * `state` is `listening` (no client is connected), `connected` (the forwarder runs), `sleeping` (a connection starts it, or

@@ -3,7 +3,7 @@ import type { Machine } from '../api/connect.js';
 import type { CreatedLink } from '../api/schema.js';
 import { formatDuration, readDuration } from '../recipe/duration.js';
 import { printable } from '../text/printable.js';
-import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
+import { BALANCES, type Balance, type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
@@ -33,6 +33,12 @@ export function addCreate(program: Command): void {
         'always',
       ]),
     )
+    .addOption(
+      new Option('--balance <how>', 'which of several tails a client gets (default: least)').choices(
+        BALANCES,
+      ),
+    )
+    .option('--check <span>', 'how often several tails are checked while the link is in use (default: never)')
     .argument('<recipe...>', 'the words of the recipe')
     .passThroughOptions()
     .action(create);
@@ -48,10 +54,24 @@ interface Flags {
   owner?: string;
   group?: string;
   pull?: CreateOptions['pull'];
+  balance?: Balance;
+  check?: string;
 }
 
 async function create(words: string[], flags: Flags, command: Command): Promise<void> {
-  const { dryRun, replace = false, idle, startTimeout, udpTimeout, mode, owner, group, pull } = flags;
+  const {
+    dryRun,
+    replace = false,
+    idle,
+    startTimeout,
+    udpTimeout,
+    mode,
+    owner,
+    group,
+    pull,
+    balance,
+    check,
+  } = flags;
   const { parseRecipe } = await import('../recipe/parse.js');
   const recipe = parseRecipe(words);
   if (idle !== undefined && recipe.idle !== undefined) {
@@ -65,6 +85,8 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   if (owner !== undefined) options.socketOwner = readName('--owner', owner, OWNER);
   if (group !== undefined) options.group = readName('--group', group, /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/);
   if (pull !== undefined) options.pull = pull;
+  if (balance !== undefined) options.balance = balance;
+  if (check !== undefined) options.check = parseSpan('--check', check);
 
   const machine = await machineOf(command);
   if (machine) {

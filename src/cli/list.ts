@@ -49,12 +49,13 @@ async function table(links: ListedLink[]): Promise<string> {
     failing: colours.red,
     failed: colours.red,
   };
-  const rows = links.map(({ id, owner, tunnel, head, tail, state, detail }) => {
+  const rows = links.map(({ id, tailOf, owner, tunnel, head, tail, state, detail }) => {
     const colour = colourOf[state] ?? String;
     const name = owner === undefined ? id : `${id} (for ${owner})`;
     const to = tunnel === undefined ? describe(tail) : `${describe(tail)}, tunnel ${tunnel}`;
     const status = printable(detail === '' ? state : `${state} ${detail}`);
-    return [printable(name), printable(describe(head)), printable(to), colour(status)];
+    const from = tailOf === undefined ? describe(head) : `tail of ${tailOf}`;
+    return [printable(name), printable(from), printable(to), colour(status)];
   });
   return printTable(['ID', 'HEAD', 'TAIL', 'STATE'], rows);
 }

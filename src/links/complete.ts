@@ -50,7 +50,9 @@ export async function completeLink(
   { existing, choosePort, name }: Completion,
 ): Promise<Link> {
   const taken = takenBy(existing);
-  return asLink(await complete(recipe, { idle: recipe.idle }));
+  const link = asLink(await complete(recipe, { idle: recipe.idle }));
+  for (const { id } of link.tails ?? []) requireFreeId(taken, id);
+  return link;
 
   async function complete(open: Recipe, parent: { id?: string; idle: number | undefined }): Promise<Recipe> {
     const head = await withPort(open.head);
@@ -61,6 +63,8 @@ export async function completeLink(
     const done: Recipe = { ...open, id, head };
     if (idle !== undefined) done.idle = idle;
     if (open.tail) done.tail = withPortOf(open.tail, head);
+    if (open.tails)
+      done.tails = open.tails.map((one) => (one.tail ? { ...one, tail: withPortOf(one.tail, head) } : one));
     const { child } = open;
     if (child && !isFar(child)) {
       const link = await complete(child.link, { id, idle: child.link.idle ?? idle });
@@ -97,6 +101,7 @@ export function requireUntaken(link: Link, existing: Links): void {
   const taken = takenBy(existing);
   for (let next: Link | undefined = link; next; next = localChild(next))
     claim(taken, { id: next.id, end: next.head });
+  for (const { id } of link.tails ?? []) requireFreeId(taken, id);
 
   function localChild({ child }: Link): Link | undefined {
     return child === undefined || isFar(child) ? undefined : child.link;
@@ -125,8 +130,12 @@ function takenPorts({ heads }: TakenNames): Set<number> {
   return new Set(heads.flatMap(({ end }) => portOf(end) ?? []));
 }
 
+function requireFreeId({ ids }: TakenNames, id: string): void {
+  if (ids.has(id)) throw new Taken(`id "${id}" is taken: wormhole delete ${id}, or take another id`);
+}
+
 function claim(taken: TakenNames, { id, end }: Claim): void {
-  if (taken.ids.has(id)) throw new Taken(`id "${id}" is taken: wormhole delete ${id}, or take another id`);
+  requireFreeId(taken, id);
   const listeners = splitEnd(end);
   const rival = taken.heads.find((other) => listeners.some((listener) => overlap(other.end, listener)));
   if (rival) {

@@ -229,8 +229,9 @@ async function removeNewVolumes(ids: string[], former: OwnVolume[]): Promise<voi
 
 /** Fetches the images of all containers that the link runs here, so that the first client does not wait for them. */
 async function fetchImages(recipe: Recipe, options: CreateOptions, show: ShowProgress): Promise<void> {
-  const { head, tail, child } = recipe;
-  for (const { place } of tail ? [head, tail] : [head]) {
+  const { head, child, tails = [] } = recipe;
+  const ends = [head, ...[recipe, ...tails].flatMap(({ tail }) => tail ?? [])];
+  for (const { place } of ends) {
     if (place.kind !== 'run') continue;
     const { image, pull, platform } = place.request;
     try {

@@ -23,6 +23,8 @@ const OPTIONS = {
   socketOwner: ['--owner', String],
   group: ['--group', String],
   pull: ['--pull', String],
+  balance: ['--balance', String],
+  check: ['--check', formatDuration],
 } as const;
 
 /** What a person may change of a link. @throws NoSuchLink, IsChild, Irreplaceable */

@@ -74,12 +74,13 @@ function deletedLinks(volumes: OwnVolume[]): ListedLink[] {
 type LinkState = Pick<ListedLink, 'state' | 'detail'>;
 
 function describe(
-  { id, parent, owner, link }: PlannedLink,
+  { id, parent, tailOf, owner, link }: PlannedLink,
   tunnels: Tunnel[],
 ): Omit<ListedLink, 'state' | 'detail' | 'counters' | 'recipe'> {
   const tunnel = tunnelOf(link, tunnels);
   return {
     id,
+    ...(tailOf !== undefined && { tailOf }),
     ...(parent !== undefined && { parent }),
     ...(owner && { owner: `${owner.id} of ${owner.machine}` }),
     ...(tunnel !== undefined && { tunnel }),
@@ -151,6 +152,7 @@ function listedUrls([url = '', ...also]: string[], place: string): ListedEnd {
 function listedTail(link: Link): ListedEnd {
   const tail = localTailOf(link);
   if (tail) return listedEnd(tail);
+  if (link.tails) return listedUrls([], `${link.tails.length} tails`);
   const known = readFarAddress(link.id);
   const protocols = ipProtocolsFor(splitEnd(link.head));
   const urls = known && 'address' in known ? protocols.map((by) => `${by}://${known.address}`) : [];

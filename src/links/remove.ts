@@ -7,7 +7,14 @@ import { forgetKeptContainer } from '../state/kept-containers.js';
 import { readLinks } from '../state/links.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
-import { linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
+import {
+  handOffDirectory,
+  linkDirectory,
+  netnsUnit,
+  runUnit,
+  serviceUnit,
+  socketUnit,
+} from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
 
@@ -64,6 +71,7 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   for (const name of [...ids, ...runs.map((run) => run.name)])
     rmSync(linkDirectory(name), { recursive: true, force: true });
   for (const id of ids) removeCounters(id);
+  for (const id of ids) rmSync(handOffDirectory(id), { recursive: true, force: true });
   for (const { name } of runs) forgetKeptContainer(name);
 
   // The socket's file holds the recipe. It goes last, so that a link is known while anything of it exists.

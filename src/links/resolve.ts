@@ -13,6 +13,7 @@ import {
   type RecipeAddress,
   type RecipeEnd,
   type RecipePlace,
+  type RecipeTail,
   splitEnd,
   tailOf,
 } from '../recipe/recipe.js';
@@ -42,10 +43,24 @@ export async function resolveRecipe(recipe: Recipe, naming: Naming): Promise<Rec
   const { head, tail, trigger, child } = recipe;
   const resolved: Recipe = { ...recipe, head: await resolveEnd(head, { ...naming, mustRun: true }) };
   if (tail) resolved.tail = withRealPaths(await resolveEnd(tail, { ...naming, mustRun: !trigger }));
+  if (recipe.tails) resolved.tails = await resolveTails(recipe.tails, naming);
   if (child && !isFar(child)) resolved.child = { ...child, link: await resolveRecipe(child.link, naming) };
   for (const listener of splitEnd(resolved.head)) {
     requireLocalAddress(listener);
-    for (const target of splitEnd(tailOf(resolved))) await requireTwoEnds(listener, target);
+    for (const target of (resolved.tails ?? [resolved]).map(tailOf).flatMap(splitEnd))
+      await requireTwoEnds(listener, target);
+  }
+  return resolved;
+}
+
+async function resolveTails(tails: RecipeTail[], naming: Naming): Promise<RecipeTail[]> {
+  const resolved: RecipeTail[] = [];
+  for (const one of tails) {
+    const { tail, trigger } = one;
+    const mustRun = !trigger;
+    resolved.push(
+      tail ? { ...one, tail: withRealPaths(await resolveEnd(tail, { ...naming, mustRun })) } : one,
+    );
   }
   return resolved;
 }

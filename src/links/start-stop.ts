@@ -1,4 +1,3 @@
-import { localChildOf } from '../recipe/link.js';
 import { acknowledgeLoss } from '../state/kept-containers.js';
 import { familyOf, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
@@ -49,8 +48,7 @@ export function startLink(id: string): Promise<void> {
  */
 export function sleepLink(id: string): Promise<void> {
   return withFamily(id, async (family, systemd) => {
-    const root = family.find((part) => part.id === id);
-    if (root && !hasTrigger(root))
+    if (!family.some(({ link }) => link.trigger))
       throw new NothingToSleep(
         `link "${id}" has no trigger, so nothing of it sleeps: wormhole stop ${id} closes it`,
       );
@@ -96,10 +94,4 @@ async function putToSleep(family: PlannedLink[], systemd: Systemd): Promise<void
       await stopRun(name);
     }
   }
-}
-
-function hasTrigger(part: PlannedLink): boolean {
-  let link: PlannedLink['link'] | undefined = part.link;
-  for (; link; link = localChildOf(link)?.link) if (link.trigger) return true;
-  return false;
 }

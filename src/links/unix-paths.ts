@@ -67,7 +67,8 @@ export function applyingOptions(recipe: Recipe, options: CreateOptions): CreateO
 }
 
 function allLinks(recipe: Recipe): Recipe[] {
-  return [recipe, ...(recipe.child ? allLinks(recipe.child.link) : [])];
+  const children = [recipe, ...(recipe.tails ?? [])].flatMap(({ child }) => child?.link ?? []);
+  return [recipe, ...children.flatMap(allLinks)];
 }
 
 function hasPathHead({ head }: Recipe): boolean {
@@ -82,8 +83,7 @@ function linksHere(recipe: Recipe): Recipe[] {
 
 /** The paths that a link leads to. The head of a chain is one of ours, and for everyone unless --mode says otherwise. */
 function tailPaths(link: Recipe): string[] {
-  const { tail } = link;
-  return tail === undefined ? [] : pathsOf(splitEnd(tail));
+  return [link, ...(link.tails ?? [])].flatMap(({ tail }) => (tail ? pathsOf(splitEnd(tail)) : []));
 }
 
 function pathsOf(addresses: RecipeAddress[]): string[] {

@@ -1,4 +1,4 @@
-import type { Address, End, Link, LocalChild, Place } from './link.js';
+import type { Address, End, Link, LinkTail, LocalChild, Place } from './link.js';
 import { runName } from './link.js';
 import {
   isFar,
@@ -8,7 +8,9 @@ import {
   type RecipeAddress,
   type RecipeEnd,
   type RecipePlace,
+  type RecipeTail,
 } from './recipe.js';
+import { nameTails, tailId } from './tails.js';
 
 /** A recipe that leaves something to choose where nothing may be left: an id, a host or a port is missing. */
 export class IncompleteRecipe extends Error {}
@@ -21,13 +23,29 @@ export class IncompleteRecipe extends Error {}
  * @throws IncompleteRecipe
  */
 export function asLink(recipe: Recipe, parentTail?: End): Link {
-  const { id, idle, trigger, child } = recipe;
+  const { id, idle, trigger, child, tails } = recipe;
   if (id === undefined) throw new IncompleteRecipe('a link lacks its id');
   const link: Link = { id, head: asHead(recipe.head, id, parentTail), trigger };
   if (idle !== undefined) link.idle = idle;
   if (recipe.tail) link.tail = asEnd(recipe.tail, runName(id, 'tail'));
   if (child) link.child = isFar(child) ? child : asLocalChild(child, link.tail);
+  if (tails) {
+    const names = nameTails(tails);
+    link.tails = tails.map((tail, index) => asLinkTail(tail, id, names[index] ?? ''));
+  }
   return link;
+}
+
+function asLinkTail({ tail, trigger, child, weight }: RecipeTail, link: string, name: string): LinkTail {
+  const id = tailId(link, name);
+  return {
+    id,
+    name,
+    ...(tail && { tail: asEnd(tail, runName(id, 'tail')) }),
+    trigger,
+    ...(child && { child }),
+    ...(weight !== undefined && { weight }),
+  };
 }
 
 function asLocalChild({ kind, link }: LocalRecipeChild, parentTail: End | undefined): LocalChild {

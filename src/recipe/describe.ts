@@ -60,6 +60,7 @@ export function describeEnd(end: RecipeEnd): string {
 export function describeTail(link: Link): string {
   const tail = localTailOf(link);
   if (tail) return describeEnd(tail);
+  if (link.tails) return `one of ${link.tails.map(({ name }) => name).join(', ')}`;
   const far = farChildOf(link);
   if (!far) throw new Error(`link ${link.id} has neither a tail nor a child`);
   return describePeer(far.peer);

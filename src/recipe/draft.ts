@@ -17,7 +17,8 @@ export type Field = 'protocol' | 'place' | 'host' | 'port' | 'path';
 
 /** A link while its words are being read. */
 export interface Draft {
-  link: Recipe;
+  /** `weight` is that of its tail, if it has one of several. */
+  link: Recipe & { weight?: number };
   /** The end that the words are about: the head, and the tail after `tailWord`. */
   part: 'head' | 'tail';
   /** The fields of that end that words have set; the others are defaults. */

@@ -1,7 +1,7 @@
 import { endUrls } from './describe.js';
 import { formatDuration } from './duration.js';
 import { isKeyword } from './keywords.js';
-import { isFar, isUnix, type Recipe, type RecipeEnd, type RecipePlace } from './recipe.js';
+import { isFar, isUnix, type Recipe, type RecipeEnd, type RecipePlace, type RecipeTail } from './recipe.js';
 
 /**
  * The words of a recipe in their canonical form: `parseRecipe` of them is the same recipe. Protocol, host and port are
@@ -12,20 +12,48 @@ import { isFar, isUnix, type Recipe, type RecipeEnd, type RecipePlace } from './
  * The recipe of a far child alone is for `parseFarRecipe`: `parseRecipe` would have its head on 127.0.0.1.
  */
 export function formatRecipe(recipe: Recipe): string[] {
+  return linkWords(recipe, { kind: 'host' });
+}
+
+/** The words of a link. @param start where its head is if nothing is said */
+function linkWords(recipe: Recipe, start: RecipePlace): string[] {
   const words: string[] = [];
-  let start: RecipePlace = { kind: 'host' };
+  let place = start;
+  // Not by recursion: there may be thousands of children.
   for (let link: Recipe | undefined = recipe; link; link = link.child?.link) {
-    const { id, idle, head, tail, trigger, child } = link;
+    const { id, idle, head, tails, tail } = link;
     if (id !== undefined) words.push('id', id);
     if (idle !== undefined) words.push('idle', formatDuration(idle));
-    words.push(...headUrls(head), ...placeWords(head.place, start));
-    if (tail || trigger) words.push(trigger ? 'trigger' : 'tail');
-    if (tail) words.push('url', tailUrl(tail), ...placeWords(tail.place, { kind: 'host' }));
-    if (child) words.push(child.kind, ...(isFar(child) ? [child.peer] : []));
-    // The head of a local child starts where the tail of its parent is.
-    start = tail?.place ?? { kind: 'host' };
+    words.push(
+      ...headUrls(head),
+      ...placeWords(head.place, place),
+      ...(tails?.flatMap(oneOfTails) ?? tailWords(link)),
+    );
+    place = startOfChild(tail);
   }
   return words;
+}
+
+/** The words of one of several tails. */
+function oneOfTails(one: RecipeTail, index: number): string[] {
+  const [first = '', ...rest] = tailWords(one);
+  const begin = index === 0 ? [first] : ['or', ...(first === 'tail' ? [] : [first])];
+  const child = one.child ? linkWords(one.child.link, startOfChild(one.tail)) : [];
+  return [...begin, ...rest, ...child, ...(one.weight === undefined ? [] : ['weight', `${one.weight}`])];
+}
+
+/** The words of a tail, up to those of a child. */
+function tailWords({ tail, trigger, child }: Pick<Recipe, 'tail' | 'trigger' | 'child'>): string[] {
+  const words: string[] = [];
+  if (tail || trigger) words.push(trigger ? 'trigger' : 'tail');
+  if (tail) words.push('url', tailUrl(tail), ...placeWords(tail.place, { kind: 'host' }));
+  if (child) words.push(child.kind, ...(isFar(child) ? [child.peer] : []));
+  return words;
+}
+
+/** The head of a local child starts where the tail of its parent is. */
+function startOfChild(tail: RecipeEnd | undefined): RecipePlace {
+  return tail?.place ?? { kind: 'host' };
 }
 
 function headUrls(head: RecipeEnd): string[] {

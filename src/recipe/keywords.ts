@@ -14,7 +14,12 @@ export const KEYWORDS = [
   'udptunnel',
   'id',
   'idle',
+  'or',
+  'weight',
 ] as const;
+
+/** Those that a slip of the pen is likely to be meant for: any word of three letters with an o or r in it is near to "or". */
+const LONGER_KEYWORDS = KEYWORDS.filter((keyword) => keyword !== 'or');
 
 /** One word of {@link KEYWORDS}. */
 export type Keyword = (typeof KEYWORDS)[number];
@@ -43,7 +48,7 @@ export function suggestion(text: string): string | undefined {
   if (/:[0-9]+$/.test(text)) return `url ${text}`;
   const lower = text.toLowerCase();
   // Two edits turn any two letters into "id": a word that shares nothing with the keyword is no slip of the pen.
-  const near = closest(lower, KEYWORDS);
+  const near = closest(lower, LONGER_KEYWORDS);
   const edits = distance(lower, near);
   if (edits <= 2 && edits < lower.length) return near;
   return lower.length >= 2 ? KEYWORDS.find((keyword) => keyword.startsWith(lower)) : undefined;

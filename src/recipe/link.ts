@@ -44,6 +44,18 @@ export interface Link {
   tail?: End;
   trigger: boolean;
   child?: LocalChild | FarChild;
+  /** As in a recipe. */
+  tails?: LinkTail[];
+}
+
+/** One of several tails of a complete link; `id` is that of the part that leads to it, `name` as `wormhole drain` has it. */
+export interface LinkTail {
+  id: string;
+  name: string;
+  tail?: End;
+  trigger: boolean;
+  child?: FarChild;
+  weight?: number;
 }
 
 /** A complete link that has its tail on another machine. */

@@ -1,3 +1,12 @@
+import {
+  type Alternatives,
+  joinAlternatives,
+  openAlternative,
+  requireFirstTail,
+  requireOneTail,
+  requireTail,
+  setWeight,
+} from './alternatives.js';
 import { checkDrafts } from './check.js';
 import { farHead, firstHead } from './defaults.js';
 import { beginTail, type Draft, openFarChild, openLink, openLocalChild } from './draft.js';
@@ -46,21 +55,35 @@ function read(words: string[], first: Draft): Recipe {
   if (!last) throw new RecipeError('the recipe is empty; it says where to listen and where to connect to');
   for (const word of line.words) checkCharacters(word, line);
 
+  const alternatives: Alternatives = { drafts: [first] };
   let draft = first;
   const drafts = [draft];
   for (let word = take(line); word; word = take(line)) {
-    const now = readWord(word, draft, line);
+    const now = readAlternative(word, { draft, line, alternatives }) ?? readWord(word, draft, line);
     if (now !== draft) drafts.push(now);
     draft = now;
   }
-  if (!draft.tailWord) {
-    throw missingAfter(
-      last,
-      'the link has no tail; say where it connects to, with tail, trigger, chain, remote…',
-    );
-  }
+  requireTail(draft, last);
   checkDrafts(drafts);
-  return first.link;
+  return joinAlternatives(alternatives);
+}
+
+/** Reads `or` and `weight`, and refuses what is said too late. Returns undefined for every other word. */
+function readAlternative(
+  word: Word,
+  { draft, line, alternatives }: { draft: Draft; line: Line; alternatives: Alternatives },
+): Draft | undefined {
+  if (word.text === 'id' || word.text === 'idle') requireFirstTail(alternatives, draft, word);
+  if (word.text === 'child' || word.text === 'chain') requireOneTail(alternatives, word);
+  if (word.text === 'weight') {
+    setWeight(alternatives, { word, value: argument(line, word, 'a whole number, such as 2') });
+    return draft;
+  }
+  if (word.text !== 'or') return undefined;
+  const next = line.words[line.read];
+  const beginsTail = next?.text === 'tail' || next?.text === 'trigger';
+  if (beginsTail) line.read++;
+  return openAlternative(alternatives, { current: draft, word, next: beginsTail ? next : undefined });
 }
 
 /** Reads one keyword with its argument. Returns the link that the next words are about. */
@@ -100,6 +123,9 @@ function readWord(word: Word, draft: Draft, line: Line): Draft {
       draft.link.id = id;
       return draft;
     }
+    case 'or':
+    case 'weight':
+      throw new Error(`"${word.text}" is read elsewhere`);
     case 'idle': {
       const idle = parseDuration(argument(line, word, 'a span of time, such as 30s'));
       if (draft.link.idle !== undefined) {

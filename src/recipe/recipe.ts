@@ -78,7 +78,8 @@ export type RecipeChild = LocalRecipeChild | FarChild;
  *
  * `tail` is absent exactly when the tail is the head of the child (every kind of child but `child`).
  * `idle` is the seconds without a connection after which the forwarder ends, and with it what it has started.
- * `trigger` says that the tail's part of the recipe is carried out when the first client connects.
+ * `trigger` says that the tail's part of the recipe is carried out when the first client connects. A link with several tails has
+ * them in `tails`, at least two, and then neither `tail` nor `child`, and `trigger` is false.
  */
 export interface Recipe {
   id?: string;
@@ -87,6 +88,15 @@ export interface Recipe {
   tail?: RecipeEnd;
   trigger: boolean;
   child?: RecipeChild;
+  tails?: RecipeTail[];
+}
+
+/** One of several tails of a link. `weight` is its share compared with others, 1 if it is not said. */
+export interface RecipeTail {
+  tail?: RecipeEnd;
+  trigger: boolean;
+  child?: FarChild;
+  weight?: number;
 }
 
 /** Whether a child is created on another machine. */
@@ -95,7 +105,7 @@ export function isFar(child: { kind: RecipeChild['kind'] }): child is FarChild {
 }
 
 /** Where a link connects to: its own tail, or the head of the child that stands in for it. */
-export function tailOf({ tail, child }: Recipe): RecipeEnd {
+export function tailOf({ tail, child }: Recipe | RecipeTail): RecipeEnd {
   const end = tail ?? child?.link.head;
   if (end === undefined) throw new Error('a link has neither a tail nor a child');
   return end;

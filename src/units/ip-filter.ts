@@ -35,6 +35,7 @@ const NEIGHBOURS = 'link-local multicast';
  */
 export function targetFilter(link: Link, { routesLoopback }: Routing): IpFilter {
   const tail = localTailOf(link);
+  if (link.tails) return { deny: 'any' };
   if (!tail) return farFilter(farChildOf(link)?.peer ?? '');
   const end = ipAddressOf(addressesOf(tail));
   if (!end) return { deny: 'any' };
@@ -53,6 +54,8 @@ export function clientFilter(head: Address & { also?: Address[] }): IpFilter | u
 /** The families of sockets that the forwarder of a link makes, beside AF_UNIX: those of its target. */
 export function targetFamilies(link: Link): string {
   const tail = localTailOf(link);
+  // It only hands clients over.
+  if (link.tails) return '';
   if (!tail) return 'AF_INET AF_INET6';
   const end = ipAddressOf(addressesOf(tail));
   if (!end) return '';

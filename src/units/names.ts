@@ -51,6 +51,22 @@ export function givenUpFile(name: string): string {
   return `${linkDirectory(name)}/given-up`;
 }
 
+/** Where the forwarders of tails take clients over. Only root may enter it; a front forwarder sees the directory of its link. */
+export const HAND_OFF_DIR = '/run/wormhole/hand-off';
+
+/** Where a front forwarder sees the {@link handOffDirectory} of its link. */
+export const TAILS_DIRECTORY = '/run/wormhole/tails';
+
+/** Holds the sockets of the tails of a link that has several. */
+export function handOffDirectory(id: string): string {
+  return `${HAND_OFF_DIR}/${id}`;
+}
+
+/** The file that says which tails of a link get no new client, one name a line; as long as it is absent, its unit does. */
+export function drainedFile(id: string): string {
+  return `${linkDirectory(id)}/drained`;
+}
+
 /** Where the forwarders' figures are, a file a link; tmpfiles/wormhole.conf creates it at boot. */
 export const COUNTERS_DIR = '/run/wormhole/counters';
 

@@ -1,6 +1,8 @@
-import { type Link, localChildOf } from '../recipe/link.js';
-import { isFar, type Recipe } from '../recipe/recipe.js';
-import { runUnit, serviceUnit } from './names.js';
+import { createHash } from 'node:crypto';
+import { formatRecipe } from '../recipe/format.js';
+import { type Link, type LinkTail, localChildOf } from '../recipe/link.js';
+import { type FarChild, isFar, type Recipe } from '../recipe/recipe.js';
+import { handOffDirectory, runUnit, serviceUnit } from './names.js';
 
 /**
  * How a link is to be created, beside its recipe.
@@ -9,7 +11,8 @@ import { runUnit, serviceUnit } from './names.js';
  * of a container is fetched, as docker run's option of that name does. `udpTimeout` is the seconds after which a client that
  * has sent and received no datagram counts as gone; 60 if it is not said. `socketMode` (octal digits) and `socketOwner`
  * (`USER:GROUP`, either of which may be missing) are those of the paths of heads, 0666 and root if they are not said. `group` is one
- * that the forwarder has, for a tail with a path that others may not use.
+ * that the forwarder has, for a tail with a path that others may not use. `balance` says which of several tails a client gets, and
+ * `check` every how many seconds these are checked while the link is in use.
  */
 export interface CreateOptions {
   startTimeout: number;
@@ -18,7 +21,13 @@ export interface CreateOptions {
   socketMode?: string;
   socketOwner?: string;
   group?: string;
+  balance?: Balance;
+  check?: number;
 }
+
+/** How a tail is chosen; the first is the default. */
+export const BALANCES = ['least', 'round-robin', 'first', 'source'] as const;
+export type Balance = (typeof BALANCES)[number];
 
 /** The options when nothing is said. */
 export const DEFAULT_OPTIONS: CreateOptions = { startTimeout: 60, pull: 'missing' };
@@ -54,6 +63,8 @@ export interface RemoteBonds {
   far?: FarPart;
   owner?: Owner;
   creator?: string;
+  /** The names of the tails that get no new client. */
+  drained?: string[];
 }
 
 /**
@@ -61,13 +72,15 @@ export interface RemoteBonds {
  *
  * `parent` is the id of the link that it is a child of, `root` that of the one which was created, and whose socket holds the
  * recipe of all. `openedBy` is the unit that opens it on a connection; without one it is open from boot on. `far` is that
- * of the whole recipe, which has at most one; `owner` and `creator` has only the one that was created.
+ * of the whole recipe, which has at most one, or that of one of several tails; `owner`, `creator` and `drained` has only the one that
+ * was created. `tailOf` is the link that this one leads to a tail of: its head takes over the clients of that one.
  */
 export interface PlannedLink extends RemoteBonds {
   id: string;
   parent?: string;
   root: string;
   openedBy?: string;
+  tailOf?: string;
   link: Link;
   options: CreateOptions;
 }
@@ -78,8 +91,10 @@ export interface LinkPlan extends RemoteBonds {
   options: CreateOptions;
 }
 
-/** Plans a link and, one after the other, the children that it has on this machine, the parent first. */
-export function planLink({ link, options, far, owner, creator }: LinkPlan): PlannedLink[] {
+/** Plans a link and, one after the other, the children or tails that it has on this machine, the parent first. */
+export function planLink(plan: LinkPlan): PlannedLink[] {
+  const { link, options, far, owner, creator } = plan;
+  if (link.tails) return planTails(plan, link.tails);
   const all: PlannedLink[] = [];
   const common = { root: link.id, options, ...(far && { far }) };
   for (let next: Placed | undefined = { link }; next; next = childOf(next)) {
@@ -88,6 +103,45 @@ export function planLink({ link, options, far, owner, creator }: LinkPlan): Plan
     all.push({ ...common, ...next, id: next.link.id, ...(isRoot && ofRoot) });
   }
   return all;
+}
+
+/** Plans a link that has several tails: the front, and one part for each tail. */
+function planTails(
+  { link, options, far, owner, creator, drained }: LinkPlan,
+  tails: LinkTail[],
+): PlannedLink[] {
+  const { id, idle } = link;
+  const front: PlannedLink = {
+    ...{ id, root: id, link, options },
+    ...(far && { far }),
+    ...(owner && { owner }),
+    ...(creator !== undefined && { creator }),
+    ...(drained && { drained }),
+  };
+  return [front, ...tails.map(planTail)];
+
+  function planTail({ id: tailId, tail, trigger, child }: LinkTail): PlannedLink {
+    const part: Link = {
+      id: tailId,
+      head: {
+        protocol: 'unixpacket',
+        path: `${handOffDirectory(id)}/${tailId}`,
+        place: { kind: 'host' },
+      },
+      trigger,
+      ...(idle !== undefined && { idle }),
+      ...(tail && { tail }),
+      ...(child && { child }),
+    };
+    const ofPart = far && child && { far: { ...far, partId: partIdOf(far.partId, child) } };
+    return { id: tailId, parent: id, root: id, tailOf: id, link: part, options, ...ofPart };
+  }
+}
+
+/** The handle of what one of several tails has on another machine: it changes with what it is asked for. */
+function partIdOf(partId: string, { kind, peer, link }: FarChild): string {
+  const text = [partId, kind, peer, ...formatRecipe(link)].join('\0');
+  return createHash('sha256').update(text).digest('hex').slice(0, partId.length);
 }
 
 type Placed = Pick<PlannedLink, 'parent' | 'openedBy' | 'link'>;

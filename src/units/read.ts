@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { asLink } from '../recipe/as-link.js';
 import { recipeFromText } from '../recipe/text.js';
 import { SECTION } from './digest.js';
-import { DEFAULT_OPTIONS, type LinkPlan } from './plan.js';
+import { BALANCES, DEFAULT_OPTIONS, type LinkPlan } from './plan.js';
 import { parseSection, readSection } from './section.js';
 
 /** A unit file that says it is a link's, and does not hold what a link's must. */
@@ -26,6 +26,8 @@ const linkSection = v.object({
   SocketMode: v.exactOptional(v.string()),
   SocketOwner: v.exactOptional(v.string()),
   Group: v.exactOptional(v.string()),
+  Balance: v.exactOptional(v.picklist(BALANCES, `is none of ${BALANCES.join(', ')}`)),
+  Check: v.exactOptional(seconds),
   Pull: v.optional(
     v.picklist(['never', 'missing', 'always'], 'is not never, missing or always'),
     DEFAULT_OPTIONS.pull,
@@ -65,6 +67,8 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       SocketMode: socketMode,
       SocketOwner: socketOwner,
       Group: group,
+      Balance: balance,
+      Check: check,
     } = parseSection(linkSection, settings);
     const options = {
       startTimeout,
@@ -73,6 +77,8 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       ...(socketMode !== undefined && { socketMode }),
       ...(socketOwner !== undefined && { socketOwner }),
       ...(group !== undefined && { group }),
+      ...(balance !== undefined && { balance }),
+      ...(check !== undefined && { check }),
     };
     const plan: LinkPlan = { link: asLink(recipeFromText(recipe)), options };
     if (plan.link.id !== id) throw new Error(`Id=${id} is not the id in Recipe=`);
@@ -83,6 +89,8 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
     if (hasAny(settings, ownerSection)) plan.owner = readOwner(settings);
     const creator = settings.get('Creator');
     if (creator !== undefined) plan.creator = creator;
+    const drained = settings.get('Drained')?.split(' ').filter(Boolean);
+    if (drained?.length) plan.drained = drained;
     return plan;
   } catch (error) {
     throw new UnreadableLink(`[${SECTION}] cannot be read: ${(error as Error).message}`);

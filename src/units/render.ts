@@ -12,6 +12,7 @@ import {
 import { kindOf } from '../recipe/protocols.js';
 import { isPath, isUnix } from '../recipe/recipe.js';
 import { recipeText } from '../recipe/text.js';
+import { frontOptions, tailOptions, tailsDirectory } from './balance.js';
 import { addDigest } from './digest.js';
 import { clientFilter, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
 import { listenersOf } from './listeners.js';
@@ -20,6 +21,8 @@ import {
   FAR_SOCKET,
   farFile,
   givenUpFile,
+  HAND_OFF_DIR,
+  handOffDirectory,
   linkDirectory,
   netnsPath,
   netnsUnit,
@@ -82,7 +85,7 @@ export function renderLink(planned: PlannedLink, renderer: Renderer): UnitFile[]
 }
 
 function renderSocket(planned: PlannedLink, { installation, templates }: Renderer): UnitFile {
-  const { id, parent, root, openedBy, link, options, far, owner, creator } = planned;
+  const { id, parent, root, openedBy, tailOf, link, options, far, owner, creator } = planned;
   const { head } = link;
   const runs = runsOf(link);
   const text = templates.socket({
@@ -97,6 +100,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     headNetnsPath: netnsPath(head.place),
     // What a trigger starts is not there before the first connection.
     needs: present([
+      ...(link.tails ?? []).map((tail) => socketUnit(tail.id)),
       runs.find(({ end }) => end === 'head')?.unit,
       link.trigger ? undefined : tailNetnsUnit(link),
       link.trigger ? undefined : tailRunOf(link)?.unit,
@@ -113,8 +117,19 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     throughTunnel: owner?.tunnel,
     far,
     ...options,
+    drained: planned.drained?.join(' '),
+    ...(tailOf !== undefined && ofHandOff(tailOf)),
   });
   return { name: socketUnit(id), text: addDigest(text) };
+}
+
+/** What differs for a socket where a front forwarder hands clients over: its directory keeps others away, and not its mode. */
+function ofHandOff(front: string): Record<string, unknown> {
+  return {
+    handOffRoot: HAND_OFF_DIR,
+    handOffDirectory: handOffDirectory(front),
+    ...{ socketMode: undefined, socketUser: undefined, socketGroup: undefined },
+  };
 }
 
 function renderService(planned: PlannedLink, { installation, templates, routing }: Renderer): UnitFile {
@@ -129,11 +144,18 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     forwarderDescription: `Wormhole ${id}: forwarder to ${describeTail(link)}`,
     socket: socketUnit(id),
     needs: present([tailNetnsUnit(link), tailRunOf(link)?.unit, childSocketOfForwarder(link)]),
-    place: tail ? describePlace(tail.place) : describePeer(farChildOf(link)?.peer ?? ''),
+    place: placeText(link),
     countersFile: countersFile(id),
     ...unixPaths(link),
     group: tail && isPath(tail) ? options.group : undefined,
-    options: [...targetOptions(link), ...timeoutOptions(planned), ...accessOptions(planned)],
+    ...tailsDirectory(link),
+    options: [
+      ...targetOptions(link),
+      ...timeoutOptions(planned),
+      ...accessOptions(planned),
+      ...frontOptions(planned),
+      ...tailOptions(planned),
+    ],
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
     filter: targetFilter(link, routing),
@@ -141,7 +163,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     libraryPath: installation.libraries.join(':'),
     linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     ownDirectory: OWN_DIRECTORY,
-    farSocket: tail ? undefined : FAR_SOCKET,
+    farSocket: farChildOf(link) ? FAR_SOCKET : undefined,
   });
   return { name: serviceUnit(id), text: addDigest(text) };
 }
@@ -194,8 +216,16 @@ function childSocketOfRun(link: Link): string | undefined {
 
 /** Where the forwarder connects to. It reads the address of a far tail from a file, since that address may change. */
 function targetOptions(link: Link): string[] {
+  if (link.tails) return [];
   const tail = localTailOf(link);
   return tail ? ['--to', address(tail)] : ['--to-file', seen(farFile(link.id)), '--ask', FAR_SOCKET];
+}
+
+/** Where a link leads to, for the journal. */
+function placeText(link: Link): string {
+  const tail = localTailOf(link);
+  if (tail) return describePlace(tail.place);
+  return link.tails ? `${link.tails.length} tails` : describePeer(farChildOf(link)?.peer ?? '');
 }
 
 /** The path at which the forwarder sees a file of its link's directory. */
@@ -205,7 +235,7 @@ function seen(file: string): string {
 
 /** Whether the forwarder is told something while it runs. */
 function needsState(link: Link): boolean {
-  return farChildOf(link) !== undefined || tailRunOf(link) !== undefined;
+  return farChildOf(link) !== undefined || tailRunOf(link) !== undefined || link.tails !== undefined;
 }
 
 /** What the forwarder does not see unless a socket that it needs is there. */

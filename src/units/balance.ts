@@ -1,0 +1,61 @@
+import type { Link, LinkTail } from '../recipe/link.js';
+import { drainedFile, handOffDirectory, OWN_DIRECTORY, TAILS_DIRECTORY } from './names.js';
+import type { CreateOptions, PlannedLink } from './plan.js';
+
+/** The seconds in which a tail that runs has to accept or refuse a client, with the start of its forwarder. */
+const RUNNING_TIMEOUT = 5;
+
+/** The same for a tail on another machine, whose address may have to be learnt. */
+const FAR_TIMEOUT = 10;
+
+/** How long the forwarder of a tail tries to connect, s. One SYN may get lost. */
+const DIAL_TIMEOUT = 2;
+
+/** What the front forwarder of a link with several tails is started with; none for every other link. */
+export function frontOptions({ link, options, drained = [] }: PlannedLink): string[] {
+  const { id, tails } = link;
+  if (!tails) return [];
+  const { balance = 'least', check } = options;
+  return [
+    ...['--balance', balance],
+    ...tails.flatMap((tail) => ['--tail', tailText(tail, options)]),
+    ...drained.flatMap((name) => ['--drained', name]),
+    ...['--drained-file', `${OWN_DIRECTORY}/${drainedFile(id).split('/').at(-1)}`],
+    ...(check === undefined ? [] : ['--check', String(check)]),
+  ];
+}
+
+/** What the forwarder of one of several tails is started with besides; none for every other link. */
+export function tailOptions({ tailOf, link, options: { check } }: PlannedLink): string[] {
+  if (tailOf === undefined) return [];
+  const isStarted = startsContainer(link);
+  const isLocal = link.child === undefined;
+  return [
+    ...['--hand-off', isStarted ? 'retry' : 'once'],
+    ...(isLocal && !isStarted ? ['--dial-timeout', String(DIAL_TIMEOUT)] : []),
+    ...(check === undefined || link.trigger ? [] : ['--check', String(check)]),
+  ];
+}
+
+/** Where the front forwarder finds its tails: a directory, and the place where it sees it. */
+export function tailsDirectory({
+  id,
+  tails,
+}: Link): { handOffDirectory: string; tailsDirectory: string } | undefined {
+  return tails && { handOffDirectory: handOffDirectory(id), tailsDirectory: TAILS_DIRECTORY };
+}
+
+function tailText(tail: LinkTail, options: CreateOptions): string {
+  const { id, name, trigger, weight = 1 } = tail;
+  const words = [name, `${TAILS_DIRECTORY}/${id}`, weight, timeoutOf(tail, options)];
+  return `${words.join(' ')}${trigger ? ' on-demand' : ''}`;
+}
+
+function timeoutOf(tail: LinkTail, { startTimeout }: CreateOptions): number {
+  if (tail.trigger || startsContainer(tail)) return startTimeout + RUNNING_TIMEOUT;
+  return tail.child ? FAR_TIMEOUT : RUNNING_TIMEOUT;
+}
+
+function startsContainer({ tail, trigger }: Pick<LinkTail, 'tail' | 'trigger'>): boolean {
+  return tail?.place.kind === 'run' || (trigger && tail?.place.kind === 'container');
+}
