@@ -189,6 +189,7 @@ const listedLink = v.object({
   id: v.string(),
   parent: v.exactOptional(v.string()),
   tailOf: v.exactOptional(v.string()),
+  drained: v.exactOptional(v.boolean()),
   owner: v.exactOptional(v.string()),
   tunnel: v.exactOptional(v.string()),
   head: listedEnd,
@@ -212,7 +213,7 @@ const listedLink = v.object({
 
 /**
  * One link as `wormhole list` shows it. `parent` is the id of the link that it is a part of, and `tailOf` the same of one that leads to
- * one of several tails; `owner` the link on another
+ * one of several tails, which is `drained` if it gets no new client; `owner` the link on another
  * machine that it was created for, such as `3306 of alpha`; `tunnel` the machine at the other end of the tunnel that it uses.
  *
  * `state` is `listening` (no client is connected), `connected` (the forwarder runs), `sleeping` (a connection starts it, or

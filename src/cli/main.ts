@@ -5,6 +5,7 @@ import { version } from '../state/installation.js';
 import { addChanges } from './change.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
+import { addDrain } from './drain.js';
 import { addEdit } from './edit.js';
 import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
@@ -38,6 +39,7 @@ for (const add of [
   addEdit,
   addDelete,
   addChanges,
+  addDrain,
   addList,
   addPing,
   addPeers,

@@ -15,6 +15,8 @@ export const recipeHelp = `The recipe describes a link from its head, where it l
   tunnel HOST, udptunnel HOST          as remote, through an IPsec tunnel: of ESP, or of ESP in UDP
   id NAME                              the link's id
   idle SPAN                            after so long without a connection, stop what was started: 30s, 5m, 1h
+  or                                   another tail of the link; --balance says which of them a client gets
+  weight N                             the share of the tail before it, 1 to 256
 
 What is not said: the protocol is tcp, the host 127.0.0.1, the place this host; a tail has its head's protocol and
 port; a head without a port gets a free one, and keeps it. The id is the head's port, with -CONTAINER behind it when
@@ -26,6 +28,10 @@ made if there is none, and nothing can be read.
 
 A client of a udp:// head has a session, which ends after --udp-timeout without a datagram. A remote link carries its
 datagrams as UDP between the machines.
+
+A link has several tails with or: each client gets the one with the fewest sessions (--balance least), each in turn
+(round-robin), the first that works (first), or always the same for its address (source). The head is tcp or a unix stream.
+wormhole drain ID TAIL takes one out. With several tails there is no child.
 
 A head with a path belongs to --owner and has --mode, 0666 by default; a socket that no program uses is replaced. The head
 leads to a tail of its kind: tcp and unix to tcp or unix, udp to udp or unixgram, the others to their own.
@@ -54,6 +60,10 @@ Examples:
     wormhole create url :5432 docker-ns app tail url unix:///run/postgresql/.s.PGSQL.5432
   another port, another name, IPv6, and a namespace made by ip netns add blue
     wormhole create id web url [::1]:8080 tail url blue@:80
+  three servers; one that fails is left for the next
+    wormhole create url :80 tail docker-ns web1 or docker-ns web2 weight 2 or url 10.0.0.7:8080
+  a database, and one on another machine that takes over
+    wormhole create --balance first url :5432 tail docker-ns primary or remote standby tail docker-ns pg
   two links, one after the other
     wormhole create url :9000 chain url :9001 tail url :9002
   what would be written

@@ -104,6 +104,8 @@ export interface Listener {
   acceptPending(): void;
   /** Resumes accepting after a pause, because a connection has been closed. */
   resume(): void;
+  /** Accepts no client any more. */
+  stop(): void;
 }
 
 /**
@@ -114,6 +116,7 @@ export function listen(relay: Relay, fds: number[], maxOpen: number, take: typeo
   const { loop, log, access, device, clientTimeout } = relay;
   const [from, fromSize] = access === undefined ? [0, 0] : [access.room.address, access.roomSize.address];
   let paused = false;
+  let stopped = false;
   // A client inherits the options of its listening socket when the handshake completes. The first clients in
   // the backlog, including the one that started this process, were connected before the options were set.
   const early = new Set(fds);
@@ -147,7 +150,7 @@ export function listen(relay: Relay, fds: number[], maxOpen: number, take: typeo
   });
 
   const resume = (): void => {
-    if (!paused || relay.open >= maxOpen) return;
+    if (stopped || !paused || relay.open >= maxOpen) return;
     paused = false;
     for (const listener of listeners) modify(loop, listener, EPOLLIN);
   };
@@ -220,6 +223,10 @@ export function listen(relay: Relay, fds: number[], maxOpen: number, take: typeo
       for (const fd of fds) accept(fd, ACCEPTS_A_ROUND);
     },
     resume,
+    stop() {
+      stopped = true;
+      pause();
+    },
   };
 }
 

@@ -37,6 +37,9 @@ const BAD_CALL = 2;
 /** Exit status when the kernel refuses what the process needs. systemd starts it again. */
 const FAILURE = 1;
 
+/** How long a front forwarder that is stopped goes on handing over the clients that it has accepted, ms. */
+const LEAVING_MS = 2000;
+
 /** The delay before it exits with one of these, ms. RestartSec= of the unit is short, because open sessions wait. */
 const FAILURE_PAUSE_MS = 1000;
 
@@ -119,6 +122,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     onClose: () => {
       listener?.resume();
       closed();
+      if (leavingFor !== undefined && relay.open === 0) exit(leavingFor);
     },
   };
   const open = () =>
@@ -145,12 +149,22 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   exemptZeroWindows(relay);
   // This includes exits by an uncaught exception.
   process.on('exit', () => resetOpenSessions(loop));
+  /** Why the process ends as soon as its last client is handed over. */
+  let leavingFor: string | undefined;
   const exit = (why: string): void => {
+    if (front !== undefined && relay.open > 0 && leavingFor === undefined) {
+      leavingFor = why;
+      listener?.stop();
+      const giveUp = createTimer(() => exit(why));
+      start(loop.timers, giveUp, loop.now + LEAVING_MS);
+      return;
+    }
     if (relay.open > 0) {
       const sessions = `${relay.open} open session${relay.open === 1 ? '' : 's'}`;
-      const fate = survival.keepAll()
-        ? `${sessions} continue if it is started again, and are reset otherwise`
-        : `reset ${sessions}`;
+      const fate =
+        front === undefined && survival.keepAll()
+          ? `${sessions} continue if it is started again, and are reset otherwise`
+          : `reset ${sessions}`;
       log.info(`stopped by ${why}; ${fate}`);
     }
     log.flush();

@@ -12,9 +12,11 @@ import {
   type Recipe,
   type RecipeEnd,
   type RecipePlace,
+  type RecipeTail,
   splitEnd,
 } from '../recipe/recipe.js';
 import type { Links } from '../state/links.js';
+import { withTailPort } from './remote/far-part.js';
 
 /** A link that cannot exist beside the present ones: its id or its head is taken. */
 export class Taken extends Error {}
@@ -63,8 +65,7 @@ export async function completeLink(
     const done: Recipe = { ...open, id, head };
     if (idle !== undefined) done.idle = idle;
     if (open.tail) done.tail = withPortOf(open.tail, head);
-    if (open.tails)
-      done.tails = open.tails.map((one) => (one.tail ? { ...one, tail: withPortOf(one.tail, head) } : one));
+    if (open.tails) done.tails = open.tails.map((one) => withPorts(one, head));
     const { child } = open;
     if (child && !isFar(child)) {
       const link = await complete(child.link, { id, idle: child.link.idle ?? idle });
@@ -90,6 +91,16 @@ export async function completeLink(
       if (!taken.ids.has(id) && !isReserved(id)) return id;
     }
   }
+}
+
+/** One of several tails, with the port of the head where it says none. */
+function withPorts(one: RecipeTail, head: RecipeEnd): RecipeTail {
+  const { tail, child } = one;
+  return {
+    ...one,
+    ...(tail && { tail: withPortOf(tail, head) }),
+    ...(child && { child: { ...child, link: withTailPort(child.link, portOf(head)) } }),
+  };
 }
 
 /**

@@ -3,26 +3,24 @@ import type { PullProgress } from '../docker/pull-progress.js';
 import { type OwnVolume, removeVolume } from '../docker/volumes.js';
 import { requireIpsec } from '../ipsec/capability.js';
 import { endUrls } from '../recipe/describe.js';
-import { findFarLink } from '../recipe/link.js';
 import { isFar, type Recipe } from '../recipe/recipe.js';
-import { recipeText } from '../recipe/text.js';
-import { writeFarAddress } from '../state/far-address.js';
 import { linkRenderer } from '../state/installation.js';
 import { readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
-import { recordDeletion, startPendingDeletions } from '../state/pending-deletions.js';
+import { startPendingDeletions } from '../state/pending-deletions.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { type CreateOptions, isEager, type LinkPlan, type Owner, planLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
+import { checkBalanceOptions } from './balance-options.js';
 import { completeLink, requireUntaken } from './complete.js';
 import { findVolumesIfKnown } from './containers/volumes.js';
 import { freePort } from './free-port.js';
 import { install } from './install.js';
 import { requireReachable } from './remote/far-head.js';
-import { createFarPart, newFarPart } from './remote/far-part.js';
-import { undoFarPart } from './remote/undo-far-part.js';
-import { tunnelUndo } from './remote/undo-tunnel.js';
+import { farTails, newFarPart } from './remote/far-part.js';
+import { farPartsOf } from './remote/far-parts-of.js';
+import { withFarParts } from './remote/with-far-parts.js';
 import { remove } from './remove.js';
 import { findReplaced, replaceLink, withFormerPort, without } from './replace.js';
 import { type Naming, resolveRecipe } from './resolve.js';
@@ -69,6 +67,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
   const { options, keyFile, owner, creator, exactNames = false, replace = false } = request;
   const far = hasFarPart(request.recipe) ? newFarPart(keyFile) : undefined;
   const recipe = await resolveRecipe(request.recipe, { exactNames });
+  checkBalanceOptions(recipe, options);
   await checkPathOptions(recipe, options);
   if (hasTunnel(recipe)) await requireIpsec();
   await fetchImages(recipe, options, show);
@@ -84,7 +83,8 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
       };
       if (!far || !isEager(recipe)) return await createHere(recipe, plan, systemd);
       const link = await completeLink(recipe, completion(owner));
-      return await createOnBothMachines({ ...plan, link, far, exactNames }, systemd);
+      const withTails = { ...far, ...farTails(link) };
+      return await createOnBothMachines({ ...plan, link, far: withTails, exactNames }, systemd);
     } finally {
       await startPendingDeletions(systemd);
     }
@@ -104,6 +104,7 @@ export async function previewLink({
   replace = false,
 }: CreateRequest): Promise<UnitFile[]> {
   const resolved = await resolveRecipe(recipe, { exactNames: false });
+  checkBalanceOptions(resolved, options);
   await checkPathOptions(resolved, options);
   const family = (replace && (await findReplaced(resolved, readLinks()))) || [];
   const { existing, ...rest } = completion(owner);
@@ -111,7 +112,7 @@ export async function previewLink({
     ...rest,
     existing: without(family, existing),
   });
-  const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
+  const far = hasFarPart(recipe) ? { ...newFarPart(keyFile), ...farTails(link) } : undefined;
   const renderer = await linkRenderer();
   return planLink({ link, options, ...(far && { far }) }).flatMap((part) => renderLink(part, renderer));
 }
@@ -121,14 +122,18 @@ function completion(owner: Owner | undefined) {
   return { existing: readLinks(), choosePort: freePort, ...(name !== undefined && { name }) };
 }
 
-/** Whether a recipe has a part on another machine. @throws RecipeError when this one could not reach it */
 /** Whether a tunnel of this machine is a part of the recipe. */
-function hasTunnel({ child }: Recipe): boolean {
+function hasTunnel({ child, tails = [] }: Recipe): boolean {
+  if (tails.some((tail) => tail.child && tail.child.kind !== 'remote')) return true;
   if (child === undefined) return false;
   return isFar(child) ? child.kind !== 'remote' : hasTunnel(child.link);
 }
 
-function hasFarPart({ child }: Recipe): boolean {
+/** Whether a recipe has a part on another machine. @throws RecipeError when this one could not reach it */
+function hasFarPart({ child, tails = [] }: Recipe): boolean {
+  const far = tails.flatMap((tail) => tail.child ?? []);
+  for (const one of far) requireReachable(one);
+  if (far.length > 0) return true;
   if (child === undefined) return false;
   if (!isFar(child)) return hasFarPart(child.link);
   requireReachable(child);
@@ -151,39 +156,15 @@ async function createOnBothMachines(
   { exactNames, ...plan }: LinkPlan & Required<Pick<LinkPlan, 'far'>> & Naming,
   systemd: Systemd,
 ): Promise<CreatedLink> {
-  const { link, far, options } = plan;
-  const farLink = findFarLink(link);
-  if (!farLink) throw new Error('the recipe has no part on another machine');
-  const { peer } = farLink.child;
-  const deletion = {
-    kind: 'part' as const,
-    ...far,
-    peer,
-    linkId: link.id,
-    recipe: recipeText(link),
-    until: 0,
-  };
-  const undoTunnel = await tunnelUndo(farLink);
-  const held = recordDeletion(deletion);
-  let created: CreatedLink;
-  try {
-    const address = await createFarPart({ link: farLink, far, options, exactNames });
-    created = await withLock('links', async () => {
+  const { link, options } = plan;
+  const parts = farPartsOf(planLink(plan)).filter(({ isEager }) => isEager);
+  return withFarParts(parts, { options, exactNames }, (tell) =>
+    withLock('links', async () => {
       await removeUnfinished(systemd);
       requireUntaken(link, readLinks());
-      return installOrUndo(plan, systemd, () => writeFarAddress(farLink.id, address));
-    });
-  } catch (error) {
-    const reason = await undoFarPart(deletion, held, error as Error);
-    await undoTunnel().catch(({ message }: Error) => {
-      throw new Error(
-        `${reason.message}; removing the tunnel failed too (${message}): wormhole tunnel-delete ${peer}`,
-      );
-    });
-    throw reason;
-  }
-  held.discard();
-  return created;
+      return installOrUndo(plan, systemd, tell);
+    }),
+  );
 }
 
 /** @param prepare runs before the units are written; what it does is undone with them */

@@ -1,8 +1,7 @@
 import pLimit from 'p-limit';
 import { keepRun } from '../docker/keep-run.js';
 import { type OwnVolume, removeVolume } from '../docker/volumes.js';
-import { findFarLink, runName } from '../recipe/link.js';
-import { recipeText } from '../recipe/text.js';
+import { runName } from '../recipe/link.js';
 import { familyOf, type Links, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
 import {
@@ -17,9 +16,9 @@ import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile } from '../systemd/unit-files.js';
 import { repairTunnels } from '../tunnels/repair.js';
 import { isId, runUnit, serviceUnit, socketUnit } from '../units/names.js';
-import type { PlannedLink } from '../units/plan.js';
 import { requireEngine } from './containers/require-engine.js';
 import { findVolumes, findVolumesIfKnown, nameVolumes } from './containers/volumes.js';
+import { deletionOf, farPartsOf } from './remote/far-parts-of.js';
 import { existingRuns, forgetUnits, removeUnits } from './remove.js';
 import { markFinished, markUnfinished, removeUnfinished } from './unfinished.js';
 
@@ -73,7 +72,7 @@ export function deleteLinks(
       if (retainedGuards().length > 0) await repairTunnels();
       for (const deletion of deletions) {
         if (tell) await deleteThere(deletion);
-        else deletion.held?.discard();
+        else for (const held of deletion.held ?? []) held.discard();
         if (deletion.volumeFailure) deletion.failure ??= deletion.volumeFailure;
       }
       return deletions;
@@ -95,11 +94,11 @@ export async function deleteLink(id: string, options?: DeleteOptions): Promise<s
   return deletion?.left ?? [];
 }
 
-/** A deletion under way: of the links `family`, children before their parents, and of a part on another machine. */
+/** A deletion under way: of the links `family`, children before their parents, and of parts on other machines. */
 interface DeletionHere extends Deletion {
   family: string[];
-  part?: PartDeletion;
-  held?: HeldDeletion;
+  parts?: PartDeletion[];
+  held?: HeldDeletion[];
   /** The names of its containers that stay. */
   kept?: string[];
   /** The link is deleted, and a volume of it could not be removed. */
@@ -202,7 +201,7 @@ async function keepContainers(deletion: DeletionHere, systemd: Systemd): Promise
 /** Returns the units that it has removed. */
 async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<string[]> {
   try {
-    if (deletion.part) deletion.held = recordDeletion(deletion.part);
+    deletion.held = (deletion.parts ?? []).map(recordDeletion);
     const { units, left } = await removeUnits(deletion.family, systemd);
     const dropIns = removeDropIns(units);
     const kept = deletion.kept ?? [];
@@ -239,8 +238,8 @@ function planDeletion(id: string, { links, unreadable }: Links): DeletionHere {
     const message = `link "${id}" is a part of link "${link.root}": wormhole delete ${link.root}`;
     return { id, family: [], left: [], failure: new IsChild(message) };
   }
-  const part = link && partDeletion(link);
-  return { id, family: familyOf(id, links), left: [], ...(part && { part }) };
+  const parts = farPartsOf(links.filter(({ root }) => root === id)).map(deletionOf);
+  return { id, family: familyOf(id, links), left: [], parts };
 }
 
 /** Whether a unit file of Wormhole's is left of a link that is gone. */
@@ -248,22 +247,17 @@ function isLeft(unit: string): boolean {
   return readUnitFile(unit) !== undefined && foreignUnit(unit) === undefined;
 }
 
-/** What tells another machine to delete its part of a link; undefined when it has none. */
-export function partDeletion({ id, link, far }: PlannedLink): PartDeletion | undefined {
-  const peer = findFarLink(link)?.child.peer;
-  if (!far || peer === undefined) return undefined;
-  return { kind: 'part', ...far, peer, linkId: id, recipe: recipeText(link), until: 0 };
-}
-
 /** Outside the lock: the other machine may need ours for its own part of the work. */
 async function deleteThere(deletion: DeletionHere): Promise<void> {
-  const { id, part, held, failure } = deletion;
-  if (!part || !held || failure) return;
-  held.release();
-  const { carryOutDeletion } = await import('./remote/carry-out-deletion.js');
-  const reason = await carryOutDeletion(part);
-  if (reason !== undefined)
-    deletion.left.push(
-      `link "${id}" is deleted here; its part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`,
-    );
+  const { id, parts = [], held = [], failure } = deletion;
+  if (failure) return;
+  for (const one of held) one.release();
+  for (const part of held.length > 0 ? parts : []) {
+    const { carryOutDeletion } = await import('./remote/carry-out-deletion.js');
+    const reason = await carryOutDeletion(part);
+    if (reason !== undefined)
+      deletion.left.push(
+        `link "${id}" is deleted here; its part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`,
+      );
+  }
 }

@@ -31,7 +31,7 @@ export async function listLinks(): Promise<Listing> {
     const units = await systemd.loaded(['wormhole-*.socket', 'wormhole-*.service']);
     return Promise.all(
       links.map(async (planned) => {
-        const counters = readCounters(planned.id);
+        const counters = countersOf(planned);
         return {
           ...describe(planned, tunnels),
           ...withLosses(await stateOf(planned, { units, counters, systemd }), planned),
@@ -71,16 +71,27 @@ function deletedLinks(volumes: OwnVolume[]): ListedLink[] {
   });
 }
 
+/** What the forwarder of a link has counted. A front forwarder sees no bytes: its tails do. */
+function countersOf({ id, link }: PlannedLink): Counters | undefined {
+  const counters = readCounters(id);
+  if (!counters || !link.tails) return counters;
+  const tails = link.tails.flatMap((tail) => readCounters(tail.id) ?? []);
+  const sum = (name: 'bytesFromClients' | 'bytesFromTarget') =>
+    tails.reduce((bytes, tail) => bytes + tail[name], counters[name]);
+  return { ...counters, bytesFromClients: sum('bytesFromClients'), bytesFromTarget: sum('bytesFromTarget') };
+}
+
 type LinkState = Pick<ListedLink, 'state' | 'detail'>;
 
 function describe(
-  { id, parent, tailOf, owner, link }: PlannedLink,
+  { id, parent, tailOf, isDrained, owner, link }: PlannedLink,
   tunnels: Tunnel[],
 ): Omit<ListedLink, 'state' | 'detail' | 'counters' | 'recipe'> {
   const tunnel = tunnelOf(link, tunnels);
   return {
     id,
     ...(tailOf !== undefined && { tailOf }),
+    ...(isDrained && { drained: true }),
     ...(parent !== undefined && { parent }),
     ...(owner && { owner: `${owner.id} of ${owner.machine}` }),
     ...(tunnel !== undefined && { tunnel }),
@@ -97,7 +108,8 @@ interface Signs {
 }
 
 function withLosses({ state, detail }: LinkState, planned: PlannedLink): LinkState {
-  return { state, detail: [detail, describeLosses(planned)].filter(Boolean).join('; ') };
+  const drained = planned.isDrained ? 'drained' : '';
+  return { state, detail: [drained, detail, describeLosses(planned)].filter(Boolean).join('; ') };
 }
 
 async function stateOf(planned: PlannedLink, { units, counters, systemd }: Signs): Promise<LinkState> {

@@ -8,16 +8,19 @@ import { recipeText } from '../recipe/text.js';
 import { writeFarAddress } from '../state/far-address.js';
 import { familyOf, type Links, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
-import { recordDeletion } from '../state/pending-deletions.js';
+import { type PartDeletion, recordDeletion } from '../state/pending-deletions.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { type CreateOptions, type FarPart, isEager, type PlannedLink, planLink } from '../units/plan.js';
 import { changeLink } from './change.js';
 import { completeLink, requireUntaken } from './complete.js';
-import { IsChild, partDeletion } from './delete.js';
+import { IsChild } from './delete.js';
+import { tellForwarder } from './drain.js';
 import { freePort } from './free-port.js';
 import { carryOutDeletion } from './remote/carry-out-deletion.js';
-import { createFarPart, newFarPart, recipeForPeer } from './remote/far-part.js';
+import { createFarPart, farTails, newFarPart, recipeForPeer } from './remote/far-part.js';
+import { deletionOf, farPartsOf } from './remote/far-parts-of.js';
 import { undoFarPart } from './remote/undo-far-part.js';
+import { withFarParts } from './remote/with-far-parts.js';
 import { removeUnfinished } from './unfinished.js';
 
 /** The link cannot be changed in place. */
@@ -95,12 +98,16 @@ export async function replaceLink(
   const recipe = withFormerPort(wanted, family);
   const existing = without(family, readLinks());
   const link = await completeLink({ ...recipe, id: root.id }, { existing, choosePort: freePort });
-  const far = farOf(root, { link, options, keyFile });
+  const far = link.tails
+    ? farOfTails(family, { link, options, keyFile })
+    : farOf(root, { link, options, keyFile });
+  const drained = (root.drained ?? []).filter((name) => link.tails?.some((tail) => tail.name === name));
   const next = planLink({
     link,
     options,
     ...(far && { far }),
     ...(root.creator !== undefined && { creator: root.creator }),
+    ...(drained.length > 0 && { drained }),
   });
   const [url = '', ...also] = endUrls(link.head);
   const replaced = { id: root.id, url, ...(also.length > 0 && { also }) };
@@ -110,14 +117,26 @@ export async function replaceLink(
       requireSame(family, readLinks());
       requireUntaken(link, without(family, readLinks()));
       await changeLink({ former: family, next, ...(tell && { far: tell }) }, systemd);
+      if (link.tails) tellForwarder(link.id, drained);
     });
+  const kept = new Set(farPartsOf(next).map((part) => part.far.partId));
+  const former = farPartsOf(family);
   const farLink = findFarLink(link);
   const isNew = far !== undefined && far.partId !== root.far?.partId;
   if (isNew && farLink && isEager(recipe))
     await withNewPart({ link: farLink, far, options, exactNames }, swap);
-  else await swap();
-  const left = root.far && root.far.partId !== far?.partId ? await deleteFormerPart(root) : undefined;
-  return { ...replaced, ...(left !== undefined && { left: [left] }) };
+  else if (link.tails) {
+    const known = new Set(former.map((part) => part.far.partId));
+    const added = farPartsOf(next).filter((part) => part.isEager && !known.has(part.far.partId));
+    await withFarParts(added, { options, exactNames }, async (tell) => {
+      tell();
+      await swap();
+    });
+  } else await swap();
+  const left: string[] = [];
+  for (const part of former)
+    if (!kept.has(part.far.partId)) left.push(...(await deleteFormerPart(root.id, deletionOf(part))));
+  return { ...replaced, ...(left.length > 0 && { left }) };
 }
 
 /** The id that create would give a link if there were no other. */
@@ -138,6 +157,25 @@ function farOf(
   if (!next) return undefined;
   const isSame = former && partText(former, root.options) === partText(next, options);
   return isSame && root.far ? root.far : newFarPart(keyFile);
+}
+
+/** The parts of several tails on other machines: the former ones, of those that would be the same. */
+function farOfTails(
+  family: PlannedLink[],
+  { link, options, keyFile }: { link: Link; options: CreateOptions; keyFile: string },
+): FarPart | undefined {
+  const { tails } = farTails(link);
+  if (!tails) return undefined;
+  const far: FarPart = { ...(family[0]?.far ?? newFarPart(keyFile)), keyFile, tails };
+  const former = farPartsOf(family);
+  for (const part of farPartsOf(planLink({ link, options, far }))) {
+    const same = former.find(
+      (one) => partText(one.link, family[0]?.options ?? options) === partText(part.link, options),
+    );
+    const name = link.tails?.find(({ id }) => id === part.link.id)?.name;
+    if (same && name !== undefined) tails[name] = same.far.partId;
+  }
+  return far;
 }
 
 /** All that the other machine is asked for. */
@@ -171,13 +209,13 @@ async function withNewPart(
 }
 
 /** Returns why the other machine could not be told, if it could not. */
-async function deleteFormerPart(root: PlannedLink): Promise<string | undefined> {
-  const part = partDeletion(root);
-  if (!part) return undefined;
+async function deleteFormerPart(id: string, part: PartDeletion): Promise<string[]> {
   recordDeletion(part).release();
   const reason = await carryOutDeletion(part);
-  if (reason === undefined) return undefined;
-  return `link "${root.id}" is changed; its former part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`;
+  if (reason === undefined) return [];
+  return [
+    `link "${id}" is changed; its former part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`,
+  ];
 }
 
 /** @throws Irreplaceable when another command has changed or deleted the link meanwhile */

@@ -52,9 +52,9 @@ export async function checkPathOptions(recipe: Recipe, options: CreateOptions): 
   if (group === undefined) for (const path of tails) await requireUsable(path);
 }
 
-/** The options without those about paths that a recipe, with what it has on other machines, does not have. */
+/** The options without those about paths and tails that a recipe, with what it has on other machines, does not have. */
 export function applyingOptions(recipe: Recipe, options: CreateOptions): CreateOptions {
-  const { socketMode, socketOwner, group, ...others } = options;
+  const { socketMode, socketOwner, group, balance, check, ...others } = options;
   const links = allLinks(recipe);
   const hasHead = links.some(hasPathHead);
   const hasTail = links.some((link) => tailPaths(link).length > 0);
@@ -63,6 +63,8 @@ export function applyingOptions(recipe: Recipe, options: CreateOptions): CreateO
     ...(hasHead && socketMode !== undefined && { socketMode }),
     ...(hasHead && socketOwner !== undefined && { socketOwner }),
     ...(hasTail && group !== undefined && { group }),
+    ...(recipe.tails && balance !== undefined && { balance }),
+    ...(recipe.tails && check !== undefined && { check }),
   };
 }
 

@@ -1,7 +1,5 @@
-import { createHash } from 'node:crypto';
-import { formatRecipe } from '../recipe/format.js';
 import { type Link, type LinkTail, localChildOf } from '../recipe/link.js';
-import { type FarChild, isFar, type Recipe } from '../recipe/recipe.js';
+import { isFar, type Recipe } from '../recipe/recipe.js';
 import { handOffDirectory, runUnit, serviceUnit } from './names.js';
 
 /**
@@ -34,11 +32,13 @@ export const DEFAULT_OPTIONS: CreateOptions = { startTimeout: 60, pull: 'missing
 
 /**
  * What a link has on another machine. `partId` is random, and identifies the part there: with it, the part can be asked for
- * again and again, and be removed. `keyFile` holds the key that both machines share.
+ * again and again, and be removed. `keyFile` holds the key that both machines share. Of several tails, those on other machines have
+ * a `partId` each, by name.
  */
 export interface FarPart {
   partId: string;
   keyFile: string;
+  tails?: Record<string, string>;
 }
 
 /**
@@ -73,7 +73,7 @@ export interface RemoteBonds {
  * `parent` is the id of the link that it is a child of, `root` that of the one which was created, and whose socket holds the
  * recipe of all. `openedBy` is the unit that opens it on a connection; without one it is open from boot on. `far` is that
  * of the whole recipe, which has at most one, or that of one of several tails; `owner`, `creator` and `drained` has only the one that
- * was created. `tailOf` is the link that this one leads to a tail of: its head takes over the clients of that one.
+ * was created. `tailOf` is the link that this one leads to a tail of: its head takes over the clients of that one, unless it `isDrained`.
  */
 export interface PlannedLink extends RemoteBonds {
   id: string;
@@ -81,6 +81,7 @@ export interface PlannedLink extends RemoteBonds {
   root: string;
   openedBy?: string;
   tailOf?: string;
+  isDrained?: boolean;
   link: Link;
   options: CreateOptions;
 }
@@ -120,7 +121,7 @@ function planTails(
   };
   return [front, ...tails.map(planTail)];
 
-  function planTail({ id: tailId, tail, trigger, child }: LinkTail): PlannedLink {
+  function planTail({ id: tailId, name, tail, trigger, child }: LinkTail): PlannedLink {
     const part: Link = {
       id: tailId,
       head: {
@@ -133,15 +134,11 @@ function planTails(
       ...(tail && { tail }),
       ...(child && { child }),
     };
-    const ofPart = far && child && { far: { ...far, partId: partIdOf(far.partId, child) } };
-    return { id: tailId, parent: id, root: id, tailOf: id, link: part, options, ...ofPart };
+    const partId = child && far?.tails?.[name];
+    const ofPart = far && partId !== undefined && { far: { partId, keyFile: far.keyFile } };
+    const isDrained = drained?.includes(name) && { isDrained: true };
+    return { id: tailId, parent: id, root: id, tailOf: id, ...isDrained, link: part, options, ...ofPart };
   }
-}
-
-/** The handle of what one of several tails has on another machine: it changes with what it is asked for. */
-function partIdOf(partId: string, { kind, peer, link }: FarChild): string {
-  const text = [partId, kind, peer, ...formatRecipe(link)].join('\0');
-  return createHash('sha256').update(text).digest('hex').slice(0, partId.length);
 }
 
 type Placed = Pick<PlannedLink, 'parent' | 'openedBy' | 'link'>;

@@ -84,7 +84,7 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
     if (plan.link.id !== id) throw new Error(`Id=${id} is not the id in Recipe=`);
     if (hasAny(settings, farSection)) {
       const { Far: partId, KeyFile: keyFile } = parseSection(farSection, settings);
-      plan.far = { partId, keyFile };
+      plan.far = { partId, keyFile, ...readFarTails(settings) };
     }
     if (hasAny(settings, ownerSection)) plan.owner = readOwner(settings);
     const creator = settings.get('Creator');
@@ -107,6 +107,13 @@ function readOwner(settings: Map<string, string>): NonNullable<LinkPlan['owner']
     address: Allow,
     ...(ThroughTunnel !== undefined && { tunnel: ThroughTunnel }),
   };
+}
+
+/** The parts of several tails: `NAME=ID`, separated by spaces. */
+function readFarTails(settings: Map<string, string>): { tails?: Record<string, string> } {
+  const text = settings.get('FarTails');
+  if (text === undefined) return {};
+  return { tails: Object.fromEntries(text.split(' ').map((one) => one.split('='))) };
 }
 
 function hasAny(settings: Map<string, string>, { entries }: { entries: object }): boolean {

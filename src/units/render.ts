@@ -118,6 +118,10 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     far,
     ...options,
     drained: planned.drained?.join(' '),
+    farTails: Object.entries(far?.tails ?? {})
+      .map((entry) => entry.join('='))
+      .join(' '),
+    ...(link.tails && handOffDirectories(id)),
     ...(tailOf !== undefined && ofHandOff(tailOf)),
   });
   return { name: socketUnit(id), text: addDigest(text) };
@@ -126,10 +130,16 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
 /** What differs for a socket where a front forwarder hands clients over: its directory keeps others away, and not its mode. */
 function ofHandOff(front: string): Record<string, unknown> {
   return {
-    handOffRoot: HAND_OFF_DIR,
-    handOffDirectory: handOffDirectory(front),
-    ...{ socketMode: undefined, socketUser: undefined, socketGroup: undefined },
+    ...handOffDirectories(front),
+    socketMode: undefined,
+    socketUser: undefined,
+    socketGroup: undefined,
   };
+}
+
+/** The directories that are made before a front or one of its tails listens, since any of them may be the first at boot. */
+function handOffDirectories(front: string): Record<string, string> {
+  return { handOffRoot: HAND_OFF_DIR, handOffDirectory: handOffDirectory(front) };
 }
 
 function renderService(planned: PlannedLink, { installation, templates, routing }: Renderer): UnitFile {

@@ -1,12 +1,29 @@
 import * as assert from 'uvu/assert';
-import { installedHost, leavesNothing, succeeds } from './installed.ts';
+import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
 import { hears } from './pair.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
+const SESSION = new URL('balance-session.sh', import.meta.url).pathname;
+const CLIENTS = new URL('balance-clients.mjs', import.meta.url).pathname;
+
 /** A server in a container without a network, which says the name of that. */
 const server = (name: string): string =>
   `docker run -d --network none --name ${name} --hostname ${name} wormhole/tools socat TCP-LISTEN:80,fork,reuseaddr SYSTEM:"uname -n"`;
+
+/** A web server in a container without a network, which says the name of that after a few ms. */
+const web = (name: string): string =>
+  `docker run -d --network none --name ${name} --hostname ${name} wormhole/tools socat -t 5 TCP-LISTEN:8000,fork,reuseaddr,backlog=256 SYSTEM:"read x; uname -n"`;
+
+/** What clients have got: answers of each server; those that ended without one, and those that were not even connected. */
+interface Served {
+  answers: Record<string, number>;
+  total: number;
+  failed: number;
+  refused: number;
+}
+
+const NOBODY: Served = { answers: {}, total: 0, failed: 0, refused: 0 };
 
 labSuite(
   'links with several tails',
@@ -37,6 +54,181 @@ labSuite(
       );
       assert.is(status, 1);
       assert.is((await host.run('stat -c %a /run/wormhole/hand-off')).stdout.trim(), '700');
+    });
+
+    test('a tail is drained, also across a reboot, and its sessions go on', async () => {
+      const host = at();
+      await fails(
+        host,
+        'drain 80 web9',
+        /link "80" has no tail "web9"; it has web1, web2, 127\.0\.0\.1-8080/,
+      );
+      await fails(host, 'drain 80-to-web1 web1', /is a tail of link "80"/);
+      await host.run(
+        `docker run -d --network none --name echo wormhole/tools socat TCP-LISTEN:7,fork,reuseaddr EXEC:cat`,
+      );
+      await succeeds(host, 'create id e url :7 tail docker-ns echo or url 127.0.0.1:9');
+      await host.run(
+        `systemd-run --unit session bash -c 'exec 3<>/dev/tcp/127.0.0.1/7; echo one >&3; read x <&3; echo $x; until test -e /run/go; do sleep 0.1; done; echo two >&3; read x <&3; echo $x'`,
+      );
+      await host.waitFor(async () => /1 open/.test(await succeeds(host, 'list')), {
+        timeout: 10,
+        what: 'the session to be open',
+      });
+      await succeeds(host, 'drain e echo');
+      assert.match(await succeeds(host, 'list'), /^e-to-echo .* drained; /m);
+      // No tail is left that serves.
+      assert.is(await hears(host, 7), '');
+      await host.run('touch /run/go');
+      await host.waitFor(async () => /^two$/m.test((await host.run('journalctl -o cat -u session')).stdout), {
+        timeout: 10,
+        what: 'the session to go on',
+      });
+      await succeeds(host, 'undrain e 1');
+      await succeeds(host, 'delete e');
+
+      await succeeds(host, 'drain 80 2');
+      assert.equal(await answers(host, 80, 4), { web1: 2, plain: 2 });
+      await host.reboot();
+      await host.run('docker start web1 web2');
+      assert.equal(await answers(host, 80, 3), { web1: 3 });
+      await succeeds(host, 'undrain 80 web2');
+      assert.equal(await answers(host, 80, 4), { web1: 2, web2: 2 });
+    });
+
+    test('64 clients without pause notice nothing of a tail that is killed, paused, removed and created again', async () => {
+      const host = at();
+      for (const name of ['one', 'two', 'three']) await host.run(web(name));
+      await succeeds(host, 'create id w url :8000 tail docker-ns one or docker-ns two or docker-ns three');
+      await host.copyIn(CLIENTS, '/run');
+      await host.run(
+        'systemd-run --unit clients --collect node /run/balance-clients.mjs 8000 /run/clients.json',
+      );
+      const served = async () => JSON.parse((await host.run('cat /run/clients.json')).stdout) as Served;
+      const until = (what: string, holds: (now: Served) => boolean) =>
+        host.waitFor(async () => holds(await served().catch(() => NOBODY)), { timeout: 60, what });
+      const moreOf = async (what: string, ...names: string[]) => {
+        const before = await served();
+        await until(`${what}: answers of ${names}`, (now) =>
+          names.every((name) => (now.answers[name] ?? 0) > (before.answers[name] ?? 0) + 50),
+        );
+      };
+      await until('answers of all', ({ answers }) => Object.keys(answers).length === 3);
+      await host.run('docker kill two');
+      await moreOf('killed', 'one', 'three');
+      await host.run('docker start two');
+      await moreOf('started again', 'one', 'two', 'three');
+      await host.run('docker pause two');
+      await moreOf('paused', 'one', 'three');
+      await host.run('docker unpause two');
+      await moreOf('unpaused', 'one', 'two', 'three');
+      await host.run('docker rm -f two');
+      await moreOf('removed', 'one', 'three');
+      await host.run(web('two'));
+      await moreOf('created again', 'one', 'two', 'three');
+      // It gets its share: about a third of what is served from now on.
+      const before = await served();
+      await until('3000 more answers', ({ total }) => total > before.total + 3000);
+      const after = await served();
+      const shares = ['one', 'two', 'three'].map(
+        (name) => (after.answers[name] ?? 0) - (before.answers[name] ?? 0),
+      );
+      assert.ok(Math.min(...shares) > 0.15 * (after.total - before.total), `${shares}`);
+      // Those fail that a container had accepted when it was killed, 64 of them at most each time; all of them after bytes went to it.
+      assert.equal(after.refused, 0);
+      assert.ok(after.failed <= 2 * 64, `${after.failed} failed`);
+      await host.run('systemctl stop clients');
+      await succeeds(host, 'delete w');
+      await host.run('docker rm -f one two three');
+    });
+
+    test('of tails that are started on demand, only the one that is picked runs, and both sleep again', async () => {
+      const host = at();
+      const run =
+        'trigger docker-run "--network none wormhole/tools socat TCP-LISTEN:90,fork,reuseaddr EXEC:cat"';
+      await succeeds(host, `create --balance first id d idle 3s url :90 ${run} or ${run}`);
+      const states = async () =>
+        (await succeeds(host, 'list')).match(/^d-to-\S+ .* (sleeping|connected)/gm) ?? [];
+      assert.is((await states()).filter((row) => row.endsWith('sleeping')).length, 2);
+      assert.is((await host.run('echo hello | nc -N -w 60 127.0.0.1 90', { timeout: 90 })).stdout, 'hello\n');
+      const running = "docker ps --format '{{.Names}}' | grep wormhole-d | sort";
+      assert.is((await host.run(running)).stdout, 'wormhole-d-to-container\nwormhole-d-to-container-netns\n');
+      await host.waitFor(
+        async () => (await states()).filter((row) => row.endsWith('sleeping')).length === 2,
+        {
+          timeout: 60,
+          what: 'all tails to sleep',
+        },
+      );
+      await host.waitFor(async () => (await host.run(running, { check: false })).stdout === '', {
+        timeout: 30,
+        what: 'the container to stop',
+      });
+      await succeeds(host, 'delete d');
+    });
+
+    test('sessions outlive the front, and the forwarder of their tail', async () => {
+      const host = at();
+      await host.run('docker start echo');
+      await succeeds(host, 'create id s url :17 tail url :7 docker-ns echo or url :7 docker-ns echo');
+      await host.copyIn(SESSION, '/run');
+      await host.run('systemd-run --unit long bash /run/balance-session.sh 17');
+      const said = async () =>
+        Number((await host.run('journalctl -o cat -u long | grep -c "^[0-9]*$"', { check: false })).stdout);
+      const goesOn = async (what: string) => {
+        const before = await said();
+        await host.waitFor(async () => (await said()) > before + 5, { timeout: 20, what });
+      };
+      await goesOn('the session to begin');
+      await host.run('sleep 2; systemctl kill -s KILL wormhole-s.service');
+      await goesOn('the session to go on without the front');
+      await host.run('systemctl kill -s KILL wormhole-s-to-echo.service');
+      await goesOn('the session to go on in a new forwarder');
+      // It is counted again.
+      for (let n = 0; n < 2; n++) await host.run('echo x | nc -N -w 10 127.0.0.1 17');
+      await host.waitFor(async () => /^s .* 1 open/m.test(await succeeds(host, 'list')), {
+        timeout: 10,
+        what: 'the session to be counted',
+      });
+      await succeeds(host, 'upgrade');
+      await goesOn('the session to outlive an upgrade');
+      await succeeds(
+        host,
+        'create --replace id s url :17 tail url :7 docker-ns echo or url :9 docker-ns echo',
+      );
+      await goesOn('the session to outlive a change of the other tail');
+      assert.match(await succeeds(host, 'list'), /^s-to-echo-2 .*:9 in container echo/m);
+      await succeeds(host, 'stop s');
+      assert.is((await host.run('nc -w 2 127.0.0.1 17', { check: false })).status, 1);
+      await succeeds(host, 'start s');
+      assert.is((await host.run('echo y | nc -N -w 10 127.0.0.1 17')).stdout, 'y\n');
+      await succeeds(host, 'create --replace id s url :17 tail url :7 docker-ns echo');
+      assert.is((await host.run('echo z | nc -N -w 10 127.0.0.1 17')).stdout, 'z\n');
+      assert.not.match(await succeeds(host, 'list'), /s-to-/);
+      await succeeds(host, 'delete s');
+    });
+
+    test('what does not fit is refused, and nothing is left', async () => {
+      const host = at();
+      const refused: [string, RegExp, number?][] = [
+        ['create --balance first url :80 tail url :81', /--balance "first" is for a link with several tails/],
+        ['create --check 5s url :80 tail url :81', /--check is for a link with several tails/],
+        [
+          'create --balance source url unix:///run/a.sock tail url :81 or url :82',
+          /clients of \/run\/a.sock have no address/,
+        ],
+        ['create id t url :18 tail url :81 or docker-ns nothing', /nothing/],
+        ['create url udp://:53 tail url :54 or url :55', /a udp head has one tail/, 2],
+      ];
+      for (const [command, reason, status] of refused) await fails(host, command, reason, status);
+      await host.run('systemd-run --unit taken socat TCP-LISTEN:18,bind=127.0.0.1,fork EXEC:cat');
+      await host.waitFor(async () => (await host.run('ss -ltn')).stdout.includes(':18 '), {
+        timeout: 10,
+        what: 'the port to be taken',
+      });
+      await fails(host, 'create id t url :18 tail url :81 or url :82', /is in use already/);
+      assert.not.match(await succeeds(host, 'list'), /^t/m);
+      assert.is((await host.run('ls /run/wormhole/hand-off')).stdout.trim(), '80');
     });
 
     test('deleting leaves nothing', async () => {

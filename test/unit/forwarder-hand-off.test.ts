@@ -222,6 +222,19 @@ test('sessions go on when the front is killed, and a new front learns of them', 
   assert.is(names.filter((name) => name === 'two').length, 4);
 });
 
+test('a front that is stopped hands over the clients that it has accepted', async () => {
+  const port = freePort();
+  const tail = tailTo(port);
+  tail.start();
+  const front = await frontTo([tail]);
+  const socket = await connect(front.port);
+  await until(() => /refused/.test(front.log()));
+  front.kill('SIGTERM');
+  await named('late', port);
+  assert.is(`${(await once(socket, 'data'))[0]}`, 'late\n');
+  assert.is(await front.exited, 0);
+});
+
 test('a full tail refuses, and the others take over', async () => {
   const [one, two] = [await named('one'), await named('two')];
   const tails = [tailTo(one.port, ['--max-open', '2']), tailTo(two.port)];

@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto';
-
 /**
  * How the tail of a client is chosen: the one with the fewest sessions, each in turn, the first that works, or by the address of
  * the client.
@@ -65,6 +63,17 @@ function nextInTurn<C extends Candidate>(candidates: readonly C[], first: C): C 
 
 /** The weighted score of a tail for a client, above 0: each tail has the highest one for its share of clients. */
 function score({ name, weight }: Candidate, source: string): number {
-  const hash = createHash('sha256').update(`${name} ${source}`).digest().readUIntBE(0, 6);
-  return -weight / Math.log((hash + 1) / (2 ** 48 + 1));
+  return -weight / Math.log((hash(`${name} ${source}`) + 1) / (2 ** 32 + 1));
+}
+
+/**
+ * A number below 2^32 for a text: FNV-1a, and the last step of MurmurHash3, which spreads similar texts. node:crypto
+ * is slow to load, and nobody gains by choosing a tail.
+ */
+function hash(text: string): number {
+  let value = 0x811c9dc5;
+  for (let at = 0; at < text.length; at++) value = Math.imul(value ^ text.charCodeAt(at), 0x01000193);
+  value = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
+  value = Math.imul(value ^ (value >>> 13), 0xc2b2ae35);
+  return (value ^ (value >>> 16)) >>> 0;
 }

@@ -66,7 +66,8 @@ export function receiveMessage(socket: number): Message | 'end' | undefined {
     type: bytes.readInt32LE(4),
     client: bytes.readInt32LE(8),
     open: bytes.readInt32LE(12),
-    text: bytes.toString('utf8', HEADER),
+    // It ends up in the journal, and a forwarder that has been taken over may say anything.
+    text: bytes.toString('utf8', HEADER, HEADER + MOST_TEXT).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ''),
     ...(descriptor !== undefined && { descriptor }),
   };
 }

@@ -6,7 +6,7 @@ import { Failure } from '../../api/failure.js';
 import type { PartBody } from '../../api/schema.js';
 import { portOf } from '../../recipe/defaults.js';
 import { formatRecipe } from '../../recipe/format.js';
-import type { FarLink } from '../../recipe/link.js';
+import type { FarLink, Link } from '../../recipe/link.js';
 import { fillIn, isFar, type Recipe } from '../../recipe/recipe.js';
 import type { FarAddress } from '../../state/far-address.js';
 import { withoutZone } from '../../text/ip-address.js';
@@ -22,7 +22,7 @@ const TUNNEL_MODES = { tunnel: 'esp', udptunnel: 'udp' } as const;
 /** What is needed to ask another machine for its part of a link. */
 export interface FarPartRequest {
   link: FarLink;
-  far: FarPart;
+  far: Pick<FarPart, 'partId' | 'keyFile'>;
   options: CreateOptions;
   /** Whether the recipe was typed some time ago, as in the body of `PUT /v1/parts/ID`. */
   exactNames: boolean;
@@ -31,6 +31,13 @@ export interface FarPartRequest {
 /** A new part on another machine. @param keyFile holds the key that both share */
 export function newFarPart(keyFile: string): FarPart {
   return { partId: randomBytes(16).toString('hex'), keyFile };
+}
+
+/** New parts for those of several tails that are on other machines; nothing for a link without such. */
+export function farTails({ tails = [] }: Link): Pick<FarPart, 'tails'> {
+  const far = tails.filter(({ child }) => child);
+  if (far.length === 0) return {};
+  return { tails: Object.fromEntries(far.map(({ name }) => [name, randomBytes(16).toString('hex')])) };
 }
 
 /**
@@ -90,7 +97,8 @@ export function recipeForPeer({ head, idle, child }: FarLink): Recipe {
   return idle === undefined ? recipe : { ...recipe, idle: recipe.idle ?? idle };
 }
 
-function withTailPort(recipe: Recipe, port: number | undefined): Recipe {
+/** A recipe of a far child, the tail of which has the port of the head that leads to it, if it says none. */
+export function withTailPort(recipe: Recipe, port: number | undefined): Recipe {
   const done = { ...recipe };
   if (recipe.tail && port !== undefined) done.tail = fillIn(recipe.tail, { port });
   const { child } = recipe;

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../../api/failure.js';
-import { findFarLink } from '../../recipe/link.js';
 import { readFarAddress, writeFarAddress } from '../../state/far-address.js';
 import { readLinks } from '../../state/links.js';
 import {
@@ -12,10 +11,10 @@ import {
 import type { PassedSocket } from '../../systemd/listen-fds.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { carryOutTunnelDeletion } from '../../tunnels/carry-out-deletion.js';
-import { isEager } from '../../units/plan.js';
 import { unfinishedIds } from '../unfinished.js';
 import { carryOutDeletion } from './carry-out-deletion.js';
 import { createFarPart, type FarPartRequest } from './far-part.js';
+import { farPartsOf } from './far-parts-of.js';
 import { serveRequests } from './requests.js';
 
 /** Takes one line for the journal. */
@@ -78,11 +77,13 @@ async function carryOut(deletion: PendingDeletion, log: Log): Promise<void> {
 /** The links of this machine that have a part on another one. */
 function farParts(): (FarPartRequest & { isEagerRoot: boolean })[] {
   const unfinished = new Set(unfinishedIds());
-  return readLinks().links.flatMap(({ id, root, link, far, options }) => {
-    const farLink = id === root && far && !unfinished.has(id) ? findFarLink(link) : undefined;
-    return farLink && far
-      ? [{ link: farLink, far, options, exactNames: true, isEagerRoot: isEager(link) }]
-      : [];
+  const { links } = readLinks();
+  return links.flatMap((root) => {
+    if (root.id !== root.root || unfinished.has(root.id)) return [];
+    const { options } = root;
+    return farPartsOf(links.filter((part) => part.root === root.id)).map(({ link, far, isEager }) => ({
+      ...{ link, far, options, exactNames: true, isEagerRoot: isEager },
+    }));
   });
 }
 

@@ -1,0 +1,26 @@
+import type { Command } from 'commander';
+import { requireRoot, UsageError } from './fail.js';
+import { machineOf } from './machine.js';
+
+/** Adds `wormhole drain` and `undrain`. */
+export function addDrain(program: Command): void {
+  for (const [name, description] of [
+    ['drain', 'send no new client to one of several tails of a link; its sessions go on'],
+    ['undrain', 'send clients again to a tail that was drained'],
+  ] as const)
+    program
+      .command(name)
+      .description(description)
+      .argument('<id>', 'the id of the link')
+      .argument(
+        '<tail>',
+        'the name of the tail, as list shows it behind "-to-"; or 1 for the first one, and so on',
+      )
+      .action(async (id: string, tail: string, _options: object, command: Command) => {
+        const machine = await machineOf(command);
+        if (machine) throw new UsageError(`${name} does not take -H: run it on that machine`);
+        requireRoot(`${name} ${id} ${tail}`);
+        const { drainTail } = await import('../links/drain.js');
+        await drainTail(id, tail, name === 'drain');
+      });
+}

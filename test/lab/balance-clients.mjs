@@ -1,0 +1,39 @@
+import { renameSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+
+/*
+ * 64 clients without pause of a port of 127.0.0.1: node balance-clients.mjs PORT FILE. The file has, ten times a second, how many
+ * answers each server has given, and how many clients were not even connected or ended without an answer.
+ */
+
+const [, , port, file] = process.argv;
+const served = { answers: {}, total: 0, failed: 0, refused: 0 };
+
+function ask() {
+  let text = '';
+  let isConnected = false;
+  const socket = net.connect(Number(port), '127.0.0.1', () => {
+    isConnected = true;
+    socket.write('hello\n');
+  });
+  socket.on('data', (data) => {
+    text += data;
+  });
+  // 'close' follows an error.
+  socket.on('error', () => {});
+  socket.on('close', () => {
+    const name = text.trim();
+    if (name !== '') {
+      served.answers[name] = (served.answers[name] ?? 0) + 1;
+      served.total += 1;
+    } else if (isConnected) served.failed += 1;
+    else served.refused += 1;
+    setImmediate(ask);
+  });
+}
+
+for (let n = 0; n < 64; n++) ask();
+setInterval(() => {
+  writeFileSync(`${file}.new`, JSON.stringify(served));
+  renameSync(`${file}.new`, file);
+}, 100);
