@@ -83,6 +83,16 @@ export async function changeAt(machine: Machine, id: string, change: LinkChange)
   await ask(machine, { method: 'POST', path, timeout: CHANGE_MS });
 }
 
+/** Makes one of several tails of a link of a machine get no new client, or get them again. */
+export async function drainAt(
+  machine: Machine,
+  id: string,
+  { tail, drains }: { tail: string; drains: boolean },
+): Promise<void> {
+  const names = [id, 'tails', tail, drains ? 'drain' : 'undrain'].map(encodeURIComponent);
+  await ask(machine, { method: 'POST', path: `/v1/links/${names.join('/')}`, timeout: CHANGE_MS });
+}
+
 /** The far part of a link as a machine created it, and the address by which that machine was `reached`. */
 export interface ReachedPart extends CreatedPart {
   reached: string;

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { requireRoot, UsageError } from './fail.js';
+import { requireRoot } from './fail.js';
 import { machineOf } from './machine.js';
 
 /** Adds `wormhole drain` and `undrain`. */
@@ -18,9 +18,13 @@ export function addDrain(program: Command): void {
       )
       .action(async (id: string, tail: string, _options: object, command: Command) => {
         const machine = await machineOf(command);
-        if (machine) throw new UsageError(`${name} does not take -H: run it on that machine`);
+        const drains = name === 'drain';
+        if (machine) {
+          const { drainAt } = await import('../api/client.js');
+          return drainAt(machine, id, { tail, drains });
+        }
         requireRoot(`${name} ${id} ${tail}`);
         const { drainTail } = await import('../links/drain.js');
-        await drainTail(id, tail, name === 'drain');
+        await drainTail(id, tail, drains);
       });
 }

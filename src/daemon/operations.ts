@@ -11,6 +11,7 @@ import type {
 } from '../api/schema.js';
 import { createLink, previewLink } from '../links/create.js';
 import { deleteLink, NoSuchLink } from '../links/delete.js';
+import { drainTail, NoSuchTail } from '../links/drain.js';
 import { listLinks } from '../links/list.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
@@ -30,6 +31,8 @@ export interface Operations {
   /** Returns what is left, a line each. */
   delete(id: string, body: DeleteBody, caller: Caller): Promise<string[]>;
   change(id: string, change: LinkChange, caller: Caller): Promise<void>;
+  /** Whether one of several tails of a link gets no new client. */
+  drain(id: string, which: { tail: string; drains: boolean }, caller: Caller): Promise<void>;
   createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedPart>;
   /** As `delete`. */
   deletePart(partId: string, caller: Caller): Promise<string[]>;
@@ -59,6 +62,14 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
         await CHANGES[change](id);
       } catch (error) {
         throw error instanceof NoSuchLink ? new Failure('not-found', error.message) : error;
+      }
+    },
+    async drain(id, { tail, drains }) {
+      try {
+        await drainTail(id, tail, drains);
+      } catch (error) {
+        const isMissing = error instanceof NoSuchLink || error instanceof NoSuchTail;
+        throw isMissing ? new Failure('not-found', error.message) : error;
       }
     },
     async createPart(partId, body, caller) {

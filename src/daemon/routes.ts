@@ -52,6 +52,10 @@ function namedPath(path: string, operations: Operations): Routes | undefined {
   const [, link = '', word] = /^\/v1\/links\/([^/?#]+)\/([^/?#]+)$/.exec(path) ?? [];
   const change = LINK_CHANGES.find((known) => known === word);
   if (change) return { POST: changeRoute(link, change, operations) };
+  const [, of = '', tail = '', drain] =
+    /^\/v1\/links\/([^/?#]+)\/tails\/([^/?#]+)\/(drain|undrain)$/.exec(path) ?? [];
+  if (drain !== undefined)
+    return { POST: drainRoute({ link: of, tail, drains: drain === 'drain' }, operations) };
   const [, kind, id = ''] = /^\/v1\/(links|parts)\/([^/?#]+)$/.exec(path) ?? [];
   if (kind === 'links') return { DELETE: deleteRoute(id, operations) };
   if (kind === 'parts')
@@ -105,6 +109,25 @@ function changeRoute(text: string, change: LinkChange, operations: Operations): 
         change: `${change} ${id}`,
         async run(caller) {
           await operations.change(id, change, caller);
+          return { status: 204, logged: 'done' };
+        },
+      };
+    },
+  };
+}
+
+function drainRoute(
+  { link, tail, drains }: { link: string; tail: string; drains: boolean },
+  operations: Operations,
+): Route {
+  return {
+    takesBody: false,
+    read() {
+      const [id, name] = [checkLinkId(decode(link)), checkLinkId(decode(tail))];
+      return {
+        change: `${drains ? 'drain' : 'undrain'} ${id} ${name}`,
+        async run(caller) {
+          await operations.drain(id, { tail: name, drains }, caller);
           return { status: 204, logged: 'done' };
         },
       };

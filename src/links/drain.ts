@@ -27,14 +27,25 @@ export function drainTail(id: string, tail: string, drains: boolean): Promise<vo
       const name = findTail(link, tail);
       const others = (link.drained ?? []).filter((other) => other !== name);
       const drained = drains ? [...others, name] : others;
-      for (const unit of [socketUnit(id), serviceUnit(id)]) {
-        const text = readUnitFile(unit);
-        if (text !== undefined) replaceUnitFile(unit, withDrained(text, drained));
+      const former = link.drained ?? [];
+      try {
+        writeDrained(id, drained);
+      } catch (error) {
+        writeDrained(id, former);
+        throw error;
       }
       await systemd.reloadAll();
-      tellForwarder(id, drained);
     }),
   );
+}
+
+/** Writes it to the units, and tells the front forwarder. */
+function writeDrained(id: string, drained: string[]): void {
+  for (const unit of [socketUnit(id), serviceUnit(id)]) {
+    const text = readUnitFile(unit);
+    if (text !== undefined) replaceUnitFile(unit, withDrained(text, drained));
+  }
+  tellForwarder(id, drained);
 }
 
 /** Tells the front forwarder of a link which tails get no new client. */

@@ -88,9 +88,9 @@ export function requireFirstTail({ drafts }: Alternatives, current: Draft, word:
     throw wrongWord(word, `it is about the whole link: say ${word.text} before the first tail`);
 }
 
-/** Makes sure that a link which is to have a child has one tail. @throws RecipeError */
-export function requireOneTail({ drafts }: Alternatives, word: Word): void {
-  if (drafts.length > 1)
+/** Makes sure that a link which is to have a child has one tail; a part on another machine may have one. @throws RecipeError */
+export function requireOneTail({ drafts }: Alternatives, current: Draft, word: Word): void {
+  if (drafts.length > 1 && drafts.at(-1) === current)
     throw wrongWord(word, `a link with several tails has no ${word.text}: make a link of each`);
 }
 

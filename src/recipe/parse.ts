@@ -74,7 +74,7 @@ function readAlternative(
   { draft, line, alternatives }: { draft: Draft; line: Line; alternatives: Alternatives },
 ): Draft | undefined {
   if (word.text === 'id' || word.text === 'idle') requireFirstTail(alternatives, draft, word);
-  if (word.text === 'child' || word.text === 'chain') requireOneTail(alternatives, word);
+  if (word.text === 'child' || word.text === 'chain') requireOneTail(alternatives, draft, word);
   if (word.text === 'weight') {
     setWeight(alternatives, { word, value: argument(line, word, 'a whole number, such as 2') });
     return draft;

@@ -92,7 +92,8 @@ labSuite(
       await host.reboot();
       await host.run('docker start web1 web2');
       assert.equal(await answers(host, 80, 3), { web1: 3 });
-      await succeeds(host, 'undrain 80 web2');
+      await fails(host, '-H unix:///run/wormhole.sock undrain 80 web9', /has no tail "web9"/);
+      await succeeds(host, '-H unix:///run/wormhole.sock undrain 80 web2');
       assert.equal(await answers(host, 80, 4), { web1: 2, web2: 2 });
     });
 
@@ -206,6 +207,34 @@ labSuite(
       assert.is((await host.run('echo z | nc -N -w 10 127.0.0.1 17')).stdout, 'z\n');
       assert.not.match(await succeeds(host, 'list'), /s-to-/);
       await succeeds(host, 'delete s');
+    });
+
+    test('--check takes a tail out before a client meets it, and its container gets clients again', async () => {
+      const host = at();
+      for (const name of ['one', 'two']) await host.run(web(name));
+      await succeeds(
+        host,
+        'create --balance first --check 1s id c url :8000 tail docker-ns one or docker-ns two',
+      );
+      const ask = async () =>
+        (await host.run('echo hello | nc -N -w 10 127.0.0.1 8000', { check: false })).stdout;
+      const journal = () => host.journal('-u', 'wormhole-c.service');
+      assert.is(await ask(), 'one\n');
+      await host.run('docker stop -t 0 one');
+      await host.waitFor(async () => /tail one: .*; new clients go to the others/.test(await journal()), {
+        timeout: 20,
+        what: 'the check to find out',
+      });
+      assert.is(await ask(), 'two\n');
+      assert.not.match(await journal(), /does not serve/);
+      await host.run('docker start one');
+      await host.waitFor(async () => /tail one accepts again/.test(await journal()), {
+        timeout: 20,
+        what: 'the check to bring it back',
+      });
+      assert.is(await ask(), 'one\n');
+      await succeeds(host, 'delete c');
+      await host.run('docker rm -f one two');
     });
 
     test('what does not fit is refused, and nothing is left', async () => {

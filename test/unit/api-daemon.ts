@@ -58,6 +58,9 @@ export const context: RequestContext = {
     async change(id) {
       if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);
     },
+    async drain(id, { tail }) {
+      if (id !== 'there' || tail !== 'web1') throw new Failure('not-found', `no tail "${tail}"`);
+    },
     list: async () => ({ links: [], unreadable: [{ id: 'a', reason: 'b' }] }),
   },
 };

@@ -235,6 +235,63 @@ test('a front that is stopped hands over the clients that it has accepted', asyn
   assert.is(await front.exited, 0);
 });
 
+test('forwarders of tails die and hang at any moment: no client is served twice, and none hangs', async () => {
+  const heard: string[] = [];
+  const servers = await Promise.all(
+    [0, 1].map(() =>
+      serve((socket) =>
+        socket.once('data', (id) => {
+          heard.push(`${id}`);
+          socket.end(`answer ${id}`);
+        }),
+      ),
+    ),
+  );
+  const tails = servers.map(({ port }) => tailTo(port));
+  const programs = tails.map((tail) => tail.start());
+  const front = await frontTo(tails, [], () => '1 1');
+  const ends = new Map<string, number>();
+  let clients = 0;
+  let isOver = false;
+  const client = async (): Promise<void> => {
+    while (!isOver) {
+      const id = `${clients++}`;
+      const socket = net.connect(front.port, '127.0.0.1');
+      const answer = collect(socket);
+      socket.write(id);
+      const { bytes, how } = await answer;
+      const end = `${bytes}` === `answer ${id}` ? 'answered' : `${bytes}` === '' ? how : `"${bytes}"`;
+      ends.set(end, (ends.get(end) ?? 0) + 1);
+    }
+  };
+  const all = Array.from({ length: 32 }, client);
+  for (let n = 0; n < 12; n++) {
+    await sleep(150);
+    const at = n % 2;
+    // Every third time it is stopped, so that clients are in its queue, and then taken back from it.
+    if (n % 3 === 0) {
+      programs[at]?.kill('SIGSTOP');
+      await sleep(1200);
+    }
+    if (n % 3 === 1) programs[at]?.kill('SIGCONT');
+    programs[at]?.kill(n % 3 === 0 ? 'SIGCONT' : 'SIGKILL');
+    if (n % 3 === 0) continue;
+    await programs[at]?.exited;
+    programs[at] = tails[at]?.start() as Program;
+  }
+  isOver = true;
+  await Promise.all(all);
+  assert.is(new Set(heard).size, heard.length, 'a client has been served twice');
+  // A session that a forwarder had accepted when it was killed is reset. Nothing else fails.
+  const { answered = 0, ...others } = Object.fromEntries(ends);
+  assert.equal(
+    Object.keys(others).filter((end) => end !== 'ECONNRESET'),
+    [],
+  );
+  assert.ok(answered > 500, `${answered} answered`);
+  assert.ok((others.ECONNRESET ?? 0) <= 8 * 32, `${others.ECONNRESET} were reset`);
+});
+
 test('a full tail refuses, and the others take over', async () => {
   const [one, two] = [await named('one'), await named('two')];
   const tails = [tailTo(one.port, ['--max-open', '2']), tailTo(two.port)];

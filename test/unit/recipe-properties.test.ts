@@ -10,6 +10,7 @@ import { parseRecipe } from '../../src/recipe/parse.ts';
 import { ipProtocolFor, ipProtocolsFor, tailsOf } from '../../src/recipe/protocols.ts';
 import {
   type IpProtocol,
+  isFar,
   isPath,
   isUnix,
   type Protocol,
@@ -19,11 +20,14 @@ import {
   type RecipeEnd,
   type RecipeIpAddress,
   type RecipePlace,
+  type RecipeTail,
   splitEnd,
   type UnixProtocol,
 } from '../../src/recipe/recipe.ts';
 import { parseRun } from '../../src/recipe/run.ts';
+import { nameTails, tailId } from '../../src/recipe/tails.ts';
 import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
+import { idOfUnit, serviceUnit } from '../../src/units/names.ts';
 
 type IpEnd = Extract<RecipeEnd, { protocol: IpProtocol }>;
 
@@ -207,6 +211,26 @@ const links = fc.gen().map((gen) => {
   return someLink(gen, head, fromHead(head), 9);
 });
 
+/** A link with several tails, some of them on other machines. */
+const linksWithTails = fc.gen().map((gen): Recipe => {
+  const head = someEnd(gen, gen(fc.constantFrom, 'tcp', 'unix') as Protocol, undefined);
+  const inherited = fromHead(head);
+  const tails = Array.from({ length: gen(fc.integer, { min: 2, max: 4 }) }, (): RecipeTail => {
+    const { tail, child, trigger } = someLink(gen, head, inherited, gen(fc.constantFrom, 0, 3));
+    const weight = gen(fc.boolean) ? { weight: gen(fc.integer, { min: 2, max: 256 }) } : {};
+    if (child && isFar(child)) return { trigger, child, ...weight };
+    return { trigger, tail: tail ?? someTail(gen, head, inherited), ...weight };
+  });
+  const { id, idle } = someLink(gen, head, inherited, 0);
+  return {
+    ...(id !== undefined && { id }),
+    ...(idle !== undefined && { idle }),
+    head,
+    trigger: false,
+    tails,
+  };
+});
+
 /** Whether an error is the one fault that a generated tree may have. */
 function loops(error: unknown): boolean {
   return error instanceof RecipeError && error.message.includes('cannot proxy to self');
@@ -231,6 +255,28 @@ test('the canonical words of any link are read as the same link', () => {
   assert.ok(children > 100, `only ${children} grandchildren`);
 });
 
+test('the canonical words of any link with several tails are read as the same link, and its parts have names of their own', () => {
+  let far = 0;
+  fc.assert(
+    fc.property(linksWithTails, (link) => {
+      try {
+        assert.equal(parseRecipe(formatRecipe(link)), link);
+      } catch (error) {
+        fc.pre(!loops(error));
+        throw error;
+      }
+      assert.equal(recipeFromText(recipeText(link)), link);
+      const names = nameTails(link.tails ?? []);
+      assert.is(new Set(names).size, link.tails?.length);
+      // A host may be called like a unit of another kind.
+      for (const name of names) assert.is(idOfUnit(serviceUnit(tailId('x', name))), `x-to-${name}`);
+      if (link.tails?.some(({ child }) => child)) far++;
+    }),
+    { numRuns: 2000 },
+  );
+  assert.ok(far > 100, `only ${far} with a part on another machine`);
+});
+
 /** Pieces of recipes: most of them right by themselves, some words that are wrong wherever they stand. */
 const pieces = fc.oneof(
   { weight: 8, arbitrary: ports.map((port) => ['url', `:${port}`]) },
@@ -241,7 +287,11 @@ const pieces = fc.oneof(
       .map((url) => ['url', url]),
   },
   { weight: 4, arbitrary: containers.map((name) => ['docker-ns', name]) },
-  { weight: 8, arbitrary: fc.constantFrom(['tail'], ['trigger'], ['child'], ['chain'], ['docker-ns']) },
+  {
+    weight: 8,
+    arbitrary: fc.constantFrom(['tail'], ['trigger'], ['child'], ['chain'], ['docker-ns'], ['or']),
+  },
+  { weight: 2, arbitrary: fc.constantFrom(['weight', '2'], ['weight', '0'], ['weight']) },
   { weight: 4, arbitrary: fc.tuple(fc.constantFrom('remote', 'tunnel', 'udptunnel'), peers) },
   { weight: 2, arbitrary: fc.tuple(fc.constantFrom('docker-run', 'id', 'idle', 'url'), texts) },
   { weight: 1, arbitrary: fc.constantFrom(['url'], ['id'], ['remote'], ['mysql'], ['--help'], ['']) },

@@ -4,7 +4,9 @@ import { asLink } from '../../src/recipe/as-link.ts';
 import { RecipeError } from '../../src/recipe/error.ts';
 import { parseFarRecipe, parseRecipe } from '../../src/recipe/parse.ts';
 import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
-import { planLink } from '../../src/units/plan.ts';
+import { isEdited } from '../../src/units/digest.ts';
+import { withDrained } from '../../src/units/drain.ts';
+import { type PlannedLink, planLink } from '../../src/units/plan.ts';
 import { readLink } from '../../src/units/read.ts';
 import { renderLink } from '../../src/units/render.ts';
 import { renderer } from './renderer.ts';
@@ -128,6 +130,33 @@ test('each tail is a part with a forwarder of its own, which the front finds', (
   assert.ok(read !== undefined && read !== 'child');
   assert.equal(planLink(read as Exclude<typeof read, 'child'>), parts);
   assert.is(readLink(files.get('wormhole-x-to-a.socket') ?? ''), 'child');
+});
+
+test('a tail that is drained changes the units as if they were written anew, and what somebody has edited stays', () => {
+  const plan = {
+    link: link('url :80 tail docker-ns a or docker-ns b'),
+    options: { startTimeout: 60, pull: 'missing' as const, check: 5 },
+  };
+  const textsOf = (drained: string[]) =>
+    renderLink(planLink({ ...plan, ...(drained.length > 0 && { drained }) })[0] as PlannedLink, renderer).map(
+      ({ text }) => text,
+    );
+  for (const [former, next] of [
+    [[], ['b']],
+    [['b'], ['b', 'a']],
+    [['b', 'a'], ['a']],
+    [['a'], []],
+  ] as [string[], string[]][])
+    assert.equal(
+      textsOf(former).map((text) => withDrained(text, next)),
+      textsOf(next),
+      `${former} to ${next}`,
+    );
+  for (const text of textsOf([])) {
+    const edited = text.replace('[Unit]', '[Unit]\n# mine');
+    assert.is(isEdited(withDrained(edited, ['a'])), true);
+    assert.match(withDrained(edited, ['a']), /# mine/);
+  }
 });
 
 test.run();

@@ -245,6 +245,8 @@ export function createFront(options: FrontOptions): Front {
       failed(tail, 'its forwarder has ended', false);
     const isFirst = !tail.hasEnded;
     tail.hasEnded = clients.length > 0;
+    // Its next forwarder does the check that brings it back, or a client does.
+    if (state.isDown) noteFailed(state, loop.now, false);
     state.isDown = false;
     state.isProbed = false;
     for (const client of clients) {
@@ -266,7 +268,7 @@ export function createFront(options: FrontOptions): Front {
 
   function checked({ state }: Tail, failure: string): void {
     if (failure === '') {
-      if (state.isDown) log.info(`tail ${state.name} accepts again`);
+      if (state.isDown || state.failures > 0) log.info(`tail ${state.name} accepts again`);
       noteAccepted(state);
       return;
     }

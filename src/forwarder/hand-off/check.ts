@@ -1,4 +1,4 @@
-import { peerOf } from '../address.js';
+import { localPortOf, peerOf } from '../address.js';
 import type { Relay } from '../connection.js';
 import { createSocket, describeFailure, errorOf } from '../dial.js';
 import { add, scheduleClose, type Watch } from '../loop.js';
@@ -53,6 +53,8 @@ export function watchTarget(relay: Relay, every: number, report: (failure: strin
     if (attempt.fd < 0) return;
     const failure = connect(fd, relay.to.sockaddr, relay.to.size) < 0 ? errno() : 0;
     if (failure !== E.EINPROGRESS) return finish(failure);
+    // It has connected to itself, and nothing listens there.
+    if (relay.to.port !== 0 && localPortOf(fd) === relay.to.port) return finish(E.ECONNREFUSED);
     start(loop.timers, timeout, loop.now + LONGEST_MS);
   });
   return {
@@ -64,6 +66,7 @@ export function watchTarget(relay: Relay, every: number, report: (failure: strin
     pause() {
       isPaused = true;
       stop(loop.timers, next);
+      if (attempt.fd >= 0) finish(0);
     },
   };
 }
