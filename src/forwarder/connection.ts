@@ -45,6 +45,8 @@ export interface Relay {
    */
   rejections: number;
   rejectedAt: number;
+  /** Told what another machine says of its part that fails, and an empty text when that has served a client again. */
+  onRejection: ((failure: string) => void) | undefined;
   /** How long the target's machine may be silent, ms; undefined: until the kernel gives up. */
   readonly targetTimeout: number | undefined;
   /** How long the client's machine may be silent, ms; undefined: until the kernel gives up. */
@@ -269,5 +271,7 @@ export function noteServed(connection: Connection): void {
   const { counters, loop, dialTimeout, rejectedAt } = relay;
   if (relay.resolver === undefined || counters.failing === 0 || !connected || dialledAt <= rejectedAt) return;
   // The other machine waits for its target as long as this one would. Some protocols let only the client speak.
-  if (down.bytes > 0 || down.isFin || loop.now > dialledAt + 2 * dialTimeout) counters.failing = 0;
+  if (down.bytes === 0 && !down.isFin && loop.now <= dialledAt + 2 * dialTimeout) return;
+  counters.failing = 0;
+  relay.onRejection?.('');
 }

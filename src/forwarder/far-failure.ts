@@ -19,7 +19,10 @@ export function explainRejections(relay: Relay, { failing }: Resolution): void {
   relay.rejections = 0;
   if (failing === undefined) {
     // What was rejected met a target that resets, or an address of old.
-    if (rejections > 0) counters.failing = 0;
+    if (rejections > 0) {
+      counters.failing = 0;
+      relay.onRejection?.('');
+    }
     return;
   }
   const message = `${location} says: ${failing}`;
@@ -28,6 +31,7 @@ export function explainRejections(relay: Relay, { failing }: Resolution): void {
     counters.fail(message);
   }
   if (rejections === 0) return;
+  relay.onRejection?.(message);
   log.failure(
     'far failing',
     `${message}; its forwarder has reset ${rejections === 1 ? 'the client' : `${rejections} clients`}; the next connection tries again`,

@@ -104,6 +104,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
           }),
     rejections: 0,
     rejectedAt: 0,
+    onRejection: undefined,
     targetTimeout: toFile === undefined ? undefined : options.peerTimeout,
     clientTimeout: options.allow === undefined ? undefined : options.peerTimeout,
     connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),

@@ -59,6 +59,19 @@ labSuite('a link with tails on several machines', start, (test, at) => {
     });
   });
 
+  test('when only the database of a machine is down, clients go to the other one, and come back', async () => {
+    const { near, primary } = at();
+    await primary.run('systemctl stop database');
+    const serves = (name: string, what: string) =>
+      near.waitFor(async () => (await hears(near, 5432)) === `${name}\n`, { timeout: 90, what });
+    await serves('standby', 'the standby to get clients');
+    // The next ones do not try the primary first.
+    for (let n = 0; n < 3; n++) await serves('standby', 'an answer');
+    await primary.run('systemctl start database');
+    await serves('primary', 'the primary to get clients again');
+    assert.is(await hears(near, 5432), 'primary\n');
+  });
+
   test('a reboot of the machine with the clients', async () => {
     const { near } = at();
     await near.reboot();

@@ -43,20 +43,29 @@ interface Tail {
 let names = 0;
 
 function tailTo(target: number | string, args: string[] = []): Tail {
+  const to = typeof target === 'number' ? `127.0.0.1:${target}` : target;
+  return tailWith(['--to', to, '--dial-timeout', '2', ...args]);
+}
+
+function tailWith(args: string[]): Tail {
   const name = `t${names++}`;
   const path = join(directory, `${name}.sock`);
   const { fd } = unixSocket('unixpacket').bind(path).listen(64);
-  const to = typeof target === 'number' ? `127.0.0.1:${target}` : target;
   return {
     name,
     path,
     start: () =>
       run(
-        ['--link', name, '--to', to, '--idle', '0', '--dial-timeout', '2', '--hand-off', 'once', ...args],
+        ['--link', name, '--idle', '0', '--hand-off', 'once', ...args],
         'export LISTEN_FDS=1 LISTEN_PID=$$;',
         { fds: [fd] },
       ),
   };
+}
+
+/** A tail on another machine, whose address is in a file that a service writes. */
+function farTail(file: string, service: string): Tail {
+  return tailWith(['--to-file', file, '--ask', service, '--place', 'machine beta', '--dial-timeout', '2']);
 }
 
 /** Starts a front with a listener of its own. `options` has what follows the socket of each tail. */
@@ -328,6 +337,51 @@ test('when all tails refuse, the client is reset after the timeout, with a reaso
   assert.is(how, 'ECONNRESET');
   assert.match(front.log(), /no tail has accepted: 127.0.0.1:\d+ refused/);
   await until(() => front.descriptors('socket') === 3);
+});
+
+test('a machine that accepts and then resets its clients gets few of them until it has served one', async () => {
+  let isDown = true;
+  // The forwarder of another machine, which accepts before its own target does.
+  const far = await serve((socket) => {
+    if (isDown) socket.once('data', () => socket.resetAndDestroy());
+    else socket.write('far\n');
+  });
+  const [file, service] = [join(directory, 'far'), join(directory, 'far.sock')];
+  writeFileSync(file, `127.0.0.1:${far.port}\n`);
+  const asked = net.createServer((question) => {
+    writeFileSync(file, `127.0.0.1:${far.port}\n${isDown ? 'the database refused' : ''}`);
+    question.destroy();
+  });
+  asked.listen(service);
+  await once(asked, 'listening');
+  const [remote, here] = [farTail(file, service), tailTo((await named('here')).port)];
+  for (const tail of [remote, here]) tail.start();
+  const front = await frontTo([remote, here], ['--balance', 'first']);
+  const say = async (): Promise<string> => {
+    const socket = net.connect(front.port, '127.0.0.1');
+    socket.write('hello');
+    const answer = await Promise.race([
+      once(socket, 'data').then(([chunk]) => `${chunk}`.split('\n')[0] ?? ''),
+      once(socket, 'close').then(() => 'reset'),
+    ]).catch(() => 'reset');
+    socket.destroy();
+    return answer;
+  };
+  assert.is(await say(), 'reset');
+  await until(() => front.log().includes(`tail ${remote.name} does not serve`));
+  assert.match(front.log(), /says: the database refused/);
+  const answers = [];
+  for (let n = 0; n < 50; n++) answers.push(await say());
+  assert.ok(answers.filter((answer) => answer === 'reset').length <= 2, `${answers}`);
+  isDown = false;
+  const end = Date.now() + 40_000;
+  while (!front.log().includes(`tail ${remote.name} accepts again`)) {
+    assert.ok(Date.now() < end, front.log());
+    await say();
+    await sleep(20);
+  }
+  assert.equal([await say(), await say()], ['far', 'far']);
+  asked.close();
 });
 
 test('an active check takes a tail out before a client meets it, and brings it back', async () => {

@@ -8,6 +8,7 @@ import {
   OFFER,
   OPEN,
   REFUSED,
+  REJECTED,
   receiveMessage,
   sendMessage,
 } from '../hand-off/messages.js';
@@ -30,13 +31,16 @@ import type { TailOption } from './tail.js';
 
 /** Calls about what the forwarder of a tail says. */
 export interface TailEvents {
-  accepted(client: number): void;
+  /** `rejection` is empty, unless its machine accepts clients and then resets them. */
+  accepted(client: number, rejection: string): void;
   refused(client: number, reason: string): void;
   gone(client: number): void;
   /** The number of its sessions. */
   sessions(open: number): void;
   /** The result of an active check; empty if the target has accepted. */
   checked(failure: string): void;
+  /** What its machine says, which accepts clients and then resets them; empty when it has served one again. */
+  rejected(failure: string): void;
   /** Its forwarder has ended. No client that was offered to it and that it has not answered about is its own. */
   ended(): void;
 }
@@ -78,10 +82,11 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
   const handle = ({ type, client, open, text, descriptor }: Message): void => {
     if (descriptor !== undefined) close(descriptor);
     events.sessions(open);
-    if (type === ACCEPTED) events.accepted(client);
+    if (type === ACCEPTED) events.accepted(client, text);
     else if (type === REFUSED) events.refused(client, text);
     else if (type === GONE) events.gone(client);
     else if (type === CHECKED) events.checked(text);
+    else if (type === REJECTED) events.rejected(text);
     else if (type !== OPEN) end();
   };
   const end = (): void => {

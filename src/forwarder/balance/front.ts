@@ -90,7 +90,7 @@ export function createFront(options: FrontOptions): Front {
       open: 0,
       hasEnded: false,
       connection: createTailConnection(relay, option, {
-        accepted: (id) => withClient(tail, id, (client) => accepted(tail, client)),
+        accepted: (id, rejection) => withClient(tail, id, (client) => accepted(tail, client, rejection)),
         refused: (id, reason) =>
           withClient(tail, id, (client) => {
             tail.hasEnded = false;
@@ -110,6 +110,7 @@ export function createFront(options: FrontOptions): Front {
           options.onChange();
         },
         checked: (failure) => checked(tail, failure),
+        rejected: (failure) => rejected(tail, failure),
         ended: () => ended(tail),
       }),
     };
@@ -201,10 +202,11 @@ export function createFront(options: FrontOptions): Front {
     return true;
   }
 
-  function accepted(tail: Tail, client: Client): void {
-    if (tail.state.failures > 0) log.info(`tail ${tail.state.name} accepts again`);
+  function accepted(tail: Tail, client: Client, rejection: string): void {
     tail.hasEnded = false;
-    noteAccepted(tail.state);
+    // A client that it has accepted may be reset yet. Others go there when it has served this one.
+    if (rejection !== '') noteFailed(tail.state, loop.now, true);
+    else works(tail);
     counters.served += 1;
     counters.failing = 0;
     counters.observeDial(loop.now - client.openedAt);
@@ -266,10 +268,20 @@ export function createFront(options: FrontOptions): Front {
     options.onChange();
   }
 
-  function checked({ state }: Tail, failure: string): void {
+  function works({ state }: Tail): void {
+    if (state.isDown || state.failures > 0) log.info(`tail ${state.name} accepts again`);
+    noteAccepted(state);
+  }
+
+  function rejected(tail: Tail, failure: string): void {
+    if (failure === '') works(tail);
+    else failed(tail, failure, true);
+  }
+
+  function checked(tail: Tail, failure: string): void {
+    const { state } = tail;
     if (failure === '') {
-      if (state.isDown || state.failures > 0) log.info(`tail ${state.name} accepts again`);
-      noteAccepted(state);
+      works(tail);
       return;
     }
     if (!state.isDown) log.error(`tail ${state.name}: ${failure}; new clients go to the others`);

@@ -35,6 +35,11 @@ export const GONE = 4;
 export const OPEN = 5;
 /** The result of an active check: the text says what failed, and is empty if the target accepted. */
 export const CHECKED = 6;
+/**
+ * What another machine says of its part, which has reset clients that it had accepted; empty when it has served one again. Until
+ * then, what it accepts proves nothing, and the text of ACCEPTED says so.
+ */
+export const REJECTED = 7;
 
 /** A message. */
 export interface Message {

@@ -32,6 +32,7 @@ import {
   OFFER,
   OPEN,
   REFUSED,
+  REJECTED,
   receiveMessage,
   sendMessage,
 } from './messages.js';
@@ -82,6 +83,13 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
   /** Clients whose target has not accepted yet. The front counts them itself. */
   let pending = 0;
   const sessions = (): number => relay.open - pending;
+  /** Why the part on another machine resets clients that it has accepted; empty if it does not. */
+  let rejection = '';
+  relay.onRejection = (failure) => {
+    if (failure === rejection) return;
+    rejection = failure;
+    for (const front of fronts) say(front, { type: REJECTED, client: 0, open: sessions(), text: failure });
+  };
 
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
   const listener: Watch = {
@@ -183,7 +191,7 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
     serve(relay, descriptor, socketOption(descriptor, SO_DOMAIN) === AF_UNIX, offer);
   };
   const answerNow = (front: Front, client: number): number =>
-    sendMessage(front.fd, { type: ACCEPTED, client, open: sessions(), text: '' });
+    sendMessage(front.fd, { type: ACCEPTED, client, open: sessions(), text: rejection });
 
   const say = (front: Front, message: Message): number => {
     if (front.fd < 0) return E.EPIPE;
@@ -197,6 +205,8 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
     checkEvery === undefined
       ? undefined
       : watchTarget(relay, checkEvery, (failure) => {
+          // That another machine accepts proves nothing then.
+          if (failure === '' && rejection !== '') return;
           for (const front of fronts)
             say(front, { type: CHECKED, client: 0, open: sessions(), text: failure });
         });
