@@ -329,6 +329,22 @@ test('drained tails get no new client, and their sessions go on', async () => {
   assert.match(front.log(), /all its tails are drained/);
 });
 
+test('a tail whose socket is closed is skipped, and the journal names its unit', async () => {
+  const gone: Tail = {
+    name: 'gone',
+    path: join(directory, 'x-to-gone'),
+    start: () => assert.unreachable() as never,
+  };
+  const here = tailTo((await named('here')).port);
+  here.start();
+  const front = await frontTo([gone, here], ['--balance', 'first']);
+  assert.equal(await namesOf(front.port, 2), ['here', 'here']);
+  assert.match(
+    front.log(),
+    /tail gone does not serve: .*ENOENT.*systemctl status wormhole-x-to-gone\.socket/,
+  );
+});
+
 test('when all tails refuse, the client is reset after the timeout, with a reason', async () => {
   const tails = [tailTo(freePort()), tailTo(freePort())];
   for (const tail of tails) tail.start();

@@ -131,11 +131,13 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
       return 0;
     },
     cancel() {
-      if (watch.fd < 0) return;
+      const { fd } = watch;
+      if (fd < 0) return;
       // From now on the tail cannot tell that it has accepted. What it has told before is still in the queue.
-      shutdown(watch.fd, SHUT_RDWR);
+      shutdown(fd, SHUT_RDWR);
       read();
-      // The end of the queue has been read, unless the forwarder has said something that cannot be understood.
+      // Reading ends at the end of the queue, where a new connection may have been opened.
+      if (watch.fd !== fd) return;
       unwatch(loop, watch);
       end();
     },

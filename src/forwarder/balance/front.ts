@@ -188,7 +188,7 @@ export function createFront(options: FrontOptions): Front {
     client.tried.add(tail);
     const failure = connection.offer(client.id, client.descriptor);
     if (failure !== 0) {
-      client.reason = `its forwarder cannot be reached (${errorWords(failure)}): systemctl status wormhole-${state.name}.socket`;
+      client.reason = `its forwarder cannot be reached (${errorWords(failure)}): systemctl status wormhole-${unitOf(state.option)}.socket`;
       failed(tail, client.reason, false);
       return false;
     }
@@ -323,6 +323,11 @@ export function createFront(options: FrontOptions): Front {
 
   for (const tail of tails) if (isWatched(tail)) tail.connection.open();
   return { take, sessions };
+}
+
+/** The id of a tail, which its socket and its units are named after. */
+function unitOf({ address }: TailOption): string {
+  return address.text.slice(address.text.lastIndexOf('/') + 1);
 }
 
 /** Tells which tails are drained, which may change while the process runs. */
