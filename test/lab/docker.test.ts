@@ -66,7 +66,7 @@ labSuite(
     test('killed at any step, another call completes it', async () => {
       const host = at();
       const start = starting('d', '-v /data wormhole/tools');
-      await host.run('docker rmi -f wormhole/pause:1');
+      await host.run('docker rmi -f wormhole/pause:2');
       const steps = await killedAtEachStep(host, start, async () => {
         assert.equal(await started(host, start), { container: 'wormhole-d' });
         await complete(host, 'd');
@@ -194,10 +194,10 @@ labSuite(
 
     test('two that load the image of holders at once load the same', async () => {
       const host = at();
-      await host.run('docker rmi -f wormhole/pause:1');
+      await host.run('docker rmi -f wormhole/pause:2');
       await Promise.all([1, 2, 3].map(() => done(host, 'return ensurePauseImage()')));
       assert.is((await host.run('docker images -qa --filter dangling=true')).stdout, '');
-      assert.is((await host.run('docker images -q wormhole/pause:1')).stdout.trim().split('\n').length, 1);
+      assert.is((await host.run('docker images -q wormhole/pause:2')).stdout.trim().split('\n').length, 1);
     });
 
     test(`somebody's own container`, async () => {

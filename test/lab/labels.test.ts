@@ -92,7 +92,7 @@ labSuite(
       assert.is(await everything(host), 'wormhole-d-netns running');
       // Neither does another image's taking our name change what a holder runs.
       await host.run(
-        'docker rm -f wormhole-d-netns; docker rmi -f wormhole/pause:1; docker tag wormhole/tools wormhole/pause:1',
+        'docker rm -f wormhole-d-netns; docker rmi -f wormhole/pause:2; docker tag wormhole/tools wormhole/pause:2',
       );
       await succeeds(host, `create id d url :7001 trigger url :7000 ${SERVER}`);
       assert.is.not(await ask(host, 7001), '');
