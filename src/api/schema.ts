@@ -23,6 +23,7 @@
  */
 import * as v from 'valibot';
 import { quoted } from '../text/quote.js';
+import { MAX_COUNT, MAX_IDLE_TIMEOUT, MAX_KEEPALIVE } from '../units/plan.js';
 import { check, invalid, strictObject } from './check.js';
 import { address, tunnelId } from './tunnel-schema.js';
 
@@ -55,10 +56,23 @@ const OWNER = 'must be USER, USER:GROUP or :GROUP';
 const OWNER_FORM = /^(?=.)([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/;
 const GROUP = 'must be the name of a group';
 
+const COUNT = `must be a whole number from 1 to ${MAX_COUNT}`;
+const count = v.pipe(v.number(COUNT), v.integer(COUNT), v.minValue(1, COUNT), v.maxValue(MAX_COUNT, COUNT));
+
+const secondsUpTo = (most: number) => {
+  const message = `must be whole seconds from 1 to ${most}`;
+  return v.pipe(v.number(message), v.integer(message), v.minValue(1, message), v.maxValue(most, message));
+};
+
 /** The options of ../units/plan.ts. */
 const options = {
   startTimeout: v.exactOptional(seconds),
   udpTimeout: v.exactOptional(seconds),
+  maxConnections: v.exactOptional(count),
+  maxPerSource: v.exactOptional(count),
+  rate: v.exactOptional(count),
+  idleTimeout: v.exactOptional(secondsUpTo(MAX_IDLE_TIMEOUT)),
+  keepAlive: v.exactOptional(secondsUpTo(MAX_KEEPALIVE)),
   socketMode: v.exactOptional(v.pipe(v.string(MODE), v.regex(/^0?[0-7]{3}$/, MODE))),
   socketOwner: v.exactOptional(v.pipe(v.string(OWNER), v.regex(OWNER_FORM, OWNER))),
   group: v.exactOptional(v.pipe(v.string(GROUP), v.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/, GROUP))),
@@ -173,6 +187,8 @@ const counters = v.object({
   served: v.number(),
   unserved: v.number(),
   denied: v.number(),
+  refused: v.number(),
+  timedOut: v.number(),
   bytesFromClients: v.number(),
   bytesFromTarget: v.number(),
   resetsByClient: v.number(),

@@ -3,7 +3,14 @@ import type { Machine } from '../api/connect.js';
 import type { CreatedLink } from '../api/schema.js';
 import { formatDuration, readDuration } from '../recipe/duration.js';
 import { printable } from '../text/printable.js';
-import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
+import {
+  type ClientLimits,
+  type CreateOptions,
+  DEFAULT_OPTIONS,
+  MAX_COUNT,
+  MAX_IDLE_TIMEOUT,
+  MAX_KEEPALIVE,
+} from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
@@ -23,6 +30,11 @@ export function addCreate(program: Command): void {
       'how long what a connection starts may take to accept it (default: 60s)',
     )
     .option('--udp-timeout <span>', 'when a client that has sent no datagram is forgotten (default: 60s)')
+    .option('--max-connections <n>', 'the most clients at a time; others wait for 5 s (default: 4000)')
+    .option('--max-per-source <n>', 'the most clients at a time of one address')
+    .option('--rate <n>', 'the most new clients in a second; others wait for 5 s')
+    .option('--idle-timeout <span>', 'reset a session on which no byte moves for so long')
+    .option('--keepalive <span>', 'after how much silence the kernel looks whether a peer is still there')
     .option('--mode <mode>', 'who may use a head with a path, as chmod has it (default: 0666)')
     .option('--owner <user:group>', 'whom a head with a path belongs to')
     .option('--group <group>', 'a group of the forwarder, for a tail with a path that others may not use')
@@ -44,6 +56,11 @@ interface Flags {
   idle?: string;
   startTimeout?: string;
   udpTimeout?: string;
+  maxConnections?: string;
+  maxPerSource?: string;
+  rate?: string;
+  idleTimeout?: string;
+  keepalive?: string;
   mode?: string;
   owner?: string;
   group?: string;
@@ -61,6 +78,7 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   const options: CreateOptions = { ...DEFAULT_OPTIONS };
   if (startTimeout !== undefined) options.startTimeout = parseSpan('--start-timeout', startTimeout);
   if (udpTimeout !== undefined) options.udpTimeout = parseSpan('--udp-timeout', udpTimeout);
+  Object.assign(options, readClientLimits(flags));
   if (mode !== undefined) options.socketMode = readMode(mode);
   if (owner !== undefined) options.socketOwner = readName('--owner', owner, OWNER);
   if (group !== undefined) options.group = readName('--group', group, /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/);
@@ -102,10 +120,36 @@ async function printFiles(files: UnitFile[]): Promise<void> {
   process.stdout.write(files.map(({ name, text }) => `### ${UNIT_DIR}/${name}\n${text}`).join('\n'));
 }
 
-function parseSpan(option: string, text: string): number {
+function readClientLimits({
+  maxConnections,
+  maxPerSource,
+  rate,
+  idleTimeout,
+  keepalive,
+}: Flags): ClientLimits {
+  return {
+    ...(maxConnections !== undefined && { maxConnections: readCount('--max-connections', maxConnections) }),
+    ...(maxPerSource !== undefined && { maxPerSource: readCount('--max-per-source', maxPerSource) }),
+    ...(rate !== undefined && { rate: readCount('--rate', rate) }),
+    ...(idleTimeout !== undefined && {
+      idleTimeout: parseSpan('--idle-timeout', idleTimeout, MAX_IDLE_TIMEOUT),
+    }),
+    ...(keepalive !== undefined && { keepAlive: parseSpan('--keepalive', keepalive, MAX_KEEPALIVE) }),
+  };
+}
+
+function readCount(option: string, text: string): number {
+  const count = Number(text);
+  if (/^\d+$/.test(text) && count >= 1 && count <= MAX_COUNT) return count;
+  throw new UsageError(`${option} "${text}": expected a number from 1 to ${MAX_COUNT}`);
+}
+
+function parseSpan(option: string, text: string, most = Number.POSITIVE_INFINITY): number {
   const seconds = readDuration(text);
   if (seconds === undefined)
     throw new UsageError(`${option} "${text}": expected a span of time, such as 30s, 5m or 1h`);
+  if (seconds > most)
+    throw new UsageError(`${option} "${text}": expected a span of time from 1s to ${formatDuration(most)}`);
   return seconds;
 }
 

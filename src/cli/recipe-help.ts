@@ -27,6 +27,8 @@ made if there is none, and nothing can be read.
 A client of a udp:// head has a session, which ends after --udp-timeout without a datagram. A remote link carries its
 datagrams as UDP between the machines.
 
+Of a link, --max-connections clients are served at a time, 4000 by default. Further ones wait for 5 s and are then refused.
+
 A head with a path belongs to --owner and has --mode, 0666 by default; a socket that no program uses is replaced. The head
 leads to a tail of its kind: tcp and unix to tcp or unix, udp to udp or unixgram, the others to their own.
 

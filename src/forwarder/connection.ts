@@ -7,6 +7,7 @@ import { type Loop, scheduleClose, unwatch, type Watch } from './loop.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
 import type { Resolver } from './resolver.js';
 import { disconnect, endOnClose, resetOnClose, setUserTimeout } from './socket-options.js';
+import { countClosed, type Source, type Sources } from './sources.js';
 import { ENDED, noteFlags, noteRelease, type Part } from './store/memory.js';
 import type { Register, Storable, Stored } from './store/store.js';
 import { close as closeDescriptor, EPOLLIN, EPOLLPRI, EPOLLRDHUP, SHUT_WR, shutdown } from './syscalls.js';
@@ -52,6 +53,10 @@ export interface Relay {
    * The open connections; undefined on links that never need to enumerate them, which saves the bookkeeping.
    */
   readonly connections: Set<Connection> | undefined;
+  /** Counts the connections of each source; undefined if a source may have any number. */
+  readonly sources: Sources | undefined;
+  /** After how much silence the kernel probes both peers, seconds; undefined: never. */
+  readonly keepAlive: number | undefined;
   /** How long the target may refuse connections before a client is reset, ms. */
   readonly dialTimeout: number;
   /** The unit that starts the target, in log messages; undefined if nothing has to. */
@@ -143,6 +148,8 @@ export interface Connection extends Storable {
   connected: boolean;
   /** errno of the last failed attempt to connect. */
   failure: number;
+  /** Where the client comes from, while it is counted. */
+  source: Source | undefined;
   /** When the client was accepted, ms, on the clock of the loop. */
   openedAt: number;
   /** Its notes while it is stored. Then the service manager has duplicates of its sockets. */
@@ -221,6 +228,8 @@ function dispose(connection: Connection): void {
   relay.open -= 1;
   relay.counters.open -= 1;
   relay.connections?.delete(connection);
+  if (relay.sources !== undefined && connection.source !== undefined)
+    countClosed(relay.sources, connection.source);
   relay.survivors?.ended(connection);
   relay.onClose();
 }

@@ -32,6 +32,10 @@ const FIGURES = [
   'unserved',
   /** Clients that were closed because the link is not for them. */
   'denied',
+  /** Clients that were refused because of a limit: of connections, of those of one source, or of new ones a second. */
+  'refused',
+  /** Sessions that were reset because no byte had moved for a time. */
+  'timedOut',
   /** Bytes read from clients, and from the target. */
   'bytesFromClients',
   'bytesFromTarget',

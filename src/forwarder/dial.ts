@@ -7,6 +7,7 @@ import {
   disconnect,
   receiveUrgentInline,
   resetOnClose,
+  setKeepAlive,
   setPeerTimeout,
   setStreamOptions,
   socketOption,
@@ -112,11 +113,12 @@ export function dial(connection: Connection): void {
 }
 
 /** A socket to connect to `to`, or -1: see errno(). */
-function createSocket({ targetTimeout }: Relay, to: Address): number {
+function createSocket({ targetTimeout, keepAlive }: Relay, to: Address): number {
   const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fd;
   if (to.family !== AF_UNIX) receiveUrgentInline(fd);
   if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
+  else if (keepAlive !== undefined && to.family !== AF_UNIX) setKeepAlive(fd, keepAlive);
   if (to.device === undefined || bindToDevice(fd, to.device)) return fd;
   // It succeeds, and leaves errno as it is.
   close(fd);

@@ -2,17 +2,20 @@ import { existsSync } from 'node:fs';
 import type { Relay } from './connection.js';
 import { createCounters } from './counters.js';
 import { exitWhenIdle } from './idle.js';
+import { endIdleSessions } from './idle-sessions.js';
 import { listen, type Passed, passedFds } from './listen.js';
 import { createLog, printFatal } from './log.js';
 import { createLoop, run } from './loop.js';
 import { createNotify, watchdogInterval } from './notify.js';
 import { type Options, parseOptions, USAGE } from './options.js';
 import { createPool } from './pipes.js';
+import { createRate } from './rate.js';
 import { createResolver, readAddressFile } from './resolver.js';
 import { retarget, setTarget } from './retarget.js';
 import { runBulkQueue } from './scheduler.js';
 import { move, resetOpenSessions } from './serve.js';
 import { retryPipeWaiters, retryWaiters } from './shortage.js';
+import { createSources } from './sources.js';
 import { reportStatus } from './status.js';
 import { openStore } from './store/open.js';
 import { resumeConnection, streams } from './store/streams.js';
@@ -101,7 +104,12 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     rejectedAt: 0,
     targetTimeout: toFile === undefined ? undefined : options.peerTimeout,
     clientTimeout: options.allow === undefined ? undefined : options.peerTimeout,
-    connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),
+    connections:
+      toFile === undefined && options.allow === undefined && options.idleTimeout === undefined
+        ? undefined
+        : new Set(),
+    sources: options.maxPerSource === undefined ? undefined : createSources(options.maxPerSource),
+    keepAlive: options.keepAlive,
     dialTimeout: options.dialTimeout,
     starter: options.failedFile && `wormhole-${options.link}-run.service`,
     targetFailed: () => options.failedFile !== undefined && existsSync(options.failedFile),
@@ -160,7 +168,9 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
   relay.counters.limit =
     sockets.streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);
-  const listener = sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, maxOpen);
+  const rate = options.rate === undefined ? undefined : createRate(options.rate, loop.now);
+  const listener =
+    sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, { maxOpen, rate });
   const udp =
     datagrams.length === 0
       ? undefined
@@ -216,6 +226,9 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     udp?.finishRound();
     return hasWork;
   };
+
+  if (relay.connections !== undefined && options.idleTimeout !== undefined)
+    endIdleSessions(relay, relay.connections, options.idleTimeout);
 
   survival.resume({ [streams.code]: (remains) => resumeConnection(relay, remains) });
 

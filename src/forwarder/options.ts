@@ -35,9 +35,17 @@ export interface Options {
   /** A file whose existence says that starting the target has failed. */
   readonly failedFile: string | undefined;
   /**
-   * The most connections at a time. Default, and upper limit: as many as the file descriptors suffice for.
+   * The most connections at a time. Default 4000; at most as many as the file descriptors suffice for.
    */
   readonly maxOpen: number;
+  /** The most connections of one address at a time. Default: any number. */
+  readonly maxPerSource: number | undefined;
+  /** The most new connections in a second. Default: any number. */
+  readonly rate: number | undefined;
+  /** A connection on which no byte has moved for this long is reset, ms. Default: never. */
+  readonly idleTimeout: number | undefined;
+  /** After this much silence, the kernel probes both peers of a connection, seconds. Default: never. */
+  readonly keepAlive: number | undefined;
   /** A session of datagrams ends after this long without one, ms. Default 60 s. */
   readonly udpTimeout: number;
   /** The most sessions of datagrams at a time. Default 4096, at most as many as the file descriptors suffice for. */
@@ -46,9 +54,12 @@ export interface Options {
   readonly counters: number | undefined;
 }
 
+/** The most that TCP_KEEPIDLE takes, seconds (MAX_TCP_KEEPIDLE, net/tcp.h). */
+const MAX_KEEPIDLE = 32_767;
+
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD]';
+  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-connections N] [--max-per-source N] [--rate N] [--idle-timeout SECONDS] [--keepalive SECONDS] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -66,14 +77,19 @@ export function parseOptions(args: string[]): Options {
       idle: { type: 'string', default: '60' },
       'dial-timeout': { type: 'string', default: '5' },
       'given-up': { type: 'string' },
-      'max-open': { type: 'string' },
+      'max-connections': { type: 'string', default: '4000' },
+      'max-per-source': { type: 'string' },
+      rate: { type: 'string' },
+      'idle-timeout': { type: 'string' },
+      keepalive: { type: 'string' },
       'udp-timeout': { type: 'string', default: '60' },
       'max-sessions': { type: 'string', default: '4096' },
       counters: { type: 'string' },
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
-  const { to, 'to-file': toFile, ask, allow, 'peer-timeout': peerTimeout, 'max-open': maxOpen } = values;
+  const { to, 'to-file': toFile, ask, allow, 'peer-timeout': peerTimeout, rate, keepalive } = values;
+  const { 'max-per-source': maxPerSource, 'idle-timeout': idleTimeout } = values;
   if (to === undefined && toFile === undefined) throw new Error('--to is missing, and --to-file too');
   if (to !== undefined && toFile !== undefined) {
     throw new Error(`--to "${to}" and --to-file "${toFile}" exclude each other`);
@@ -92,12 +108,13 @@ export function parseOptions(args: string[]): Options {
     failedFile: values['given-up'],
     dialTimeout: 1000 * number('--dial-timeout', values['dial-timeout']),
     counters: values.counters === undefined ? undefined : number('--counters', values.counters),
-    maxOpen:
-      maxOpen === undefined
-        ? Number.POSITIVE_INFINITY
-        : Math.max(1, Math.trunc(number('--max-open', maxOpen))),
+    maxOpen: count('--max-connections', values['max-connections']),
+    maxPerSource: maxPerSource === undefined ? undefined : count('--max-per-source', maxPerSource),
+    rate: rate === undefined ? undefined : count('--rate', rate),
+    idleTimeout: idleTimeout === undefined ? undefined : 1000 * seconds('--idle-timeout', idleTimeout),
+    keepAlive: keepalive === undefined ? undefined : seconds('--keepalive', keepalive, MAX_KEEPIDLE),
     udpTimeout: 1000 * number('--udp-timeout', values['udp-timeout']),
-    maxSessions: Math.max(1, Math.trunc(number('--max-sessions', values['max-sessions']))),
+    maxSessions: count('--max-sessions', values['max-sessions']),
   };
 }
 
@@ -110,10 +127,14 @@ function number(option: string, text: string): number {
   return Number(text);
 }
 
+function count(option: string, text: string): number {
+  return Math.max(1, Math.trunc(number(option, text)));
+}
+
 /** Parses a number of seconds. A third of it must fit TCP_KEEPIDLE (at most 32767, tcp(7)). */
-function seconds(option: string, text: string): number {
+function seconds(option: string, text: string, most = 86_400): number {
   const amount = number(option, text);
-  if (amount < 1 || amount > 86_400)
-    throw new Error(`${option} "${text}" is not between 1 and 86400 seconds`);
+  if (amount < 1 || amount > most)
+    throw new Error(`${option} "${text}" is not between 1 and ${most} seconds`);
   return amount;
 }

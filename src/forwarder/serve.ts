@@ -5,6 +5,7 @@ import { drain, fill, handleHangup, passReset } from './flow.js';
 import { add, type Loop, modify, type Watch } from './loop.js';
 import { enqueue } from './scheduler.js';
 import { resetOnClose } from './socket-options.js';
+import { countOpened, sourceOf } from './sources.js';
 import { DOWN, type Part, UP } from './store/memory.js';
 import { AF_UNIX, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { createTimer } from './timers.js';
@@ -23,6 +24,10 @@ export function opened(connection: Connection): void {
   relay.open += 1;
   relay.counters.open += 1;
   relay.connections?.add(connection);
+  if (relay.sources !== undefined) {
+    connection.source = sourceOf(connection.client.fd);
+    if (connection.source !== undefined) countOpened(relay.sources, connection.source);
+  }
   // A unix socket has no state that would tell where its session stands.
   if (!connection.client.isUnix && !connection.target.isUnix) relay.survivors?.opened(connection);
   relay.onOpen();
@@ -48,6 +53,7 @@ export function createConnection(relay: Relay, fd: number, isUnix: boolean): Con
     relay,
     connected: false,
     failure: 0,
+    source: undefined,
     openedAt: relay.loop.now,
     stored: undefined,
     spare: -1,

@@ -15,6 +15,7 @@ import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { type CreateOptions, isEager, type LinkPlan, type Owner, planLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
+import { checkClientLimits } from './client-limits.js';
 import { completeLink, requireUntaken } from './complete.js';
 import { findVolumesIfKnown } from './containers/volumes.js';
 import { freePort } from './free-port.js';
@@ -69,6 +70,7 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
   const { options, keyFile, owner, creator, exactNames = false, replace = false } = request;
   const far = hasFarPart(request.recipe) ? newFarPart(keyFile) : undefined;
   const recipe = await resolveRecipe(request.recipe, { exactNames });
+  checkClientLimits(recipe, options);
   await checkPathOptions(recipe, options);
   if (hasTunnel(recipe)) await requireIpsec();
   await fetchImages(recipe, options, show);
@@ -104,6 +106,7 @@ export async function previewLink({
   replace = false,
 }: CreateRequest): Promise<UnitFile[]> {
   const resolved = await resolveRecipe(recipe, { exactNames: false });
+  checkClientLimits(resolved, options);
   await checkPathOptions(resolved, options);
   const family = (replace && (await findReplaced(resolved, readLinks()))) || [];
   const { existing, ...rest } = completion(owner);

@@ -19,6 +19,11 @@ export interface EditableLink {
 const OPTIONS = {
   startTimeout: ['--start-timeout', formatDuration],
   udpTimeout: ['--udp-timeout', formatDuration],
+  maxConnections: ['--max-connections', String],
+  maxPerSource: ['--max-per-source', String],
+  rate: ['--rate', String],
+  idleTimeout: ['--idle-timeout', formatDuration],
+  keepAlive: ['--keepalive', formatDuration],
   socketMode: ['--mode', String],
   socketOwner: ['--owner', String],
   group: ['--group', String],

@@ -133,9 +133,11 @@ function describeFailing({ count, since, reason }: Failing): string {
   return `${reason}, ${times} since ${describeTime(since)}`;
 }
 
-/** "3 open, 120 served, 1.2 GB" */
-function describeTraffic({ open, limit, served, bytesFromClients, bytesFromTarget }: Counters): string {
-  const traffic = `${open} open, ${served} served, ${prettyBytes(bytesFromClients + bytesFromTarget)}`;
+/** "3 open, 120 served, 5 refused, 1.2 GB" */
+function describeTraffic(counters: Counters): string {
+  const { open, limit, served, refused, bytesFromClients, bytesFromTarget } = counters;
+  const clients = [`${open} open`, `${served} served`, ...(refused > 0 ? [`${refused} refused`] : [])];
+  const traffic = [...clients, prettyBytes(bytesFromClients + bytesFromTarget)].join(', ');
   return open < limit || limit === 0 ? traffic : `${traffic}; that is its limit, and further clients wait`;
 }
 

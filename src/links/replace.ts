@@ -12,6 +12,7 @@ import { recordDeletion } from '../state/pending-deletions.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { type CreateOptions, type FarPart, isEager, type PlannedLink, planLink } from '../units/plan.js';
 import { changeLink } from './change.js';
+import { withoutClientLimits } from './client-limits.js';
 import { completeLink, requireUntaken } from './complete.js';
 import { IsChild, partDeletion } from './delete.js';
 import { freePort } from './free-port.js';
@@ -143,7 +144,13 @@ function farOf(
 /** All that the other machine is asked for. */
 function partText(link: FarLink, options: CreateOptions): string {
   const { kind, peer } = link.child;
-  return JSON.stringify([link.id, kind, peer, formatRecipe(recipeForPeer(link)), options]);
+  return JSON.stringify([
+    link.id,
+    kind,
+    peer,
+    formatRecipe(recipeForPeer(link)),
+    withoutClientLimits(options),
+  ]);
 }
 
 /** Has another machine create its part, and removes it there when the change here fails. */

@@ -15,6 +15,10 @@ export interface Counters {
   unserved: number;
   /** Clients that were closed because the link is not for them. */
   denied: number;
+  /** Clients that were refused because of a limit of the link on its clients. */
+  refused: number;
+  /** Sessions that were reset because no byte had moved for --idle-timeout. */
+  timedOut: number;
   bytesFromClients: number;
   bytesFromTarget: number;
   /** Sessions that a client, or the target, has ended with a reset. */
@@ -60,6 +64,8 @@ export function readCounters(id: string): Counters | undefined {
     served: figure('served'),
     unserved: figure('unserved'),
     denied: figure('denied'),
+    refused: figure('refused'),
+    timedOut: figure('timedOut'),
     bytesFromClients: figure('bytesFromClients'),
     bytesFromTarget: figure('bytesFromTarget'),
     resetsByClient: figure('resetsByClient'),

@@ -18,11 +18,23 @@ const seconds = v.pipe(
   v.maxValue(MAX_SECONDS, 'is more than a year'),
 );
 
+const count = v.pipe(
+  v.string(),
+  v.digits('is not a number'),
+  v.transform(Number),
+  v.minValue(1, 'is not a number of at least 1'),
+);
+
 const linkSection = v.object({
   Id: v.string(),
   Recipe: v.string(),
   StartTimeout: v.optional(seconds, `${DEFAULT_OPTIONS.startTimeout}`),
   UdpTimeout: v.exactOptional(seconds),
+  MaxConnections: v.exactOptional(count),
+  MaxPerSource: v.exactOptional(count),
+  Rate: v.exactOptional(count),
+  IdleTimeout: v.exactOptional(seconds),
+  KeepAlive: v.exactOptional(seconds),
   SocketMode: v.exactOptional(v.string()),
   SocketOwner: v.exactOptional(v.string()),
   Group: v.exactOptional(v.string()),
@@ -62,6 +74,11 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       StartTimeout: startTimeout,
       Pull: pull,
       UdpTimeout: udpTimeout,
+      MaxConnections: maxConnections,
+      MaxPerSource: maxPerSource,
+      Rate: rate,
+      IdleTimeout: idleTimeout,
+      KeepAlive: keepAlive,
       SocketMode: socketMode,
       SocketOwner: socketOwner,
       Group: group,
@@ -70,6 +87,11 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       startTimeout,
       pull,
       ...(udpTimeout !== undefined && { udpTimeout }),
+      ...(maxConnections !== undefined && { maxConnections }),
+      ...(maxPerSource !== undefined && { maxPerSource }),
+      ...(rate !== undefined && { rate }),
+      ...(idleTimeout !== undefined && { idleTimeout }),
+      ...(keepAlive !== undefined && { keepAlive }),
       ...(socketMode !== undefined && { socketMode }),
       ...(socketOwner !== undefined && { socketOwner }),
       ...(group !== undefined && { group }),

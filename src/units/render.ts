@@ -133,7 +133,12 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     countersFile: countersFile(id),
     ...unixPaths(link),
     group: tail && isPath(tail) ? options.group : undefined,
-    options: [...targetOptions(link), ...timeoutOptions(planned), ...accessOptions(planned)],
+    options: [
+      ...targetOptions(link),
+      ...timeoutOptions(planned),
+      ...limitOptions(planned),
+      ...accessOptions(planned),
+    ],
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
     filter: targetFilter(link, routing),
@@ -252,6 +257,21 @@ function timeoutOptions({ link, options: { startTimeout, udpTimeout } }: Planned
   if (farChildOf(link))
     options.push('--dial-timeout', String(startTimeout), '--peer-timeout', String(PEER_TIMEOUT));
   return options;
+}
+
+/** The limits on the clients of the link that was created. */
+function limitOptions({ parent, owner, link, options }: PlannedLink): string[] {
+  if (parent !== undefined || owner) return [];
+  const { maxConnections, maxPerSource, rate, idleTimeout, keepAlive } = options;
+  const all = {
+    '--max-connections': maxConnections,
+    '--max-sessions': hasDatagrams(link) ? maxConnections : undefined,
+    '--max-per-source': maxPerSource,
+    '--rate': rate,
+    '--idle-timeout': idleTimeout,
+    '--keepalive': keepAlive,
+  };
+  return Object.entries(all).flatMap(([name, value]) => (value === undefined ? [] : [name, `${value}`]));
 }
 
 function hasDatagrams({ head }: Link): boolean {

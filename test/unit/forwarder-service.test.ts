@@ -167,7 +167,7 @@ test('it takes no more clients than its descriptors serve for certain; the other
   await until(() => forwarder.log() !== '');
   assert.match(
     forwarder.log(),
-    /^<4>link test: 4 clients are connected, which is as many as --max-open and LimitNOFILE= allow; more/,
+    /^<4>link test: 4 clients are connected, which is as many as --max-connections and LimitNOFILE= allow; more/,
   );
   assert.ok((await load(forwarder)) < 0.3);
   for (const client of clients) {

@@ -249,6 +249,32 @@ test('the options of unix sockets are in the units that they are for, and are re
   assert.equal(settings(plainService?.text, 'ProtectHome'), ['yes']);
 });
 
+test('the limits on clients are in the units of the link that was created alone, and are read back', () => {
+  const options = {
+    ...DEFAULT_OPTIONS,
+    maxConnections: 100,
+    maxPerSource: 3,
+    rate: 50,
+    idleTimeout: 3600,
+    keepAlive: 60,
+  };
+  const created = (recipe: string) => render(asLink(parseRecipe(recipe.split(' '))), options);
+  const flags = (text = '') => / --counters 1 (.*)$/m.exec(text)?.[1];
+  const [socket, service, childSocket, childService] = created(
+    'id a url :1 tail docker-ns b child id a-2 url :2 tail url :3',
+  ).map(({ text }) => text);
+  const read = readLink(socket ?? '');
+  assert.equal(read !== 'child' && read?.options, options);
+  assert.is(
+    flags(service),
+    '--to 127.0.0.1:1 --max-connections 100 --max-per-source 3 --rate 50 --idle-timeout 3600 --keepalive 60',
+  );
+  assert.is(readLink(childSocket ?? ''), 'child');
+  assert.is(flags(childService), '--to 127.0.0.1:3');
+  const [, both] = created('id a url :1 url udp:// tail url :2').map(({ text }) => text);
+  assert.match(flags(both) ?? '', /--max-connections 100 --max-sessions 100 --max-per-source 3/);
+});
+
 test('the forwarder sees the directory of its target, and what rules the machine there stays hidden', () => {
   const paths = (recipe: string) => {
     const { 'wormhole-a.service': service } = units(...`id a ${recipe}`.split(' '));
