@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { printable } from '../text/printable.js';
 
 /** The settings of one section of a unit file (systemd.syntax(7)); undefined when the file has no such section. */
 export function readSection(text: string, name: string): Map<string, string> | undefined {
@@ -31,5 +32,7 @@ export function parseSection<T extends v.GenericSchema>(
   const name = v.getDotPath(issue);
   const value = settings.get(name ?? '');
   if (name === null) throw new Error(issue.message);
-  throw new Error(value === undefined ? `${name}= is missing` : `${name}=${value} ${issue.message}`);
+  throw new Error(
+    value === undefined ? `${name}= is missing` : `${name}=${printable(value)} ${issue.message}`,
+  );
 }
