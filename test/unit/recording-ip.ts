@@ -6,13 +6,24 @@ import { join } from 'node:path';
 export interface RecordingIp {
   /** The lines so far, in the order in which they came. */
   lines(): string[];
+  /** The network namespaces in which it ran for them, as the links in /proc/PID/ns have them. */
+  namespaces(): string[];
   /**
    * Begins again. From now on the lines that contain the text `refused` are refused, none by default, and the kernel has the
-   * interface of that name, none by default.
+   * interface of that name, none by default; or ip prints what `answers` says.
    */
-  reset(state?: { refused?: string; device?: string }): void;
+  reset(state?: { refused?: string; device?: string; answers?: Partial<Answers> }): void;
   /** Puts ip(8) back. */
   remove(): void;
+}
+
+/** What ip prints: of xfrm as text, the rest in JSON. */
+export interface Answers {
+  states: string;
+  policies: string;
+  links: unknown;
+  routes: unknown;
+  route: unknown;
 }
 
 /**
@@ -21,11 +32,9 @@ export interface RecordingIp {
  */
 export function recordIp(): RecordingIp {
   const directory = mkdtempSync(join(tmpdir(), 'wormhole-ip-'));
-  const [log, refusal, links] = ['lines', 'refused', 'links'].map((name) => join(directory, name)) as [
-    string,
-    string,
-    string,
-  ];
+  const log = join(directory, 'lines');
+  const linesOf = (name: string) =>
+    existsSync(join(directory, name)) ? readFileSync(join(directory, name), 'utf8').trim().split('\n') : [];
   const path = process.env.PATH;
   const program = join(directory, 'ip');
   writeFileSync(
@@ -35,22 +44,27 @@ case "$*" in
   '-batch -')
     read -r line
     printf '%s\\n' "$line" >>${log}
-    if [ -s ${refusal} ] && printf '%s' "$line" | grep -qF -f ${refusal}; then
+    readlink /proc/self/ns/net >>${directory}/namespaces
+    if [ -s ${directory}/refused ] && printf '%s' "$line" | grep -qF -f ${directory}/refused; then
       echo 'RTNETLINK answers: Invalid argument' >&2
       exit 1
     fi ;;
-  *'address show') cat ${links} ;;
-  *'route get'*) echo '[{"dev":"lo"}]' ;;
+  *'xfrm state list nokeys') cat ${directory}/states ;;
+  *'xfrm policy list') cat ${directory}/policies ;;
+  *'address show') cat ${directory}/links ;;
+  *'route get'*) cat ${directory}/route ;;
+  *'route show'*) cat ${directory}/routes ;;
 esac
 `,
   );
   chmodSync(program, 0o755);
   process.env.PATH = `${directory}:${path}`;
   return {
-    lines: () => (existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n') : []),
-    reset({ refused = '', device } = {}) {
-      rmSync(log, { force: true });
-      writeFileSync(refusal, refused);
+    lines: () => linesOf('lines'),
+    namespaces: () => linesOf('namespaces'),
+    reset({ refused = '', device, answers } = {}) {
+      for (const name of ['lines', 'namespaces']) rmSync(join(directory, name), { force: true });
+      writeFileSync(join(directory, 'refused'), refused);
       const none = { bytes: 0, packets: 0 };
       const link = {
         ifname: device,
@@ -59,7 +73,10 @@ esac
         addr_info: [],
         stats64: { rx: none, tx: none },
       };
-      writeFileSync(links, JSON.stringify(device === undefined ? [] : [link]));
+      const nothing = { states: '', policies: '', routes: [], route: [{ dev: 'lo' }] };
+      const all: Answers = { ...nothing, links: device === undefined ? [] : [link], ...answers };
+      for (const [name, text] of Object.entries(all))
+        writeFileSync(join(directory, name), typeof text === 'string' ? text : JSON.stringify(text));
     },
     remove() {
       process.env.PATH = path;
