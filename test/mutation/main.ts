@@ -1,10 +1,14 @@
-// npm run mutate -- [--survivors] FOLDER...: what part of all small changes of the source the unit tests notice.
+// npm run mutate -- [--survivors] [--tests=NAME,...] FOLDER[/FILES]...: what part of all small changes of the source the unit tests notice.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Stryker } from '@stryker-mutator/core';
 import { keep, type Mutant, readReport, survivorsOf } from './report.ts';
-import { commandOf, subjects } from './subjects.ts';
+import { commandOf, subjectOf, subjects } from './subjects.ts';
 
+const options = process.argv.slice(2).filter((word) => word.startsWith('--'));
+const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
+const again = options.includes('--survivors');
+const tests = options.find((word) => word.startsWith('--tests='))?.slice('--tests='.length) ?? '';
 process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
 
 /**
@@ -13,15 +17,13 @@ process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
  * @param mutate patterns, as Stryker has them: a path, with `:LINE:COLUMN-LINE:COLUMN` behind it or without
  */
 async function measure(folder: string, mutate: string[]): Promise<Mutant[]> {
-  const subject = subjects[folder];
-  if (subject === undefined)
-    throw new Error(`there is no subject "${folder}": there are ${Object.keys(subjects).join(', ')}`);
   const fileName = `reports/mutation/${folder}.latest.json`;
   await new Stryker({
     mutate,
     testRunner: 'command',
-    commandRunner: { command: commandOf(subject) },
-    buildCommand: `node --import tsx test/mutation/bundle.ts ${folder}`,
+    coverageAnalysis: 'off',
+    commandRunner: { command: commandOf(subjectOf(folder, tests)) },
+    buildCommand: `node --import tsx test/mutation/bundle.ts ${folder} ${tests}`,
     concurrency: 2,
     inPlace: false,
     tempDirName: '.stryker-tmp',
@@ -50,8 +52,6 @@ function describe({ file, location: { start, end }, replacement }: Mutant): stri
   return `${file}:${start.line}:${start.column}: ${original.trim()} -> ${replacement.replaceAll(/\s+/g, ' ')}`;
 }
 
-const words = process.argv.slice(2).filter((word) => word !== '--survivors');
-const again = process.argv.includes('--survivors');
 const scores: string[] = [];
 for (const word of words.length > 0 ? words : Object.keys(subjects)) {
   const [folder = '', ...rest] = word.split('/');

@@ -16,7 +16,17 @@ export interface Subject {
 
 /** The subjects by the name of their folder. */
 export const subjects: Record<string, Subject> = {
-  recipe: { tests: ['recipe-parse', 'recipe-errors', 'recipe-parts', 'unit-files', 'names'] },
+  recipe: {
+    tests: [
+      'recipe-parse',
+      'recipe-errors',
+      'recipe-parts',
+      'recipe-duration',
+      'unit-files',
+      'names',
+      'examples',
+    ],
+  },
   units: {
     tests: [
       'unit-files',
@@ -31,7 +41,7 @@ export const subjects: Record<string, Subject> = {
     ],
   },
   ipsec: { tests: ['ipsec-', 'tunnels-hellos'], wrapper: 'unshare --net' },
-  api: { tests: ['api-schema', 'key', 'api-exchange', 'api-'], apart: true },
+  api: { tests: ['api-schema', 'key', 'api-handshake', 'api-wire'], apart: true },
   forwarder: { tests: ['forwarder-'], runsPrograms: true },
 };
 
@@ -39,6 +49,19 @@ const unit = fileURLToPath(new URL('../unit', import.meta.url));
 
 /** Where the bundled tests are. They find other files from there as from test/unit. */
 export const bundles = join(unit, '.mutated');
+
+/**
+ * The subject of a folder.
+ *
+ * @param tests beginnings of the names of other tests than its own, separated by commas; '' for its own
+ * @throws Error that names the folders there are
+ */
+export function subjectOf(folder: string, tests: string): Subject {
+  const subject = subjects[folder];
+  if (subject === undefined)
+    throw new Error(`there is no subject "${folder}": there are ${Object.keys(subjects).join(', ')}`);
+  return tests === '' ? subject : { ...subject, tests: tests.split(',') };
+}
 
 /** The test files of a subject, in the order in which they run. */
 export function testsOf({ tests }: Subject): string[] {

@@ -9,7 +9,7 @@ export interface RecordingIp {
   /** The network namespaces in which it ran for them, as the links in /proc/PID/ns have them. */
   namespaces(): string[];
   /**
-   * Begins again. From now on the lines that contain the text `refused` are refused, none by default, and the kernel has the
+   * Begins, or begins again. From now on the lines that contain the text `refused` are refused, none by default, and the kernel has the
    * interface of that name, none by default; or ip prints what `answers` says.
    */
   reset(state?: { refused?: string; device?: string; answers?: Partial<Answers> }): void;
@@ -27,8 +27,8 @@ export interface Answers {
 }
 
 /**
- * Puts a program in the place of ip(8) for this process. The kernel does not tell afterwards what came before what; that it takes the
- * lines is for the tests in virtual machines.
+ * Makes a program that is in the place of ip(8) for this process, from the first `reset` on. The kernel does not tell afterwards
+ * what came before what; that it takes the lines is for the tests in virtual machines.
  */
 export function recordIp(): RecordingIp {
   const directory = mkdtempSync(join(tmpdir(), 'wormhole-ip-'));
@@ -58,11 +58,11 @@ esac
 `,
   );
   chmodSync(program, 0o755);
-  process.env.PATH = `${directory}:${path}`;
   return {
     lines: () => linesOf('lines'),
     namespaces: () => linesOf('namespaces'),
     reset({ refused = '', device, answers } = {}) {
+      process.env.PATH = `${directory}:${path}`;
       for (const name of ['lines', 'namespaces']) rmSync(join(directory, name), { force: true });
       writeFileSync(join(directory, 'refused'), refused);
       const none = { bytes: 0, packets: 0 };
