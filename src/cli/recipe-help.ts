@@ -14,7 +14,7 @@ export const recipeHelp = `The recipe describes a link from its head, where it l
   remote HOST                          the rest describes a link on that machine; its head becomes our tail
   tunnel HOST, udptunnel HOST          as remote, through an IPsec tunnel: of ESP, or of ESP in UDP
   id NAME                              the link's id
-  idle SPAN                            after so long without a connection, stop what was started: 30s, 5m, 1h
+  idle SPAN                            after this long without a connection, stop what was started: 30s, 5m
 
 What is not said: the protocol is tcp, the host 127.0.0.1, the place this host; a tail has its head's protocol and
 port; a head without a port gets a free one, and keeps it. The id is the head's port, with -CONTAINER behind it when
@@ -35,7 +35,7 @@ leads to a tail of its kind: tcp and unix to tcp or unix, udp to udp or unixgram
 Examples:
   this host's port 3306 leads to the one in container db
     wormhole create url :3306 tail docker-ns db
-  what listens on 3306 in container db is to be had at 127.0.0.1:3306 in container app
+  port 3306 of container db is reachable at 127.0.0.1:3306 in container app
     wormhole create url :3306 docker-ns app tail docker-ns db
   a web server that runs only while somebody is connected, and for five minutes after
     wormhole create url :8080 idle 5m trigger url :80 docker-run "-v www:/usr/share/nginx/html nginx"

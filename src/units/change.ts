@@ -72,7 +72,7 @@ function listening({
   ]);
 }
 
-/** An address alone, without what the first one of an end has besides. */
+/** An address alone: the first one of an end has more fields. */
 function bare(address: object): object {
   const { protocol, host, port, path } = address as Record<string, unknown>;
   return { protocol, host, port, path };

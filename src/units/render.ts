@@ -42,8 +42,8 @@ export interface UnitFile {
 /**
  * Where the installed program is: `cli` runs as `wormhole`. `flags` are node's, to run the forwarder with.
  *
- * The forwarder sees `rootDirectory`, an empty directory, in which `files` are what it needs to run, each at its own path; one that begins
- * with a hyphen need not exist. `libraries` are the directories of its shared libraries.
+ * The forwarder sees `rootDirectory`, an empty directory, in which `files` are what it needs to run, each at its own path. `libraries` are
+ * the directories of its shared libraries.
  */
 export interface Installation {
   node: string;

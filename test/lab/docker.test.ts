@@ -92,7 +92,7 @@ labSuite(
       await remove('f');
     });
 
-    test('a container that somebody removed is made anew, in the same namespace', async () => {
+    test('a container that somebody removed is recreated, in the same namespace', async () => {
       const host = at();
       await done(host, starting('g', 'wormhole/tools'));
       const before = await netns(host, 'wormhole-g-netns');
@@ -111,7 +111,7 @@ labSuite(
       const { warning } = await done<{ warning: string }>(host, start);
       assert.is(
         warning,
-        'container "wormhole-h" was made anew, with its volumes: somebody removed "wormhole-h-netns"',
+        'container "wormhole-h" was recreated, with its volumes: somebody removed "wormhole-h-netns"',
       );
       await complete(host, 'h');
       const content = 'cat /data/file /named/file';

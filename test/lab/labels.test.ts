@@ -78,7 +78,7 @@ labSuite(
       await leavesNothing(host);
     });
 
-    test('a holder that has not our image is no holder: it is neither joined, stopped nor removed', async () => {
+    test('a holder without our image is not a holder: it is neither joined, stopped nor removed', async () => {
       const host = at();
       const labels = '--label wormhole.link=d --label wormhole.run=d --label wormhole.role=netns';
       await host.run(`docker run -d --name wormhole-d-netns ${labels} wormhole/tools`);
@@ -138,7 +138,7 @@ labSuite(
       await leavesNothing(host);
     });
 
-    test('--name: removed with the link, and kept when it is somebody else who has the name by then', async () => {
+    test('--name: removed with the link, and kept if another container has the name by then', async () => {
       const host = at();
       const named = SERVER.replace("'wormhole", "'--name web -v /data wormhole");
       await succeeds(host, `create id g url :7001 trigger url :7000 ${named}`);

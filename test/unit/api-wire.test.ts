@@ -103,6 +103,23 @@ test('a deletion has a body or none, and tells what is left to those who send on
   }
 });
 
+test('a user of this machine cannot negotiate a tunnel, only another machine can', async () => {
+  const path = `/v1/tunnels/${'0'.repeat(16)}`;
+  const pair = { local: '100.64.0.2', remote: '100.64.0.3' };
+  const incoming = { spi: 256, key: '0'.repeat(72) };
+  const proposal = { mode: 'esp', asked: true, keep: false, candidates: [pair], incoming };
+  for (const [method, where, body] of [
+    ['GET', '/v1/tunnels/shared', undefined],
+    ['PUT', path, proposal],
+    ['POST', `${path}/settle`, { spi: 256 }],
+    ['DELETE', path, undefined],
+  ] as const) {
+    const answer = await ask(method, where, body && JSON.stringify(body));
+    assert.is(answer.status, 403, `${method} ${where}`);
+    assert.match(JSON.parse(answer.body).error.message, /^only another machine can negotiate a tunnel: /);
+  }
+});
+
 test("parts of other machines' links", async () => {
   const key = '0'.repeat(32);
   const owner = { id: '80', machine: 'alpha' };

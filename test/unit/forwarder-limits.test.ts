@@ -37,9 +37,9 @@ function isServed(client: net.Socket): Promise<boolean> {
 }
 
 /** Whether a new client is served. One that is refused at once may be so before Node tells of the connection. */
-async function isNewServed(port: number, host = '127.0.0.1', from?: string): Promise<boolean> {
+async function isNewServed(port: number, host = '127.0.0.1', localAddress?: string): Promise<boolean> {
   try {
-    return await isServed(await connect(port, host, from));
+    return await isServed(await connect(port, host, localAddress === undefined ? {} : { localAddress }));
   } catch {
     return false;
   }

@@ -51,6 +51,9 @@ const errors: Record<string, string> = {
   'tail docker-run -e A=b nginx': 'after "docker-run" (word 2): its arguments go in one word, in quotes',
   'tail docker-run nginx chld':
     'word 4: not a word of the recipe; did you mean "child"? If it is for docker-run: its arguments go in one word, in quotes',
+  'tail docker-run nginx Xchild': 'after "docker-run" (word 2): its arguments go in one word, in quotes',
+  'tail docker-run nginx childX': 'after "docker-run" (word 2): its arguments go in one word, in quotes',
+  'url :80 a:80y': 'word 3, "a:80y": not a word of the recipe',
   'url :80 tail url :81 --dry-run': 'word 6, "--dry-run": options go before the recipe',
   'url :80 docker-ns -n': 'word 4, "-n": options go before the recipe',
   'url -n': 'word 2, "-n": options go before the recipe',
@@ -64,6 +67,7 @@ const errors: Record<string, string> = {
   'url :80 udptunnel': `after "udptunnel" (word 3): ${MACHINE}`,
   'url :80 id': 'after "id" (word 3): expected a name for the link, such as web',
   'id tail': 'after "id" (word 1): expected a name for the link, such as web',
+  idle: 'after "idle" (word 1): expected a span of time, such as 30s',
   'tail docker-run':
     'after "docker-run" (word 2): expected the arguments of docker run in one word, such as nginx',
   'tail docker-run child':
@@ -95,6 +99,7 @@ const errors: Record<string, string> = {
   'url :80 trigger docker-ns a tail': 'word 6, "tail": the tail already began with "trigger", word 3',
   'url :80 tail trigger': 'word 4, "trigger": the tail already began with "tail", word 3',
   'id a id b': 'word 3, "id": the id is already a; a link has one id',
+  'id a idle 5m idle 1m': 'word 5, "idle": idle is already 5m; a link has one span',
   'url :80 tail url :81 remote m tail':
     'word 6, "remote": the head on m is the tail of this link; describe it after remote m',
 
@@ -133,16 +138,24 @@ const errors: Record<string, string> = {
 
   // Names
   'docker-ns $mysql': 'word 2, "$mysql": "$mysql" cannot be the name or id of a container',
+  'docker-ns a/b': 'word 2, "a/b": "a/b" cannot be the name or id of a container',
   'docker-ns //a': 'word 2, "//a": "//a" cannot be the name or id of a container',
   'docker-ns _a': 'word 2, "_a": "_a" cannot be the name or id of a container',
   'id web.socket': 'word 2, "web.socket": an id cannot end in ".socket"',
   'id web.service': 'word 2, "web.service": an id cannot end in ".service"',
   'id web-run': 'word 2, "web-run": an id cannot end in "-run"',
   'id sync': 'word 2, "sync": this id is reserved',
+  'id far': 'word 2, "far": this id is reserved',
+  'id udp': 'word 2, "udp": this id is reserved',
+  'id tunnel-udp': 'word 2, "tunnel-udp": this id is reserved',
+  'id tunnel-guard': 'word 2, "tunnel-guard": this id is reserved',
   'id .web': `word 2, ".web": ${ID}`,
   'id a/b': `word 2, "a/b": ${ID}`,
   'id wéb': `word 2, "wéb": ${ID}`,
   'remote my_server': 'word 2, "my_server": "my_server" is neither a host name nor an IP address',
+  'remote x[fd00::1]': 'word 2, "x[fd00::1]": "x[fd00::1]" is neither a host name nor an IP address',
+  'remote [fd00::1]x': 'word 2, "[fd00::1]x": "[fd00::1]x" is neither a host name nor an IP address',
+  'remote 10.20': 'word 2, "10.20": "10.20" is neither a host name nor an IP address',
   'remote a..b': 'word 2, "a..b": "a..b" is neither a host name nor an IP address',
   'remote 10.1': 'word 2, "10.1": "10.1" is neither a host name nor an IP address',
   'remote [10.0.0.1]': 'word 2, "[10.0.0.1]": "[10.0.0.1]" is neither a host name nor an IP address',
