@@ -1,7 +1,18 @@
 import { isAllowedAt } from '../access.js';
 import { addressText } from '../address.js';
 import { type Device, indexOf } from '../device.js';
-import { E, errno, MSG_DONTWAIT, MSG_NOSIGNAL, recvmmsg, sendmmsg } from '../syscalls.js';
+import {
+  E,
+  errno,
+  getsockopt,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
+  pinned,
+  recvmmsg,
+  SO_MEMINFO,
+  SOL_SOCKET,
+  sendmmsg,
+} from '../syscalls.js';
 import { parseControl, type ReceivedControl, writeSegment } from './control.js';
 import { drainErrors } from './errors.js';
 import {
@@ -18,16 +29,16 @@ import {
 } from './messages.js';
 import { JOINED_ERRORS, sendPieces } from './pieces.js';
 import { BATCH, type UdpRelay } from './relay.js';
-import { beginSession, failed, type ReadReplies, reconnect } from './session.js';
+import { beginSession, failed, keepFirst, type ReadReplies, reconnect, sendFirstAgain } from './session.js';
 import { type Caller, findSession, type Head, hashOf, type Session, touchSession } from './sessions.js';
 
 /** Batches read from one head before others have their turn. */
 const MOST_BATCHES = 4;
 
 /**
- * Full batches in a row after which the head counts as flooded: its queue in the kernel is full, and clients lose datagrams
- * whatever this process does. From then on none of several clients gets more than its share of a batch, so that the queue is
- * emptied faster, and those who send little lose nothing.
+ * Full batches in a row after which the head counts as flooded if its queue in the kernel is also half full: clients are about to
+ * lose datagrams whatever this process does. While that is so none of several clients gets more than its share of a batch, so that
+ * the queue is emptied faster, and those who send little lose nothing.
  */
 const FLOODED = 16;
 
@@ -37,6 +48,11 @@ const SHARE = 4;
 const MESSAGE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
 
 const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0 };
+
+/** What SO_MEMINFO gives of a socket. */
+const QUEUE_WORDS = 9;
+const queue = pinned(4 * QUEUE_WORDS);
+const queueSize = pinned(4);
 
 /** For each message of a batch, the next one of the same client, and its segment size. */
 const nextOfClient = new Int32Array(BATCH);
@@ -69,13 +85,21 @@ export function readRequests(relay: UdpRelay, head: Head, readReplies: ReadRepli
 
 function forward(relay: UdpRelay, head: Head, count: number, readReplies: ReadReplies): void {
   const senders = groupByClient(relay, head, count, readReplies);
-  const isFlooded = relay.fullBatches >= FLOODED && senders.length > 1;
+  const isFlooded = relay.fullBatches >= FLOODED && senders.length > 1 && isHalfFull(head);
   for (const session of senders) {
     const first = session.batchFirst;
     session.batchFirst = -1;
     reconnect(relay, session);
     if (!session.ended && session.fd >= 0) send(relay, session, first, isFlooded ? SHARE : BATCH);
   }
+}
+
+/** Whether the queue of a head takes up half of its receive buffer. A kernel that does not tell (before Linux 4.12) counts as one. */
+function isHalfFull({ fd }: Head): boolean {
+  queueSize.words[0] = 4 * QUEUE_WORDS;
+  if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, queue.address, queueSize.address) < 0) return true;
+  // SK_MEMINFO_RMEM_ALLOC and SK_MEMINFO_RCVBUF (linux/sock_diag.h).
+  return 2 * (queue.words[0] as number) >= (queue.words[1] as number);
 }
 
 /** Links the messages of each client, and begins sessions for new clients. Returns the sessions, in the order of arrival. */
@@ -144,6 +168,8 @@ function send(relay: UdpRelay, session: Session, first: number, most: number): v
     count += 1;
   }
   relay.datagrams += count;
+  sendFirstAgain(relay, session);
+  if (session.fd < 0) return;
   let hasFailed = false;
   for (let sent = 0; sent < count; ) {
     const done = sendmmsg(
@@ -174,7 +200,13 @@ function send(relay: UdpRelay, session: Session, first: number, most: number): v
     // The error of an earlier datagram is reported once, and keeps this one from being sent.
     if (!hasFailed && failure !== E.EAGAIN) {
       hasFailed = true;
-      failed(relay, session, failure);
+      if (session.first === undefined && !session.answered)
+        keepFirst(relay, session, {
+          address: bufferOf(requests, source),
+          size: segment || lengthOf(requests, source),
+        });
+      else failed(relay, session, failure);
+      sendFirstAgain(relay, session);
       if (session.fd < 0) return;
       continue;
     }
