@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { closeAll, launch } from './forwarder-launch.ts';
-import { createServer, play, type Trouble } from './forwarder-udp-fidelity-run.ts';
+import { createServer, LOOPBACK_MTU, play, type Trouble } from './forwarder-udp-fidelity-run.ts';
 import { createScript, describeScript } from './forwarder-udp-fidelity-script.ts';
 
 /*
@@ -19,6 +19,8 @@ const AT_ONCE = 300;
 
 /** How long a step may take on a busy machine, ms. */
 const STEP_TIMEOUT_MS = 30_000;
+
+const mtu = Number(process.env[LOOPBACK_MTU] ?? 65_536);
 
 const [first = Date.now() % 1_000_000_000, count] = (process.env.WORMHOLE_FIDELITY ?? '')
   .split(':')
@@ -42,7 +44,7 @@ async function playAll(
   const troubles: Trouble[] = [];
   for (let at = 0; at < seeds.length; at += AT_ONCE) {
     const scripts = seeds.slice(at, at + AT_ONCE).map(createScript);
-    troubles.push(...play(scripts, { server, ...called, timeout: STEP_TIMEOUT_MS }));
+    troubles.push(...play(scripts, { server, ...called, timeout: STEP_TIMEOUT_MS, mtu }));
   }
   const stories = troubles.map(
     ({ seed, what }) => `${what}\n  ${describeScript(createScript(seed))}\n  WORMHOLE_FIDELITY=${seed}`,

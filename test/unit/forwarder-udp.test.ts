@@ -337,7 +337,8 @@ test('a client that floods does not keep another from being served', async () =>
   const flood = (async () => {
     const junk = Buffer.alloc(1000);
     while (flooding) {
-      for (const one of noisy) for (let n = 0; n < 50; n++) one.send(junk);
+      // Each is larger than the one before, so that no two are sent together: the forwarder has to be the one that is flooded.
+      for (const one of noisy) for (let n = 0; n < 50; n++) one.send(junk.subarray(0, 900 + n));
       await new Promise((resolve) => setImmediate(resolve));
     }
   })();

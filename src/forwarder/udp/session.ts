@@ -36,7 +36,14 @@ import {
 import { createTimer, start, stop } from '../timers.js';
 import { isRefusalOf } from './refusals.js';
 import type { UdpRelay } from './relay.js';
-import { ADDRESS_WORDS, addSession, type Caller, removeSession, type Session } from './sessions.js';
+import {
+  ADDRESS_WORDS,
+  addSession,
+  type Caller,
+  FEW_REPLIES,
+  removeSession,
+  type Session,
+} from './sessions.js';
 
 /** The pause before the first datagram is sent again: at first and at most, ms. */
 const FIRST_PAUSE_MS = 50;
@@ -112,6 +119,9 @@ export function beginSession(
     hash,
     batchFirst: -1,
     batchLast: -1,
+    joinsRequests: relay.to?.family !== AF_UNIX,
+    joinsReplies: true,
+    mostReplies: FEW_REPLIES,
     ended: false,
   };
   addSession(sessions, session);
