@@ -52,8 +52,9 @@ export interface UdpRelay {
   /** Datagrams of clients as they are received, and the same as they are sent. */
   readonly requests: Messages;
   readonly forwarded: Messages;
-  /** Datagrams of the target that wait to be sent to clients, all by the same head, and how many there are. */
+  /** Datagrams of the target that wait to be sent to clients, the same as they are sent, all by the same head, and how many there are. */
   readonly replies: Messages;
+  readonly answers: Messages;
   replyCount: number;
   replyHead: Head | undefined;
   /** Full batches of requests in a row: the queue of the head does not get empty. */

@@ -87,6 +87,7 @@ export function serveDatagrams(fds: number[], options: UdpOptions): UdpService {
     requests: createMessages(BATCH),
     forwarded: createMessages(BATCH),
     replies: createMessages(BATCH),
+    answers: createMessages(BATCH),
     replyCount: 0,
     replyHead: undefined,
     fullBatches: 0,

@@ -2,6 +2,7 @@ import { addressText } from '../address.js';
 import { bindToDevice } from '../device.js';
 import { add, scheduleClose } from '../loop.js';
 import {
+  AF_INET,
   AF_UNIX,
   close,
   connect,
@@ -12,6 +13,10 @@ import {
   errno,
   errorWords,
   getsockopt,
+  IP_RECVERR,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_RECVERR,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
   pinned,
@@ -29,8 +34,16 @@ import {
   UDP_GRO,
 } from '../syscalls.js';
 import { createTimer, start, stop } from '../timers.js';
+import { isRefusalOf } from './refusals.js';
 import type { UdpRelay } from './relay.js';
-import { ADDRESS_WORDS, addSession, type Caller, removeSession, type Session } from './sessions.js';
+import {
+  ADDRESS_WORDS,
+  addSession,
+  type Caller,
+  FEW_REPLIES,
+  removeSession,
+  type Session,
+} from './sessions.js';
 
 /** The pause before the first datagram is sent again: at first and at most, ms. */
 const FIRST_PAUSE_MS = 50;
@@ -106,15 +119,14 @@ export function beginSession(
     hash,
     batchFirst: -1,
     batchLast: -1,
+    joinsRequests: relay.to?.family !== AF_UNIX,
+    joinsReplies: true,
+    mostReplies: FEW_REPLIES,
     ended: false,
   };
   addSession(sessions, session);
   relay.counters.open += 1;
-  if (relay.kept + first.size <= MOST_KEPT) {
-    session.first = copyFrom(first.address, first.size);
-    relay.kept += first.size;
-    start(loop.timers, session.timer, loop.now + ARRIVED_MS);
-  }
+  keepFirst(relay, session, first);
   if (relay.expiry.index < 0) start(loop.timers, relay.expiry, loop.now + relay.timeout);
   relay.onOpen();
   openSocket(relay, session);
@@ -142,12 +154,23 @@ export function noteAnswer(relay: UdpRelay, session: Session): void {
   forgetFirst(relay, session);
 }
 
+/** Keeps a datagram of a session whose target has not answered, to be sent again while the target refuses it. */
+export function keepFirst(relay: UdpRelay, session: Session, { address, size }: Datagram): void {
+  if (relay.kept + size > MOST_KEPT) return;
+  session.first = copyFrom(address, size);
+  relay.kept += size;
+  session.deadline = relay.loop.now + relay.dialTimeout;
+  start(relay.loop.timers, session.timer, relay.loop.now + ARRIVED_MS);
+}
+
 /** Deals with an error of the target's socket: of a datagram that was sent before, or of one that could not be sent. */
 export function failed(relay: UdpRelay, session: Session, failure: number): void {
+  const isOfFirst = session.fd < 0 || isRefusalOf(session.fd, session.first);
   if (failure === 0) return;
   // The socket that it was connected to is gone; the next datagram connects to another one at the same address.
   if (relay.to?.family === AF_UNIX) scheduleClose(relay.loop, session);
-  if (session.answered) return;
+  // A later datagram is lost, as it is without a relay.
+  if (session.answered || (session.first !== undefined && !isOfFirst)) return;
   relay.resolver?.refresh();
   const { loop } = relay;
   const isOver = relay.targetFailed() || loop.now >= session.deadline || PERMANENT.has(failure);
@@ -203,6 +226,9 @@ function openSocket(relay: UdpRelay, session: Session): void {
   // The kernel gives the socket a name when it is connected (unix(7)), without which the target could not answer.
   if (isUnix) setsockopt(fd, SOL_SOCKET, SO_PASSCRED, value.address, 4);
   if (!isUnix) setsockopt(fd, SOL_UDP, UDP_GRO, value.address, 4);
+  // The kernel tells then which datagram was refused.
+  if (to.family === AF_INET) setsockopt(fd, IPPROTO_IP, IP_RECVERR, value.address, 4);
+  else if (!isUnix) setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, value.address, 4);
   if (to.device !== undefined && !bindToDevice(fd, to.device)) {
     const refusal = errno();
     close(fd);
@@ -231,12 +257,23 @@ function firstTimer(relay: UdpRelay, session: Session): void {
 }
 
 function sendFirst(relay: UdpRelay, session: Session): void {
-  const { first } = session;
+  const { first, fd } = session;
   if (first === undefined) return;
+  const flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  // The error of an earlier datagram is reported once, and keeps this one from being sent.
+  const isSent =
+    sendto(fd, first, first.length, flags, 0, 0) >= 0 || sendto(fd, first, first.length, flags, 0, 0) >= 0;
+  if (!isSent) {
+    failed(relay, session, errno());
+    return;
+  }
   session.pause = 0;
   start(relay.loop.timers, session.timer, relay.loop.now + ARRIVED_MS);
-  if (sendto(session.fd, first, first.length, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0) < 0)
-    failed(relay, session, errno());
+}
+
+/** Sends the first datagram again if the target has refused it, so that it is the first to arrive. */
+export function sendFirstAgain(relay: UdpRelay, session: Session): void {
+  if (session.pause !== 0 && session.fd >= 0) sendFirst(relay, session);
 }
 
 /** Counts a session whose first datagram has arrived. */

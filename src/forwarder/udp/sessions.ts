@@ -38,8 +38,16 @@ export interface Session extends Watch {
   /** The messages of the current batch that are from this client: the first and the last; -1 for none. */
   batchFirst: number;
   batchLast: number;
+  /** Whether datagrams of the same size are sent together to the target, and to the client: until the kernel refuses that. */
+  joinsRequests: boolean;
+  joinsReplies: boolean;
+  /** How many replies are read at a time. */
+  mostReplies: number;
   ended: boolean;
 }
+
+/** How many replies are read at a time from a session that has few. */
+export const FEW_REPLIES = 2;
 
 /** A listening socket for datagrams. */
 export interface Head extends Watch {
