@@ -3,6 +3,7 @@ import { SIZE_V6 } from './address.js';
 import type { Relay } from './connection.js';
 import { bindToDevice } from './device.js';
 import { add, modify, unwatch, type Watch } from './loop.js';
+import { type ProxyProtocol, serveWithHeaders } from './proxy-protocol/serve.js';
 import { serve } from './serve.js';
 import { receiveUrgentInline, setPeerTimeout, setStreamOptions, socketOption } from './socket-options.js';
 import type { PassedDescriptor } from './store/recover.js';
@@ -106,10 +107,18 @@ export interface Listener {
   resume(): void;
 }
 
-/** Accepts clients on `fds`, at most `maxOpen` at a time. Further ones wait in the backlog of the kernel. */
-export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
+/** How clients are accepted: at most `maxOpen` at a time; further ones wait in the backlog of the kernel. */
+export interface ListenOptions {
+  readonly maxOpen: number;
+  /** What is done with PROXY headers; undefined: nothing. A link that has this has no rule of access. */
+  readonly proxy: ProxyProtocol | undefined;
+}
+
+/** Accepts clients on `fds`. */
+export function listen(relay: Relay, fds: number[], { maxOpen, proxy }: ListenOptions): Listener {
   const { loop, log, access, device, clientTimeout } = relay;
-  const [from, fromSize] = access === undefined ? [0, 0] : [access.room.address, access.roomSize.address];
+  const peer = access ?? proxy;
+  const [from, fromSize] = peer === undefined ? [0, 0] : [peer.room.address, peer.roomSize.address];
   let paused = false;
   // A client inherits the options of its listening socket when the handshake completes. The first clients in
   // the backlog, including the one that started this process, were connected before the options were set.
@@ -177,7 +186,7 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
         );
         return;
       }
-      if (access !== undefined) access.roomSize.words[0] = SIZE_V6;
+      if (peer !== undefined) peer.roomSize.words[0] = SIZE_V6;
       const client = accept4(fd, from, fromSize, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (client >= 0) {
         if (access !== undefined && !isAllowed(access)) {
@@ -192,7 +201,8 @@ export function listen(relay: Relay, fds: number[], maxOpen: number): Listener {
         }
         const isUnix = unix.has(fd);
         if (early.has(fd)) setOptions(client, isUnix);
-        serve(relay, client, isUnix);
+        if (proxy === undefined) serve(relay, client, isUnix);
+        else serveWithHeaders(relay, proxy, { fd: client, isUnix });
         continue;
       }
       const failure = errno();

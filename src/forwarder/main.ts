@@ -8,6 +8,7 @@ import { createLoop, run } from './loop.js';
 import { createNotify, watchdogInterval } from './notify.js';
 import { type Options, parseOptions, USAGE } from './options.js';
 import { createPool } from './pipes.js';
+import { createProxyProtocol } from './proxy-protocol/serve.js';
 import { createResolver, readAddressFile } from './resolver.js';
 import { retarget, setTarget } from './retarget.js';
 import { runBulkQueue } from './scheduler.js';
@@ -160,7 +161,9 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
   relay.counters.limit =
     sockets.streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);
-  const listener = sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, maxOpen);
+  const proxy = createProxyProtocol(options.proxyProtocol, options.acceptProxyProtocol);
+  const listener =
+    sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, { maxOpen, proxy });
   const udp =
     datagrams.length === 0
       ? undefined
