@@ -15,6 +15,7 @@ import { changeLink } from './change.js';
 import { completeLink, requireUntaken } from './complete.js';
 import { IsChild, partDeletion } from './delete.js';
 import { freePort } from './free-port.js';
+import { withoutProxyOptions } from './proxy-options.js';
 import { carryOutDeletion } from './remote/carry-out-deletion.js';
 import { createFarPart, newFarPart, recipeForPeer } from './remote/far-part.js';
 import { undoFarPart } from './remote/undo-far-part.js';
@@ -143,7 +144,13 @@ function farOf(
 /** All that the other machine is asked for. */
 function partText(link: FarLink, options: CreateOptions): string {
   const { kind, peer } = link.child;
-  return JSON.stringify([link.id, kind, peer, formatRecipe(recipeForPeer(link)), options]);
+  return JSON.stringify([
+    link.id,
+    kind,
+    peer,
+    formatRecipe(recipeForPeer(link)),
+    withoutProxyOptions(options),
+  ]);
 }
 
 /** Has another machine create its part, and removes it there when the change here fails. */

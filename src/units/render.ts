@@ -113,6 +113,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     throughTunnel: owner?.tunnel,
     far,
     ...options,
+    acceptProxyProtocol: options.acceptProxyProtocol?.join(','),
   });
   return { name: socketUnit(id), text: addDigest(text) };
 }
@@ -133,7 +134,13 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     countersFile: countersFile(id),
     ...unixPaths(link),
     group: tail && isPath(tail) ? options.group : undefined,
-    options: [...targetOptions(link), ...timeoutOptions(planned), ...accessOptions(planned)],
+    options: [
+      ...targetOptions(link),
+      ...timeoutOptions(planned),
+      ...accessOptions(planned),
+      ...proxyOptions(planned),
+    ],
+    seesUsers: seesUsers(planned),
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
     filter: targetFilter(link, routing),
@@ -264,6 +271,24 @@ function accessOptions({ owner }: PlannedLink): string[] {
   const options = ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)];
   if (owner.tunnel !== undefined) options.push('--interface', interfaceOf(tunnelNumber(owner.tunnel)));
   return options;
+}
+
+/** What the forwarder does with PROXY headers. Of a link with children only the first one meets the clients. */
+function proxyOptions({
+  parent,
+  owner,
+  options: { proxyProtocol, acceptProxyProtocol },
+}: PlannedLink): string[] {
+  if (parent !== undefined || owner) return [];
+  return [
+    ...(proxyProtocol === undefined ? [] : ['--proxy-protocol', proxyProtocol]),
+    ...(acceptProxyProtocol === undefined ? [] : ['--accept-proxy-protocol', acceptProxyProtocol.join(',')]),
+  ];
+}
+
+/** Whether the forwarder tells its target which user a client is. In a user namespace of its own, all others are nobody. */
+function seesUsers(planned: PlannedLink): boolean {
+  return proxyOptions(planned).includes('v2') && addressesOf(planned.link.head).some(isUnix);
 }
 
 function present(units: (string | undefined)[]): string[] {

@@ -13,6 +13,7 @@ import { withoutZone } from '../../text/ip-address.js';
 import { ensureTunnel } from '../../tunnels/create.js';
 import { installedSettings } from '../../tunnels/settings.js';
 import type { CreateOptions, FarPart } from '../../units/plan.js';
+import { withoutProxyOptions } from '../proxy-options.js';
 import { applyingOptions } from '../unix-paths.js';
 import { farAddressOf, requireReachable } from './far-head.js';
 
@@ -57,7 +58,7 @@ export async function createFarPart({
       far.partId,
       (session) => ({
         recipe: formatRecipe(recipe),
-        options: applyingOptions(recipe, options),
+        options: withoutProxyOptions(applyingOptions(recipe, options)),
         ...(tunnel ? { tunnel: tunnel.id } : { connection: connectionOf(session) }),
         ...(exactNames && { exactNames }),
         owner: { id: link.id, machine: ownName() },
