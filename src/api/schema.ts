@@ -22,6 +22,7 @@
  * nothing for longer may assume that the daemon has gone. A create continues when its client goes away.
  */
 import * as v from 'valibot';
+import { isNetwork } from '../text/network.js';
 import { quoted } from '../text/quote.js';
 import { MAX_COUNT, MAX_IDLE_TIMEOUT, MAX_KEEPALIVE } from '../units/plan.js';
 import { check, invalid, strictObject } from './check.js';
@@ -79,11 +80,24 @@ const options = {
   pull: v.exactOptional(v.picklist(['never', 'missing', 'always'], 'must be one of never, missing, always')),
 };
 
+const NETWORKS = 'must be an array of networks, such as ["10.0.0.0/8"]';
+
+/** Those that only the first link of a recipe has, and no part. */
+const firstLinkOptions = {
+  proxyProtocol: v.exactOptional(v.picklist(['v1', 'v2'], 'must be one of v1, v2')),
+  acceptProxyProtocol: v.exactOptional(
+    v.pipe(
+      v.array(v.pipe(v.string(NETWORKS), v.check(isNetwork, NETWORKS)), NETWORKS),
+      v.minLength(1, NETWORKS),
+    ),
+  ),
+};
+
 const flag = v.exactOptional(v.boolean('must be true or false'));
 
 const createBody = strictObject({
   recipe: words,
-  options: v.exactOptional(strictObject({ ...options, dryRun: flag, replace: flag })),
+  options: v.exactOptional(strictObject({ ...options, ...firstLinkOptions, dryRun: flag, replace: flag })),
 });
 
 /**
@@ -220,6 +234,8 @@ const listedLink = v.object({
   counters: v.exactOptional(counters),
   recipe: v.string(),
   volumes: v.exactOptional(v.array(v.object({ name: v.string(), path: v.string() }))),
+  proxyProtocol: v.exactOptional(v.string()),
+  acceptProxyProtocol: v.exactOptional(v.array(v.string())),
 });
 
 /**
@@ -232,7 +248,7 @@ const listedLink = v.object({
  * machine), or `deleted` (except for its volumes; its ends and its recipe are unknown). `detail` is what the forwarder does, what the link waits for, or where to look. `counters` are those of
  * state/counters.ts; they are absent before the first client. `volumes` are those that
  * Wormhole has made for its containers, and their places there; they are absent when there are none, and when the Docker engine
- * does not run.
+ * does not run. `proxyProtocol` and `acceptProxyProtocol` are the options of those names, of the first link of a recipe.
  */
 export type ListedLink = v.InferOutput<typeof listedLink>;
 

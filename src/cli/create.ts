@@ -15,10 +15,11 @@ import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
 import { printCreated } from './output.js';
+import { addProxyOptions, type ProxyFlags, readProxyFlags } from './proxy-options.js';
 
 /** Adds `wormhole create`. */
 export function addCreate(program: Command): void {
-  program
+  const command = program
     .command('create')
     .description('create a link: see wormhole help create')
     .usage('[options] RECIPE...')
@@ -48,9 +49,10 @@ export function addCreate(program: Command): void {
     .argument('<recipe...>', 'the words of the recipe')
     .passThroughOptions()
     .action(create);
+  addProxyOptions(command);
 }
 
-interface Flags {
+interface Flags extends ProxyFlags {
   dryRun?: boolean;
   replace?: boolean;
   idle?: string;
@@ -75,7 +77,7 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
     throw new UsageError(`--idle "${idle}": the recipe says idle ${formatDuration(recipe.idle)} already`);
   }
   if (idle !== undefined) recipe.idle = parseSpan('--idle', idle);
-  const options: CreateOptions = { ...DEFAULT_OPTIONS };
+  const options: CreateOptions = { ...DEFAULT_OPTIONS, ...readProxyFlags(flags) };
   if (startTimeout !== undefined) options.startTimeout = parseSpan('--start-timeout', startTimeout);
   if (udpTimeout !== undefined) options.udpTimeout = parseSpan('--udp-timeout', udpTimeout);
   Object.assign(options, readClientLimits(flags));

@@ -32,6 +32,9 @@ Of a link, --max-connections clients are served at a time, 4000 by default. Furt
 A head with a path belongs to --owner and has --mode, 0666 by default; a socket that no program uses is replaced. The head
 leads to a tail of its kind: tcp and unix to tcp or unix, udp to udp or unixgram, the others to their own.
 
+--proxy-protocol tells the target who the client is, by a PROXY header that the target has to expect. --accept-proxy-protocol
+is for links behind another proxy: clients from those networks begin with such a header.
+
 Examples:
   this host's port 3306 leads to the one in container db
     wormhole create url :3306 tail docker-ns db

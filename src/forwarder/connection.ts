@@ -1,5 +1,5 @@
 import type { AccessRule } from './access.js';
-import type { Address } from './address.js';
+import { type Address, peerOf } from './address.js';
 import type { Counters } from './counters.js';
 import type { Device } from './device.js';
 import type { Log } from './log.js';
@@ -105,6 +105,8 @@ export interface End extends Watch {
    * request does not pay for them.
    */
   hasStreamOptions: boolean;
+  /** The bytes of the PROXY header that was read from it, and is no part of the stream. */
+  headerBytes: number;
 }
 
 /** One direction of a connection. It reads from `from` only while it holds no bytes. */
@@ -175,6 +177,15 @@ export interface Connection extends Storable {
   /** The previous delay of `timer`, ms. */
   wait: number;
   closed: boolean;
+  /** The PROXY header for the target, while it waits for a pipe. */
+  header: Buffer | undefined;
+  /** The client in log messages, if a PROXY header has named it. */
+  clientName: string | undefined;
+}
+
+/** The client in log messages: "127.0.0.1:51234". */
+export function describeClient({ client, clientName }: Connection): string {
+  return clientName ?? peerOf(client.fd) ?? '(gone)';
 }
 
 /** Closes both sockets in order and releases what the connection holds. */

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { type Address, localPortOf, peerOf } from './address.js';
-import { type Connection, closeWithReset, type Relay } from './connection.js';
+import { type Connection, closeWithReset, describeClient, type Relay } from './connection.js';
 import { bindToDevice } from './device.js';
 import { add, release, scheduleClose } from './loop.js';
+import { queueHeader } from './proxy-protocol/queue.js';
 import {
   disconnect,
   receiveUrgentInline,
@@ -67,6 +68,10 @@ export function dial(connection: Connection): void {
   }
   if (to === undefined) {
     dialFailed(connection, E.EDESTADDRREQ);
+    return;
+  }
+  if (connection.header !== undefined && !queueHeader(connection)) {
+    dialFailed(connection, E.EMFILE);
     return;
   }
   if (stored !== undefined && !prepareSpare(connection)) {
@@ -273,7 +278,7 @@ export function abort(connection: Connection, kind: string, message: string): vo
   relay.counters.fail(message);
   relay.log.failure(
     kind,
-    `${message}; closed the client ${peerOf(client.fd) ?? '(gone)'}; the next connection tries again`,
+    `${message}; closed the client ${describeClient(connection)}; the next connection tries again`,
     (count) => `${message}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
   );
   closeWithReset(connection);

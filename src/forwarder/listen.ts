@@ -3,6 +3,7 @@ import { peerOf, SIZE_V6 } from './address.js';
 import type { Relay } from './connection.js';
 import { bindToDevice } from './device.js';
 import { add, modify, unwatch, type Watch } from './loop.js';
+import { type ProxyProtocol, serveWithHeaders } from './proxy-protocol/serve.js';
 import { type Rate, spend, waitFor } from './rate.js';
 import { serve } from './serve.js';
 import {
@@ -29,6 +30,7 @@ import {
   F_GETFL,
   F_SETFL,
   fcntl,
+  getpeername,
   O_NONBLOCK,
   SO_ACCEPTCONN,
   SO_DOMAIN,
@@ -126,12 +128,14 @@ export interface Listener {
   resume(): void;
 }
 
-/** Limits on the clients that are served. */
-export interface Limits {
+/** How clients are accepted. */
+export interface ListenOptions {
   /** The most clients at a time. */
   readonly maxOpen: number;
   /** The most new clients in a second; undefined: any. */
   readonly rate: Rate | undefined;
+  /** What is done with PROXY headers; undefined: nothing. A link that has this has no rule of access. */
+  readonly proxy: ProxyProtocol | undefined;
 }
 
 /** A listening socket. */
@@ -142,12 +146,13 @@ interface Head extends Watch {
 }
 
 /**
- * Accepts clients on `fds` within `limits`. Further ones wait in the backlog of the kernel, those of TCP for 5 s at most: then they
+ * Accepts clients on `fds` within the limits. Further ones wait in the backlog of the kernel, those of TCP for 5 s at most: then they
  * are refused.
  */
-export function listen(relay: Relay, fds: number[], { maxOpen, rate }: Limits): Listener {
+export function listen(relay: Relay, fds: number[], { maxOpen, rate, proxy }: ListenOptions): Listener {
   const { loop, log, access, device, sources, clientTimeout, keepAlive } = relay;
-  const [from, fromSize] = access === undefined ? [0, 0] : [access.room.address, access.roomSize.address];
+  const peer = access ?? proxy;
+  const [from, fromSize] = peer === undefined ? [0, 0] : [peer.room.address, peer.roomSize.address];
   let paused = false;
   // A client inherits the options of its listening socket when the handshake completes. The first clients in
   // the backlog, including the one that started this process, were connected before the options were set.
@@ -272,11 +277,13 @@ export function listen(relay: Relay, fds: number[], { maxOpen, rate }: Limits): 
    */
   const take = (head: Head): number => {
     const { first } = head;
+    if (peer !== undefined) peer.roomSize.words[0] = SIZE_V6;
     if (first >= 0) {
       head.first = -1;
+      // Another client may have written its address there. One that is gone has none.
+      if (peer !== undefined && getpeername(first, from, fromSize) < 0) peer.room.words[0] = 0;
       return first;
     }
-    if (access !== undefined) access.roomSize.words[0] = SIZE_V6;
     const client = accept4(head.fd, from, fromSize, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client < 0) return TRANSIENT.has(errno()) ? NONE : -1;
     if (access !== undefined && !isAllowed(access)) {
@@ -308,7 +315,8 @@ export function listen(relay: Relay, fds: number[], { maxOpen, rate }: Limits): 
       }
       if (rate !== undefined) spend(rate);
       if (early.has(fd)) setOptions(client, isUnix);
-      serve(relay, client, isUnix);
+      if (proxy === undefined) serve(relay, client, isUnix);
+      else serveWithHeaders(relay, proxy, { fd: client, isUnix });
     }
   };
   const acceptFailed = (fd: number, failure: number): void => {

@@ -1,5 +1,4 @@
-import { peerOf } from './address.js';
-import type { Connection, End } from './connection.js';
+import { type Connection, describeClient, type End } from './connection.js';
 import { handleRejection } from './far-failure.js';
 import { E, errorWords } from './syscalls.js';
 import { bytesReceived } from './tcp-info.js';
@@ -31,19 +30,19 @@ function wasRejected({ relay, target }: Connection): boolean {
 /** Logs that a peer has vanished. No program has closed the connection, so no other log tells. */
 function logLostPeer(end: End, failure: number): void {
   const { connection } = end;
-  const { relay, client, target } = connection;
+  const { relay, target, clientName } = connection;
   const isTarget = end === target;
   // The kernel no longer knows the address of a client that has vanished.
   const who = isTarget
     ? relay.target
-    : `a client${relay.access === undefined ? '' : ` at ${relay.access.address}`}`;
+    : (clientName ?? `a client${relay.access === undefined ? '' : ` at ${relay.access.address}`}`);
   const silence = isTarget ? relay.targetTimeout : relay.clientTimeout;
   const message =
     failure === E.ETIMEDOUT && silence !== undefined
       ? `${who} has been silent for ${silence / 1000} s`
       : `${who} can no longer be reached (${errorWords(failure)})`;
   const rest = isTarget
-    ? `closed the client ${peerOf(client.fd) ?? '(gone)'}`
+    ? `closed the client ${describeClient(connection)}`
     : `closed its connection to ${relay.target}`;
   relay.log.failure(
     `lost ${isTarget ? 'target' : 'client'} ${failure}`,

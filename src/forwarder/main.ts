@@ -9,6 +9,7 @@ import { createLoop, run } from './loop.js';
 import { createNotify, watchdogInterval } from './notify.js';
 import { type Options, parseOptions, USAGE } from './options.js';
 import { createPool } from './pipes.js';
+import { createProxyProtocol } from './proxy-protocol/serve.js';
 import { createRate } from './rate.js';
 import { createResolver, readAddressFile } from './resolver.js';
 import { retarget, setTarget } from './retarget.js';
@@ -169,8 +170,9 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   relay.counters.limit =
     sockets.streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);
   const rate = options.rate === undefined ? undefined : createRate(options.rate, loop.now);
+  const proxy = createProxyProtocol(options.proxyProtocol, options.acceptProxyProtocol);
   const listener =
-    sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, { maxOpen, rate });
+    sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, { maxOpen, rate, proxy });
   const udp =
     datagrams.length === 0
       ? undefined

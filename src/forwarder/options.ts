@@ -2,6 +2,8 @@ import { parseArgs } from 'node:util';
 import { type AccessRule, createAccessRule } from './access.js';
 import { type Address, parseAddress } from './address.js';
 import { type Device, parseDevice } from './device.js';
+import type { Version } from './proxy-protocol/format.js';
+import { type Network, parseNetworks } from './proxy-protocol/networks.js';
 import { isUnixAddress, parseUnixAddress } from './unix/address.js';
 
 /** The parsed command line. */
@@ -52,6 +54,10 @@ export interface Options {
   readonly maxSessions: number;
   /** The descriptor of the file with the figures of the link; undefined: they are lost when the process ends. */
   readonly counters: number | undefined;
+  /** The version of the PROXY header that the target gets. Default: none. */
+  readonly proxyProtocol: Version | undefined;
+  /** The networks whose clients begin with a PROXY header. Default: none. */
+  readonly acceptProxyProtocol: readonly Network[];
 }
 
 /** The most that TCP_KEEPIDLE takes, seconds (MAX_TCP_KEEPIDLE, net/tcp.h). */
@@ -59,7 +65,7 @@ const MAX_KEEPIDLE = 32_767;
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-connections N] [--max-per-source N] [--rate N] [--idle-timeout SECONDS] [--keepalive SECONDS] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD]';
+  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-connections N] [--max-per-source N] [--rate N] [--idle-timeout SECONDS] [--keepalive SECONDS] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD] [--proxy-protocol v1|v2] [--accept-proxy-protocol NETWORK[,NETWORK…]]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -85,6 +91,8 @@ export function parseOptions(args: string[]): Options {
       'udp-timeout': { type: 'string', default: '60' },
       'max-sessions': { type: 'string', default: '4096' },
       counters: { type: 'string' },
+      'proxy-protocol': { type: 'string' },
+      'accept-proxy-protocol': { type: 'string' },
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
@@ -95,6 +103,12 @@ export function parseOptions(args: string[]): Options {
     throw new Error(`--to "${to}" and --to-file "${toFile}" exclude each other`);
   }
   if (ask !== undefined && toFile === undefined) throw new Error(`--ask "${ask}" needs --to-file`);
+  const { 'proxy-protocol': proxyProtocol, 'accept-proxy-protocol': acceptProxy } = values;
+  if (allow !== undefined && (proxyProtocol ?? acceptProxy) !== undefined) {
+    throw new Error(
+      `--allow "${allow}" and PROXY headers exclude each other: the forwarder of that machine sends them`,
+    );
+  }
   return {
     link: values.link,
     to: to === undefined ? undefined : parseTarget(to),
@@ -115,11 +129,19 @@ export function parseOptions(args: string[]): Options {
     keepAlive: keepalive === undefined ? undefined : seconds('--keepalive', keepalive, MAX_KEEPIDLE),
     udpTimeout: 1000 * number('--udp-timeout', values['udp-timeout']),
     maxSessions: count('--max-sessions', values['max-sessions']),
+    proxyProtocol: proxyProtocol === undefined ? undefined : version(proxyProtocol),
+    acceptProxyProtocol:
+      acceptProxy === undefined ? [] : parseNetworks('--accept-proxy-protocol', acceptProxy),
   };
 }
 
 function parseTarget(text: string): Address {
   return isUnixAddress(text) ? parseUnixAddress('--to', text) : parseAddress(text);
+}
+
+function version(text: string): Version {
+  if (text === 'v1' || text === 'v2') return text;
+  throw new Error(`--proxy-protocol "${text}" is neither v1 nor v2`);
 }
 
 function number(option: string, text: string): number {

@@ -3,6 +3,7 @@ import { type Connection, type End, type Flow, READABLE, type Relay } from './co
 import { abort, checkHandshake, dial, dialFailed, onDialTimer } from './dial.js';
 import { drain, fill, handleHangup, passReset } from './flow.js';
 import { add, type Loop, modify, type Watch } from './loop.js';
+import { queueHeader } from './proxy-protocol/queue.js';
 import { enqueue } from './scheduler.js';
 import { resetOnClose } from './socket-options.js';
 import { countOpened, sourceOf } from './sources.js';
@@ -10,12 +11,31 @@ import { DOWN, type Part, UP } from './store/memory.js';
 import { AF_UNIX, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { createTimer } from './timers.js';
 
+/** What PROXY headers are about a client. */
+export interface Introduction {
+  /** The header that the target gets; absent: none. */
+  readonly header?: Buffer;
+  /** The client in log messages, if it has sent a header that names it. */
+  readonly name?: string;
+  /** The bytes of the header that it has sent, which are not in its socket any more. */
+  readonly headerBytes?: number;
+}
+
 /** Serves an accepted client, a non-blocking socket, of a unix listener if `isUnix`: connects it to the target. */
-export function serve(relay: Relay, client: number, isUnix: boolean): void {
+export function serve(relay: Relay, client: number, isUnix: boolean, introduction?: Introduction): void {
   const connection = createConnection(relay, client, isUnix);
   opened(connection);
+  if (introduction !== undefined) introduceClient(connection, introduction);
   add(relay.loop, connection.client);
   if (!connection.closed) dial(connection);
+}
+
+function introduceClient(connection: Connection, { header, name, headerBytes = 0 }: Introduction): void {
+  connection.client.headerBytes = headerBytes;
+  connection.clientName = name;
+  connection.header = header;
+  // Before the first byte of the client. If there is no pipe, dial() tries again.
+  queueHeader(connection);
 }
 
 /** Counts a connection as open. */
@@ -63,6 +83,8 @@ export function createConnection(relay: Relay, fd: number, isUnix: boolean): Con
     deadline: relay.loop.now + relay.dialTimeout,
     wait: 0,
     closed: false,
+    header: undefined,
+    clientName: undefined,
   } as Mutable<Connection>;
   const client = createEnd(connection, fd, isUnix);
   const target = createEnd(connection, -1, relay.to?.family === AF_UNIX);
@@ -93,6 +115,7 @@ function createEnd(connection: Connection, fd: number, isUnix: boolean): Mutable
     written: false,
     // A client has inherited them, and a unix socket needs none.
     hasStreamOptions: fd >= 0 || isUnix,
+    headerBytes: 0,
   } as Mutable<End>;
 }
 

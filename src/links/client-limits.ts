@@ -1,7 +1,7 @@
 import { RecipeError } from '../recipe/error.js';
 import { kindOf } from '../recipe/protocols.js';
 import { isUnix, type Recipe, splitEnd } from '../recipe/recipe.js';
-import type { ClientLimits, CreateOptions } from '../units/plan.js';
+import type { CreateOptions } from '../units/plan.js';
 
 /**
  * Makes sure that limits on the clients have connections to apply to.
@@ -10,8 +10,12 @@ import type { ClientLimits, CreateOptions } from '../units/plan.js';
  */
 export function checkClientLimits(
   { head }: Recipe,
-  { maxPerSource, rate, idleTimeout, keepAlive }: ClientLimits,
+  { maxPerSource, rate, idleTimeout, keepAlive, acceptProxyProtocol }: CreateOptions,
 ): void {
+  if (maxPerSource !== undefined && acceptProxyProtocol !== undefined)
+    throw new RecipeError(
+      `--max-per-source "${maxPerSource}" counts the connections of an address, and with --accept-proxy-protocol all are of the proxy: have the proxy limit its clients`,
+    );
   const ends = splitEnd(head);
   const hasStreams = ends.some(({ protocol }) => protocol === undefined || kindOf(protocol) === 'stream');
   const hasTcp = ends.some((end) => !isUnix(end) && (end.protocol === undefined || end.protocol === 'tcp'));

@@ -20,6 +20,7 @@ import { completeLink, requireUntaken } from './complete.js';
 import { findVolumesIfKnown } from './containers/volumes.js';
 import { freePort } from './free-port.js';
 import { install } from './install.js';
+import { checkProxyOptions } from './proxy-options.js';
 import { requireReachable } from './remote/far-head.js';
 import { createFarPart, newFarPart } from './remote/far-part.js';
 import { undoFarPart } from './remote/undo-far-part.js';
@@ -68,6 +69,7 @@ export interface CreateRequest {
  */
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
   const { options, keyFile, owner, creator, exactNames = false, replace = false } = request;
+  checkProxyOptions(request.recipe, options);
   const far = hasFarPart(request.recipe) ? newFarPart(keyFile) : undefined;
   const recipe = await resolveRecipe(request.recipe, { exactNames });
   checkClientLimits(recipe, options);
@@ -105,6 +107,7 @@ export async function previewLink({
   owner,
   replace = false,
 }: CreateRequest): Promise<UnitFile[]> {
+  checkProxyOptions(recipe, options);
   const resolved = await resolveRecipe(recipe, { exactNames: false });
   checkClientLimits(resolved, options);
   await checkPathOptions(resolved, options);

@@ -74,7 +74,7 @@ function deletedLinks(volumes: OwnVolume[]): ListedLink[] {
 type LinkState = Pick<ListedLink, 'state' | 'detail'>;
 
 function describe(
-  { id, parent, owner, link }: PlannedLink,
+  { id, parent, owner, link, options: { proxyProtocol, acceptProxyProtocol } }: PlannedLink,
   tunnels: Tunnel[],
 ): Omit<ListedLink, 'state' | 'detail' | 'counters' | 'recipe'> {
   const tunnel = tunnelOf(link, tunnels);
@@ -85,6 +85,8 @@ function describe(
     ...(tunnel !== undefined && { tunnel }),
     head: listedEnd(link.head),
     tail: listedTail(link),
+    ...(parent === undefined && proxyProtocol !== undefined && { proxyProtocol }),
+    ...(parent === undefined && acceptProxyProtocol !== undefined && { acceptProxyProtocol }),
   };
 }
 

@@ -16,6 +16,7 @@ import { withoutClientLimits } from './client-limits.js';
 import { completeLink, requireUntaken } from './complete.js';
 import { IsChild, partDeletion } from './delete.js';
 import { freePort } from './free-port.js';
+import { withoutProxyOptions } from './proxy-options.js';
 import { carryOutDeletion } from './remote/carry-out-deletion.js';
 import { createFarPart, newFarPart, recipeForPeer } from './remote/far-part.js';
 import { undoFarPart } from './remote/undo-far-part.js';
@@ -149,7 +150,7 @@ function partText(link: FarLink, options: CreateOptions): string {
     kind,
     peer,
     formatRecipe(recipeForPeer(link)),
-    withoutClientLimits(options),
+    withoutProxyOptions(withoutClientLimits(options)),
   ]);
 }
 

@@ -34,6 +34,9 @@ export const MAX_KEEPALIVE = 32_767;
  * has sent and received no datagram counts as gone; 60 if it is not said. `socketMode` (octal digits) and `socketOwner`
  * (`USER:GROUP`, either of which may be missing) are those of the paths of heads, 0666 and root if they are not said. `group` is one
  * that the forwarder has, for a tail with a path that others may not use.
+ *
+ * `proxyProtocol` is the version of the PROXY header that tells the target who the client is. Clients from the networks of
+ * `acceptProxyProtocol`, which is never empty, begin with such a header. Both are about the first link alone.
  */
 export interface CreateOptions extends ClientLimits {
   startTimeout: number;
@@ -42,6 +45,8 @@ export interface CreateOptions extends ClientLimits {
   socketMode?: string;
   socketOwner?: string;
   group?: string;
+  proxyProtocol?: 'v1' | 'v2';
+  acceptProxyProtocol?: string[];
 }
 
 /** The options when nothing is said. */

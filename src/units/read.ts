@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { asLink } from '../recipe/as-link.js';
 import { recipeFromText } from '../recipe/text.js';
+import { isNetwork } from '../text/network.js';
 import { SECTION } from './digest.js';
 import { DEFAULT_OPTIONS, type LinkPlan } from './plan.js';
 import { parseSection, readSection } from './section.js';
@@ -25,6 +26,12 @@ const count = v.pipe(
   v.minValue(1, 'is not a number of at least 1'),
 );
 
+const networks = v.pipe(
+  v.string(),
+  v.transform((text) => text.split(',')),
+  v.check((all) => all.every(isNetwork), 'is no list of networks'),
+);
+
 const linkSection = v.object({
   Id: v.string(),
   Recipe: v.string(),
@@ -42,6 +49,8 @@ const linkSection = v.object({
     v.picklist(['never', 'missing', 'always'], 'is not never, missing or always'),
     DEFAULT_OPTIONS.pull,
   ),
+  ProxyProtocol: v.exactOptional(v.picklist(['v1', 'v2'], 'is neither v1 nor v2')),
+  AcceptProxyProtocol: v.exactOptional(networks),
 });
 
 const farSection = v.object({ Far: v.string(), KeyFile: v.string() });
@@ -82,6 +91,8 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       SocketMode: socketMode,
       SocketOwner: socketOwner,
       Group: group,
+      ProxyProtocol: proxyProtocol,
+      AcceptProxyProtocol: acceptProxyProtocol,
     } = parseSection(linkSection, settings);
     const options = {
       startTimeout,
@@ -95,6 +106,8 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       ...(socketMode !== undefined && { socketMode }),
       ...(socketOwner !== undefined && { socketOwner }),
       ...(group !== undefined && { group }),
+      ...(proxyProtocol !== undefined && { proxyProtocol }),
+      ...(acceptProxyProtocol !== undefined && { acceptProxyProtocol }),
     };
     const plan: LinkPlan = { link: asLink(recipeFromText(recipe)), options };
     if (plan.link.id !== id) throw new Error(`Id=${id} is not the id in Recipe=`);

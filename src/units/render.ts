@@ -113,6 +113,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     throughTunnel: owner?.tunnel,
     far,
     ...options,
+    acceptProxyProtocol: options.acceptProxyProtocol?.join(','),
   });
   return { name: socketUnit(id), text: addDigest(text) };
 }
@@ -138,7 +139,9 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
       ...timeoutOptions(planned),
       ...limitOptions(planned),
       ...accessOptions(planned),
+      ...proxyOptions(planned),
     ],
+    seesUsers: seesUsers(planned),
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
     filter: targetFilter(link, routing),
@@ -284,6 +287,24 @@ function accessOptions({ owner }: PlannedLink): string[] {
   const options = ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)];
   if (owner.tunnel !== undefined) options.push('--interface', interfaceOf(tunnelNumber(owner.tunnel)));
   return options;
+}
+
+/** What the forwarder does with PROXY headers. Of a link with children only the first one meets the clients. */
+function proxyOptions({
+  parent,
+  owner,
+  options: { proxyProtocol, acceptProxyProtocol },
+}: PlannedLink): string[] {
+  if (parent !== undefined || owner) return [];
+  return [
+    ...(proxyProtocol === undefined ? [] : ['--proxy-protocol', proxyProtocol]),
+    ...(acceptProxyProtocol === undefined ? [] : ['--accept-proxy-protocol', acceptProxyProtocol.join(',')]),
+  ];
+}
+
+/** Whether the forwarder tells its target which user a client is. In a user namespace of its own, all others are nobody. */
+function seesUsers(planned: PlannedLink): boolean {
+  return proxyOptions(planned).includes('v2') && addressesOf(planned.link.head).some(isUnix);
 }
 
 function present(units: (string | undefined)[]): string[] {

@@ -275,6 +275,36 @@ test('the limits on clients are in the units of the link that was created alone,
   assert.match(flags(both) ?? '', /--max-connections 100 --max-sessions 100 --max-per-source 3/);
 });
 
+test('PROXY headers are for the first link of a recipe, and are read back', () => {
+  const options = {
+    ...DEFAULT_OPTIONS,
+    proxyProtocol: 'v1' as const,
+    acceptProxyProtocol: ['10.0.0.0/8', 'fd00::/8'],
+  };
+  const link = asLink(parseRecipe('id a url :1 chain id b url :2 tail url :3'.split(' ')));
+  const files = Object.fromEntries(render(link, options).map(({ name, text }) => [name, text]));
+  assert.equal(readLink(files['wormhole-a.socket'] ?? ''), { link, options });
+  assert.match(
+    files['wormhole-a.service'] ?? '',
+    / --proxy-protocol v1 --accept-proxy-protocol 10\.0\.0\.0\/8,fd00::\/8$/m,
+  );
+  assert.not.match(files['wormhole-b.service'] ?? '', /proxy/);
+  const privateUsers = (recipe: string, proxyProtocol?: 'v1' | 'v2') => {
+    const chosen = proxyProtocol === undefined ? DEFAULT_OPTIONS : { ...DEFAULT_OPTIONS, proxyProtocol };
+    const [, service] = render(asLink(parseRecipe(recipe.split(' '))), chosen);
+    return settings(service?.text, 'PrivateUsers');
+  };
+  // Only where the forwarder tells the user of a client does it have to see it.
+  assert.equal(privateUsers('id a url unix:///run/x tail url :1', 'v2'), ['no']);
+  assert.equal(privateUsers('id a url unix:///run/x tail url :1', 'v1'), ['yes']);
+  assert.equal(privateUsers('id a url unix:///run/x tail url :1'), ['yes']);
+  assert.equal(privateUsers('id a url :2 tail url :1', 'v2'), ['yes']);
+  const edited = (line: string) => () =>
+    readLink((files['wormhole-a.socket'] ?? '').replace(/^(Accept)?ProxyProtocol=.*\n/gm, line));
+  assert.throws(edited('ProxyProtocol=v3\n'), /ProxyProtocol=v3 is neither v1 nor v2/);
+  assert.throws(edited('AcceptProxyProtocol=10.0.0.0\\8\n'), /AcceptProxyProtocol=.* is no list of networks/);
+});
+
 test('the forwarder sees the directory of its target, and what rules the machine there stays hidden', () => {
   const paths = (recipe: string) => {
     const { 'wormhole-a.service': service } = units(...`id a ${recipe}`.split(' '));

@@ -227,6 +227,16 @@ export function noteRelease({ memory, record }: Notes, part: Part): void {
   memory.words[record + part + PIPE] = 0;
 }
 
+/** Notes a number in a word that sessions of a kind use as they like, the first of which is 0. */
+export function noteOwn({ memory, record }: Notes, word: number, value: number): void {
+  memory.words[record + OWN + word] = value;
+}
+
+/** The number in such a word; 0 if none was noted. */
+export function ownOf({ memory, record }: Notes, word: number): number {
+  return memory.words[record + OWN + word] as number;
+}
+
 /** What the notes say about a direction. */
 export interface FlowNotes {
   /** The number of the pipe that may hold bytes; 0 if there is none. */

@@ -34,9 +34,13 @@ import {
   noteDeadline,
   noteFlags,
   noteHeld,
+  noteOwn,
+  noteUnstored,
   openedAt,
+  ownOf,
   READING_ERROR,
   TARGET_RESET,
+  UP,
   UP_DONE,
   UP_FIN,
 } from './memory.js';
@@ -55,6 +59,9 @@ export const streams: Kind<Connection> = {
   pipes: ({ up, down }) => [up.pipe, down.pipe].filter((pipe) => pipe !== undefined),
 };
 
+/** The word of its own in which a connection notes the bytes of the PROXY header that it has read from its client. */
+const HEADER_BYTES = 0;
+
 function prepareConnection(connection: Connection, stored: Stored): void {
   const { client, target, up, down } = connection;
   for (const end of [client, target]) {
@@ -68,6 +75,9 @@ function prepareConnection(connection: Connection, stored: Stored): void {
   noteDeadline(stored, connection.deadline);
   for (const { part, pipe, bytes } of [up, down]) noteHeld(stored, part, pipe?.id ?? 0, bytes);
   noteFlags(stored, flags(connection));
+  noteOwn(stored, HEADER_BYTES, client.headerBytes);
+  // Bytes of the client must not reach the target without it.
+  if (connection.header !== undefined) noteUnstored(stored, UP);
 }
 
 function flags({ connected, client, target, up, down }: Connection): number {
@@ -97,6 +107,7 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
   const accepted = wasConnected || hasAccepted(target, known);
   connection.openedAt = openedAt(notes);
   connection.deadline = deadlineOf(notes);
+  connection.client.headerBytes = ownOf(notes, HEADER_BYTES);
   resumeFlow(up, client, notes, pipes);
   resumeFlow(down, target, notes, pipes);
   resumeOptions(client, relay.clientTimeout);
@@ -212,8 +223,8 @@ function resumeEvents(connection: Connection): void {
 }
 
 /** Whether both directions of a socket in state CLOSE have ended with a FIN. */
-function hasEndedInOrder({ fd, reads, writes }: End): boolean {
-  return writes.done && (reads.isFin || bytesReceived(fd) > reads.bytes + pending(fd));
+function hasEndedInOrder({ fd, reads, writes, headerBytes }: End): boolean {
+  return writes.done && (reads.isFin || bytesReceived(fd) > reads.bytes + headerBytes + pending(fd));
 }
 
 /** The bytes that can be read from a socket or a pipe. */
