@@ -15,6 +15,8 @@ export interface Options {
    * resolver.ts).
    */
   readonly toFile: string | undefined;
+  /** The name and the port of the target, "db.example.com:5432", if `toFile` holds the addresses of a name (see name-file.ts). */
+  readonly name: string | undefined;
   /** The socket of the service that rewrites that file when the target is unreachable. */
   readonly ask: Address | undefined;
   /** Which clients are admitted. Default: all. */
@@ -48,7 +50,7 @@ export interface Options {
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD]';
+  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-open N] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD] [--name NAME:PORT]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -70,6 +72,7 @@ export function parseOptions(args: string[]): Options {
       'udp-timeout': { type: 'string', default: '60' },
       'max-sessions': { type: 'string', default: '4096' },
       counters: { type: 'string' },
+      name: { type: 'string' },
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
@@ -79,10 +82,13 @@ export function parseOptions(args: string[]): Options {
     throw new Error(`--to "${to}" and --to-file "${toFile}" exclude each other`);
   }
   if (ask !== undefined && toFile === undefined) throw new Error(`--ask "${ask}" needs --to-file`);
+  if (values.name !== undefined && toFile === undefined)
+    throw new Error(`--name "${values.name}" needs --to-file`);
   return {
     link: values.link,
     to: to === undefined ? undefined : parseTarget(to),
     toFile,
+    name: values.name,
     ask: ask === undefined ? undefined : parseUnixAddress('--ask', ask),
     allow: allow === undefined ? undefined : createAccessRule(allow),
     device: values.interface === undefined ? undefined : parseDevice(values.interface),

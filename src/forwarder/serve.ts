@@ -55,6 +55,9 @@ export function createConnection(relay: Relay, fd: number, isUnix: boolean): Con
     storedTarget: -1,
     dialledAt: relay.loop.now,
     deadline: relay.loop.now + relay.dialTimeout,
+    dialled: undefined,
+    candidate: 0,
+    attempts: undefined,
     wait: 0,
     closed: false,
   } as Mutable<Connection>;
