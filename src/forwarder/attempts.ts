@@ -42,12 +42,15 @@ export function hasNextTarget({ relay: { named }, candidate }: Connection): bool
   return named !== undefined && candidate + 1 < named.list.length;
 }
 
-/** Notes that the address of an attempt has failed, or has not answered when another one did. */
-export function noteFailed(connection: Connection, to: Address): void {
+/** Errors of a machine that has no way to an address, such as to IPv6 ones. Nobody need be told. */
+const NO_ROUTE = new Set([E.ENETUNREACH, E.EADDRNOTAVAIL, E.EAFNOSUPPORT]);
+
+/** Notes that the address of an attempt has failed with `failure` (errno), or has not answered when another one did (0). */
+export function noteFailed(connection: Connection, to: Address, failure: number): void {
   const { named, loop, log } = connection.relay;
   if (named === undefined || named.list.length < 2 || !named.list.some(({ text }) => text === to.text))
     return;
-  if (!isAvoided(named, to)) {
+  if (!isAvoided(named, to) && !NO_ROUTE.has(failure)) {
     const line = `${named.name}: ${to.text} does not accept; for 60 s its other addresses are tried first`;
     log.failure(`address ${to.text}`, line, (count) => `${line}; ${count} more times in the last 10 s`);
   }
@@ -63,31 +66,33 @@ export function beginNextAttempt(connection: Connection): boolean {
     connection.candidate += 1;
     const to = targetOf(connection);
     if (to === undefined) return false;
-    if (beginAttempt(connection, to)) {
+    const failure = beginAttempt(connection, to);
+    if (failure === 0) {
       // Then the attempt that began first tells when it has succeeded, before a client has sent anything.
       if (target.fd >= 0) modify(relay.loop, target, target.wanted | EPOLLOUT);
       return true;
     }
-    noteFailed(connection, to);
+    noteFailed(connection, to, failure);
   }
   return false;
 }
 
-function beginAttempt(connection: Connection, to: Address): boolean {
+/** Returns 0, or errno if the attempt has failed at once. */
+function beginAttempt(connection: Connection, to: Address): number {
   const { loop } = connection.relay;
   const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return false;
+  if (fd < 0) return errno();
   receiveUrgentInline(fd);
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   if (failure !== 0 && failure !== E.EINPROGRESS) {
     close(fd);
-    return false;
+    return failure;
   }
   if (localPortOf(fd) === to.port && peerOf(fd) !== undefined) {
     // It is connected to itself: see dial.ts.
     resetOnClose(fd);
     close(fd);
-    return false;
+    return E.ECONNREFUSED;
   }
   const attempt: Attempt = {
     fd,
@@ -96,22 +101,27 @@ function beginAttempt(connection: Connection, to: Address): boolean {
     mask: -1,
     changed: false,
     ready: (events) => {
-      const hasFailed = (events & (EPOLLERR | EPOLLHUP)) !== 0 && socketOption(attempt.fd, SO_ERROR) !== 0;
-      if (hasFailed) attemptFailed(connection, attempt);
-      else attemptSucceeded(connection, attempt);
+      const failure = (events & (EPOLLERR | EPOLLHUP)) === 0 ? 0 : socketOption(attempt.fd, SO_ERROR);
+      if (failure === 0) attemptSucceeded(connection, attempt);
+      else attemptFailed(connection, attempt, failure);
     },
-    refused: () => attemptFailed(connection, attempt),
+    // Then it ends as one that has failed, and the others go on.
+    refused: (failure) => {
+      forget(connection, attempt);
+      scheduleClose(loop, attempt);
+      noteFailed(connection, to, failure);
+    },
   };
   connection.attempts ??= [];
   connection.attempts.push(attempt);
   add(loop, attempt);
-  return attempt.fd >= 0;
+  return 0;
 }
 
-function attemptFailed(connection: Connection, attempt: Attempt): void {
+function attemptFailed(connection: Connection, attempt: Attempt, failure: number): void {
   forget(connection, attempt);
   scheduleClose(connection.relay.loop, attempt);
-  noteFailed(connection, attempt.to);
+  noteFailed(connection, attempt.to, failure);
   beginNextAttempt(connection);
 }
 
@@ -119,7 +129,7 @@ function attemptFailed(connection: Connection, attempt: Attempt): void {
 function attemptSucceeded(connection: Connection, attempt: Attempt): void {
   const { target, dialled } = connection;
   if (target.fd >= 0 && peerOf(target.fd) !== undefined) return;
-  if (dialled !== undefined) noteFailed(connection, dialled);
+  if (dialled !== undefined) noteFailed(connection, dialled, 0);
   promote(connection, attempt);
 }
 

@@ -243,7 +243,7 @@ export function dialFailed(connection: Connection, failure: number): void {
     closeWithReset(connection);
     return;
   }
-  if (dialOther(connection)) return;
+  if (dialOther(connection, failure)) return;
   relay.resolver?.refresh();
   if (isPermanent(relay, failure) || loop.now >= connection.deadline) {
     giveUp(connection, failure);
@@ -255,10 +255,10 @@ export function dialFailed(connection: Connection, failure: number): void {
 }
 
 /** Goes on with another address of the target, when one has failed. Returns false if all have been tried. */
-function dialOther(connection: Connection): boolean {
+function dialOther(connection: Connection, failure: number): boolean {
   const { relay, dialled, deadline } = connection;
   if (relay.named === undefined) return false;
-  if (dialled !== undefined) noteFailed(connection, dialled);
+  if (dialled !== undefined) noteFailed(connection, dialled, failure);
   if (relay.loop.now < deadline) {
     if (promoteAttempt(connection)) return true;
     if (hasNextTarget(connection)) {

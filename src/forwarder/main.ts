@@ -80,7 +80,8 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   const notify = createNotify(process.env.NOTIFY_SOCKET, loop.timers);
   const { toFile } = options;
   const named = options.name === undefined ? undefined : createNamedTargets(options.name);
-  const readTarget = (file: string) => (named ? readNameFile : readAddressFile)(file, log);
+  const readTarget = (file: string) =>
+    named ? readNameFile(file, named.name, log) : readAddressFile(file, log);
   const limit = descriptorLimit();
   const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
   const pool = createPool();

@@ -54,6 +54,7 @@ function fileOf({ addresses, ttl = 3_600_000, problem }: Known): string {
   const until = Number(process.hrtime.bigint() / 1_000_000n) + ttl;
   const lines = [
     'wormhole name 1',
+    'name db.example:5432',
     ...addresses.map((address) => `address ${address}`),
     `until ${until}`,
     ...(problem === undefined ? [] : [`problem ${problem}`]),
@@ -253,13 +254,14 @@ test('a file that is being written, empty or senseless is no address, and a sens
     '',
     'wormhole name 1\naddress 127.0.0.1:1\n',
     'something else\n',
-    'wormhole name 1\naddress elsewhere\nend\n',
+    'wormhole name 1\nname db.example:5432\naddress elsewhere\nend\n',
+    'wormhole name 1\nname other:5432\naddress 127.0.0.1:1\nend\n',
   ];
   for (const [n, text] of texts.entries()) {
     await until(() => at.count() === n + 1);
     at.answer(text);
   }
-  await until(() => at.count() === 5);
+  await until(() => at.count() === 6);
   at.answer(fileOf({ addresses: [await greeter('found')] }));
   assert.is(String((await collect(client)).bytes), 'found');
   assert.match(
