@@ -1,4 +1,5 @@
 import * as assert from 'uvu/assert';
+import { writeKey } from './cluster.ts';
 import { installedHost, leavesNothing, succeeds } from './installed.ts';
 import { boot, type Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
@@ -10,6 +11,7 @@ const [A, B, SIX, DEAD] = ['10.90.0.201', '10.90.0.202', 'fd90::203', '10.90.0.2
 
 interface Hosts {
   near: Host;
+  far: Host;
   dns: Host;
 }
 
@@ -76,8 +78,11 @@ labSuite<Hosts>(
       [SIX, 'sixth'],
     ] as const)
       await says(dns, address, word);
-    await near.run('cat >/etc/resolv.conf', { input: `nameserver ${dns.address}\nsearch lab\n` });
-    return { near, dns };
+    const far = await installedHost({ name: 'far', docker: false });
+    await writeKey(far, (await near.run('cat /etc/wormhole/key.secret')).stdout);
+    for (const host of [near, far])
+      await host.run('cat >/etc/resolv.conf', { input: `nameserver ${dns.address}\nsearch lab\n` });
+    return { near, far, dns };
   },
   (test, at) => {
     test('a record that changes is followed when its TTL is over, and nothing runs while nobody is connected', async () => {
@@ -293,6 +298,73 @@ labSuite<Hosts>(
       await near.run(
         'ip netns del blue-1; rm -r /etc/netns/blue-1; systemctl stop blue; systemctl reset-failed',
       );
+    });
+
+    test('a machine that has a name is reached at any of its addresses, and followed to a new one', async () => {
+      const { near, far, dns } = at();
+      const dead = [`host-record=peer.lab,${DEAD},fd90::209,2`, 'host-record=peer.lab,10.90.0.207,2'];
+      await answers(dns, ...dead, `host-record=peer.lab,${far.address},2`, `host-record=db.lab,${A},60`);
+      await far.run(
+        `systemd-run -q --unit own socat TCP-LISTEN:7000,bind=127.0.0.1,fork,reuseaddr EXEC:'echo far'`,
+      );
+      await succeeds(near, 'ping peer.lab');
+      await succeeds(near, '-H peer.lab list');
+      await succeeds(near, 'create id away idle 60s url :7040 remote peer.lab tail url :7000');
+      // The name of a tail there is looked up there.
+      await succeeds(near, 'create id beyond url :7041 remote peer.lab tail url db:7000');
+      assert.is(await hears(near, 7040), 'far');
+      assert.is(await hears(near, 7041), 'first');
+      await far.run(
+        `ip addr add 10.90.0.204/24 dev eth0; ip addr del ${far.address}/24 dev eth0; ip addr add 10.90.0.204/24 dev eth0 2>/dev/null; true`,
+      );
+      await answers(dns, ...dead, 'host-record=peer.lab,10.90.0.204,2', `host-record=db.lab,${A},60`);
+      await near.waitFor(async () => (await hears(near, 7040)) === 'far', { timeout: 90, what: 'the link' });
+      assert.match(await succeeds(near, 'list'), /^away .*10\.90\.0\.204:\d+ on machine peer\.lab/m);
+      for (const id of ['away', 'beyond']) await succeeds(near, `delete ${id}`);
+      await leavesNothing(far);
+    });
+
+    test('a resolver on this machine, as systemd-resolved is one, to which resolv.conf is a symbolic link', async () => {
+      const { near, dns } = at();
+      await answers(dns, `host-record=db.lab,${B},60`);
+      await near.run(`
+        systemd-run -q --unit stub socat UDP4-RECVFROM:53,bind=127.0.0.53,fork,reuseaddr UDP4:${dns.address}:53
+        echo 'nameserver 127.0.0.53' >/run/stub.conf; ln -sf ../run/stub.conf /etc/resolv.conf`);
+      await succeeds(near, 'create id stub url :7050 tail url db.lab:7000');
+      assert.is(await hears(near, 7050), 'second');
+      await succeeds(near, 'delete stub');
+      await near.run(
+        `systemctl stop stub; systemctl reset-failed; rm /etc/resolv.conf; echo 'nameserver ${dns.address}' >/etc/resolv.conf`,
+      );
+    });
+
+    test('a user who floods the socket that forwarders ask at has few lookups made, and keeps no client waiting', async () => {
+      const { near, dns } = at();
+      await answers(dns, `host-record=busy.lab,${A},1`, 'log-queries', 'log-facility=/run/queries');
+      await succeeds(near, 'create id busy url :7060 tail url busy.lab:7000');
+      assert.is(await hears(near, 7060), 'first');
+      const flood = near.spawn([
+        'setpriv',
+        '--reuid=65534',
+        '--regid=65534',
+        '--clear-groups',
+        'node',
+        '-e',
+        `const { connect } = require('node:net');
+         const again = () => { const one = connect('/run/wormhole/links/busy/ask'); one.on('error', () => {}); one.on('close', () => setTimeout(again, 1)); };
+         for (let n = 0; n < 200; n++) again();`,
+      ]);
+      try {
+        const asked = async () => Number((await dns.run('grep -c "query\\[A\\] busy" /run/queries')).stdout);
+        const [before, began] = [await asked(), Date.now()];
+        for (let n = 0; n < 10; n++) assert.is(await hears(near, 7060), 'first');
+        await near.run('sleep 3');
+        const lookups = (await asked()) - before;
+        assert.ok(lookups <= (Date.now() - began) / 1000 + 2, `${lookups} lookups`);
+      } finally {
+        await flood.stop('SIGKILL');
+      }
+      await succeeds(near, 'delete busy');
     });
 
     test('what is wrong is told when the link is created', async () => {
