@@ -96,7 +96,7 @@ booted() { [ -n "$live" ] && [ -d /run/systemd/system ]; }
 links() {
 	for file in "$units"/wormhole-*.socket; do
 		grep -qs '^\[X-Wormhole\]' "$file" || continue
-		grep -q '^Parent=' "$file" && continue
+		grep -qE '^(Parent|Link)=' "$file" && continue
 		id=${file##*/wormhole-}
 		echo "${id%.socket}"
 	done

@@ -10,6 +10,7 @@ import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
 import { addHelp } from './help.js';
 import { addList } from './list.js';
+import { addNames } from './names.js';
 import { addNetns } from './netns.js';
 import { handleLostOutput } from './output.js';
 import { addPeers } from './peers.js';
@@ -46,7 +47,7 @@ for (const add of [
   addHelp,
 ])
   add(program);
-for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices]) add(program);
+for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices, addNames]) add(program);
 
 program.parseAsync().catch((error) => {
   if (!(error instanceof CommanderError)) fail(error);

@@ -24,6 +24,9 @@ A remote link's head listens on that machine's address that faces us, at a port 
 alone. It is plain TCP or UDP: anyone on the wire between can read it. With tunnel it listens inside the tunnel, which is
 made if there is none, and nothing can be read.
 
+The host of a tail may be a name: db.example.com. It is looked up when clients come and its TTL is over, as it is in the
+tail's namespace: in a container by the container's own DNS server. All its addresses are tried.
+
 A client of a udp:// head has a session, which ends after --udp-timeout without a datagram. A remote link carries its
 datagrams as UDP between the machines.
 

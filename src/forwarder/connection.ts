@@ -4,6 +4,7 @@ import type { Counters } from './counters.js';
 import type { Device } from './device.js';
 import type { Log } from './log.js';
 import { type Loop, scheduleClose, unwatch, type Watch } from './loop.js';
+import type { NamedTargets } from './named-targets.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
 import type { Resolver } from './resolver.js';
 import { disconnect, endOnClose, resetOnClose, setUserTimeout } from './socket-options.js';
@@ -39,6 +40,8 @@ export interface Relay {
   readonly device: Device | undefined;
   /** Finds the target when it is unreachable; undefined if its address never changes. */
   readonly resolver: Resolver | undefined;
+  /** The addresses of a target that has a name; undefined if it has none. `to` is the first of them. */
+  readonly named: NamedTargets | undefined;
   /**
    * Clients that the target has reset before its first byte, since the resolver last answered, and when the last of them was, ms,
    * on the clock of the loop.
@@ -169,6 +172,11 @@ export interface Connection extends Storable {
   dialledAt: number;
   /** When no further attempt to connect is made, ms, on the clock of the loop. */
   deadline: number;
+  /** The address of the attempt to connect, and its number among those of a target with a name. */
+  dialled: Address | undefined;
+  candidate: number;
+  /** The attempts to connect to other addresses of the target, which go on at the same time; see attempts.ts. */
+  attempts: Watch[] | undefined;
   /**
    * Before the target has accepted: the next attempt, or the deadline. Later: the next check of
    * unacknowledged bytes before a reset.
@@ -233,6 +241,8 @@ function dispose(connection: Connection): void {
   }
   scheduleClose(relay.loop, client);
   scheduleClose(relay.loop, target);
+  if (connection.attempts !== undefined)
+    for (const attempt of connection.attempts) scheduleClose(relay.loop, attempt);
   if (connection.spare >= 0) closeDescriptor(connection.spare);
   empty(relay, up);
   empty(relay, down);
@@ -263,7 +273,12 @@ export function empty(relay: Relay, flow: Flow): void {
 export function noteServed(connection: Connection): void {
   const { relay, connected, dialledAt, down } = connection;
   const { counters, loop, dialTimeout, rejectedAt } = relay;
-  if (relay.resolver === undefined || counters.failing === 0 || !connected || dialledAt <= rejectedAt) return;
+  if (!leadsToForwarder(relay) || counters.failing === 0 || !connected || dialledAt <= rejectedAt) return;
   // The other machine waits for its target as long as this one would. Some protocols let only the client speak.
   if (down.bytes > 0 || down.isFin || loop.now > dialledAt + 2 * dialTimeout) counters.failing = 0;
+}
+
+/** Whether the target is the forwarder of another machine, which accepts before its own target does. */
+export function leadsToForwarder({ resolver, named }: Relay): boolean {
+  return resolver !== undefined && named === undefined;
 }

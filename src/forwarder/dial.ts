@@ -1,8 +1,25 @@
 import { readFileSync } from 'node:fs';
 import { type Address, localPortOf, peerOf } from './address.js';
-import { type Connection, closeWithReset, describeClient, type Relay } from './connection.js';
+import {
+  beginNextAttempt,
+  endOtherAttempts,
+  hasNextTarget,
+  noteFailed,
+  promoteAttempt,
+  STAGGER_MS,
+  settleAttempts,
+  targetOf,
+} from './attempts.js';
+import {
+  type Connection,
+  closeWithReset,
+  describeClient,
+  leadsToForwarder,
+  type Relay,
+} from './connection.js';
 import { bindToDevice } from './device.js';
 import { add, release, scheduleClose } from './loop.js';
+import { mustWait } from './named-targets.js';
 import { queueHeader } from './proxy-protocol/queue.js';
 import {
   disconnect,
@@ -59,13 +76,16 @@ const valueSize = pinned(4);
  */
 export function dial(connection: Connection): void {
   const { relay, target, stored } = connection;
-  const { to, loop, resolver } = relay;
+  const { loop, resolver } = relay;
   connection.dialledAt = loop.now;
   if (relay.targetFailed()) {
     // It may run and accept, and not work all the same: its health check says so.
     abort(connection, 'start', `${relay.target} could not be started: see journalctl -u ${relay.starter}`);
     return;
   }
+  if (waitsForLookup(connection)) return;
+  const to = targetOf(connection);
+  connection.dialled = to;
   if (to === undefined) {
     dialFailed(connection, E.EDESTADDRREQ);
     return;
@@ -113,8 +133,18 @@ export function dial(connection: Connection): void {
     dialFailed(connection, E.ECONNREFUSED);
     return;
   }
-  const resolveAt = resolver === undefined ? connection.deadline : loop.now + RESOLVE_AFTER_MS;
+  const pause = hasNextTarget(connection) ? STAGGER_MS : RESOLVE_AFTER_MS;
+  const resolveAt = resolver === undefined ? connection.deadline : loop.now + pause;
   start(loop.timers, connection.timer, Math.min(connection.deadline, resolveAt));
+}
+
+/** Has a client whose target has a name wait while that is looked up, if it has to: then it is dialled with the answer. */
+function waitsForLookup(connection: Connection): boolean {
+  const { named, resolver, loop } = connection.relay;
+  if (named === undefined || resolver === undefined || connection.candidate > 0) return false;
+  if (!mustWait(named, loop.now, resolver.refresh)) return false;
+  start(loop.timers, connection.timer, Math.min(connection.deadline, named.waitUntil));
+  return true;
 }
 
 /** A socket to connect to `to`, or -1: see errno(). */
@@ -136,7 +166,7 @@ function createSocket({ targetTimeout, keepAlive }: Relay, to: Address): number 
  */
 export function prepareSpare(connection: Connection): boolean {
   const { relay } = connection;
-  const { to } = relay;
+  const to = targetOf(connection);
   if (to === undefined) return true;
   // Only CAP_NET_RAW may bind a socket to another interface (SO_BINDTODEVICE, socket(7)).
   if (
@@ -174,6 +204,8 @@ function endAttempt(connection: Connection): void {
 /** Connects a client to the current target instead of the one that has not answered yet. */
 export function redial(connection: Connection): void {
   endAttempt(connection);
+  endOtherAttempts(connection);
+  connection.candidate = 0;
   if (connection.client.reset) closeWithReset(connection);
   else dial(connection);
 }
@@ -200,13 +232,14 @@ export function checkHandshake(connection: Connection, events: number): boolean 
 
 /** The target has accepted. */
 export function connected(connection: Connection): void {
-  const { counters, loop, dialTimeout, resolver } = connection.relay;
+  const { counters, loop, dialTimeout } = connection.relay;
   connection.connected = true;
+  settleAttempts(connection);
   stop(loop.timers, connection.timer);
   if (connection.stored !== undefined) noteFlags(connection.stored, CONNECTED);
   counters.served += 1;
   // The forwarder of another machine accepts before its target does.
-  if (resolver === undefined) counters.failing = 0;
+  if (!leadsToForwarder(connection.relay)) counters.failing = 0;
   counters.observeDial(loop.now - connection.dialledAt);
   if (connection.failure !== 0) {
     counters.held += 1;
@@ -223,6 +256,7 @@ export function dialFailed(connection: Connection, failure: number): void {
     closeWithReset(connection);
     return;
   }
+  if (dialOther(connection, failure)) return;
   relay.resolver?.refresh();
   if (isPermanent(relay, failure) || loop.now >= connection.deadline) {
     giveUp(connection, failure);
@@ -233,17 +267,55 @@ export function dialFailed(connection: Connection, failure: number): void {
   start(loop.timers, connection.timer, Math.min(connection.deadline, loop.now + connection.wait));
 }
 
+/** Goes on with another address of the target, when one has failed. Returns false if all have been tried. */
+function dialOther(connection: Connection, failure: number): boolean {
+  const { relay, dialled, deadline } = connection;
+  if (relay.named === undefined) return false;
+  if (dialled !== undefined) noteFailed(connection, dialled, failure);
+  if (relay.loop.now < deadline) {
+    if (promoteAttempt(connection)) return true;
+    if (hasNextTarget(connection)) {
+      connection.candidate += 1;
+      dial(connection);
+      return true;
+    }
+  }
+  endOtherAttempts(connection);
+  connection.candidate = 0;
+  return false;
+}
+
+/**
+ * Tries the next address of a target that has not answered for a while. A stored connection has one socket, so its attempts follow each
+ * other. Returns false if all addresses are being tried, or have been.
+ */
+function dialNext(connection: Connection): boolean {
+  const { relay, stored, deadline } = connection;
+  const { now, timers } = relay.loop;
+  if (!hasNextTarget(connection) || now >= deadline || connection.client.reset) return false;
+  if (stored === undefined) {
+    beginNextAttempt(connection);
+    const pause = hasNextTarget(connection) ? STAGGER_MS : RESOLVE_AFTER_MS;
+    start(timers, connection.timer, Math.min(deadline, now + pause));
+    return true;
+  }
+  endAttempt(connection);
+  connection.candidate += 1;
+  dial(connection);
+  return true;
+}
+
 /** Handles the timer of a connection whose target is not known to have accepted. */
 export function onDialTimer(connection: Connection): void {
   const { target, relay, deadline } = connection;
   const { now, timers } = relay.loop;
   if (target.fd < 0) {
     if (now < deadline) dial(connection);
-    else giveUp(connection, connection.failure);
+    else giveUp(connection, connection.failure === 0 ? E.EDESTADDRREQ : connection.failure);
   } else if (peerOf(target.fd) !== undefined) {
     // The target accepted earlier, and neither side has sent anything yet.
     connected(connection);
-  } else {
+  } else if (!dialNext(connection)) {
     relay.resolver?.refresh();
     // The resolver takes one request a second, and may have ignored this one.
     if (now < deadline) start(timers, connection.timer, Math.min(deadline, now + LAST_PAUSE_MS));
@@ -284,7 +356,9 @@ export function abort(connection: Connection, kind: string, message: string): vo
   closeWithReset(connection);
 }
 
-function describeFailure({ target, to }: Relay, failure: number): string {
+function describeFailure({ target, to, named }: Relay, failure: number): string {
+  if (failure === E.EDESTADDRREQ && named !== undefined)
+    return `no address of ${target} is known${named.problem === undefined ? '' : `: ${named.problem}`}`;
   if (failure === E.EDESTADDRREQ) return `no address of ${target} was learnt`;
   if (failure === E.ECONNREFUSED) return `${target} refused`;
   if (failure === E.ETIMEDOUT) return `${target} did not answer`;

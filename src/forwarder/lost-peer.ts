@@ -1,4 +1,4 @@
-import { type Connection, describeClient, type End } from './connection.js';
+import { type Connection, describeClient, type End, leadsToForwarder } from './connection.js';
 import { handleRejection } from './far-failure.js';
 import { E, errorWords } from './syscalls.js';
 import { bytesReceived } from './tcp-info.js';
@@ -24,7 +24,7 @@ export function handleLostPeer(end: End, failure: number): void {
  * fails, or if it still knows this machine by an older address.
  */
 function wasRejected({ relay, target }: Connection): boolean {
-  return relay.resolver !== undefined && bytesReceived(target.fd) === 0;
+  return leadsToForwarder(relay) && bytesReceived(target.fd) === 0;
 }
 
 /** Logs that a peer has vanished. No program has closed the connection, so no other log tells. */

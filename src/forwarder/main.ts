@@ -6,13 +6,15 @@ import { endIdleSessions } from './idle-sessions.js';
 import { listen, type Passed, passedFds } from './listen.js';
 import { createLog, printFatal } from './log.js';
 import { createLoop, run } from './loop.js';
+import { readNameFile } from './name-file.js';
+import { createNamedTargets } from './named-targets.js';
 import { createNotify, watchdogInterval } from './notify.js';
 import { type Options, parseOptions, USAGE } from './options.js';
 import { createPool } from './pipes.js';
 import { createProxyProtocol } from './proxy-protocol/serve.js';
 import { createRate } from './rate.js';
 import { createResolver, readAddressFile } from './resolver.js';
-import { retarget, setTarget } from './retarget.js';
+import { retarget, retargetName, setNamedTarget, setTarget } from './retarget.js';
 import { runBulkQueue } from './scheduler.js';
 import { move, resetOpenSessions } from './serve.js';
 import { retryPipeWaiters, retryWaiters } from './shortage.js';
@@ -81,6 +83,9 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   const log = createLog(options.link, loop.timers);
   const notify = createNotify(process.env.NOTIFY_SOCKET, loop.timers);
   const { toFile } = options;
+  const named = options.name === undefined ? undefined : createNamedTargets(options.name);
+  const readTarget = (file: string) =>
+    named ? readNameFile(file, named.name, log) : readAddressFile(file, log);
   const limit = descriptorLimit();
   const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
   const pool = createPool();
@@ -97,10 +102,21 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     resolver:
       toFile === undefined
         ? undefined
-        : createResolver(loop, log, toFile, options.ask, (answer) => {
-            retarget(relay, answer);
-            udp?.setTarget(relay.to, relay.target);
-          }),
+        : createResolver(
+            loop,
+            log,
+            {
+              read: () => readTarget(toFile),
+              service: options.ask,
+              subject: named ? `the addresses of ${named.name}` : 'the far side',
+              unit: named ? `wormhole-names@${options.link}.socket` : 'wormhole-far.socket',
+            },
+            (answer) => {
+              (named ? retargetName : retarget)(relay, answer);
+              udp?.setTarget(relay.to, relay.target);
+            },
+          ),
+    named,
     rejections: 0,
     rejectedAt: 0,
     targetTimeout: toFile === undefined ? undefined : options.peerTimeout,
@@ -142,7 +158,9 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     unixDatagrams?.readPending();
     packets?.acceptPending();
   };
-  setTarget(relay, toFile === undefined ? options.to : readAddressFile(toFile, log).to);
+  if (toFile === undefined) setTarget(relay, options.to);
+  else if (named === undefined) setTarget(relay, readTarget(toFile).to);
+  else setNamedTarget(relay, readTarget(toFile));
   exemptZeroWindows(relay);
   // This includes exits by an uncaught exception.
   process.on('exit', () => resetOpenSessions(loop));
@@ -182,6 +200,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
           access: options.allow,
           device: options.device,
           resolver: relay.resolver,
+          named,
           counters: relay.counters,
           starter: relay.starter,
           targetFailed: relay.targetFailed,

@@ -17,6 +17,8 @@ export interface Options {
    * resolver.ts).
    */
   readonly toFile: string | undefined;
+  /** The name and the port of the target, "db.example.com:5432", if `toFile` holds the addresses of a name (see name-file.ts). */
+  readonly name: string | undefined;
   /** The socket of the service that rewrites that file when the target is unreachable. */
   readonly ask: Address | undefined;
   /** Which clients are admitted. Default: all. */
@@ -65,7 +67,7 @@ const MAX_KEEPIDLE = 32_767;
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-connections N] [--max-per-source N] [--rate N] [--idle-timeout SECONDS] [--keepalive SECONDS] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD] [--proxy-protocol v1|v2] [--accept-proxy-protocol NETWORK[,NETWORK…]]';
+  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-connections N] [--max-per-source N] [--rate N] [--idle-timeout SECONDS] [--keepalive SECONDS] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD] [--proxy-protocol v1|v2] [--accept-proxy-protocol NETWORK[,NETWORK…]] [--name NAME:PORT]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -93,6 +95,7 @@ export function parseOptions(args: string[]): Options {
       counters: { type: 'string' },
       'proxy-protocol': { type: 'string' },
       'accept-proxy-protocol': { type: 'string' },
+      name: { type: 'string' },
     },
   });
   if (values.link === undefined || values.link === '') throw new Error('--link is missing');
@@ -109,10 +112,13 @@ export function parseOptions(args: string[]): Options {
       `--allow "${allow}" and PROXY headers exclude each other: the forwarder of that machine sends them`,
     );
   }
+  if (values.name !== undefined && toFile === undefined)
+    throw new Error(`--name "${values.name}" needs --to-file`);
   return {
     link: values.link,
     to: to === undefined ? undefined : parseTarget(to),
     toFile,
+    name: values.name,
     ask: ask === undefined ? undefined : parseUnixAddress('--ask', ask),
     allow: allow === undefined ? undefined : createAccessRule(allow),
     device: values.interface === undefined ? undefined : parseDevice(values.interface),

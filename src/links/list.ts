@@ -2,14 +2,15 @@ import { existsSync } from 'node:fs';
 import prettyBytes from 'pretty-bytes';
 import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
 import type { OwnVolume } from '../docker/volumes.js';
-import { describePeer, describePlace, endUrls } from '../recipe/describe.js';
-import { addressesOf, farChildOf, type Link, localTailOf } from '../recipe/link.js';
+import { address, describePeer, describePlace, endUrls } from '../recipe/describe.js';
+import { addressesOf, farChildOf, type Link, localTailOf, namedTailOf } from '../recipe/link.js';
 import { ipProtocolsFor } from '../recipe/protocols.js';
 import { isUnix, type RecipeEnd, splitEnd } from '../recipe/recipe.js';
 import { recipeFromText, recipeText } from '../recipe/text.js';
 import { type Counters, type Failing, readCounters } from '../state/counters.js';
 import { readFarAddress } from '../state/far-address.js';
 import { readLinks } from '../state/links.js';
+import { type KnownName, knownNameOf } from '../state/name-file.js';
 import { type PartDeletion, releasedDeletions } from '../state/pending-deletions.js';
 import { readTunnels } from '../state/tunnels.js';
 import { type LoadedUnit, type Systemd, withSystemd } from '../systemd/systemd.js';
@@ -122,11 +123,19 @@ async function stateOf(planned: PlannedLink, { units, counters, systemd }: Signs
     (end) => end && isEmptyNamespace(netnsInstance(end.place)),
   );
   if (absent) return { state: 'waiting', detail: `for ${describePlace(absent.place)}` };
+  const named = namedTailOf(link);
+  const problem = named && describeUnknown(knownNameOf(id, address(named)));
+  if (problem !== undefined) return { state: 'waiting', detail: `for an address: ${problem}` };
   if (counters?.failing) return { state: 'failing', detail: describeFailing(counters.failing) };
   if (units.get(serviceUnit(id))?.active === 'active')
     return { state: 'connected', detail: counters ? describeTraffic(counters) : '' };
   const isStarted = run ? units.get(run.unit)?.active === 'active' : !far || farAddress !== undefined;
   return { state: link.trigger && !isStarted ? 'sleeping' : 'listening', detail: '' };
+}
+
+/** Why a name has no address that clients could be connected to; undefined if it has one. */
+function describeUnknown(known: KnownName | undefined): string | undefined {
+  return known?.addresses.length === 0 ? known.problem : undefined;
 }
 
 /** "127.0.0.1:3306 refused for 5 s (ECONNREFUSED: connection refused), 41 times since 10:02" */

@@ -7,7 +7,7 @@ import { forgetKeptContainer } from '../state/kept-containers.js';
 import { readLinks } from '../state/links.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
-import { linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
+import { linkDirectory, nameUnits, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
 
@@ -47,6 +47,12 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   const forwarders = ids.map(serviceUnit).filter(isOurs);
   await Promise.all(heads.map(systemd.stop));
   await Promise.all(forwarders.map(systemd.stop));
+  // Forwarders take them along, in a moment.
+  const names = ids
+    .map(nameUnits)
+    .flatMap(({ socket, service }) => [service, socket])
+    .filter((unit) => readUnitFile(unit) !== undefined && isOurs(unit));
+  for (const unit of names) await systemd.stop(unit);
   // Containers go before their units are stopped: that would only take the time to end them gracefully.
   for (const run of runs) await removeRun(run);
   const left: Removed['left'] = [];
@@ -67,7 +73,7 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   for (const { name } of runs) forgetKeptContainer(name);
 
   // The socket's file holds the recipe. It goes last, so that a link is known while anything of it exists.
-  const units = [...runs.map(({ name }) => runUnit(name)), ...forwarders, ...heads];
+  const units = [...runs.map(({ name }) => runUnit(name)), ...names, ...forwarders, ...heads];
   unlinkUnitFiles(units);
   removeUnitFiles(units);
   return { units, left };

@@ -8,12 +8,13 @@ import {
   type Link,
   localChildOf,
   localTailOf,
+  namedTailOf,
 } from '../recipe/link.js';
 import { kindOf } from '../recipe/protocols.js';
 import { isPath, isUnix } from '../recipe/recipe.js';
 import { recipeText } from '../recipe/text.js';
 import { addDigest } from './digest.js';
-import { clientFilter, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
+import { clientFilter, mayBeLoopback, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
 import { listenersOf } from './listeners.js';
 import {
   countersFile,
@@ -21,9 +22,14 @@ import {
   farFile,
   givenUpFile,
   linkDirectory,
+  nameFile,
+  nameSocket,
+  nameUnits,
   netnsPath,
   netnsUnit,
   OWN_DIRECTORY,
+  OWN_RESOLVER,
+  resolverDirectory,
   serviceUnit,
   socketUnit,
 } from './names.js';
@@ -58,11 +64,16 @@ export interface Installation {
 /** Renders values to the text of a unit. */
 export type Template = (values: Record<string, unknown>) => string;
 
-/** The templates of the units of a link: every link has the first two, one that runs containers the third. */
+/**
+ * The templates of the units of a link: every link has the first two, one that runs containers the third, and one whose tail has a
+ * name the last two.
+ */
 export interface Templates {
   socket: Template;
   service: Template;
   run: Template;
+  nameSocket: Template;
+  nameService: Template;
 }
 
 /** What units are rendered with. */
@@ -78,6 +89,7 @@ export function renderLink(planned: PlannedLink, renderer: Renderer): UnitFile[]
     renderSocket(planned, renderer),
     renderService(planned, renderer),
     ...runsOf(planned.link).map((run) => renderRun(run, planned, renderer)),
+    ...renderName(planned, renderer),
   ];
 }
 
@@ -129,7 +141,12 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     root,
     forwarderDescription: `Wormhole ${id}: forwarder to ${describeTail(link)}`,
     socket: socketUnit(id),
-    needs: present([tailNetnsUnit(link), tailRunOf(link)?.unit, childSocketOfForwarder(link)]),
+    needs: present([
+      tailNetnsUnit(link),
+      tailRunOf(link)?.unit,
+      childSocketOfForwarder(link),
+      namedTailOf(link) && nameUnits(id).socket,
+    ]),
     place: tail ? describePlace(tail.place) : describePeer(farChildOf(link)?.peer ?? ''),
     countersFile: countersFile(id),
     ...unixPaths(link),
@@ -175,6 +192,42 @@ function renderRun(
   return { name: unit, text: addDigest(text) };
 }
 
+/** The units that look up the name of the tail, if it has one, while the forwarder runs. */
+function renderName(
+  { id, root, link }: PlannedLink,
+  { installation, templates, routing }: Renderer,
+): UnitFile[] {
+  const tail = namedTailOf(link);
+  if (!tail) return [];
+  const { socket, service } = nameUnits(id);
+  const directory = resolverDirectory(tail.place);
+  const isOwn = tail.place.kind === 'container' || tail.place.kind === 'run';
+  const values = {
+    ...installation,
+    files: installation.files.map((path) => `-${path}`),
+    id,
+    root,
+    socket,
+    description: `Wormhole ${id}: look up ${tail.host}`,
+    ask: nameSocket(id),
+    file: nameFile(id),
+    name: tail.host,
+    port: tail.port,
+    options: mayBeLoopback(link, routing) ? ['--loopback'] : [],
+    // A container has its own; a named namespace may have them, and has the machine's otherwise (ip-netns(8)).
+    machines: isOwn ? [] : ['-/etc/hosts', '-/etc/resolv.conf'],
+    resolver: directory && `-${directory}`,
+    ownResolver: OWN_RESOLVER,
+    tailNetnsUnit: tailNetnsUnit(link),
+    tailNetnsPath: netnsPath(tail.place),
+    libraryPath: installation.libraries.join(':'),
+  };
+  return [
+    { name: socket, text: addDigest(templates.nameSocket(values)) },
+    { name: service, text: addDigest(templates.nameService(values)) },
+  ];
+}
+
 function tailRunOf(link: Link): Run | undefined {
   return runsOf(link).find(({ end }) => end === 'tail');
 }
@@ -200,9 +253,14 @@ function childSocketOfRun(link: Link): string | undefined {
   return child && childSocketOfForwarder(link) === undefined ? socketUnit(child.link.id) : undefined;
 }
 
-/** Where the forwarder connects to. It reads the address of a far tail from a file, since that address may change. */
+/** Where the forwarder connects to. It reads the address of a far tail, or those of a name, from a file, since they may change. */
 function targetOptions(link: Link): string[] {
   const tail = localTailOf(link);
+  const named = namedTailOf(link);
+  if (named) {
+    const files = ['--to-file', seen(nameFile(link.id)), '--ask', seen(nameSocket(link.id))];
+    return ['--name', address(named), ...files];
+  }
   return tail ? ['--to', address(tail)] : ['--to-file', seen(farFile(link.id)), '--ask', FAR_SOCKET];
 }
 
@@ -213,7 +271,7 @@ function seen(file: string): string {
 
 /** Whether the forwarder is told something while it runs. */
 function needsState(link: Link): boolean {
-  return farChildOf(link) !== undefined || tailRunOf(link) !== undefined;
+  return farChildOf(link) !== undefined || tailRunOf(link) !== undefined || namedTailOf(link) !== undefined;
 }
 
 /** What the forwarder does not see unless a socket that it needs is there. */

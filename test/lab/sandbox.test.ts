@@ -13,6 +13,9 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-inside.service': 1.0,
   // It makes sockets of both families; with a umask that lets everyone read the figures (0.1), that is enough for the next tenth.
   'wormhole-away.service': 1.1,
+  'wormhole-named.service': 1.1,
+  // It hears strangers, and makes sockets of both families to DNS servers anywhere.
+  'wormhole-names@named.service': 1.1,
   'wormhole-runs.service': 1.0,
   // They look into /proc/PID/ns (0.3).
   'wormhole-runs-run.service': 1.0,
@@ -65,6 +68,7 @@ labSuite<{ host: Host; neighbour: Host }>(
         'id host url :7001 tail url :7000',
         'id inside url :7002 tail url :7000 docker-ns db',
         'id away url :7003 trigger remote nobody tail',
+        'id named url :7011 tail url db.example.com:7000',
         'id runs url :7004 trigger docker-run wormhole/tools',
         "id secret url :7005 trigger docker-run '--env-file /root/env wormhole/tools'",
       ])
@@ -95,7 +99,8 @@ labSuite<{ host: Host; neighbour: Host }>(
         `${await host.container('db').inspect('{{.Config.Hostname}}')}\n`,
       );
       // The machine of one of them is not there.
-      for (const id of ['host', 'inside', 'away', 'runs', 'secret']) await wormhole(host, `delete ${id}`);
+      for (const id of ['host', 'inside', 'away', 'named', 'runs', 'secret'])
+        await wormhole(host, `delete ${id}`);
       await host.run('systemctl stop wormhole-far.timer wormhole-far.service');
       await host.run('rm -rf /run/wormhole /var/lib/wormhole');
       await host.run('umask 077; wormhole create id careful url :7002 tail url :7000 docker-ns db');

@@ -25,7 +25,9 @@ function checkMessage(words: string[], message: string): void {
 }
 
 const NO_TAIL = 'the link has no tail; say where it connects to, with tail, trigger, chain, remote…';
-const NAME = 'and names are not looked up; use an address';
+const NEITHER = 'is neither an IP address nor a name such as db.example.com';
+const NUMBER = 'is neither an IP address nor a name: a name does not end in a number';
+const HEAD = 'is a name, and a head listens at an address, such as 127.0.0.1; names are for tails';
 const CONTROL = 'control characters, line breaks and broken Unicode cannot stand in a recipe';
 const PORT = 'is not a number from 1 to 65535';
 const URL_FORM = 'expected {proto://}{netns@}{host}{:port}, such as :3306';
@@ -130,10 +132,21 @@ const errors: Record<string, string> = {
   'url [127.0.0.1]:80': 'word 2, "[127.0.0.1]:80": "127.0.0.1" is not an IPv6 address',
   'url [fe80::1%eth0]:80': 'word 2, "[fe80::1%eth0]:80": "fe80::1%eth0" is not an IPv6 address',
   'url []:80': 'word 2, "[]:80": "" is not an IPv6 address',
-  'url db.example.com:80': `word 2, "db.example.com:80": host "db.example.com" is not an IP address, ${NAME}`,
-  'url 127.0.0.256': `word 2, "127.0.0.256": host "127.0.0.256" is not an IP address, ${NAME}`,
-  'url 127.0.0.01': `word 2, "127.0.0.01": host "127.0.0.01" is not an IP address, ${NAME}`,
-  'url [::1]80': `word 2, "[::1]80": host "[::1]80" is not an IP address, ${NAME}`,
+  'url db.example.com:80': `word 1, "url": host "db.example.com" ${HEAD}`,
+  'url :80 remote beta url db.example.com:80 tail': `word 5, "url": host "db.example.com" ${HEAD}`,
+  'url :80 tail url db:80 chain tail url :82':
+    'word 6, "chain": the tail has a name, tcp://db:80, and the head of a chain listens at an address',
+  'url :80 tail url -db.example.com:80': `word 5, "-db.example.com:80": options go before the recipe`,
+  'url :80 tail url db..com': `word 5, "db..com": host "db..com" ${NEITHER}`,
+  'url :80 tail url db-.com': `word 5, "db-.com": host "db-.com" ${NEITHER}`,
+  'url :80 tail url db;rm:80': `word 5, "db;rm:80": host "db;rm" ${NEITHER}`,
+  [`url :80 tail url ${'a'.repeat(64)}:80`]: `word 5, "${'a'.repeat(64)}:80": host "${'a'.repeat(64)}" ${NEITHER}`,
+  'url :80 tail url bücher.example:80':
+    'word 5, "bücher.example:80": host "bücher.example" has characters that DNS does not have: write "xn--bcher-kva.example"',
+  'url 127.0.0.256': `word 2, "127.0.0.256": host "127.0.0.256" ${NUMBER}`,
+  'url 127.0.0.01': `word 2, "127.0.0.01": host "127.0.0.01" ${NUMBER}`,
+  'url :80 tail url 10.1:80': `word 5, "10.1:80": host "10.1" ${NUMBER}`,
+  'url [::1]80': `word 2, "[::1]80": host "[::1]80" ${NEITHER}`,
   'url 3306': 'word 2, "3306": host "3306" is not an IP address; did you mean ":3306"?',
 
   // Names
@@ -281,7 +294,7 @@ for (const [text, message] of Object.entries(errors)) {
 /** Recipes with spaces or stranger things in their words. */
 const oddErrors: [words: string[], message: string][] = [
   [['url', ''], `word 2, "": ${URL_FORM}`],
-  [['url', ' :80'], `word 2, " :80": host " " is not an IP address, ${NAME}`],
+  [['url', ' :80'], `word 2, " :80": host " " ${NEITHER}`],
   [['url', ': 80'], `word 2, ": 80": port " 80" ${PORT}`],
   [['url', ':80 '], `word 2, ":80 ": port "80 " ${PORT}`],
   [['docker-ns', ''], 'word 2, "": "" cannot be the name or id of a container'],

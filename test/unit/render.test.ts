@@ -159,6 +159,28 @@ test('a link to another machine reads where that is, and asks for help when nobo
   });
 });
 
+test('a link whose tail has a name has it looked up by a service of its own, in the namespace of the tail', () => {
+  const files = bound('id a url :1 tail url DB.example.com:2 docker-ns y', {});
+  assert.match(
+    files['wormhole-a.service'] ?? '',
+    /^ExecStart=.* --name db\.example\.com:2 --to-file \/run\/wormhole\/link\/name --ask \/run\/wormhole\/link\/ask$/m,
+  );
+  assert.match(files['wormhole-a.service'] ?? '', /^Wants=wormhole-names@a\.socket$/m);
+  assert.equal(settings(files['wormhole-names@a.socket'], 'ListenStream'), ['/run/wormhole/links/a/ask']);
+  const service = files['wormhole-names@a.service'] ?? '';
+  assert.match(service, /^ExecStart=\S+ \S+ names --link a --name db\.example\.com --port 2$/m);
+  assert.match(service, /^NetworkNamespacePath=\/run\/wormhole\/netns\/y$/m);
+  assert.not.match(service, /\/etc\/hosts/, 'a container has its own');
+  assert.match(
+    service,
+    /^BindReadOnlyPaths=-\/run\/wormhole\/resolvers\/[0-9a-f]{32}:\/run\/wormhole\/resolver$/m,
+  );
+  assert.is(readLink(service), undefined);
+  const host = bound('id a url :1 tail url db:2', {})['wormhole-names@a.service'] ?? '';
+  assert.match(host, /^BindReadOnlyPaths=-\/etc\/hosts$/m);
+  assert.not.match(host, /NetworkNamespacePath|resolvers/);
+});
+
 test("the far part of another machine's link is for that machine alone", () => {
   const files = bound('id a url 10.0.0.2:61234 tail docker-ns x', { owner });
   assert.equal(settings(files['wormhole-a.socket'], 'IPAddressDeny'), ['any']);

@@ -1,4 +1,5 @@
 import { peerOf } from '../address.js';
+import { endOtherAttempts } from '../attempts.js';
 import { type Connection, close, type End, empty, type Flow, READABLE, type Relay } from '../connection.js';
 import { connected, errorOf, prepareSpare } from '../dial.js';
 import { lost, passReset } from '../flow.js';
@@ -69,6 +70,8 @@ function prepareConnection(connection: Connection, stored: Stored): void {
     setStreamOptions(end.fd);
     end.hasStreamOptions = true;
   }
+  // It has one socket to the target.
+  endOtherAttempts(connection);
   if (target.fd < 0) prepareSpare(connection);
   // A later process could not tell a target that has accepted and is gone from one that has never accepted.
   else if (!connection.connected && peerOf(target.fd) !== undefined) connected(connection);

@@ -94,6 +94,8 @@ export function readRequests(relay: UdpRelay, head: Head, readReplies: ReadRepli
 }
 
 function forward(relay: UdpRelay, head: Head, count: number, readReplies: ReadReplies): void {
+  // A session may go on for ever, and only one that the target has answered stays with its address.
+  if (relay.named !== undefined && relay.loop.now >= relay.named.expiresAt) relay.resolver?.refresh();
   const senders = groupByClient(relay, head, count, readReplies);
   const isFlooded = relay.fullBatches >= FLOODED && senders.length > 1 && isHalfFull(head);
   for (const session of senders) {

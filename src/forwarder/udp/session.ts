@@ -1,6 +1,7 @@
 import { addressText } from '../address.js';
 import { bindToDevice } from '../device.js';
 import { add, scheduleClose } from '../loop.js';
+import { avoid, mustWait, setList } from '../named-targets.js';
 import {
   AF_INET,
   AF_UNIX,
@@ -106,6 +107,7 @@ export function beginSession(
         ? undefined
         : caller.controls.slice(caller.localWord, caller.localWord + caller.localWords),
     device: caller.device,
+    to: undefined,
     active: loop.now,
     answered: false,
     isCounted: false,
@@ -172,6 +174,7 @@ export function failed(relay: UdpRelay, session: Session, failure: number): void
   // A later datagram is lost, as it is without a relay.
   if (session.answered || (session.first !== undefined && !isOfFirst)) return;
   relay.resolver?.refresh();
+  useOtherAddress(relay, session);
   const { loop } = relay;
   const isOver = relay.targetFailed() || loop.now >= session.deadline || PERMANENT.has(failure);
   if (session.first === undefined || isOver) {
@@ -208,9 +211,25 @@ export function pendingError(fd: number): number {
   return isKnown ? (value.words[0] as number) : errno();
 }
 
+/** Has a session whose target has refused, and those that are yet to come, use another address of its name, if there is one. */
+function useOtherAddress(relay: UdpRelay, session: Session): void {
+  const { named, loop } = relay;
+  if (named === undefined || named.list.length < 2 || session.fd < 0 || session.to === undefined) return;
+  avoid(named, session.to, loop.now);
+  setList(named, named.list, loop.now);
+  relay.to = named.list[0];
+  if (relay.to?.text !== session.to.text) scheduleClose(loop, session);
+}
+
+/** Whether the addresses of the target are too old, and are being looked up. */
+function waitsForLookup({ named, resolver, loop }: UdpRelay): boolean {
+  return named !== undefined && resolver !== undefined && mustWait(named, loop.now, resolver.refresh);
+}
+
 function openSocket(relay: UdpRelay, session: Session): void {
   const { to, loop } = relay;
-  if (to === undefined) {
+  session.to = to;
+  if (to === undefined || waitsForLookup(relay)) {
     failed(relay, session, E.EDESTADDRREQ);
     return;
   }
@@ -302,7 +321,7 @@ function logFailure(relay: UdpRelay, session: Session, failure: number): void {
   const { target, log, dialTimeout, starter, counters } = relay;
   const reason = relay.targetFailed()
     ? `${target} could not be started: see journalctl -u ${starter}`
-    : `${describeFailure(target, failure)} for ${dialTimeout / 1000} s (${errorWords(failure)})`;
+    : `${describeFailure(relay, failure)} for ${dialTimeout / 1000} s (${errorWords(failure)})`;
   counters.fail(reason);
   log.failure(
     `datagram ${failure}`,
@@ -311,7 +330,8 @@ function logFailure(relay: UdpRelay, session: Session, failure: number): void {
   );
 }
 
-function describeFailure(target: string, failure: number): string {
-  if (failure === E.EDESTADDRREQ) return `no address of ${target} was known`;
+function describeFailure({ target, named }: UdpRelay, failure: number): string {
+  if (failure === E.EDESTADDRREQ)
+    return `no address of ${target} was known${named?.problem === undefined ? '' : `: ${named.problem},`}`;
   return failure === E.ECONNREFUSED ? `${target} refused datagrams` : `${target} was unreachable`;
 }
