@@ -6,7 +6,9 @@
  *     GET    /v1/ping        Pong
  *     GET    /v1/version     Version
  *     GET    /v1/links       Listing
+ *     GET    /v1/traffic     TrafficReport
  *     POST   /v1/links       CreateBody -> 201 CreatedLink, or 200 Preview with dryRun
+ *     GET    /v1/links/ID    LinkDetails
  *     DELETE /v1/links/ID    204, no body; with DeleteBody -> 200 Deleted
  *     POST   /v1/links/ID/stop, /start, /sleep
  *                            204, no body
@@ -201,8 +203,8 @@ const counters = v.object({
   served: v.number(),
   unserved: v.number(),
   denied: v.number(),
-  refused: v.number(),
-  timedOut: v.number(),
+  refused: v.optional(v.number(), 0),
+  timedOut: v.optional(v.number(), 0),
   bytesFromClients: v.number(),
   bytesFromTarget: v.number(),
   resetsByClient: v.number(),
@@ -210,6 +212,12 @@ const counters = v.object({
   held: v.number(),
   heldMs: v.number(),
   failing: v.exactOptional(v.object({ count: v.number(), since: v.number(), reason: v.string() })),
+  // Earlier versions do not have these.
+  datagramsFromClients: v.exactOptional(v.number()),
+  datagramsFromTarget: v.exactOptional(v.number()),
+  dialMs: v.exactOptional(v.number()),
+  dials: v.exactOptional(v.array(v.object({ upToMs: v.exactOptional(v.number()), count: v.number() }))),
+  lastFailure: v.exactOptional(v.object({ at: v.number(), reason: v.string() })),
 });
 
 const listedLink = v.object({
@@ -258,6 +266,69 @@ export const listing = v.object({
   unreadable: v.array(v.object({ id: v.string(), reason: v.string() })),
 });
 export type Listing = v.InferOutput<typeof listing>;
+
+const linkDetails = v.object({
+  link: listedLink,
+  family: v.array(listedLink),
+  units: v.array(
+    v.object({ name: v.string(), load: v.string(), active: v.string(), sub: v.string(), since: v.number() }),
+  ),
+  namespaces: v.array(v.object({ place: v.string(), addresses: v.array(v.string()) })),
+  rates: v.exactOptional(
+    v.object({ served: v.number(), bytesFromClients: v.number(), bytesFromTarget: v.number() }),
+  ),
+  sessions: v.exactOptional(
+    v.array(
+      v.object({
+        client: v.string(),
+        target: v.string(),
+        ageMs: v.number(),
+        bytesFromClient: v.number(),
+        bytesFromTarget: v.number(),
+        idleMs: v.number(),
+      }),
+    ),
+  ),
+  journal: v.array(
+    v.object({ time: v.number(), source: v.string(), priority: v.number(), text: v.string() }),
+  ),
+});
+
+/**
+ * Everything about one link: it, and the links of its recipe, of which the first is the one that was created. `units` have the states of
+ * systemd, `since` in ms since 1970, 0 if never. `namespaces` are those of its ends, with the addresses in them as ip(8) writes
+ * them, none if no process is in it. `rates` are per second, and absent before the first client. `sessions` are the connections that
+ * are older than a second, the oldest first, from the view of the forwarder: the address of the client, its own towards
+ * the target, and how long nothing has come from either side. They are absent for those who may not look. `journal` has the last
+ * lines, the oldest first, with the time in ms since 1970 and the priority of syslog(3).
+ */
+export type LinkDetails = v.InferOutput<typeof linkDetails>;
+export { linkDetails };
+
+const dayReport = v.object({
+  day: v.string(),
+  links: v.array(
+    v.object({
+      id: v.string(),
+      traffic: v.object({
+        served: v.number(),
+        unserved: v.number(),
+        denied: v.number(),
+        refused: v.number(),
+        bytesFromClients: v.number(),
+        bytesFromTarget: v.number(),
+        datagramsFromClients: v.number(),
+        datagramsFromTarget: v.number(),
+      }),
+    }),
+  ),
+});
+/** What has flowed through links on one day, such as `2026-11-26` in the time zone of the machine. */
+export type DayReport = v.InferOutput<typeof dayReport>;
+
+/** What `wormhole report` prints: the days with traffic, the oldest first. */
+export const trafficReport = v.object({ days: v.array(dayReport) });
+export type TrafficReport = v.InferOutput<typeof trafficReport>;
 
 /** The body of every answer with a status of 400 or more; another version may have other codes. */
 export const errorBody = v.object({ error: v.object({ code: v.string(), message: v.string() }) });

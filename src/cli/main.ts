@@ -3,19 +3,24 @@ import { Command, CommanderError } from 'commander';
 import { KEY_FILE } from '../api/key.js';
 import { version } from '../state/installation.js';
 import { addChanges } from './change.js';
+import { addCounters } from './counters.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
 import { addEdit } from './edit.js';
 import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
+import { addGraph } from './graph.js';
 import { addHelp } from './help.js';
 import { addList } from './list.js';
+import { addMetrics } from './metrics.js';
 import { addNames } from './names.js';
 import { addNetns } from './netns.js';
 import { handleLostOutput } from './output.js';
 import { addPeers } from './peers.js';
 import { addPing } from './ping.js';
+import { addReport } from './report.js';
 import { addRun } from './run.js';
+import { addShow } from './show.js';
 import { addSync } from './sync.js';
 import { addTunnels } from './tunnel.js';
 import { addTunnelServices } from './tunnel-services.js';
@@ -26,7 +31,11 @@ handleLostOutput();
 const program = new Command('wormhole')
   .description('Connects ports across network namespaces, containers and machines.')
   .version(version(), '--version', 'print the version')
-  .option('-H, --host <address>', 'act on that machine: HOST, HOST:PORT or unix:///PATH of a daemon')
+  .option(
+    '-H, --host <address>',
+    'act on that machine: HOST, HOST:PORT or unix:///PATH of a daemon',
+    (address: string, before: string[] | undefined) => [...(before ?? []), address],
+  )
   .option('-K, --key <file>', 'the key that machines share', KEY_FILE)
   .helpOption('-h, --help', 'print this help')
   .enablePositionalOptions()
@@ -40,6 +49,10 @@ for (const add of [
   addDelete,
   addChanges,
   addList,
+  addShow,
+  addReport,
+  addMetrics,
+  addGraph,
   addPing,
   addPeers,
   addTunnels,
@@ -47,7 +60,7 @@ for (const add of [
   addHelp,
 ])
   add(program);
-for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices, addNames]) add(program);
+for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices, addCounters, addNames]) add(program);
 
 program.parseAsync().catch((error) => {
   if (!(error instanceof CommanderError)) fail(error);

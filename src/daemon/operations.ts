@@ -5,14 +5,18 @@ import type {
   CreatedPart,
   DeleteBody,
   LinkChange,
+  LinkDetails,
   Listing,
   PartBody,
   Preview,
+  TrafficReport,
 } from '../api/schema.js';
 import { createLink, previewLink } from '../links/create.js';
 import { deleteLink, NoSuchLink } from '../links/delete.js';
 import { listLinks } from '../links/list.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
+import { trafficReport } from '../links/report.js';
+import { showLink } from '../links/show.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
 import { parseFarRecipe, parseRecipe } from '../recipe/parse.js';
 import { isRefused } from '../state/peers.js';
@@ -34,6 +38,8 @@ export interface Operations {
   /** As `delete`. */
   deletePart(partId: string, caller: Caller): Promise<string[]>;
   list(): Promise<Listing>;
+  show(id: string): Promise<LinkDetails>;
+  report(): TrafficReport;
 }
 
 /** The operations on this machine. `keyFile` holds the key for the machines that recipes name. */
@@ -87,6 +93,14 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
       }
     },
     list: listLinks,
+    async show(id) {
+      try {
+        return await showLink(id);
+      } catch (error) {
+        throw error instanceof NoSuchLink ? new Failure('not-found', error.message) : error;
+      }
+    },
+    report: trafficReport,
   };
 }
 

@@ -39,6 +39,9 @@ const FIGURES = [
   /** Bytes read from clients, and from the target. */
   'bytesFromClients',
   'bytesFromTarget',
+  /** Datagrams, and messages of unix sockets, from clients and from the target. */
+  'datagramsFromClients',
+  'datagramsFromTarget',
   /** Sessions that a client, or the target, has ended with a reset. */
   'resetsByClient',
   'resetsByTarget',
@@ -51,6 +54,8 @@ const FIGURES = [
   'failing',
   'failingSince',
   'failedAt',
+  /** The descriptor of its notes about sessions (store/memory.ts), for those who look at it from outside; 0 if it has none. */
+  'notes',
 ] as const;
 
 const NAMES = [...FIGURES, ...DIAL_BOUNDS.map((bound) => `dial<=${bound}`)];

@@ -123,6 +123,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     ownerIdentity: owner?.identity,
     creator,
     throughTunnel: owner?.tunnel,
+    peer: peerOf(planned),
     far,
     ...options,
     acceptProxyProtocol: options.acceptProxyProtocol?.join(','),
@@ -167,6 +168,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     ownDirectory: OWN_DIRECTORY,
     farSocket: tail ? undefined : FAR_SOCKET,
+    peer: peerOf(planned),
   });
   return { name: serviceUnit(id), text: addDigest(text) };
 }
@@ -226,6 +228,11 @@ function renderName(
     { name: socket, text: addDigest(templates.nameSocket(values)) },
     { name: service, text: addDigest(templates.nameService(values)) },
   ];
+}
+
+/** The other machine that a link leads to, or that it is a part for. */
+function peerOf({ link, owner }: PlannedLink): string | undefined {
+  return farChildOf(link)?.peer ?? owner?.machine;
 }
 
 function tailRunOf(link: Link): Run | undefined {

@@ -30,10 +30,14 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-tunnel-guard.service': 1.4,
   'wormhole-tunnel-rekey@beta.service': 1.9,
   'wormhole-tunnel-udp.service': 2.0,
-  // All of the above but mounting.
-  'wormholed.service': 2.1,
+  // All of the above but mounting, and descriptors of other processes (0.2).
+  'wormholed.service': 2.3,
   'wormhole-program-missing@host.service': 0.7,
   'wormholed-key.service': 0.5,
+  'wormhole-metrics.service': 0.6,
+  'wormhole-metrics-write.service': 0.9,
+  'wormhole-counters.service': 0.7,
+  'wormhole-counters-save.service': 0.7,
 };
 
 /** The services of Wormhole that a host has: of templates, the instances in question. */

@@ -78,6 +78,7 @@ function collect(relay: UdpRelay, session: Session, i: number, follows: boolean)
   );
   const size = lengthOf(replies, i);
   counters.bytesFromTarget += size;
+  counters.datagramsFromTarget += segment === 0 ? 1 : Math.ceil(size / segment);
   relay.datagrams += 1;
   setVector(answers, i, bufferOf(replies, i), size);
   if (!addToRuns(runs, i, { size, segment, mayJoin: follows && session.joinsReplies })) return;
