@@ -41,7 +41,7 @@ export const subjects: Record<string, Subject> = {
     ],
   },
   ipsec: { tests: ['ipsec-', 'tunnels-hellos'], wrapper: 'unshare --net' },
-  api: { tests: ['api-schema', 'key', 'api-handshake', 'api-wire'], apart: true },
+  api: { tests: ['api-bodies', 'api-schema', 'key', 'api-'], apart: true },
   forwarder: { tests: ['forwarder-'], runsPrograms: true },
 };
 

@@ -207,6 +207,31 @@ test('the address alone counts for an interface that can stay', () => {
   }
 });
 
+test('of several interfaces, each tunnel has its own', () => {
+  const [own] = kernel().interfaces as [KernelInterface];
+  const other = { ...own, number: NUMBER + 1, mtu: 1, up: false, addresses: [] };
+  for (const interfaces of [
+    [own, other],
+    [other, own],
+  ]) {
+    assert.ok(hasInterface(kernel({ interfaces }), wanted));
+    assert.ok(hasAddress(kernel({ interfaces }), wanted));
+  }
+});
+
+test('what ip prints does not depend on where this machine is, and in which language it speaks', async () => {
+  const before = { TZ: process.env.TZ, LC_ALL: process.env.LC_ALL };
+  Object.assign(process.env, { TZ: 'Asia/Tokyo', LC_ALL: 'de_DE.UTF-8' });
+  try {
+    await applySteps([{ line: 'one' }]);
+  } finally {
+    for (const [name, value] of Object.entries(before))
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+  }
+  assert.equal(recorded.environments(), ['UTC C']);
+});
+
 test('it is guarded when each of the three ways is blocked for the right address', () => {
   const policies = parsePolicies(POLICIES);
   assert.ok(isGuarded(kernel(), inner));

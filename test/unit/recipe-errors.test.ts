@@ -168,6 +168,7 @@ const errors: Record<string, string> = {
   'remote my_server': 'word 2, "my_server": "my_server" is neither a host name nor an IP address',
   'remote x[fd00::1]': 'word 2, "x[fd00::1]": "x[fd00::1]" is neither a host name nor an IP address',
   'remote [fd00::1]x': 'word 2, "[fd00::1]x": "[fd00::1]x" is neither a host name nor an IP address',
+  'remote 10.a.20': 'word 2, "10.a.20": "10.a.20" is neither a host name nor an IP address',
   'remote 10.20': 'word 2, "10.20": "10.20" is neither a host name nor an IP address',
   'remote a..b': 'word 2, "a..b": "a..b" is neither a host name nor an IP address',
   'remote 10.1': 'word 2, "10.1": "10.1" is neither a host name nor an IP address',
@@ -283,6 +284,8 @@ const errors: Record<string, string> = {
     'word 6, "docker-run": a path is one of this host\'s file system, not of that of a container of its own; share its directory with a container of yours (docker run -v), or use a port, url :3306',
   'url unix:///run/x tail url unix:///run/x':
     'word 3, "tail": cannot proxy to self: the recipe itself listens at /run/x of this host',
+  'url :80 url unix:///run/x tail url unix:///run/x':
+    'word 5, "tail": cannot proxy to self: the recipe itself listens at /run/x of this host',
   'url unix://@x tail url unix://@x':
     'word 3, "tail": cannot proxy to self: the recipe itself listens at @x of this host',
 };
@@ -312,6 +315,7 @@ const oddErrors: [words: string[], message: string][] = [
   [['remote', ''], 'word 2, "": "" is neither a host name nor an IP address'],
   [['url', ':80', ''], 'word 3, "": not a word of the recipe'],
   [['tail', 'docker-run', 'nginx\nExecStart=/bin/sh'], `word 3: ${CONTROL}`],
+  [['tail', 'docker-run', 'secret\n', 'child', 'url', ':81'], `word 3: ${CONTROL}`],
   [['tail', 'docker-ns', 'a\r'], `word 3, "a\\r": ${CONTROL}`],
   [['url', ':80\0'], `word 2, ":80\\u0000": ${CONTROL}`],
   [['url', ':80', '\x7f'], `word 3, "\\u007f": ${CONTROL}`],

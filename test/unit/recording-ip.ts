@@ -8,6 +8,8 @@ export interface RecordingIp {
   lines(): string[];
   /** The network namespaces in which it ran for them, as the links in /proc/PID/ns have them. */
   namespaces(): string[];
+  /** Its time zone and language for each of them. */
+  environments(): string[];
   /**
    * Begins, or begins again. From now on the lines that contain the text `refused` are refused, none by default, and the kernel has the
    * interface of that name, none by default; or ip prints what `answers` says.
@@ -45,6 +47,7 @@ case "$*" in
     read -r line
     printf '%s\\n' "$line" >>${log}
     readlink /proc/self/ns/net >>${directory}/namespaces
+    printf '%s %s\\n' "$TZ" "$LC_ALL" >>${directory}/environments
     if [ -s ${directory}/refused ] && printf '%s' "$line" | grep -qF -f ${directory}/refused; then
       echo 'RTNETLINK answers: Invalid argument' >&2
       exit 1
@@ -61,9 +64,11 @@ esac
   return {
     lines: () => linesOf('lines'),
     namespaces: () => linesOf('namespaces'),
+    environments: () => linesOf('environments'),
     reset({ refused = '', device, answers } = {}) {
       process.env.PATH = `${directory}:${path}`;
-      for (const name of ['lines', 'namespaces']) rmSync(join(directory, name), { force: true });
+      for (const name of ['lines', 'namespaces', 'environments'])
+        rmSync(join(directory, name), { force: true });
       writeFileSync(join(directory, 'refused'), refused);
       const none = { bytes: 0, packets: 0 };
       const link = {
