@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { buildPrograms } from '../programs.ts';
 import { stopAll } from './relays.ts';
 import { RESULTS } from './results.ts';
+import { benchScale } from './scale.ts';
 import { benchStreams, missingForStreams } from './tcp.ts';
 import { benchDatagrams, missingForDatagrams } from './udp.ts';
 import { BESIDE_UNITS } from './units.ts';
@@ -14,7 +15,9 @@ import { BESIDE_UNITS } from './units.ts';
  * that what else the machine does hits all alike; the tables show medians. Nothing here asserts a time.
  */
 
-const PARTS = ['tcp', 'udp'] as const;
+/** What is measured unless parts are named, and all of it. */
+const USUAL = ['tcp', 'udp'];
+const PARTS = [...USUAL, 'scale'];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -25,6 +28,7 @@ const { values, positionals } = parseArgs({
     only: { type: 'string', default: '' },
     loads: { type: 'string', default: '' },
     compare: { type: 'string', multiple: true, default: [] },
+    links: { type: 'string', default: '10,100,300,1000' },
     units: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -32,7 +36,7 @@ const { values, positionals } = parseArgs({
 if (values.help) {
   console.log(
     [
-      `npm run bench -- [${PARTS.join('|')}…] [OPTIONS]: all parts, or these`,
+      `npm run bench -- [${PARTS.join('|')}…] [OPTIONS]: these parts, or ${USUAL.join(' and ')}`,
       '--rounds N          rounds (3)',
       '--seconds N         duration of a load (tcp: 2, udp: 1)',
       '--scripts N         random scripts that have to end as on a direct connection (600)',
@@ -40,21 +44,27 @@ if (values.help) {
       '--loads TEXT,TEXT   of tcp, only loads with a column whose title contains one of these',
       '--compare NAME=PATH another build of the forwarder too: the path of its forwarder.cjs; may be repeated',
       "--units             tcp also as systemd runs it, with and without the unit's sandbox; as root, on the lab's Debian",
+      "--links N,N         scale: commands and boot of a host with so many links (10,100,300,1000); as root, on the lab's Debian",
       `Each part writes its results to ${RESULTS}/PART.json and .svg after every round.`,
     ].join('\n'),
   );
   process.exit(0);
 }
 
-const wrong = positionals.find((part) => !(PARTS as readonly string[]).includes(part));
+const wrong = positionals.find((part) => !PARTS.includes(part));
 if (wrong !== undefined) {
   console.error(`bench: there is no part "${wrong}": say ${PARTS.join(' or ')}`);
   process.exit(2);
 }
-const parts = positionals.length > 0 ? positionals : PARTS;
+const parts = positionals.length > 0 ? positionals : USUAL;
 const rounds = Number(values.rounds);
 if (!Number.isInteger(rounds) || rounds < 1) {
   console.error(`bench: --rounds ${values.rounds}: give a whole number from 1`);
+  process.exit(2);
+}
+
+if (!/^\d+(,\d+)*$/.test(values.links)) {
+  console.error(`bench: --links ${values.links}: give numbers, such as 10,100`);
   process.exit(2);
 }
 
@@ -90,6 +100,8 @@ for (const part of parts) {
       args: process.argv.slice(2).filter((arg) => !positionals.includes(arg)),
       directory,
     });
+  } else if (part === 'scale') {
+    await benchScale(values.links.split(',').map(Number));
   } else {
     await benchDatagrams({ rounds, seconds: Number(values.seconds ?? 1), only, builds, directory });
   }

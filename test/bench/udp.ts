@@ -145,8 +145,7 @@ async function dockerProxy(): Promise<string> {
   if (!existsSync(path)) {
     mkdirSync(directory, { recursive: true });
     console.log('unpacking docker-proxy of the Debian package docker.io');
-    const script =
-      'apt-get download -qq docker.io && dpkg-deb --extract docker.io_*.deb . && rm docker.io_*.deb';
+    const script = `apt-get download -qq docker.io; dpkg-deb --fsys-tarfile docker.io_*.deb | tar -x .${DOCKER_PROXY}; rm docker.io_*.deb`;
     const child = spawn('sh', ['-euc', script], { cwd: directory, stdio: ['ignore', 'ignore', 'inherit'] });
     const [status] = await once(child, 'exit');
     if (status !== 0) throw new Error(`apt-get could not download docker.io, which has ${DOCKER_PROXY}`);

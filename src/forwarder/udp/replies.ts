@@ -55,7 +55,8 @@ export function readReplies(relay: UdpRelay, session: Session): void {
     return;
   }
   if (count === 0) return;
-  session.mostReplies = count === most ? MOST_REPLIES : FEW_REPLIES;
+  // Room for more than there is costs time. What is left is read in the next round.
+  session.mostReplies = count === most ? Math.min(MOST_REPLIES, 4 * most) : Math.max(FEW_REPLIES, count);
   noteAnswer(relay, session);
   touchSession(relay.sessions, session, relay.loop.now);
   for (let i = replyCount; i < replyCount + count; i++) collect(relay, session, i, i > replyCount);

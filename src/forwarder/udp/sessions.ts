@@ -49,8 +49,8 @@ export interface Session extends Watch {
   ended: boolean;
 }
 
-/** How many replies are read at a time from a session that has few. */
-export const FEW_REPLIES = 2;
+/** How many replies are read at first from a session. */
+export const FEW_REPLIES = 1;
 
 /** A listening socket for datagrams. */
 export interface Head extends Watch {
