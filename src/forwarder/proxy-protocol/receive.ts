@@ -70,7 +70,7 @@ export function receiveHeader(
         const failure = peeked < 0 ? errno() : 0;
         if (failure === E.EAGAIN || failure === E.EINTR) return;
         // A health check that only connects is no fault.
-        if (bytes.length === 0 && (failure === 0 || failure === E.ECONNRESET)) close();
+        if (bytes.length === 0) close();
         else fail(failure === 0 ? 'ends in the middle' : `is cut off (${errorWords(failure)})`);
         return;
       }
