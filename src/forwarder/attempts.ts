@@ -57,24 +57,26 @@ export function noteFailed(connection: Connection, to: Address, failure: number)
   avoid(named, to, loop.now);
 }
 
-/**
- * Begins an attempt to connect to the next address while the former ones go on. Returns whether one has begun.
- */
-export function beginNextAttempt(connection: Connection): boolean {
+/** Begins an attempt to connect to the next address while the former ones go on. Does nothing if there is none. */
+export function beginNextAttempt(connection: Connection): void {
   const { relay, target } = connection;
   while (hasNextTarget(connection)) {
     connection.candidate += 1;
     const to = targetOf(connection);
-    if (to === undefined) return false;
+    if (to === undefined || isBeingTried(connection, to)) continue;
     const failure = beginAttempt(connection, to);
     if (failure === 0) {
       // Then the attempt that began first tells when it has succeeded, before a client has sent anything.
       if (target.fd >= 0) modify(relay.loop, target, target.wanted | EPOLLOUT);
-      return true;
+      return;
     }
     noteFailed(connection, to, failure);
   }
-  return false;
+}
+
+function isBeingTried({ target, dialled, attempts }: Connection, { text }: Address): boolean {
+  if (target.fd >= 0 && dialled?.text === text) return true;
+  return attempts?.some((attempt) => (attempt as Attempt).to.text === text) === true;
 }
 
 /** Returns 0, or errno if the attempt has failed at once. */

@@ -133,8 +133,7 @@ export function dial(connection: Connection): void {
     dialFailed(connection, E.ECONNREFUSED);
     return;
   }
-  const pause = hasNextTarget(connection) ? STAGGER_MS : RESOLVE_AFTER_MS;
-  const resolveAt = resolver === undefined ? connection.deadline : loop.now + pause;
+  const resolveAt = resolver === undefined ? connection.deadline : loop.now + pauseOf(connection);
   start(loop.timers, connection.timer, Math.min(connection.deadline, resolveAt));
 }
 
@@ -285,18 +284,27 @@ function dialOther(connection: Connection, failure: number): boolean {
   return false;
 }
 
+/** How long an attempt goes on before another address is tried, or looked up, ms. A stored connection has had all tried once. */
+function pauseOf(connection: Connection): number {
+  return hasNextTarget(connection) && connection.stored === undefined ? STAGGER_MS : RESOLVE_AFTER_MS;
+}
+
 /**
- * Tries the next address of a target that has not answered for a while. A stored connection has one socket, so its attempts follow each
- * other. Returns false if all addresses are being tried, or have been.
+ * Tries the next address of a target that has not answered for a while; after the last one the first again, which may accept by now. A
+ * stored connection has one socket, so its attempts follow each other. Returns false if the target has no other address.
  */
 function dialNext(connection: Connection): boolean {
-  const { relay, stored, deadline } = connection;
+  const { relay, stored, deadline, client } = connection;
   const { now, timers } = relay.loop;
-  if (!hasNextTarget(connection) || now >= deadline || connection.client.reset) return false;
+  const hasOthers = relay.named !== undefined && relay.named.list.length > 1;
+  if (!hasOthers || now >= deadline || client.reset) return false;
+  if (!hasNextTarget(connection)) {
+    relay.resolver?.refresh();
+    connection.candidate = -1;
+  }
   if (stored === undefined) {
     beginNextAttempt(connection);
-    const pause = hasNextTarget(connection) ? STAGGER_MS : RESOLVE_AFTER_MS;
-    start(timers, connection.timer, Math.min(deadline, now + pause));
+    start(timers, connection.timer, Math.min(deadline, now + pauseOf(connection)));
     return true;
   }
   endAttempt(connection);

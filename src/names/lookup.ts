@@ -112,5 +112,5 @@ function firstOf(addresses: string[]): string[] {
 }
 
 function describeRefused(name: string, addresses: string[], source: string): string {
-  return `${name} is ${addresses.join(' and ')} (${source}), where a name leads nobody: a loopback, link-local or multicast address`;
+  return `${name} is ${addresses.slice(0, 4).join(' and ')} (${source}), where a name leads nobody: a loopback, link-local or multicast address`;
 }

@@ -57,11 +57,16 @@ export async function serveName(service: NameService, sockets: PassedSocket[], l
       return;
     }
     waiting.add(socket);
-    running ??= refresh(service, log).finally(() => {
-      next = Date.now() + PAUSE_MS;
-      running = undefined;
-      for (const one of waiting) one.destroy();
-    });
+    running ??= refresh(service, log)
+      .catch(({ message }: Error) => {
+        const { link, name } = service;
+        log(`link ${link}: ${name} was looked up in vain: ${message}. The next client tries again.`, true);
+      })
+      .finally(() => {
+        next = Date.now() + PAUSE_MS;
+        running = undefined;
+        for (const one of waiting) one.destroy();
+      });
   };
   const servers = sockets.map(({ fd }) => createServer(accept).listen({ fd }));
   const end = Date.now() + LONGEST_MS;

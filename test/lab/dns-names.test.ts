@@ -43,7 +43,7 @@ async function says(dns: Host, address: string, word: string): Promise<void> {
   await dns.run(`
     ip addr add ${address}/${six ? '64 nodad' : 24} dev eth0
     systemd-run -q --unit tcp-${word} socat ${tcp}-LISTEN:7000,bind=${at},fork,reuseaddr EXEC:'echo ${word}'
-    systemd-run -q --unit udp-${word} socat ${udp}-RECVFROM:7000,bind=${at},fork EXEC:'echo ${word}'`);
+    systemd-run -q --unit udp-${word} socat ${udp}-RECVFROM:7000,bind=${at},fork SYSTEM:'read said; echo ${word}'`);
 }
 
 /** What a client of a port hears: '' when it is closed without a word. */
@@ -138,9 +138,18 @@ labSuite<Hosts>(
       const { near, dns } = at();
       // One hangs, since nobody has that address, and one refuses.
       await dns.run(`ip addr add fd90::208/64 nodad dev eth0`);
-      await answers(dns, `host-record=two.lab,${DEAD},${SIX},60`, `host-record=four.lab,${B},fd90::208,60`);
+      await answers(
+        dns,
+        `host-record=two.lab,${DEAD},${SIX},60`,
+        `host-record=four.lab,${B},fd90::208,60`,
+        `host-record=away.lab,${B},2001:db8::1,60`,
+      );
       await succeeds(near, 'create id two url :7002 tail url two.lab:7000');
       await succeeds(near, 'create id four url :7003 tail url four.lab:7000');
+      await succeeds(near, 'create id away url :7008 tail url away.lab:7000');
+      assert.is(await hears(near, 7008), 'second');
+      assert.is(await said(near, 'away'), '', 'that there is no way to IPv6 is no news');
+      await succeeds(near, 'delete away');
       for (let n = 0; n < 3; n++) assert.is(await hears(near, 7002), 'sixth');
       for (let n = 0; n < 3; n++) assert.is(await hears(near, 7003), 'second');
       for (const id of ['two', 'four']) assert.match(await stateOf(near, id), /^connected: 0 open, 3 served/);
@@ -202,15 +211,14 @@ labSuite<Hosts>(
 
     test('a session of datagrams uses the address that works', async () => {
       const { near, dns } = at();
-      await dns.run('ip addr add 10.90.0.203/24 dev eth0');
-      await answers(dns, 'host-record=log.lab,10.90.0.203,60', `host-record=log.lab,${SIX},60`);
-      await succeeds(near, 'create id log url udp://:7006 tail url udp://log.lab:7000');
-      const { stdout } = await near.run('echo hello | socat -t 10 - UDP:127.0.0.1:7006', {
-        check: false,
-        timeout: 60,
-      });
-      assert.is(stdout, 'sixth\n');
-      await succeeds(near, 'delete log');
+      // To one there is no way, and one refuses.
+      for (const dead of ['2001:db8::1', 'fd90::208']) {
+        await answers(dns, `host-record=log.lab,${B},${dead},60`);
+        await succeeds(near, 'create id log url udp://:7006 tail url udp://log.lab:7000');
+        const ask = 'echo hello | socat -t 10 - UDP:127.0.0.1:7006';
+        assert.is((await near.run(ask, { check: false, timeout: 60 })).stdout, 'second\n', dead);
+        await succeeds(near, 'delete log');
+      }
     });
 
     test('/etc/hosts counts first, also for the loopback interface; DNS never leads there, nor to metadata', async () => {

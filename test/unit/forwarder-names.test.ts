@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { programs } from '../programs.ts';
 import {
   bind,
   closeAll,
@@ -238,11 +239,37 @@ test('addresses that all fail are looked up, and a client whose attempt hangs go
   const client = await connect(forwarder.port);
   client.end();
   await until(() => at.count() === 1);
-  // It is older than a second by now, and stored where there is a service manager.
-  at.answer(fileOf({ addresses: [await greeter('moved'), deaf] }));
-  await until(() => at.count() >= 2);
   at.answer(fileOf({ addresses: [await greeter('moved')] }));
   assert.is(String((await collect(client)).bytes), 'moved');
+});
+
+test('an address that begins to accept while another hangs serves the clients that wait', async () => {
+  const port = freePort();
+  const at = await helper({ addresses: [`127.0.0.1:${(await deafTarget()).port}`, `127.0.0.1:${port}`] });
+  const forwarder = await launchNamed(at, ['--dial-timeout', '60']);
+  const client = await connect(forwarder.port);
+  client.end('early');
+  await until(() => forwarder.log() !== '');
+  await serve((socket) => socket.pipe(socket), port);
+  assert.is(String((await collect(client)).bytes), 'early');
+});
+
+test('clients that are stored, by a forwarder that is killed, are served by the address that comes to accept', async () => {
+  const port = freePort();
+  const dead = [`127.0.0.1:${(await deafTarget()).port}`, `[::1]:${freePort()}`];
+  const at = await helper({ addresses: [...dead, `127.0.0.1:${port}`] });
+  const forwarder = await launchNamed(at, ['--dial-timeout', '120', '--idle', '0'], {
+    command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
+    env: { KILLS: '1', SEED: '7', AGE: '1300', PROGRAM: programs.forwarder },
+  });
+  const clients = await Promise.all(Array.from({ length: 5 }, () => connect(forwarder.port)));
+  for (const client of clients) client.end('early');
+  await sleep(4000);
+  await serve((socket) => socket.pipe(socket), port);
+  for (const client of clients) {
+    const { bytes, how } = await collect(client);
+    assert.is(String(bytes), 'early', `${how}: ${forwarder.log()}`);
+  }
 });
 
 test('a file that is being written, empty or senseless is no address, and a senseless one is logged', async () => {

@@ -135,6 +135,9 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
     // It is in the network namespace of the process before. A container that has been restarted meanwhile has another one.
     // The store has a duplicate of it, which must not connect either.
     disconnect(target);
+    // An attempt that was still going on leaves an error. If this process dies before the next snapshot is stored, the one after it
+    // would take it for that of a target that had accepted.
+    errorOf(target);
     closeDescriptor(target);
     connection.target.hasStreamOptions = false;
   }

@@ -174,7 +174,7 @@ export function failed(relay: UdpRelay, session: Session, failure: number): void
   // A later datagram is lost, as it is without a relay.
   if (session.answered || (session.first !== undefined && !isOfFirst)) return;
   relay.resolver?.refresh();
-  useOtherAddress(relay, session);
+  useOtherAddress(relay, session, failure);
   const { loop } = relay;
   const isOver = relay.targetFailed() || loop.now >= session.deadline || PERMANENT.has(failure);
   if (session.first === undefined || isOver) {
@@ -212,9 +212,10 @@ export function pendingError(fd: number): number {
 }
 
 /** Has a session whose target has refused, and those that are yet to come, use another address of its name, if there is one. */
-function useOtherAddress(relay: UdpRelay, session: Session): void {
+function useOtherAddress(relay: UdpRelay, session: Session, failure: number): void {
   const { named, loop } = relay;
-  if (named === undefined || named.list.length < 2 || session.fd < 0 || session.to === undefined) return;
+  if (named === undefined || named.list.length < 2) return;
+  if (session.to === undefined || failure === E.EDESTADDRREQ) return;
   avoid(named, session.to, loop.now);
   setList(named, named.list, loop.now);
   relay.to = named.list[0];
