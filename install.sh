@@ -60,7 +60,7 @@ lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
 # What systemd listens to and watches for; the rest of the units is started by these, and by links.
-enabled="wormhole-sync.path wormholed.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service"
+enabled="wormhole-sync.path wormholed.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service wormhole-counters.service"
 # Only on request; an upgrade leaves it as it is.
 tcp=wormholed-tcp.socket
 # What only a boot starts.
@@ -134,7 +134,7 @@ if [ -n "$uninstall" ]; then
 		stop_links
 		# shellcheck disable=SC2086 # words
 		systemctl disable --now $enabled $tcp $atboot >/dev/null 2>&1 || true
-		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service 2>/dev/null || true
+		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service wormhole-counters.timer wormhole-counters-save.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"

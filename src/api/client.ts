@@ -22,6 +22,8 @@ import {
   pong,
   preview,
   programVersion,
+  type TrafficReport,
+  trafficReport,
 } from './schema.js';
 
 import { type TunnelListing, tunnelListing } from './tunnel-schema.js';
@@ -126,6 +128,14 @@ export async function listAt(machine: Machine): Promise<Listing> {
   return checkAnswer(
     listing,
     await ask(machine, { method: 'GET', path: '/v1/links', longest: LONGEST_LIST }),
+  );
+}
+
+/** What has flowed through the links of a machine, by day. @throws Failure, Unreachable, KeyUnusable */
+export async function reportAt(machine: Machine): Promise<TrafficReport> {
+  return checkAnswer(
+    trafficReport,
+    await ask(machine, { method: 'GET', path: '/v1/traffic', longest: LONGEST_LIST }),
   );
 }
 

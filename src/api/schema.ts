@@ -6,6 +6,7 @@
  *     GET    /v1/ping        Pong
  *     GET    /v1/version     Version
  *     GET    /v1/links       Listing
+ *     GET    /v1/traffic     TrafficReport
  *     POST   /v1/links       CreateBody -> 201 CreatedLink, or 200 Preview with dryRun
  *     DELETE /v1/links/ID    204, no body; with DeleteBody -> 200 Deleted
  *     POST   /v1/links/ID/stop, /start, /sleep
@@ -180,6 +181,12 @@ const counters = v.object({
   held: v.number(),
   heldMs: v.number(),
   failing: v.exactOptional(v.object({ count: v.number(), since: v.number(), reason: v.string() })),
+  // Earlier versions do not have these.
+  datagramsFromClients: v.exactOptional(v.number()),
+  datagramsFromTarget: v.exactOptional(v.number()),
+  dialMs: v.exactOptional(v.number()),
+  dials: v.exactOptional(v.array(v.object({ upToMs: v.exactOptional(v.number()), count: v.number() }))),
+  lastFailure: v.exactOptional(v.object({ at: v.number(), reason: v.string() })),
 });
 
 const listedLink = v.object({
@@ -226,6 +233,30 @@ export const listing = v.object({
   unreadable: v.array(v.object({ id: v.string(), reason: v.string() })),
 });
 export type Listing = v.InferOutput<typeof listing>;
+
+const dayReport = v.object({
+  day: v.string(),
+  links: v.array(
+    v.object({
+      id: v.string(),
+      traffic: v.object({
+        served: v.number(),
+        unserved: v.number(),
+        denied: v.number(),
+        bytesFromClients: v.number(),
+        bytesFromTarget: v.number(),
+        datagramsFromClients: v.number(),
+        datagramsFromTarget: v.number(),
+      }),
+    }),
+  ),
+});
+/** What has flowed through links on one day, such as `2026-11-26` in the time zone of the machine. */
+export type DayReport = v.InferOutput<typeof dayReport>;
+
+/** What `wormhole report` prints: the days with traffic, the oldest first. */
+export const trafficReport = v.object({ days: v.array(dayReport) });
+export type TrafficReport = v.InferOutput<typeof trafficReport>;
 
 /** The body of every answer with a status of 400 or more; another version may have other codes. */
 export const errorBody = v.object({ error: v.object({ code: v.string(), message: v.string() }) });

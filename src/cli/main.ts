@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { KEY_FILE } from '../api/key.js';
 import { version } from '../state/installation.js';
 import { addChanges } from './change.js';
+import { addCounters } from './counters.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
 import { addEdit } from './edit.js';
@@ -14,6 +15,7 @@ import { addNetns } from './netns.js';
 import { handleLostOutput } from './output.js';
 import { addPeers } from './peers.js';
 import { addPing } from './ping.js';
+import { addReport } from './report.js';
 import { addRun } from './run.js';
 import { addSync } from './sync.js';
 import { addTunnels } from './tunnel.js';
@@ -39,6 +41,7 @@ for (const add of [
   addDelete,
   addChanges,
   addList,
+  addReport,
   addPing,
   addPeers,
   addTunnels,
@@ -46,7 +49,7 @@ for (const add of [
   addHelp,
 ])
   add(program);
-for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices]) add(program);
+for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices, addCounters]) add(program);
 
 program.parseAsync().catch((error) => {
   if (!(error instanceof CommanderError)) fail(error);

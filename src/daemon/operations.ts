@@ -8,11 +8,13 @@ import type {
   Listing,
   PartBody,
   Preview,
+  TrafficReport,
 } from '../api/schema.js';
 import { createLink, previewLink } from '../links/create.js';
 import { deleteLink, NoSuchLink } from '../links/delete.js';
 import { listLinks } from '../links/list.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
+import { trafficReport } from '../links/report.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
 import { parseFarRecipe, parseRecipe } from '../recipe/parse.js';
 import { isRefused } from '../state/peers.js';
@@ -34,6 +36,7 @@ export interface Operations {
   /** As `delete`. */
   deletePart(partId: string, caller: Caller): Promise<string[]>;
   list(): Promise<Listing>;
+  report(): TrafficReport;
 }
 
 /** The operations on this machine. `keyFile` holds the key for the machines that recipes name. */
@@ -87,6 +90,7 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
       }
     },
     list: listLinks,
+    report: trafficReport,
   };
 }
 

@@ -35,6 +35,9 @@ const FIGURES = [
   /** Bytes read from clients, and from the target. */
   'bytesFromClients',
   'bytesFromTarget',
+  /** Datagrams, and messages of unix sockets, from clients and from the target. */
+  'datagramsFromClients',
+  'datagramsFromTarget',
   /** Sessions that a client, or the target, has ended with a reset. */
   'resetsByClient',
   'resetsByTarget',

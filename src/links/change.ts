@@ -1,10 +1,10 @@
 import { rmSync } from 'node:fs';
 import { bringBackRun, discardFormerRun, setAsideRun } from '../docker/set-aside.js';
-import { removeCounters } from '../state/counters.js';
 import { type FormerLink, forgetFormerLink, formerLinks, recordFormerLink } from '../state/former-links.js';
 import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { forgetKeptContainer } from '../state/kept-containers.js';
 import { readLinks } from '../state/links.js';
+import { removeCounters } from '../state/traffic.js';
 import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
 import {
@@ -66,7 +66,7 @@ export async function changeLink(replacement: LinkReplacement, systemd: Systemd)
   const kept = new Set(next.map(({ id }) => id));
   for (const { id } of former)
     if (!kept.has(id)) {
-      removeCounters(id);
+      await removeCounters([id]);
       rmSync(linkDirectory(id), { recursive: true, force: true });
     }
   forgetFormerLink(root.id);

@@ -2,9 +2,9 @@ import { rmSync } from 'node:fs';
 import { removeRun } from '../docker/remove-run.js';
 import type { RunNames } from '../docker/runs.js';
 import { runName } from '../recipe/link.js';
-import { removeCounters } from '../state/counters.js';
 import { forgetKeptContainer } from '../state/kept-containers.js';
 import { readLinks } from '../state/links.js';
+import { removeCounters } from '../state/traffic.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
 import { linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
@@ -63,7 +63,7 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   }
   for (const name of [...ids, ...runs.map((run) => run.name)])
     rmSync(linkDirectory(name), { recursive: true, force: true });
-  for (const id of ids) removeCounters(id);
+  await removeCounters(ids);
   for (const { name } of runs) forgetKeptContainer(name);
 
   // The socket's file holds the recipe. It goes last, so that a link is known while anything of it exists.

@@ -31,6 +31,8 @@ const EXPOSURE: Record<string, number> = {
   'wormholed.service': 2.1,
   'wormhole-program-missing@host.service': 0.7,
   'wormholed-key.service': 0.5,
+  'wormhole-counters.service': 0.7,
+  'wormhole-counters-save.service': 0.7,
 };
 
 /** The services of Wormhole that a host has: of templates, the instances in question. */

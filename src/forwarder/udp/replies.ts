@@ -120,6 +120,7 @@ function address(relay: UdpRelay, session: Session, i: number): void {
   if (segment !== 0) controlSize += writeSegment(words, at + controlSize / 4, segment);
   const length = lengthOf(replies, i);
   relay.counters.bytesFromTarget += length;
+  relay.counters.datagramsFromTarget += segment === 0 ? 1 : Math.ceil(length / segment);
   relay.datagrams += 1;
   prepareSend(replies, i, {
     name: session.client.address,

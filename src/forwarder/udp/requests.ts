@@ -106,6 +106,7 @@ function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: 
     };
     const size = lengthOf(requests, i);
     relay.counters.bytesFromClients += size;
+    relay.counters.datagramsFromClients += received.segment ? Math.ceil(size / received.segment) : 1;
     const hash = hashOf(sessions, caller);
     let session = findSession(sessions, caller, hash);
     if (session === undefined) {
