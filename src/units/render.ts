@@ -111,6 +111,7 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     ownerIdentity: owner?.identity,
     creator,
     throughTunnel: owner?.tunnel,
+    peer: peerOf(planned),
     far,
     ...options,
   });
@@ -142,6 +143,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     ownDirectory: OWN_DIRECTORY,
     farSocket: tail ? undefined : FAR_SOCKET,
+    peer: peerOf(planned),
   });
   return { name: serviceUnit(id), text: addDigest(text) };
 }
@@ -165,6 +167,11 @@ function renderRun(
     envFiles: place.kind === 'run' && place.request.envFiles.length > 0,
   });
   return { name: unit, text: addDigest(text) };
+}
+
+/** The other machine that a link leads to, or that it is a part for. */
+function peerOf({ link, owner }: PlannedLink): string | undefined {
+  return farChildOf(link)?.peer ?? owner?.machine;
 }
 
 function tailRunOf(link: Link): Run | undefined {

@@ -190,8 +190,18 @@ labSuite(
       assert.not.match(await succeeds(host, 'list'), /joined|dgrams/);
     });
 
-    test('nothing is left of deleted links but the record of days', async () => {
+    test('the journal is searched by link, by what belongs to it, and by machine', async () => {
       const host = at();
+      await succeeds(host, 'create id top url :5301 chain id sub url :5302 tail url :6999');
+      await host.run('nc 127.0.0.1 5301 </dev/null', { check: false });
+      const lines = (match: string) => host.journal('-o', 'cat', match);
+      await host.waitFor(async () => /refused/.test(await lines('WORMHOLE_LINK=sub')), {
+        timeout: 20,
+        what: 'the line of the forwarder',
+      });
+      assert.match(await lines('WORMHOLE_LINK=sub'), /^link sub: .*refused/m);
+      assert.not.match(await lines('WORMHOLE_LINK=top'), /link sub:/);
+      assert.match(await lines('WORMHOLE_ROOT=top'), /^link sub: .*refused/m);
       await succeeds(host, 'delete --all');
       await leavesNothing(host);
     });
