@@ -8,6 +8,7 @@
  *     GET    /v1/links       Listing
  *     GET    /v1/traffic     TrafficReport
  *     POST   /v1/links       CreateBody -> 201 CreatedLink, or 200 Preview with dryRun
+ *     GET    /v1/links/ID    LinkDetails
  *     DELETE /v1/links/ID    204, no body; with DeleteBody -> 200 Deleted
  *     POST   /v1/links/ID/stop, /start, /sleep
  *                            204, no body
@@ -233,6 +234,44 @@ export const listing = v.object({
   unreadable: v.array(v.object({ id: v.string(), reason: v.string() })),
 });
 export type Listing = v.InferOutput<typeof listing>;
+
+const linkDetails = v.object({
+  link: listedLink,
+  family: v.array(listedLink),
+  units: v.array(
+    v.object({ name: v.string(), load: v.string(), active: v.string(), sub: v.string(), since: v.number() }),
+  ),
+  namespaces: v.array(v.object({ place: v.string(), addresses: v.array(v.string()) })),
+  rates: v.exactOptional(
+    v.object({ served: v.number(), bytesFromClients: v.number(), bytesFromTarget: v.number() }),
+  ),
+  sessions: v.exactOptional(
+    v.array(
+      v.object({
+        client: v.string(),
+        target: v.string(),
+        ageMs: v.number(),
+        bytesFromClient: v.number(),
+        bytesFromTarget: v.number(),
+        idleMs: v.number(),
+      }),
+    ),
+  ),
+  journal: v.array(
+    v.object({ time: v.number(), source: v.string(), priority: v.number(), text: v.string() }),
+  ),
+});
+
+/**
+ * Everything about one link: it, and the links of its recipe, of which the first is the one that was created. `units` have the states of
+ * systemd, `since` in ms since 1970, 0 if never. `namespaces` are those of its ends, with the addresses in them as ip(8) writes
+ * them, none if no process is in it. `rates` are per second, and absent before the first client. `sessions` are the connections that
+ * are older than a second, the oldest first, from the view of the forwarder: the address of the client, its own towards
+ * the target, and how long nothing has come from either side. They are absent for those who may not look. `journal` has the last
+ * lines, the oldest first, with the time in ms since 1970 and the priority of syslog(3).
+ */
+export type LinkDetails = v.InferOutput<typeof linkDetails>;
+export { linkDetails };
 
 const dayReport = v.object({
   day: v.string(),

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
-import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
+import type { ListedLink, Listing } from '../api/schema.js';
 import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
+import { describeListedEnd } from './listed-end.js';
 import { machineOf } from './machine.js';
 
 /** Adds `wormhole list`. */
@@ -52,16 +53,10 @@ async function table(links: ListedLink[]): Promise<string> {
   const rows = links.map(({ id, owner, tunnel, head, tail, state, detail }) => {
     const colour = colourOf[state] ?? String;
     const name = owner === undefined ? id : `${id} (for ${owner})`;
-    const to = tunnel === undefined ? describe(tail) : `${describe(tail)}, tunnel ${tunnel}`;
+    const to =
+      tunnel === undefined ? describeListedEnd(tail) : `${describeListedEnd(tail)}, tunnel ${tunnel}`;
     const status = printable(detail === '' ? state : `${state} ${detail}`);
-    return [printable(name), printable(describe(head)), printable(to), colour(status)];
+    return [printable(name), printable(describeListedEnd(head)), printable(to), colour(status)];
   });
   return printTable(['ID', 'HEAD', 'TAIL', 'STATE'], rows);
-}
-
-function describe({ url, place, also = [] }: ListedEnd): string {
-  if (url === '') return place;
-  const urls = [url, ...also].join(', ');
-  if (place.startsWith('machine ')) return `${urls} on ${place}`;
-  return place === 'this host' || place.startsWith('netns ') ? urls : `${urls} in ${place}`;
 }

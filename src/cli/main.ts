@@ -17,6 +17,7 @@ import { addPeers } from './peers.js';
 import { addPing } from './ping.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
+import { addShow } from './show.js';
 import { addSync } from './sync.js';
 import { addTunnels } from './tunnel.js';
 import { addTunnelServices } from './tunnel-services.js';
@@ -41,6 +42,7 @@ for (const add of [
   addDelete,
   addChanges,
   addList,
+  addShow,
   addReport,
   addPing,
   addPeers,

@@ -5,6 +5,7 @@ import type {
   CreatedPart,
   DeleteBody,
   LinkChange,
+  LinkDetails,
   Listing,
   PartBody,
   Preview,
@@ -15,6 +16,7 @@ import { deleteLink, NoSuchLink } from '../links/delete.js';
 import { listLinks } from '../links/list.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
 import { trafficReport } from '../links/report.js';
+import { showLink } from '../links/show.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
 import { parseFarRecipe, parseRecipe } from '../recipe/parse.js';
 import { isRefused } from '../state/peers.js';
@@ -36,6 +38,7 @@ export interface Operations {
   /** As `delete`. */
   deletePart(partId: string, caller: Caller): Promise<string[]>;
   list(): Promise<Listing>;
+  show(id: string): Promise<LinkDetails>;
   report(): TrafficReport;
 }
 
@@ -90,6 +93,13 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
       }
     },
     list: listLinks,
+    async show(id) {
+      try {
+        return await showLink(id);
+      } catch (error) {
+        throw error instanceof NoSuchLink ? new Failure('not-found', error.message) : error;
+      }
+    },
     report: trafficReport,
   };
 }

@@ -54,7 +54,7 @@ function namedPath(path: string, operations: Operations): Routes | undefined {
   const change = LINK_CHANGES.find((known) => known === word);
   if (change) return { POST: changeRoute(link, change, operations) };
   const [, kind, id = ''] = /^\/v1\/(links|parts)\/([^/?#]+)$/.exec(path) ?? [];
-  if (kind === 'links') return { DELETE: deleteRoute(id, operations) };
+  if (kind === 'links') return { GET: showRoute(id, operations), DELETE: deleteRoute(id, operations) };
   if (kind === 'parts')
     return { PUT: createPartRoute(id, operations), DELETE: deletePartRoute(id, operations) };
   return undefined;
@@ -75,6 +75,16 @@ function createRoute(operations: Operations): Route {
           return { status: 201, body: link, logged: `created ${link.id} ${link.url}` };
         },
       };
+    },
+  };
+}
+
+function showRoute(text: string, operations: Operations): Route {
+  return {
+    takesBody: false,
+    read() {
+      const id = checkLinkId(decode(text));
+      return { run: async () => ({ status: 200, body: await operations.show(id) }) };
     },
   };
 }

@@ -50,6 +50,8 @@ const FIGURES = [
   'failing',
   'failingSince',
   'failedAt',
+  /** The descriptor of its notes about sessions (store/memory.ts), for those who look at it from outside; 0 if it has none. */
+  'notes',
 ] as const;
 
 const NAMES = [...FIGURES, ...DIAL_BOUNDS.map((bound) => `dial<=${bound}`)];

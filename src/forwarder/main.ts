@@ -157,6 +157,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   const { datagrams } = sockets;
   const [unixDatagramFd, packetFd] = [sockets.unixDatagrams[0], sockets.packets[0]];
   const maxSessions = Math.min(options.maxSessions, sessionsFor(limit));
+  relay.counters.notes = survival.notes;
   // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
   relay.counters.limit =
     sockets.streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);

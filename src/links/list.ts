@@ -29,17 +29,7 @@ export async function listLinks(): Promise<Listing> {
   const { tunnels } = readTunnels();
   const listed = await withSystemd(async (systemd) => {
     const units = await systemd.loaded(['wormhole-*.socket', 'wormhole-*.service']);
-    return Promise.all(
-      links.map(async (planned) => {
-        const counters = readCounters(planned.id);
-        return {
-          ...describe(planned, tunnels),
-          ...withLosses(await stateOf(planned, { units, counters, systemd }), planned),
-          ...(counters && { counters }),
-          recipe: recipeText(planned.link),
-        };
-      }),
-    );
+    return Promise.all(links.map((planned) => describeLink(planned, { units, tunnels, systemd })));
   });
   const isRoot = process.geteuid?.() === 0;
   const volumes = (isRoot && (await findVolumesIfKnown())) || [];
@@ -47,6 +37,27 @@ export async function listLinks(): Promise<Listing> {
   const existing = new Set([...links, ...unreadable].map(({ id }) => id));
   const deleted = volumes.filter(({ link }) => !existing.has(link));
   return { links: [...withVolumes, ...leavingLinks(), ...deletedLinks(deleted)], unreadable };
+}
+
+/** What {@link describeLink} needs to know of this machine; `units` as `loaded` of {@link Systemd} returns them. */
+export interface Surroundings {
+  units: ReadonlyMap<string, LoadedUnit>;
+  tunnels: Tunnel[];
+  systemd: Systemd;
+}
+
+/** A link as it is listed, without its volumes. */
+export async function describeLink(
+  planned: PlannedLink,
+  { units, tunnels, systemd }: Surroundings,
+): Promise<ListedLink> {
+  const counters = readCounters(planned.id);
+  return {
+    ...describe(planned, tunnels),
+    ...withLosses(await stateOf(planned, { units, counters, systemd }), planned),
+    ...(counters && { counters }),
+    recipe: recipeText(planned.link),
+  };
 }
 
 function volumesOf(id: string, volumes: OwnVolume[]): Pick<ListedLink, 'volumes'> {

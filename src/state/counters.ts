@@ -84,6 +84,12 @@ export function readCounters(id: string): Counters | undefined {
   };
 }
 
+/** The descriptor at which the forwarder of a link has its notes about sessions; 0 if it has none. */
+export function readNotesDescriptor(id: string): number {
+  const descriptor = readCountersFile(countersFile(id))?.figures.notes ?? 0;
+  return Number.isInteger(descriptor) && descriptor < 2 ** 31 ? descriptor : 0;
+}
+
 function dialsOf(figures: Record<string, number>): Dials[] {
   return Object.entries(figures)
     .flatMap(([name, count]) => {

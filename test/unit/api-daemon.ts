@@ -58,6 +58,9 @@ export const context: RequestContext = {
     async change(id) {
       if (id !== 'there') throw new Failure('not-found', `no link "${id}"`);
     },
+    show: async (id) => {
+      throw new Failure('not-found', `no link "${id}"`);
+    },
     report: () => ({ days: [] }),
     list: async () => ({ links: [], unreadable: [{ id: 'a', reason: 'b' }] }),
   },

@@ -3,7 +3,16 @@ import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
-import { createAt, deleteAt, listAt, ping, previewAt, versionAt } from '../../src/api/client.ts';
+import {
+  createAt,
+  deleteAt,
+  listAt,
+  ping,
+  previewAt,
+  reportAt,
+  showAt,
+  versionAt,
+} from '../../src/api/client.ts';
 import type { Failure } from '../../src/api/failure.ts';
 import { ownIdentity } from '../../src/state/identity.ts';
 import { apiSuite, context, daemon, fails, journal, local, socketPath, there } from './api-daemon.ts';
@@ -18,6 +27,9 @@ test('all that the client can ask, over TLS and over the unix socket', async () 
     assert.is((await createAt(machine, ['a', 'b'])).id, 'a-b');
     assert.equal(await previewAt(machine, ['a']), { files: [{ name: 'a', text: 'text' }] });
     assert.equal(await listAt(machine), { links: [], unreadable: [{ id: 'a', reason: 'b' }] });
+    assert.equal(await reportAt(machine), { days: [] });
+    await fails(showAt(machine, 'x y'), /cannot be the id of a link/);
+    await fails(showAt(machine, 'x'), /^no link "x"$/);
     await deleteAt(machine, 'there');
     assert.equal((await versionAt(machine)).api, 1);
   }
@@ -74,7 +86,7 @@ test('paths and methods that the API does not have', async () => {
   for (const [method, path, takes] of [
     ['POST', '/v1/ping', 'GET'],
     ['PUT', '/v1/links', 'GET and POST'],
-    ['GET', '/v1/links/80', 'DELETE'],
+    ['PUT', '/v1/links/80', 'GET and DELETE'],
     ['GET', '/v1/parts/80', 'PUT and DELETE'],
   ] as const) {
     const { status, body } = await ask(method, path);

@@ -171,6 +171,13 @@ export function clearFlags({ memory, record }: Notes, flags: number): void {
   memory.words[record + FLAGS] = (memory.words[record + FLAGS] as number) & ~flags;
 }
 
+/** Notes the descriptors of the sockets in this process, for those who look at it from outside. */
+export function noteDescriptors({ memory, record }: Notes, client: number, target: number): void {
+  // 0 says that there is none yet.
+  memory.words[record + OWN] = client + 1;
+  memory.words[record + OWN + 1] = target + 1;
+}
+
 /** When the session was opened, ms, on the clock of performance.now() of this process. */
 export function openedAt({ memory, record }: Notes): number {
   return fromMonotonic(memory.numbers[(record + OPENED) >> 1] as number);

@@ -32,6 +32,7 @@ import {
   isUrgentTwice,
   type Notes,
   noteDeadline,
+  noteDescriptors,
   noteFlags,
   noteHeld,
   openedAt,
@@ -50,6 +51,8 @@ export const streams: Kind<Connection> = {
   descriptors(connection) {
     const { client, target, spare } = connection;
     connection.storedTarget = target.fd >= 0 ? target.fd : spare;
+    if (connection.stored !== undefined)
+      noteDescriptors(connection.stored, client.fd, connection.storedTarget);
     return connection.storedTarget < 0 ? [client.fd] : [client.fd, connection.storedTarget];
   },
   pipes: ({ up, down }) => [up.pipe, down.pipe].filter((pipe) => pipe !== undefined),
