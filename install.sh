@@ -63,6 +63,8 @@ etc=/etc/wormhole
 enabled="wormhole-sync.path wormholed.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service wormhole-counters.service"
 # Only on request; an upgrade leaves it as it is.
 tcp=wormholed-tcp.socket
+# Likewise: what tells Prometheus of links.
+metrics="wormhole-metrics.socket wormhole-metrics.timer"
 # What only a boot starts.
 atboot="wormhole-far.service"
 live= # files of this running machine, not of a package
@@ -133,8 +135,8 @@ if [ -n "$uninstall" ]; then
 		# Before the program goes, which stops their containers.
 		stop_links
 		# shellcheck disable=SC2086 # words
-		systemctl disable --now $enabled $tcp $atboot >/dev/null 2>&1 || true
-		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service wormhole-counters.timer wormhole-counters-save.service 2>/dev/null || true
+		systemctl disable --now $enabled $tcp $metrics $atboot >/dev/null 2>&1 || true
+		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service wormhole-counters.timer wormhole-counters-save.service wormhole-metrics.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"

@@ -11,6 +11,7 @@ import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
 import { addHelp } from './help.js';
 import { addList } from './list.js';
+import { addMetrics } from './metrics.js';
 import { addNetns } from './netns.js';
 import { handleLostOutput } from './output.js';
 import { addPeers } from './peers.js';
@@ -44,6 +45,7 @@ for (const add of [
   addList,
   addShow,
   addReport,
+  addMetrics,
   addPing,
   addPeers,
   addTunnels,
