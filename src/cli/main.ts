@@ -9,6 +9,7 @@ import { addDelete } from './delete.js';
 import { addEdit } from './edit.js';
 import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
+import { addGraph } from './graph.js';
 import { addHelp } from './help.js';
 import { addList } from './list.js';
 import { addMetrics } from './metrics.js';
@@ -29,7 +30,11 @@ handleLostOutput();
 const program = new Command('wormhole')
   .description('Connects ports across network namespaces, containers and machines.')
   .version(version(), '--version', 'print the version')
-  .option('-H, --host <address>', 'act on that machine: HOST, HOST:PORT or unix:///PATH of a daemon')
+  .option(
+    '-H, --host <address>',
+    'act on that machine: HOST, HOST:PORT or unix:///PATH of a daemon',
+    (address: string, before: string[] | undefined) => [...(before ?? []), address],
+  )
   .option('-K, --key <file>', 'the key that machines share', KEY_FILE)
   .helpOption('-h, --help', 'print this help')
   .enablePositionalOptions()
@@ -46,6 +51,7 @@ for (const add of [
   addShow,
   addReport,
   addMetrics,
+  addGraph,
   addPing,
   addPeers,
   addTunnels,
