@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import type { Listing } from '../../src/api/schema.js';
+import type { DayReport, Listing } from '../../src/api/schema.js';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
@@ -172,6 +172,54 @@ labSuite(
       await succeeds(host, 'create id speed url :5201 tail url :6000');
       assert.equal((await list(host)).find((link) => link.id === 'speed')?.counters, undefined);
       assert.equal(JSON.parse(await succeeds(host, 'report --json speed')), days);
+    });
+
+    test('a day that is over has a record of its own, and the days add up to the counters', async () => {
+      const host = at();
+      const before = await counters(host, 'exact');
+      // As if midnight had passed since the last save.
+      await host.run(
+        `wormhole counters-save; sed -i 's/"day":"[^"]*"/"day":"2026-01-31"/' /var/lib/wormhole/traffic/current.json`,
+      );
+      await host.run(
+        'systemd-run --unit sink socat TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr SYSTEM:"wc -c"',
+      );
+      await host.run('echo 1234567 | nc -N 127.0.0.1 5210');
+      const report = async () => JSON.parse(await succeeds(host, 'report --json exact'));
+      const unsaved = await report();
+      await host.run('wormhole counters-save; wormhole counters-save');
+      assert.equal(await report(), unsaved);
+      assert.equal(
+        unsaved.map(({ day, links: [link] }: DayReport) => [
+          day,
+          link?.traffic.served,
+          link?.traffic.bytesFromClients,
+        ]),
+        [
+          ['2026-01-31', before.served, before.bytesFromClients],
+          [(await host.run('date +%F')).stdout.trim(), 1, 8],
+        ],
+      );
+      assert.match(
+        (await host.run('ls /var/lib/wormhole/traffic')).stdout,
+        /^2026-01-31\.json\ncurrent\.json\n$/,
+      );
+      assert.equal(JSON.parse(await succeeds(host, 'report --json --days 1 exact')), unsaved.slice(-1));
+      // The clock was wrong, and is set back: the day goes on where it stopped.
+      const { day } = unsaved[1];
+      await host.run(
+        `sed -i 's/"day":"[^"]*"/"day":"2099-01-01"/' /var/lib/wormhole/traffic/current.json; cp /var/lib/wormhole/traffic/2026-01-31.json /var/lib/wormhole/traffic/${day}.json`,
+      );
+      await host.run('echo 1234567 | nc -N 127.0.0.1 5210; wormhole counters-save');
+      assert.equal(
+        (await report()).map((one: DayReport) => [one.day, one.links[0]?.traffic.served]),
+        [
+          ['2026-01-31', before.served],
+          [day, before.served + 1],
+          ['2099-01-01', 1],
+        ],
+      );
+      await host.run('rm /var/lib/wormhole/traffic/2*.json');
     });
 
     test('a full disk and a damaged record keep no link from being deleted', async () => {
