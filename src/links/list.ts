@@ -53,10 +53,12 @@ export async function describeLink(
   { units, tunnels, systemd }: Surroundings,
 ): Promise<ListedLink> {
   const counters = readCounters(planned.id);
+  // A forwarder that was killed, or stopped with the machine, has not counted them down.
+  const isRunning = !['inactive', 'failed', undefined].includes(units.get(serviceUnit(planned.id))?.active);
   return {
     ...describe(planned, tunnels),
     ...withLosses(await stateOf(planned, { units, counters, systemd }), planned),
-    ...(counters && { counters }),
+    ...(counters && { counters: isRunning ? counters : { ...counters, open: 0 } }),
     recipe: recipeText(planned.link),
   };
 }
