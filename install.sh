@@ -63,6 +63,7 @@ etc=/etc/wormhole
 enabled="wormhole-sync.path wormholed.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service"
 # Only on request; an upgrade leaves it as it is.
 tcp=wormholed-tcp.socket
+apply="wormhole-apply.path wormhole-apply.service"
 # What only a boot starts.
 atboot="wormhole-far.service"
 live= # files of this running machine, not of a package
@@ -133,17 +134,17 @@ if [ -n "$uninstall" ]; then
 		# Before the program goes, which stops their containers.
 		stop_links
 		# shellcheck disable=SC2086 # words
-		systemctl disable --now $enabled $tcp $atboot >/dev/null 2>&1 || true
+		systemctl disable --now $enabled $tcp $apply $atboot >/dev/null 2>&1 || true
 		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"
 	rm -f "$destdir/etc/tmpfiles.d/wormhole.conf"
-	rm -f "$destdir$prefix/share/man/man1/wormhole.1" "$destdir$prefix/share/man/man8/wormholed.8"
+	rm -f "$destdir$prefix/share/man/man1/wormhole.1" "$destdir$prefix/share/man/man5/wormhole.links.5" "$destdir$prefix/share/man/man8/wormholed.8"
 	[ -z "$purge" ] || rm -rf "$destdir$etc"
 	case $prefix in
 	/usr | /usr/local) ;;
-	*) (cd "$destdir$prefix" && rmdir lib bin share/man/man1 share/man/man8 share/man share . 2>/dev/null; rmdir "$destdir$prefix" 2>/dev/null) || true ;;
+	*) (cd "$destdir$prefix" && rmdir lib bin share/man/man1 share/man/man5 share/man/man8 share/man share . 2>/dev/null; rmdir "$destdir$prefix" 2>/dev/null) || true ;;
 	esac
 	if booted; then
 		systemctl daemon-reload
@@ -217,7 +218,7 @@ fi
 
 # Each file takes its place by renaming, so that at no moment a program is missing that a connection may start.
 umask 022
-mkdir -p "$destdir$lib/dist/cli" "$destdir$lib/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
+mkdir -p "$destdir$lib/dist/cli" "$destdir$lib/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man5" "$destdir$prefix/share/man/man8" "$destdir$units"
 lay() {
 	cp "$1" "$2.new"
 	chmod 644 "$2.new"
@@ -250,6 +251,7 @@ EOF
 program wormhole
 program wormholed
 install -m 644 man/wormhole.1 "$destdir$prefix/share/man/man1/wormhole.1"
+install -m 644 man/wormhole.links.5 "$destdir$prefix/share/man/man5/wormhole.links.5"
 install -m 644 man/wormholed.8 "$destdir$prefix/share/man/man8/wormholed.8"
 
 # A program as ExecStart= takes it (systemd.service(5)), for the right side of sed's s command.
@@ -288,6 +290,8 @@ if [ -n "$live" ] && [ ! -e $etc/key.secret ]; then
 	say "made a key in $etc/key.secret; machines that are to reach each other need the same one"
 fi
 
+# Files of links, which wormhole apply reads.
+install -d -m 755 "$destdir$etc" "$destdir$etc/links.d"
 if [ ! -e "$destdir$etc/wormholed.conf" ]; then
 	install -d -m 755 "$destdir$etc"
 	cat >"$destdir$etc/wormholed.conf.new" <<'EOF'

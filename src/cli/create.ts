@@ -1,8 +1,9 @@
 import { type Command, Option } from 'commander';
 import type { Machine } from '../api/connect.js';
 import type { CreatedLink } from '../api/schema.js';
-import { formatDuration, readDuration } from '../recipe/duration.js';
+import { formatDuration } from '../recipe/duration.js';
 import { printable } from '../text/printable.js';
+import { readGroup, readMode, readOwner, readSpan } from '../units/create-options.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
@@ -33,6 +34,9 @@ export function addCreate(program: Command): void {
         'always',
       ]),
     )
+    .addOption(
+      new Option('--if-absent', 'do nothing if the link exists, just so').conflicts(['replace', 'dryRun']),
+    )
     .argument('<recipe...>', 'the words of the recipe')
     .passThroughOptions()
     .action(create);
@@ -41,6 +45,7 @@ export function addCreate(program: Command): void {
 interface Flags {
   dryRun?: boolean;
   replace?: boolean;
+  ifAbsent?: boolean;
   idle?: string;
   startTimeout?: string;
   udpTimeout?: string;
@@ -51,25 +56,27 @@ interface Flags {
 }
 
 async function create(words: string[], flags: Flags, command: Command): Promise<void> {
+  const { ifAbsent = false } = flags;
   const { dryRun, replace = false, idle, startTimeout, udpTimeout, mode, owner, group, pull } = flags;
   const { parseRecipe } = await import('../recipe/parse.js');
   const recipe = parseRecipe(words);
   if (idle !== undefined && recipe.idle !== undefined) {
     throw new UsageError(`--idle "${idle}": the recipe says idle ${formatDuration(recipe.idle)} already`);
   }
-  if (idle !== undefined) recipe.idle = parseSpan('--idle', idle);
+  if (idle !== undefined) recipe.idle = optionValue('--idle', idle, readSpan);
   const options: CreateOptions = { ...DEFAULT_OPTIONS };
-  if (startTimeout !== undefined) options.startTimeout = parseSpan('--start-timeout', startTimeout);
-  if (udpTimeout !== undefined) options.udpTimeout = parseSpan('--udp-timeout', udpTimeout);
-  if (mode !== undefined) options.socketMode = readMode(mode);
-  if (owner !== undefined) options.socketOwner = readName('--owner', owner, OWNER);
-  if (group !== undefined) options.group = readName('--group', group, /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/);
+  if (startTimeout !== undefined)
+    options.startTimeout = optionValue('--start-timeout', startTimeout, readSpan);
+  if (udpTimeout !== undefined) options.udpTimeout = optionValue('--udp-timeout', udpTimeout, readSpan);
+  if (mode !== undefined) options.socketMode = optionValue('--mode', mode, readMode);
+  if (owner !== undefined) options.socketOwner = optionValue('--owner', owner, readOwner);
+  if (group !== undefined) options.group = optionValue('--group', group, readGroup);
   if (pull !== undefined) options.pull = pull;
 
   const machine = await machineOf(command);
   if (machine) {
     const sent = idle === undefined ? words : ['idle', idle, ...words];
-    const asked = { ...options, ...(replace && { replace }) };
+    const asked = { ...options, ...(replace && { replace }), ...(ifAbsent && { ifAbsent }) };
     return dryRun ? previewThere(machine, sent, asked) : createThere(machine, sent, asked);
   }
   const { key: keyFile } = command.optsWithGlobals<ProgramOptions>();
@@ -77,10 +84,10 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   if (dryRun) return printFiles(await previewLink({ recipe, options, keyFile, replace }));
   requireRoot('create …');
   const { showProgress } = await import('./progress.js');
-  printLink(await createLink({ recipe, options, keyFile, replace }, showProgress()));
+  printLink(await createLink({ recipe, options, keyFile, replace, ifAbsent }, showProgress()));
 }
 
-type AskedOptions = CreateOptions & { replace?: boolean };
+type AskedOptions = CreateOptions & { replace?: boolean; ifAbsent?: boolean };
 
 async function createThere(machine: Machine, words: string[], options: AskedOptions): Promise<void> {
   const { createAt } = await import('../api/client.js');
@@ -102,23 +109,11 @@ async function printFiles(files: UnitFile[]): Promise<void> {
   process.stdout.write(files.map(({ name, text }) => `### ${UNIT_DIR}/${name}\n${text}`).join('\n'));
 }
 
-function parseSpan(option: string, text: string): number {
-  const seconds = readDuration(text);
-  if (seconds === undefined)
-    throw new UsageError(`${option} "${text}": expected a span of time, such as 30s, 5m or 1h`);
-  return seconds;
-}
-
-const OWNER = /^(?=.)([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/;
-
-function readMode(text: string): string {
-  if (/^0?[0-7]{3}$/.test(text)) return text;
-  throw new UsageError(`--mode "${text}": expected three octal digits, such as 660`);
-}
-
-function readName(option: '--owner' | '--group', text: string, form: RegExp): string {
-  if (form.test(text)) return text;
-  const expected =
-    option === '--owner' ? 'USER, USER:GROUP or :GROUP, such as :docker' : 'a group, such as docker';
-  throw new UsageError(`${option} "${text}": expected ${expected}`);
+/** The value of an option. @throws UsageError */
+function optionValue<T>(option: string, text: string, read: (text: string) => T): T {
+  try {
+    return read(text);
+  } catch (error) {
+    throw new UsageError(`${option} "${text}": ${(error as Error).message}`);
+  }
 }

@@ -2,10 +2,12 @@
 import { Command, CommanderError } from 'commander';
 import { KEY_FILE } from '../api/key.js';
 import { version } from '../state/installation.js';
+import { addApply } from './apply.js';
 import { addChanges } from './change.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
 import { addEdit } from './edit.js';
+import { addExport } from './export.js';
 import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
 import { addHelp } from './help.js';
@@ -43,6 +45,8 @@ for (const add of [
   addPeers,
   addTunnels,
   addUpgrade,
+  addApply,
+  addExport,
   addHelp,
 ])
   add(program);

@@ -15,12 +15,13 @@ const schema = v.object({
   runs: v.array(v.object({ name: v.string(), link: v.string(), said: v.exactOptional(v.string()) })),
   isStopped: v.boolean(),
   far: v.exactOptional(v.object({ id: v.string(), text: v.exactOptional(v.string()) })),
+  dropIns: v.exactOptional(v.array(v.object({ unit: v.string(), text: v.exactOptional(v.string()) }))),
 });
 
 /**
  * A link before it was changed: the texts of its `units`, and whether it `isStopped`. Of the change: the units that it `added`,
  * the links that it had to `close`, the forwarders that it had to `restart`, and the `runs` whose containers are set aside. `far` is
- * what the forwarder of its far end was told, if that changes.
+ * what the forwarder of its far end was told, if that changes. `dropIns` are those of files that change, as they were.
  */
 export type FormerLink = v.InferOutput<typeof schema>;
 
