@@ -1,12 +1,12 @@
 import { rmSync } from 'node:fs';
 import { bringBackRun, discardFormerRun, setAsideRun } from '../docker/set-aside.js';
 import { removeCounters } from '../state/counters.js';
-import { type FormerLink, forgetFormerLink, formerLinks, recordFormerLink } from '../state/former-links.js';
+import { type FormerLink, forgetFormerLink, formerLinks, recordFormerLinks } from '../state/former-links.js';
 import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { forgetKeptContainer } from '../state/kept-containers.js';
 import { readLinks } from '../state/links.js';
 import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
-import { readDropIn, removeDropIn, writeDropIn } from '../systemd/drop-ins.js';
+import { readDropIn, removeDropIn, writeDropIns } from '../systemd/drop-ins.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
 import {
   foreignUnit,
@@ -14,10 +14,10 @@ import {
   removeUnitFiles,
   requireOwnName,
   unlinkUnitFiles,
-  writeUnitFile,
+  writeUnitFiles,
 } from '../systemd/unit-files.js';
 import { type LinkChange, type LinkVersion, planChange } from '../units/change.js';
-import { DROP_IN, type DropIn } from '../units/declared-drop-ins.js';
+import { DROP_IN, type DropIn, hasText } from '../units/declared-drop-ins.js';
 import { farFile, linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink } from '../units/render.js';
@@ -76,6 +76,7 @@ export async function changeLinks(
       failures.set(replacement, error as Error);
     }
   }
+  recordFormerLinks(begun.map(({ replacement, saved }) => [rootOf(replacement), saved]));
   const isChanged = ({ replacement }: Application) => !failures.has(replacement);
   /** Does a step of each change that has not failed, and puts back the link whose step fails. */
   const each = async (step: (application: Application) => Promise<void>) => {
@@ -95,7 +96,9 @@ export async function changeLinks(
   };
   try {
     for (const { saved } of begun) closeGates(saved);
+    await each(once(async () => writeChanged(begun)));
     await each((application) => exchange(application, systemd));
+    unlinkUnitFiles(begun.filter(isChanged).flatMap(unitsOf));
     const parts = begun.filter(isChanged).flatMap(({ replacement }) => replacement.next);
     await each(once(() => reload(parts, systemd)));
     await each(async ({ replacement }) => replacement.far?.tell());
@@ -128,7 +131,7 @@ function once(work: () => Promise<void>): () => Promise<void> {
   };
 }
 
-/** Plans a change, and records what the link was. Undefined when nothing is to be done. */
+/** Plans a change. Undefined when nothing is to be done. */
 async function begin(replacement: LinkReplacement, systemd: Systemd): Promise<Application | undefined> {
   const { former, next, far, dropIns } = replacement;
   const versions = { former: await version(former), next: await version(next) };
@@ -150,7 +153,6 @@ async function begin(replacement: LinkReplacement, systemd: Systemd): Promise<Ap
     ...(far && { far: withText(far.id) }),
     ...(dropIns && { dropIns: dropIns.dropIns.map(({ unit }) => formerDropIn(unit)) }),
   };
-  recordFormerLink(root.id, saved);
   return { replacement, change, saved, files: versions.next.files };
 }
 
@@ -216,26 +218,32 @@ interface Application {
   files: LinkVersion['files'];
 }
 
-/** Writes the new units of a link, and stops what cannot stay. */
-async function exchange({ replacement, change, saved, files }: Application, systemd: Systemd): Promise<void> {
+/** Writes the new units of links. */
+function writeChanged(applications: Application[]): void {
   // Children first, as at creation: a link is not known before what it leads to.
-  for (const { name, text } of files.toReversed()) writeUnitFile(name, text);
-  setDropIns(replacement.dropIns?.dropIns ?? []);
+  writeUnitFiles(applications.flatMap(({ files }) => files.toReversed()));
+  setDropIns(applications.flatMap(({ replacement }) => replacement.dropIns?.dropIns ?? []));
+}
+
+/** Stops what cannot stay of a link. */
+async function exchange({ change, saved }: Application, systemd: Systemd): Promise<void> {
   await close(saved, systemd);
   for (const run of saved.runs) {
     await setAsideRun(run);
     forgetKeptContainer(run.name);
   }
   for (const unit of change.gone) await systemd.stop(unit);
-  unlinkUnitFiles([...saved.units.map(({ name }) => name), ...files.map(({ name }) => name)]);
+  unlinkUnitFiles(change.gone);
   removeUnitFiles(change.gone);
 }
 
+function unitsOf({ saved, files }: Application): string[] {
+  return [...saved.units, ...files].map(({ name }) => name);
+}
+
 function setDropIns(dropIns: { unit: string; text?: string }[]): void {
-  for (const { unit, text } of dropIns) {
-    if (text === undefined) removeDropIn(unit, DROP_IN);
-    else writeDropIn(unit, DROP_IN, text);
-  }
+  for (const dropIn of dropIns) if (!hasText(dropIn)) removeDropIn(dropIn.unit, DROP_IN);
+  writeDropIns(dropIns.filter(hasText), DROP_IN);
 }
 
 /** Puts the units and containers of links back as they were. What an earlier call has done already is fine. */
@@ -244,7 +252,7 @@ async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise
   try {
     for (const [, saved] of links) closeGates(saved);
     for (const [, saved] of links) {
-      for (const { name, text } of saved.units.toReversed()) writeUnitFile(name, text);
+      writeUnitFiles(saved.units.toReversed());
       setDropIns(saved.dropIns ?? []);
       await close(saved, systemd);
       for (const unit of saved.added) if (foreignUnit(unit) === undefined) await systemd.stop(unit);

@@ -4,11 +4,11 @@ import { addressesOf, type End } from '../recipe/link.js';
 import { isUnix } from '../recipe/recipe.js';
 import { createCounters } from '../state/counters.js';
 import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
-import { writeDropIn } from '../systemd/drop-ins.js';
+import { writeDropIns } from '../systemd/drop-ins.js';
 import { lastLines } from '../systemd/journal.js';
 import { JobError, type LoadedUnit, type Systemd } from '../systemd/systemd.js';
-import { requireOwnName, writeUnitFile } from '../systemd/unit-files.js';
-import { DROP_IN, type DropIn } from '../units/declared-drop-ins.js';
+import { requireOwnName, writeUnitFiles } from '../systemd/unit-files.js';
+import { DROP_IN, type DropIn, hasText } from '../units/declared-drop-ins.js';
 import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
@@ -42,6 +42,7 @@ const AT_ONCE = 16;
 /**
  * Installs several links as {@link install} does, with at most one reload of systemd for all of them.
  *
+ * @throws the system call's error when files cannot be written; parts of all of them may exist then
  * @returns why links could not be installed. Parts of those may exist
  */
 export async function installAll(links: NewLink[], systemd: Systemd): Promise<Map<NewLink, Error>> {
@@ -66,12 +67,11 @@ export async function installAll(links: NewLink[], systemd: Systemd): Promise<Ma
     });
   const isKnown = await anyLoaded([...files.values()].flat(), systemd);
   makeForwarderRoot();
-  for (const [link, own] of files)
-    await attempt(link, () => {
-      for (const { unit, text } of link.dropIns ?? [])
-        if (text !== undefined) writeDropIn(unit, DROP_IN, text);
-      for (const { name, text } of own) writeUnitFile(name, text);
-    });
+  writeDropIns(
+    [...files.keys()].flatMap(({ dropIns }) => (dropIns ?? []).filter(hasText)),
+    DROP_IN,
+  );
+  writeUnitFiles([...files.values()].flat());
   if (isKnown) await systemd.reloadAll();
   const limit = pLimit(AT_ONCE);
   const started = await Promise.all(
@@ -150,7 +150,7 @@ async function startOrExplain(unit: string, start: Start): Promise<void> {
 async function writeUnits(files: UnitFile[], systemd: Systemd): Promise<void> {
   const isKnown = await anyLoaded(files, systemd);
   makeForwarderRoot();
-  for (const { name, text } of files) writeUnitFile(name, text);
+  writeUnitFiles(files);
   if (isKnown) await systemd.reloadAll();
 }
 

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import * as v from 'valibot';
-import { isTemporary, makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
+import { isTemporary, makeDirectory, readIfExists } from '../system/files.js';
+import { writeTogether } from '../system/write-together.js';
 import { stateDirectory } from './directory.js';
 
 /** One file for each link that is being changed in place, by its id, from which it is put back when that fails or is killed. */
@@ -25,10 +26,12 @@ const schema = v.object({
  */
 export type FormerLink = v.InferOutput<typeof schema>;
 
-/** Records a link that is about to be changed. Units are readable to all, and so is this. */
-export function recordFormerLink(id: string, former: FormerLink): void {
+/** Records links that are about to be changed, by their ids. Units are readable to all, and so is this. */
+export function recordFormerLinks(links: [id: string, former: FormerLink][]): void {
   makeDirectory(directory());
-  writeAtomically(`${directory()}/${id}`, JSON.stringify(former));
+  writeTogether(
+    links.map(([id, former]) => ({ path: `${directory()}/${id}`, text: JSON.stringify(former) })),
+  );
 }
 
 /** Forgets it: the link is changed, or put back. */

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { isTemporary, makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
+import { isTemporary, makeDirectory, readIfExists } from '../system/files.js';
+import { writeTogether } from '../system/write-together.js';
 import { UNIT_DIR } from './unit-files.js';
 
 /** Where administrators' drop-ins are, by `systemctl edit` and `systemctl set-property`, also with --runtime: systemd.unit(5). */
@@ -33,11 +34,10 @@ export function readDropIn(unit: string, name: string): string | undefined {
   return readIfExists(join(UNIT_DIR, `${unit}.d`, name));
 }
 
-/** Writes a drop-in, whole or not at all. */
-export function writeDropIn(unit: string, name: string, text: string): void {
-  const directory = join(UNIT_DIR, `${unit}.d`);
-  makeDirectory(directory);
-  writeAtomically(join(directory, name), text);
+/** Writes drop-ins of one name, each whole or not at all. */
+export function writeDropIns(dropIns: { unit: string; text: string }[], name: string): void {
+  for (const { unit } of dropIns) makeDirectory(join(UNIT_DIR, `${unit}.d`));
+  writeTogether(dropIns.map(({ unit, text }) => ({ path: join(UNIT_DIR, `${unit}.d`, name), text })));
 }
 
 /** Removes a drop-in, and its directory if that is empty then. It need not exist. */

@@ -12,6 +12,11 @@ export interface DropIn {
   text?: string;
 }
 
+/** Whether there is a drop-in. */
+export function hasText(dropIn: DropIn): dropIn is Required<DropIn> {
+  return dropIn.text !== undefined;
+}
+
 /** What the drop-ins of units say: the file that they come from, and its lines for them. */
 export interface DropInContent {
   file?: string;

@@ -270,6 +270,13 @@ labSuite(
       assert.match((await wormhole(host, 'apply --prune')).stdout, /^deleted link typed/m);
     });
 
+    test('a link that is deleted by hand: its file is mentioned, and makes it again', async () => {
+      const host = at();
+      const { stderr } = await wormhole(host, 'delete web');
+      assert.match(stderr, /^wormhole: link "web": its file \/etc\/wormhole\/links\.d\/web\.wormhole stays/m);
+      assert.match(await succeeds(host, 'apply'), /^created link web /m);
+    });
+
     test('the path unit applies what changes, and its status has the errors', async () => {
       const host = at();
       assert.is(
@@ -304,6 +311,39 @@ labSuite(
       });
       await host.run('systemctl disable --now wormhole-apply.path wormhole-apply.service');
       await host.run('systemctl reset-failed wormhole-apply.service', { check: false });
+    });
+
+    test('create --if-absent: the second time nothing, and a link that differs stays', async () => {
+      const host = at();
+      const create = 'create --if-absent --start-timeout 9s';
+      assert.is(
+        await succeeds(host, `${create} url :4030 docker-ns app tail url :4100`),
+        '4030-app tcp://127.0.0.1:4030',
+      );
+      const before = await digests(host);
+      const id = (await host.run('docker inspect -f {{.Id}} app')).stdout.trim().slice(0, 12);
+      for (const app of ['app', id])
+        assert.is(
+          await succeeds(host, `${create} url :4030 docker-ns ${app} tail url :4100`),
+          '4030-app tcp://127.0.0.1:4030',
+        );
+      await host.run('docker stop -t 0 app');
+      await succeeds(host, `${create} url :4030 docker-ns app tail url :4100`);
+      await host.run('docker start app');
+      for (const other of [
+        `${create} url :4030 docker-ns app tail url :4200`,
+        'create --if-absent url :4030 docker-ns app tail url :4100',
+      ])
+        await fails(
+          host,
+          other,
+          /link "4030-app" exists, and differs from what is asked for: create --replace changes it/,
+        );
+      await fails(host, 'create --if-absent --replace url :4030 tail url :4100', /cannot be used with/, 2);
+      assert.is(await digests(host), before);
+      await Promise.all([1, 2].map(() => wormhole(host, 'create --if-absent url :4031 tail url :4100')));
+      await succeeds(host, 'create --if-absent url :4031 tail url :4100');
+      await succeeds(host, 'delete 4031 4030-app');
     });
 
     test('a stopped link stays stopped', async () => {

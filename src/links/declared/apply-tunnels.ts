@@ -4,13 +4,13 @@ import { parsePeerEndpoint } from '../../api/endpoint.js';
 import { requireIpsec } from '../../ipsec/capability.js';
 import { withLock } from '../../state/lock.js';
 import { readTunnels } from '../../state/tunnels.js';
-import { removeDropIn, writeDropIn } from '../../systemd/drop-ins.js';
+import { removeDropIn, writeDropIns } from '../../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../../systemd/systemd.js';
 import { ensureTunnel } from '../../tunnels/create.js';
 import { deleteTunnel } from '../../tunnels/delete.js';
 import { findTunnel } from '../../tunnels/find.js';
 import type { DeclaredTunnel, FileFault } from '../../units/declaration.js';
-import { DROP_IN } from '../../units/declared-drop-ins.js';
+import { DROP_IN, hasText } from '../../units/declared-drop-ins.js';
 import { type Tunnel, tunnelUnit } from '../../units/tunnel.js';
 import { contentOf, dropInChange, unitsOfTunnel } from './drop-ins.js';
 import { tunnelText } from './text.js';
@@ -87,10 +87,8 @@ async function applyTunnel(
 async function setDropIns({ peer }: Tunnel, declared: DeclaredTunnel, systemd: Systemd): Promise<void> {
   const change = dropInChange(unitsOfTunnel(peer), declared);
   if (!change) return;
-  for (const { unit, text } of change.dropIns) {
-    if (text === undefined) removeDropIn(unit, DROP_IN);
-    else writeDropIn(unit, DROP_IN, text);
-  }
+  for (const { unit } of change.dropIns) removeDropIn(unit, DROP_IN);
+  writeDropIns(change.dropIns.filter(hasText), DROP_IN);
   await systemd.reloadAll();
 }
 
