@@ -114,6 +114,16 @@ stop_links() {
 	[ $# = 0 ] || systemctl stop "$@" || say "not all links could be closed"
 }
 
+# Where each shell looks for what completes the commands of a program.
+completion() {
+	case $1 in
+	bash) echo "$prefix/share/bash-completion/completions/wormhole" ;;
+	zsh) echo "$prefix/share/zsh/site-functions/_wormhole" ;;
+	# Without XDG_DATA_DIRS, fish looks below /usr and /etc only.
+	fish) [ "$prefix" = /usr ] && echo /usr/share/fish/vendor_completions.d/wormhole.fish || echo /etc/fish/completions/wormhole.fish ;;
+	esac
+}
+
 tunnels() {
 	for file in "$units"/wormhole-tunnel@*.service; do
 		[ ! -e "$file" ] || sed -n 's/^Peer=//p' "$file"
@@ -141,10 +151,12 @@ if [ -n "$uninstall" ]; then
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"
 	rm -f "$destdir/etc/tmpfiles.d/wormhole.conf"
 	rm -f "$destdir$prefix/share/man/man1/wormhole.1" "$destdir$prefix/share/man/man5/wormhole.links.5" "$destdir$prefix/share/man/man8/wormholed.8"
+	for shell in bash zsh fish; do rm -f "$destdir$(completion $shell)"; done
+	rmdir "$destdir/etc/fish/completions" "$destdir/etc/fish" 2>/dev/null || true
 	[ -z "$purge" ] || rm -rf "$destdir$etc"
 	case $prefix in
 	/usr | /usr/local) ;;
-	*) (cd "$destdir$prefix" && rmdir lib bin share/man/man1 share/man/man5 share/man/man8 share/man share . 2>/dev/null; rmdir "$destdir$prefix" 2>/dev/null) || true ;;
+	*) (cd "$destdir$prefix" && rmdir -p lib bin share/bash-completion/completions share/zsh/site-functions 2>/dev/null; rmdir lib bin share/man/man1 share/man/man5 share/man/man8 share/man share . 2>/dev/null; rmdir "$destdir$prefix" 2>/dev/null) || true ;;
 	esac
 	if booted; then
 		systemctl daemon-reload
@@ -253,6 +265,13 @@ program wormholed
 install -m 644 man/wormhole.1 "$destdir$prefix/share/man/man1/wormhole.1"
 install -m 644 man/wormhole.links.5 "$destdir$prefix/share/man/man5/wormhole.links.5"
 install -m 644 man/wormholed.8 "$destdir$prefix/share/man/man8/wormholed.8"
+for shell in bash zsh fish; do
+	script=$destdir$(completion $shell)
+	mkdir -p "$(dirname "$script")"
+	"$node" dist/wormhole.cjs completion $shell >"$script.new"
+	chmod 644 "$script.new"
+	mv "$script.new" "$script"
+done
 
 # A program as ExecStart= takes it (systemd.service(5)), for the right side of sed's s command.
 exec_start() {

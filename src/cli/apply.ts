@@ -20,6 +20,7 @@ export function addApply(program: Command): void {
     .option('-f, --file <path>', 'a file, a directory of files, or - for what export prints')
     .option('--dry-run', 'print what would change, and change nothing')
     .option('--prune', 'delete the links that were made from files of the directory which are gone')
+    .option('-q, --quiet', 'print no differences, only what was done')
     .addHelpText('after', HELP)
     .action(apply);
 }
@@ -28,9 +29,13 @@ interface Flags {
   file?: string;
   dryRun?: boolean;
   prune?: boolean;
+  quiet?: boolean;
 }
 
-async function apply({ file, dryRun = false, prune = false }: Flags, command: Command): Promise<void> {
+async function apply(
+  { file, dryRun = false, prune = false, quiet = false }: Flags,
+  command: Command,
+): Promise<void> {
   if (await machineOf(command))
     throw new UsageError(
       'apply acts on this machine alone: leave out -H, and give the files to wormhole apply -f - there',
@@ -41,7 +46,7 @@ async function apply({ file, dryRun = false, prune = false }: Flags, command: Co
   const { declarations, faults, directory } = await read(file);
   if (prune && directory === undefined)
     throw new UsageError('--prune needs a directory: the links are deleted whose files are gone from it');
-  const report = reporter(dryRun, await import('diff'));
+  const report = reporter({ dryRun, quiet }, await import('diff'));
   for (const fault of faults) report.failed(fault);
   const common = {
     keyFile: command.optsWithGlobals<ProgramOptions>().key,
@@ -74,18 +79,23 @@ async function read(file: string | undefined): Promise<Declarations> {
 }
 
 function reporter(
-  dryRun: boolean,
+  { dryRun, quiet }: { dryRun: boolean; quiet: boolean },
   { createTwoFilesPatch, FILE_HEADERS_ONLY }: typeof import('diff'),
 ): ApplyReport & TunnelReport {
   const say = (line: string) => process.stdout.write(`${printable(line)}\n`);
   const differs = (what: string, { file, former, next }: Omit<LinkDifference, 'id'>) => {
-    const [from, to] = [former === '' ? '/dev/null' : what, next === '' ? '/dev/null' : (file ?? what)];
-    process.stdout.write(
-      printable(
-        createTwoFilesPatch(from, to, former, next, '', '', { context: 3, headerOptions: FILE_HEADERS_ONLY }),
-        '\n',
-      ),
-    );
+    if (!quiet) {
+      const [from, to] = [former === '' ? '/dev/null' : what, next === '' ? '/dev/null' : (file ?? what)];
+      process.stdout.write(
+        printable(
+          createTwoFilesPatch(from, to, former, next, '', '', {
+            context: 3,
+            headerOptions: FILE_HEADERS_ONLY,
+          }),
+          '\n',
+        ),
+      );
+    }
     if (dryRun) say(`would ${former === '' ? 'create' : next === '' ? 'delete' : 'change'} ${what}`);
   };
   return {

@@ -4,6 +4,7 @@ import { KEY_FILE } from '../api/key.js';
 import { version } from '../state/installation.js';
 import { addApply } from './apply.js';
 import { addChanges } from './change.js';
+import { addCompletion } from './completion.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
 import { addEdit } from './edit.js';
@@ -47,6 +48,7 @@ for (const add of [
   addUpgrade,
   addApply,
   addExport,
+  addCompletion,
   addHelp,
 ])
   add(program);

@@ -16,7 +16,7 @@ import { type CreateOptions, isEager, type LinkPlan, type Owner, planLink } from
 import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
 import type { DropInChange } from './change.js';
-import { completeLink, requireUntaken } from './complete.js';
+import { completeLink, requireUntaken, Taken } from './complete.js';
 import { findVolumesIfKnown } from './containers/volumes.js';
 import { freePort } from './free-port.js';
 import { findPresent } from './if-absent.js';
@@ -99,6 +99,12 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
       if (!far || !isEager(recipe)) return await createHere(recipe, plan, systemd);
       const link = await completeLink(recipe, completion(owner));
       return await createOnBothMachines({ ...plan, link, far, exactNames }, systemd);
+    } catch (error) {
+      // Another command may have created it meanwhile.
+      if (!ifAbsent || !(error instanceof Taken)) throw error;
+      const same = await findPresent({ recipe, options }, { isResolved: true });
+      if (!same) throw error;
+      return describeCreated(same.link);
     } finally {
       await startPendingDeletions(systemd);
     }

@@ -238,6 +238,17 @@ labSuite(
         await fails(host, 'apply', expected);
         await host.run(`chown root ${LINKS}/good.wormhole; chmod 644 ${LINKS}/good.wormhole`);
       }
+      await host.run(
+        `mkdir -p /home/alice && chown nobody /home/alice && mv ${LINKS}/good.wormhole /home/alice/ && ln -s /home/alice/good.wormhole ${LINKS}/`,
+      );
+      await fails(host, 'apply', /what is in \/home\/alice acts as root, and it belongs to user 65534/);
+      await host.run(`mv /home/alice/good.wormhole ${LINKS}/`);
+      await host.run(`mkfifo ${LINKS}/fifo.wormhole`);
+      assert.match(
+        (await wormhole(host, 'apply')).stderr,
+        /^wormhole: \S+\/fifo\.wormhole:1: this is no file\n$/,
+      );
+      await remove(host, 'fifo');
       await host.run(`chmod o+w ${LINKS}`);
       await fails(host, 'apply', /links\.d acts as root, and it is writable by everybody/);
       await host.run(`chmod o-w ${LINKS}`);
@@ -260,6 +271,22 @@ labSuite(
       assert.match(await succeeds(host, 'list'), /^typed /m);
       assert.not.match(await succeeds(host, 'list'), /^good /m);
       await fails(host, `apply --prune -f ${LINKS}/web.wormhole`, /--prune needs a directory/, 2);
+    });
+
+    test('a tunnel that cannot be made is one line, and the links are applied', async () => {
+      const host = at();
+      await write(host, 'tunnel', '[Tunnel]\nHost=nobody.invalid\n[Service]\nNice=3\n');
+      await write(host, 'beside', '[Link]\nRecipe=url :4040 tail url :4200\n');
+      const dry = await succeeds(host, 'apply --dry-run');
+      assert.match(dry, /^\+Host=nobody\.invalid$/m);
+      assert.match(dry, /^would create the tunnel to nobody\.invalid$/m);
+      const { stdout, stderr, status } = await wormhole(host, 'apply');
+      assert.is(status, 1);
+      assert.match(stderr, /^wormhole: \S+\/tunnel\.wormhole:2: [^\n]+\n$/);
+      assert.match(stdout, /^created link beside /m);
+      assert.is((await host.run('ls -d /etc/systemd/system/wormhole-tunnel@*', { check: false })).stdout, '');
+      await remove(host, 'tunnel');
+      await remove(host, 'beside');
     });
 
     test('a link that was typed is changed by a file of its name, and belongs to that then', async () => {
@@ -303,6 +330,9 @@ labSuite(
       );
       const { stdout } = await host.run('systemctl status -l --no-pager wormhole-apply', { check: false });
       assert.match(stdout, /auto\.wormhole:2: word 4, "urk"/);
+      const journal = (await host.run('journalctl -o cat -t wormhole-apply')).stdout;
+      assert.match(journal, /^created link auto tcp:\/\/127\.0\.0\.1:4020$/m);
+      assert.not.match(journal, /Recipe=/);
       assert.is((await host.run('echo z | nc -N 127.0.0.1 4020')).stdout, 'one z\n');
       await remove(host, 'auto');
       await host.waitFor(async () => !/^auto /m.test(await succeeds(host, 'list')), {
@@ -341,7 +371,7 @@ labSuite(
         );
       await fails(host, 'create --if-absent --replace url :4030 tail url :4100', /cannot be used with/, 2);
       assert.is(await digests(host), before);
-      await Promise.all([1, 2].map(() => wormhole(host, 'create --if-absent url :4031 tail url :4100')));
+      await Promise.all([1, 2].map(() => succeeds(host, 'create --if-absent url :4031 tail url :4100')));
       await succeeds(host, 'create --if-absent url :4031 tail url :4100');
       await succeeds(host, 'delete 4031 4030-app');
     });

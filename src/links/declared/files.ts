@@ -1,4 +1,13 @@
-import { closeSync, fstatSync, openSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import {
@@ -113,8 +122,10 @@ function partsOf(path: string, directory: string): string[] {
 
 function readRootsFile(path: string): string {
   try {
-    requireRootsAlone(dirname(path));
-    const fd = openSync(path, 'r');
+    const real = realpathSync(path);
+    for (const one of [path, real]) requireRootsAlone(dirname(one));
+    // Not waiting for who writes to a FIFO.
+    const fd = openSync(real, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stats = fstatSync(fd);
       if (!stats.isFile()) throw new Error('this is no file');
