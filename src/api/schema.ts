@@ -99,12 +99,15 @@ const flag = v.exactOptional(v.boolean('must be true or false'));
 
 const createBody = strictObject({
   recipe: words,
-  options: v.exactOptional(strictObject({ ...options, ...firstLinkOptions, dryRun: flag, replace: flag })),
+  options: v.exactOptional(
+    strictObject({ ...options, ...firstLinkOptions, dryRun: flag, replace: flag, ifAbsent: flag }),
+  ),
 });
 
 /**
  * `wormhole create`: the words of the recipe, as they are typed, and what its options say; all of these have defaults. With
- * `dryRun`, the answer is only the files that would be written. With `replace`, a link of the same id is changed in place.
+ * `dryRun`, the answer is only the files that would be written. With `replace`, a link of the same id is changed in place;
+ * with `ifAbsent`, one that is just so is left as it is.
  */
 export type CreateBody = v.InferOutput<typeof createBody>;
 

@@ -1,16 +1,18 @@
 import { type Command, Option } from 'commander';
 import type { Machine } from '../api/connect.js';
 import type { CreatedLink } from '../api/schema.js';
-import { formatDuration, readDuration } from '../recipe/duration.js';
+import { formatDuration } from '../recipe/duration.js';
 import { printable } from '../text/printable.js';
 import {
-  type ClientLimits,
-  type CreateOptions,
-  DEFAULT_OPTIONS,
-  MAX_COUNT,
-  MAX_IDLE_TIMEOUT,
-  MAX_KEEPALIVE,
-} from '../units/plan.js';
+  readCount,
+  readGroup,
+  readIdleTimeout,
+  readKeepAlive,
+  readMode,
+  readOwner,
+  readSpan,
+} from '../units/create-options.js';
+import { type ClientLimits, type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
@@ -46,6 +48,9 @@ export function addCreate(program: Command): void {
         'always',
       ]),
     )
+    .addOption(
+      new Option('--if-absent', 'do nothing if the link exists, just so').conflicts(['replace', 'dryRun']),
+    )
     .argument('<recipe...>', 'the words of the recipe')
     .passThroughOptions()
     .action(create);
@@ -55,6 +60,7 @@ export function addCreate(program: Command): void {
 interface Flags extends ProxyFlags {
   dryRun?: boolean;
   replace?: boolean;
+  ifAbsent?: boolean;
   idle?: string;
   startTimeout?: string;
   udpTimeout?: string;
@@ -70,26 +76,27 @@ interface Flags extends ProxyFlags {
 }
 
 async function create(words: string[], flags: Flags, command: Command): Promise<void> {
+  const { ifAbsent = false } = flags;
   const { dryRun, replace = false, idle, startTimeout, udpTimeout, mode, owner, group, pull } = flags;
   const { parseRecipe } = await import('../recipe/parse.js');
   const recipe = parseRecipe(words);
   if (idle !== undefined && recipe.idle !== undefined) {
     throw new UsageError(`--idle "${idle}": the recipe says idle ${formatDuration(recipe.idle)} already`);
   }
-  if (idle !== undefined) recipe.idle = parseSpan('--idle', idle);
-  const options: CreateOptions = { ...DEFAULT_OPTIONS, ...readProxyFlags(flags) };
-  if (startTimeout !== undefined) options.startTimeout = parseSpan('--start-timeout', startTimeout);
-  if (udpTimeout !== undefined) options.udpTimeout = parseSpan('--udp-timeout', udpTimeout);
-  Object.assign(options, readClientLimits(flags));
-  if (mode !== undefined) options.socketMode = readMode(mode);
-  if (owner !== undefined) options.socketOwner = readName('--owner', owner, OWNER);
-  if (group !== undefined) options.group = readName('--group', group, /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/);
+  if (idle !== undefined) recipe.idle = optionValue('--idle', idle, readSpan);
+  const options: CreateOptions = { ...DEFAULT_OPTIONS, ...readProxyFlags(flags), ...readClientLimits(flags) };
+  if (startTimeout !== undefined)
+    options.startTimeout = optionValue('--start-timeout', startTimeout, readSpan);
+  if (udpTimeout !== undefined) options.udpTimeout = optionValue('--udp-timeout', udpTimeout, readSpan);
+  if (mode !== undefined) options.socketMode = optionValue('--mode', mode, readMode);
+  if (owner !== undefined) options.socketOwner = optionValue('--owner', owner, readOwner);
+  if (group !== undefined) options.group = optionValue('--group', group, readGroup);
   if (pull !== undefined) options.pull = pull;
 
   const machine = await machineOf(command);
   if (machine) {
     const sent = idle === undefined ? words : ['idle', idle, ...words];
-    const asked = { ...options, ...(replace && { replace }) };
+    const asked = { ...options, ...(replace && { replace }), ...(ifAbsent && { ifAbsent }) };
     return dryRun ? previewThere(machine, sent, asked) : createThere(machine, sent, asked);
   }
   const { key: keyFile } = command.optsWithGlobals<ProgramOptions>();
@@ -97,10 +104,10 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   if (dryRun) return printFiles(await previewLink({ recipe, options, keyFile, replace }));
   requireRoot('create …');
   const { showProgress } = await import('./progress.js');
-  printLink(await createLink({ recipe, options, keyFile, replace }, showProgress()));
+  printLink(await createLink({ recipe, options, keyFile, replace, ifAbsent }, showProgress()));
 }
 
-type AskedOptions = CreateOptions & { replace?: boolean };
+type AskedOptions = CreateOptions & { replace?: boolean; ifAbsent?: boolean };
 
 async function createThere(machine: Machine, words: string[], options: AskedOptions): Promise<void> {
   const { createAt } = await import('../api/client.js');
@@ -130,41 +137,25 @@ function readClientLimits({
   keepalive,
 }: Flags): ClientLimits {
   return {
-    ...(maxConnections !== undefined && { maxConnections: readCount('--max-connections', maxConnections) }),
-    ...(maxPerSource !== undefined && { maxPerSource: readCount('--max-per-source', maxPerSource) }),
-    ...(rate !== undefined && { rate: readCount('--rate', rate) }),
-    ...(idleTimeout !== undefined && {
-      idleTimeout: parseSpan('--idle-timeout', idleTimeout, MAX_IDLE_TIMEOUT),
+    ...(maxConnections !== undefined && {
+      maxConnections: optionValue('--max-connections', maxConnections, readCount),
     }),
-    ...(keepalive !== undefined && { keepAlive: parseSpan('--keepalive', keepalive, MAX_KEEPALIVE) }),
+    ...(maxPerSource !== undefined && {
+      maxPerSource: optionValue('--max-per-source', maxPerSource, readCount),
+    }),
+    ...(rate !== undefined && { rate: optionValue('--rate', rate, readCount) }),
+    ...(idleTimeout !== undefined && {
+      idleTimeout: optionValue('--idle-timeout', idleTimeout, readIdleTimeout),
+    }),
+    ...(keepalive !== undefined && { keepAlive: optionValue('--keepalive', keepalive, readKeepAlive) }),
   };
 }
 
-function readCount(option: string, text: string): number {
-  const count = Number(text);
-  if (/^\d+$/.test(text) && count >= 1 && count <= MAX_COUNT) return count;
-  throw new UsageError(`${option} "${text}": expected a number from 1 to ${MAX_COUNT}`);
-}
-
-function parseSpan(option: string, text: string, most = Number.POSITIVE_INFINITY): number {
-  const seconds = readDuration(text);
-  if (seconds === undefined)
-    throw new UsageError(`${option} "${text}": expected a span of time, such as 30s, 5m or 1h`);
-  if (seconds > most)
-    throw new UsageError(`${option} "${text}": expected a span of time from 1s to ${formatDuration(most)}`);
-  return seconds;
-}
-
-const OWNER = /^(?=.)([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/;
-
-function readMode(text: string): string {
-  if (/^0?[0-7]{3}$/.test(text)) return text;
-  throw new UsageError(`--mode "${text}": expected three octal digits, such as 660`);
-}
-
-function readName(option: '--owner' | '--group', text: string, form: RegExp): string {
-  if (form.test(text)) return text;
-  const expected =
-    option === '--owner' ? 'USER, USER:GROUP or :GROUP, such as :docker' : 'a group, such as docker';
-  throw new UsageError(`${option} "${text}": expected ${expected}`);
+/** The value of an option. @throws UsageError */
+function optionValue<T>(option: string, text: string, read: (text: string) => T): T {
+  try {
+    return read(text);
+  } catch (error) {
+    throw new UsageError(`${option} "${text}": ${(error as Error).message}`);
+  }
 }

@@ -2,11 +2,14 @@
 import { Command, CommanderError } from 'commander';
 import { KEY_FILE } from '../api/key.js';
 import { version } from '../state/installation.js';
+import { addApply } from './apply.js';
 import { addChanges } from './change.js';
+import { addCompletion } from './completion.js';
 import { addCounters } from './counters.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
 import { addEdit } from './edit.js';
+import { addExport } from './export.js';
 import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
 import { addGraph } from './graph.js';
@@ -57,6 +60,9 @@ for (const add of [
   addPeers,
   addTunnels,
   addUpgrade,
+  addApply,
+  addExport,
+  addCompletion,
   addHelp,
 ])
   add(program);

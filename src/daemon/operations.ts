@@ -149,8 +149,8 @@ function endsFor(
 }
 
 function requestOf(body: CreateBody, keyFile: string) {
-  const { dryRun: _, replace = false, ...options } = body.options ?? {};
-  return { recipe: parseRecipe(body.recipe), options: optionsOf(options), keyFile, replace };
+  const { dryRun: _, replace = false, ifAbsent = false, ...options } = body.options ?? {};
+  return { recipe: parseRecipe(body.recipe), options: optionsOf(options), keyFile, replace, ifAbsent };
 }
 
 function optionsOf({ startTimeout, pull, ...others }: Partial<CreateOptions> = {}): CreateOptions {

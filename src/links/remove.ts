@@ -5,8 +5,10 @@ import { runName } from '../recipe/link.js';
 import { forgetKeptContainer } from '../state/kept-containers.js';
 import { readLinks } from '../state/links.js';
 import { removeCounters } from '../state/traffic.js';
+import { removeDropIn } from '../systemd/drop-ins.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
+import { DROP_IN } from '../units/declared-drop-ins.js';
 import { linkDirectory, nameUnits, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
@@ -75,6 +77,7 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   // The socket's file holds the recipe. It goes last, so that a link is known while anything of it exists.
   const units = [...runs.map(({ name }) => runUnit(name)), ...names, ...forwarders, ...heads];
   unlinkUnitFiles(units);
+  for (const unit of units) removeDropIn(unit, DROP_IN);
   removeUnitFiles(units);
   return { units, left };
 }

@@ -11,7 +11,7 @@ import { withLock } from '../state/lock.js';
 import { recordDeletion } from '../state/pending-deletions.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { type CreateOptions, type FarPart, isEager, type PlannedLink, planLink } from '../units/plan.js';
-import { changeLink } from './change.js';
+import { changeLink, type DropInChange } from './change.js';
 import { withoutClientLimits } from './client-limits.js';
 import { completeLink, requireUntaken } from './complete.js';
 import { IsChild, partDeletion } from './delete.js';
@@ -32,6 +32,8 @@ export interface Replacement {
   options: CreateOptions;
   keyFile: string;
   exactNames: boolean;
+  /** The drop-ins of files that change. */
+  dropIns?: DropInChange;
 }
 
 /** A link that was changed in place; `left` has a line for each thing that is left on another machine, for people. */
@@ -89,7 +91,7 @@ export function withFormerPort(recipe: Recipe, [root]: PlannedLink[]): Recipe {
  */
 export async function replaceLink(
   family: PlannedLink[],
-  { recipe: wanted, options, keyFile, exactNames }: Replacement,
+  { recipe: wanted, options, keyFile, exactNames, dropIns }: Replacement,
   systemd: Systemd,
 ): Promise<ReplacedLink> {
   const [root] = family;
@@ -111,7 +113,10 @@ export async function replaceLink(
       await removeUnfinished(systemd);
       requireSame(family, readLinks());
       requireUntaken(link, without(family, readLinks()));
-      await changeLink({ former: family, next, ...(tell && { far: tell }) }, systemd);
+      await changeLink(
+        { former: family, next, ...(tell && { far: tell }), ...(dropIns && { dropIns }) },
+        systemd,
+      );
     });
   const farLink = findFarLink(link);
   const isNew = far !== undefined && far.partId !== root.far?.partId;

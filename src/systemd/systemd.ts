@@ -60,8 +60,8 @@ export interface Systemd {
   stop(unit: string): Promise<void>;
   /** Restarts a unit that is active and leaves any other alone. @throws JobError */
   tryRestart(unit: string): Promise<void>;
-  /** Makes the symlinks of the unit's [Install] section. */
-  enable(unit: string): Promise<void>;
+  /** Makes the symlinks of the units' [Install] sections. */
+  enable(units: string[]): Promise<void>;
   /** Whether the symlinks of the unit's [Install] section exist. */
   isEnabled(unit: string): Promise<boolean>;
   /** Removes every symlink to the units, whose files must be there. */
@@ -179,8 +179,8 @@ export async function connectSystemd(): Promise<Systemd> {
       }
     },
     tryRestart: (unit) => runJob('TryRestartUnit', unit),
-    async enable(unit) {
-      await manager('EnableUnitFiles', 'asbb', [[unit], false, false]);
+    async enable(units) {
+      if (units.length > 0) await manager('EnableUnitFiles', 'asbb', [units, false, false]);
     },
     async isEnabled(unit) {
       const [state] = (await manager('GetUnitFileState', 's', [unit])) as [string];
