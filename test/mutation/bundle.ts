@@ -1,5 +1,5 @@
 // node --import tsx test/mutation/bundle.ts FOLDER [TESTS]: bundles the unit tests of a folder, which start faster so.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as esbuild from 'esbuild';
@@ -67,9 +67,18 @@ await import('./tests.mjs');
 await exec(true);
 `;
 
+/** Builds dist from the mutants. Stryker links the packages into its copy of the repository only after this program. */
+async function buildPrograms(): Promise<void> {
+  const packages = join(root, 'node_modules');
+  const isMissing = !existsSync(packages);
+  if (isMissing) symlinkSync(join(root, '../../node_modules'), packages);
+  await build(root, join(root, 'dist'));
+  if (isMissing) rmSync(packages);
+}
+
 const [folder = '', tests = ''] = process.argv.slice(2);
 const subject = subjectOf(folder, tests);
-if (subject.runsPrograms) await build(root, join(root, 'dist'));
+if (subject.runsPrograms) await buildPrograms();
 rmSync(bundles, { recursive: true, force: true });
 mkdirSync(bundles, { recursive: true });
 const files = testsOf(subject);
