@@ -25,6 +25,7 @@ export const RESERVED_IDS = [
   'counters-save',
   'metrics',
   'metrics-write',
+  'apply',
 ];
 
 /** Endings of ids that are refused: the units of such a link would be mistaken for other ones. */

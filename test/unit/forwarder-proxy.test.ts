@@ -167,7 +167,7 @@ test('without a pipe for the header nothing of the client reaches the target bef
   const forwarder = await launch({
     to: port,
     before: 'ulimit -n 90',
-    args: ['--proxy-protocol', 'v1', '--dial-timeout', '30', '--max-open', '8'],
+    args: ['--proxy-protocol', 'v1', '--dial-timeout', '30', '--max-connections', '8'],
   });
   const clients = Array.from({ length: 40 }, (_, i) => exchange(forwarder.port, `client ${i}`));
   await sleep(500);
@@ -344,7 +344,7 @@ test('what is no header is reset at once, one that stays incomplete in time, and
 
 test('clients that wait with their header cost nothing, count as open, and do not hold up others', async () => {
   const target = await echo();
-  const forwarder = await launch({ to: target.port, args: [...TRUST, '--max-open', '10'] });
+  const forwarder = await launch({ to: target.port, args: [...TRUST, '--max-connections', '10'] });
   const waiting = await Promise.all(Array.from({ length: 9 }, () => connect(forwarder.port)));
   for (const client of waiting) client.write('PROXY TC');
   assert.is((await exchange(forwarder.port, `${V1}hello`)).heard, '[hello]');

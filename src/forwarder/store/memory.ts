@@ -52,7 +52,7 @@ export const DOWN = 14;
 const PIPE = 0;
 const BASE = 2;
 const READ = 4;
-/** Words that each kind of session uses as it likes. */
+/** Words that each kind of session uses as it likes, behind the two of {@link noteDescriptors}. */
 export const OWN = 20;
 export const OWN_WORDS = RECORD_WORDS - OWN;
 

@@ -64,7 +64,7 @@ export const streams: Kind<Connection> = {
 };
 
 /** The word of its own in which a connection notes the bytes of the PROXY header that it has read from its client. */
-const HEADER_BYTES = 0;
+const HEADER_BYTES = 2;
 
 function prepareConnection(connection: Connection, stored: Stored): void {
   const { client, target, up, down } = connection;
