@@ -40,6 +40,8 @@ await esbuild.build({
   bundle: true,
   platform: 'node',
   format: 'cjs',
+  // Its addon is found beside it.
+  external: ['koffi'],
   define: { 'import.meta.dirname': '__dirname' },
   logLevel: 'error',
 });
@@ -71,7 +73,11 @@ async function fuzz(name: string): Promise<boolean> {
     ...[`-runs=${values.runs}`, '-timeout=10', '-max_len=4096', '-len_control=0'],
     ...[`-dict=${join(place, 'words')}`, `-artifact_prefix=${artefacts}/`, '-print_final_stats=1'],
   ];
-  const child = spawn(program, args, { cwd: place, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, args, {
+    cwd: place,
+    env: { ...process.env, NODE_PATH: join(import.meta.dirname, '../../node_modules') },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const kill = () => child.kill('SIGKILL');
   process.on('exit', kill);
   const tail: string[] = [];

@@ -9,7 +9,9 @@ import {
 } from '../../src/api/schema.ts';
 import { checkProposal, checkSettlement } from '../../src/api/tunnel-schema.ts';
 import { logLines } from '../../src/docker/container-log.ts';
+import { LONGEST_HEADER, parseHeader } from '../../src/forwarder/proxy-protocol/parse.ts';
 import { provesHello, readHello, writeHello } from '../../src/ipsec/hello.ts';
+import { candidates, parseResolvConf } from '../../src/names/resolv-conf.ts';
 import { RecipeError } from '../../src/recipe/error.ts';
 import { formatRecipe } from '../../src/recipe/format.ts';
 import { KEYWORDS } from '../../src/recipe/keywords.ts';
@@ -17,6 +19,8 @@ import { parseFarRecipe, parseRecipe } from '../../src/recipe/parse.ts';
 import { parseRun } from '../../src/recipe/run.ts';
 import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
 import { parseUrl } from '../../src/recipe/url.ts';
+import { addressesInHosts } from '../../src/text/hosts.ts';
+import { FaultyFile, parseDeclaration } from '../../src/units/declaration.ts';
 import { readLink, UnreadableLink } from '../../src/units/read.ts';
 import { readTunnel, UnreadableTunnel } from '../../src/units/tunnel.ts';
 
@@ -227,6 +231,98 @@ export const targets: Record<string, Target> = {
     },
     words: ['\0\0\0\0'],
     examples: [writeHello({ id: '0011223344556677', time: 1 }, 'b', Buffer.alloc(32)).toString('latin1')],
+  },
+
+  /** Files of /etc/wormhole/links.d. Each fault has a line of the file. */
+  declaration: {
+    run(input) {
+      const text = input.toString('utf8');
+      try {
+        parseDeclaration([{ path: 'a.wormhole', text }], { name: 'a', hostname: 'host' });
+      } catch (error) {
+        if (!(error instanceof FaultyFile)) throw error;
+        const lines = text.split('\n').length;
+        for (const { line, message } of error.faults) {
+          if (!(line >= 1 && line <= lines)) throw new Error(`line ${line} of ${lines}: ${message}`);
+          if (/[\n\r]/.test(message)) throw new Error(`a message of several lines: ${message}`);
+        }
+      }
+    },
+    words: [
+      '[Link]\n',
+      '[Tunnel]\n',
+      '[Socket]\n',
+      '[Service]\n',
+      'Recipe=',
+      'Idle=',
+      'Mode=',
+      'Host=',
+      'Udp=yes',
+      'Rate=',
+      'AcceptProxyProtocol=',
+      '\\\n',
+      '"',
+      "'",
+      '%H',
+      '%%',
+      '# ',
+      '\\x41',
+    ],
+    examples: [
+      '[Link]\nIdle=30s\nRecipe=url :80 trigger docker-run nginx \\\n  child url :1 tail url :2\n[Socket]\nBacklog=1\n',
+      '[Tunnel]\nHost=%H\nUdp=yes\n[Service]\nNice=1\n',
+    ],
+  },
+
+  /** What a proxy, or someone who says so, sends first. It is read in pieces, and ends where it ends whatever follows. */
+  'proxy-header': {
+    run(input) {
+      const parsed = parseHeader(input);
+      if (parsed.kind === 'malformed' && /\p{Cc}/u.test(parsed.reason))
+        throw new Error('a reason that cannot be printed');
+      if (parsed.kind === 'incomplete' && input.length >= LONGEST_HEADER)
+        throw new Error('a header without end');
+      if (parsed.kind !== 'complete') return;
+      if (parsed.size > input.length) throw new Error('a header that is longer than what was sent');
+      for (const end of [parsed.size - 1, parsed.size >> 1])
+        if (parseHeader(input.subarray(0, end)).kind !== 'incomplete')
+          throw new Error(`a header of ${end} bytes`);
+      const alone = parseHeader(input.subarray(0, parsed.size));
+      if (alone.kind !== 'complete' || alone.size !== parsed.size)
+        throw new Error('a header that depends on what follows');
+    },
+    words: [
+      'PROXY TCP4 ',
+      'PROXY TCP6 ',
+      'PROXY UNKNOWN',
+      '\r\n',
+      '\r\n\r\n\0\r\nQUIT\n',
+      '\x21\x11\0\x0c',
+      '\x21\x21\0\x24',
+      '\x20\0\0\0',
+      '\x03\0\x04',
+      '127.0.0.1 ',
+      '::1 ',
+    ],
+    examples: [
+      'PROXY TCP4 10.0.0.1 10.0.0.2 1000 80\r\nGET /',
+      '\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\x03\xe8\0\x50rest',
+    ],
+  },
+
+  /** The resolv.conf and the hosts of a container. */
+  'resolver-files': {
+    run(input) {
+      const text = input.toString('utf8');
+      const config = parseResolvConf(text);
+      if (candidates('db', config).length > 20) throw new Error('a name in very many domains');
+      addressesInHosts(text, 'db');
+    },
+    words: ['nameserver ', 'search ', 'domain ', 'options ndots:', '10.0.0.1', 'fe80::1%eth0', '# ', '\tdb'],
+    examples: [
+      'nameserver 127.0.0.11\nsearch a.example b\noptions ndots:0\n',
+      '10.0.0.1\tdb db.example\n::1 localhost',
+    ],
   },
 
   /** What a container has logged, in the frames of the engine. */
