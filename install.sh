@@ -60,9 +60,12 @@ lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
 # What systemd listens to and watches for; the rest of the units is started by these, and by links.
-enabled="wormhole-sync.path wormholed.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service"
+enabled="wormhole-sync.path wormholed.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service wormhole-counters.service"
 # Only on request; an upgrade leaves it as it is.
 tcp=wormholed-tcp.socket
+# Likewise: what tells Prometheus of links.
+metrics="wormhole-metrics.socket wormhole-metrics.timer"
+apply="wormhole-apply.path wormhole-apply.service"
 # What only a boot starts.
 atboot="wormhole-far.service"
 live= # files of this running machine, not of a package
@@ -96,7 +99,7 @@ booted() { [ -n "$live" ] && [ -d /run/systemd/system ]; }
 links() {
 	for file in "$units"/wormhole-*.socket; do
 		grep -qs '^\[X-Wormhole\]' "$file" || continue
-		grep -q '^Parent=' "$file" && continue
+		grep -qE '^(Parent|Link)=' "$file" && continue
 		id=${file##*/wormhole-}
 		echo "${id%.socket}"
 	done
@@ -111,6 +114,16 @@ stop_links() {
 		fi
 	done
 	[ $# = 0 ] || systemctl stop "$@" || say "not all links could be closed"
+}
+
+# Where each shell looks for what completes the commands of a program.
+completion() {
+	case $1 in
+	bash) echo "$prefix/share/bash-completion/completions/wormhole" ;;
+	zsh) echo "$prefix/share/zsh/site-functions/_wormhole" ;;
+	# Without XDG_DATA_DIRS, fish looks below /usr and /etc only.
+	fish) [ "$prefix" = /usr ] && echo /usr/share/fish/vendor_completions.d/wormhole.fish || echo /etc/fish/completions/wormhole.fish ;;
+	esac
 }
 
 tunnels() {
@@ -133,17 +146,19 @@ if [ -n "$uninstall" ]; then
 		# Before the program goes, which stops their containers.
 		stop_links
 		# shellcheck disable=SC2086 # words
-		systemctl disable --now $enabled $tcp $atboot >/dev/null 2>&1 || true
-		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service 2>/dev/null || true
+		systemctl disable --now $enabled $tcp $metrics $apply $atboot >/dev/null 2>&1 || true
+		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service wormhole-counters.timer wormhole-counters-save.service wormhole-metrics.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"
 	rm -f "$destdir/etc/tmpfiles.d/wormhole.conf"
-	rm -f "$destdir$prefix/share/man/man1/wormhole.1" "$destdir$prefix/share/man/man8/wormholed.8"
+	rm -f "$destdir$prefix/share/man/man1/wormhole.1" "$destdir$prefix/share/man/man5/wormhole.links.5" "$destdir$prefix/share/man/man8/wormholed.8"
+	for shell in bash zsh fish; do rm -f "$destdir$(completion $shell)"; done
+	rmdir "$destdir/etc/fish/completions" "$destdir/etc/fish" 2>/dev/null || true
 	[ -z "$purge" ] || rm -rf "$destdir$etc"
 	case $prefix in
 	/usr | /usr/local) ;;
-	*) (cd "$destdir$prefix" && rmdir lib bin share/man/man1 share/man/man8 share/man share . 2>/dev/null; rmdir "$destdir$prefix" 2>/dev/null) || true ;;
+	*) (cd "$destdir$prefix" && rmdir -p lib bin share/bash-completion/completions share/zsh/site-functions 2>/dev/null; rmdir lib bin share/man/man1 share/man/man5 share/man/man8 share/man share . 2>/dev/null; rmdir "$destdir$prefix" 2>/dev/null) || true ;;
 	esac
 	if booted; then
 		systemctl daemon-reload
@@ -217,7 +232,7 @@ fi
 
 # Each file takes its place by renaming, so that at no moment a program is missing that a connection may start.
 umask 022
-mkdir -p "$destdir$lib/dist/cli" "$destdir$lib/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man8" "$destdir$units"
+mkdir -p "$destdir$lib/dist/cli" "$destdir$lib/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man5" "$destdir$prefix/share/man/man8" "$destdir$units"
 lay() {
 	cp "$1" "$2.new"
 	chmod 644 "$2.new"
@@ -250,7 +265,15 @@ EOF
 program wormhole
 program wormholed
 install -m 644 man/wormhole.1 "$destdir$prefix/share/man/man1/wormhole.1"
+install -m 644 man/wormhole.links.5 "$destdir$prefix/share/man/man5/wormhole.links.5"
 install -m 644 man/wormholed.8 "$destdir$prefix/share/man/man8/wormholed.8"
+for shell in bash zsh fish; do
+	script=$destdir$(completion $shell)
+	mkdir -p "$(dirname "$script")"
+	"$node" dist/wormhole.cjs completion $shell >"$script.new"
+	chmod 644 "$script.new"
+	mv "$script.new" "$script"
+done
 
 # A program as ExecStart= takes it (systemd.service(5)), for the right side of sed's s command.
 exec_start() {
@@ -288,6 +311,8 @@ if [ -n "$live" ] && [ ! -e $etc/key.secret ]; then
 	say "made a key in $etc/key.secret; machines that are to reach each other need the same one"
 fi
 
+# Files of links, which wormhole apply reads.
+install -d -m 755 "$destdir$etc" "$destdir$etc/links.d"
 if [ ! -e "$destdir$etc/wormholed.conf" ]; then
 	install -d -m 755 "$destdir$etc"
 	cat >"$destdir$etc/wormholed.conf.new" <<'EOF'

@@ -14,7 +14,9 @@ import {
   type DeleteBody,
   deletedLink,
   type LinkChange,
+  type LinkDetails,
   type Listing,
+  linkDetails,
   listing,
   type PartBody,
   type Preview,
@@ -22,6 +24,8 @@ import {
   pong,
   preview,
   programVersion,
+  type TrafficReport,
+  trafficReport,
 } from './schema.js';
 
 import { type TunnelListing, tunnelListing } from './tunnel-schema.js';
@@ -136,6 +140,20 @@ export async function listAt(machine: Machine): Promise<Listing> {
   return checkAnswer(
     listing,
     await ask(machine, { method: 'GET', path: '/v1/links', longest: LONGEST_LIST }),
+  );
+}
+
+/** Everything about one link of a machine. @throws Failure, `not-found`; Unreachable, KeyUnusable */
+export async function showAt(machine: Machine, id: string): Promise<LinkDetails> {
+  const path = `/v1/links/${encodeURIComponent(id)}`;
+  return checkAnswer(linkDetails, await ask(machine, { method: 'GET', path, longest: LONGEST_LIST }));
+}
+
+/** What has flowed through the links of a machine, by day. @throws Failure, Unreachable, KeyUnusable */
+export async function reportAt(machine: Machine): Promise<TrafficReport> {
+  return checkAnswer(
+    trafficReport,
+    await ask(machine, { method: 'GET', path: '/v1/traffic', longest: LONGEST_LIST }),
   );
 }
 

@@ -27,7 +27,7 @@ export class Unreachable extends Error {
   }
 }
 
-/** How long a connection may take, ms. */
+/** How long a connection to an address may take, ms; to the last one of several. */
 const CONNECT_MS = 5_000;
 
 /** How long its TLS handshake may take, ms: systemd has accepted, and a slow machine needs time to start the daemon. */
@@ -35,6 +35,9 @@ const HANDSHAKE_MS = 15_000;
 
 /** How long one of several addresses of a machine is tried before the next, ms. */
 const ATTEMPT_MS = 2_000;
+
+/** How long a connection may take, however many addresses a machine has, ms. */
+const ALL_ATTEMPTS_MS = 30_000;
 
 /**
  * Connects to a machine's daemon, and makes sure that it has our key.
@@ -56,7 +59,10 @@ export function connectMachine({ endpoint, keyFile }: Machine): Promise<Socket> 
     const failed = (error: NodeJS.ErrnoException) => settle(explain(error, endpoint, keyFile));
     const closed = () => settle(`${endpointText(endpoint)} ${CLOSED}`);
     const startTimer = (ms: number) =>
-      setTimeout(() => settle(`${endpointText(endpoint)} does not answer (waited ${ms / 1000} s)`), ms);
+      setTimeout(
+        () => settle(`${endpointText(endpoint)} does not answer (waited ${Math.ceil(ms / 1000)} s)`),
+        ms,
+      );
     let timer = startTimer(CONNECT_MS);
     let socket: Socket;
     if (endpoint.kind === 'unix' || key === undefined) {
@@ -66,6 +72,12 @@ export function connectMachine({ endpoint, keyFile }: Machine): Promise<Socket> 
       // net.connect's options are tls.connect's too (node's documentation of it), though its types lack this one.
       const attempt = { autoSelectFamilyAttemptTimeout: ATTEMPT_MS };
       const tls = connectTls({ ...clientTls(key), ...attempt, host, port });
+      // Node tries all addresses of a name, those of both families in turn, and each has its time.
+      const end = Date.now() + ALL_ATTEMPTS_MS;
+      tls.on('connectionAttempt', () => {
+        clearTimeout(timer);
+        timer = startTimer(Math.max(0, Math.min(CONNECT_MS, end - Date.now())));
+      });
       tls.once('connect', () => {
         clearTimeout(timer);
         timer = startTimer(HANDSHAKE_MS);

@@ -6,7 +6,9 @@
  *     GET    /v1/ping        Pong
  *     GET    /v1/version     Version
  *     GET    /v1/links       Listing
+ *     GET    /v1/traffic     TrafficReport
  *     POST   /v1/links       CreateBody -> 201 CreatedLink, or 200 Preview with dryRun
+ *     GET    /v1/links/ID    LinkDetails
  *     DELETE /v1/links/ID    204, no body; with DeleteBody -> 200 Deleted
  *     POST   /v1/links/ID/stop, /start, /sleep
  *                            204, no body
@@ -22,8 +24,9 @@
  * nothing for longer may assume that the daemon has gone. A create continues when its client goes away.
  */
 import * as v from 'valibot';
+import { isNetwork } from '../text/network.js';
 import { quoted } from '../text/quote.js';
-import { BALANCES } from '../units/plan.js';
+import { BALANCES, MAX_COUNT, MAX_IDLE_TIMEOUT, MAX_KEEPALIVE } from '../units/plan.js';
 import { check, invalid, strictObject } from './check.js';
 import { address, tunnelId } from './tunnel-schema.js';
 
@@ -56,10 +59,23 @@ const OWNER = 'must be USER, USER:GROUP or :GROUP';
 const OWNER_FORM = /^(?=.)([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/;
 const GROUP = 'must be the name of a group';
 
+const COUNT = `must be a whole number from 1 to ${MAX_COUNT}`;
+const count = v.pipe(v.number(COUNT), v.integer(COUNT), v.minValue(1, COUNT), v.maxValue(MAX_COUNT, COUNT));
+
+const secondsUpTo = (most: number) => {
+  const message = `must be whole seconds from 1 to ${most}`;
+  return v.pipe(v.number(message), v.integer(message), v.minValue(1, message), v.maxValue(most, message));
+};
+
 /** The options of ../units/plan.ts. */
 const options = {
   startTimeout: v.exactOptional(seconds),
   udpTimeout: v.exactOptional(seconds),
+  maxConnections: v.exactOptional(count),
+  maxPerSource: v.exactOptional(count),
+  rate: v.exactOptional(count),
+  idleTimeout: v.exactOptional(secondsUpTo(MAX_IDLE_TIMEOUT)),
+  keepAlive: v.exactOptional(secondsUpTo(MAX_KEEPALIVE)),
   socketMode: v.exactOptional(v.pipe(v.string(MODE), v.regex(/^0?[0-7]{3}$/, MODE))),
   socketOwner: v.exactOptional(v.pipe(v.string(OWNER), v.regex(OWNER_FORM, OWNER))),
   group: v.exactOptional(v.pipe(v.string(GROUP), v.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/, GROUP))),
@@ -68,16 +84,32 @@ const options = {
   check: v.exactOptional(seconds),
 };
 
+const NETWORKS = 'must be an array of networks, such as ["10.0.0.0/8"]';
+
+/** Those that only the first link of a recipe has, and no part. */
+const firstLinkOptions = {
+  proxyProtocol: v.exactOptional(v.picklist(['v1', 'v2'], 'must be one of v1, v2')),
+  acceptProxyProtocol: v.exactOptional(
+    v.pipe(
+      v.array(v.pipe(v.string(NETWORKS), v.check(isNetwork, NETWORKS)), NETWORKS),
+      v.minLength(1, NETWORKS),
+    ),
+  ),
+};
+
 const flag = v.exactOptional(v.boolean('must be true or false'));
 
 const createBody = strictObject({
   recipe: words,
-  options: v.exactOptional(strictObject({ ...options, dryRun: flag, replace: flag })),
+  options: v.exactOptional(
+    strictObject({ ...options, ...firstLinkOptions, dryRun: flag, replace: flag, ifAbsent: flag }),
+  ),
 });
 
 /**
  * `wormhole create`: the words of the recipe, as they are typed, and what its options say; all of these have defaults. With
- * `dryRun`, the answer is only the files that would be written. With `replace`, a link of the same id is changed in place.
+ * `dryRun`, the answer is only the files that would be written. With `replace`, a link of the same id is changed in place;
+ * with `ifAbsent`, one that is just so is left as it is.
  */
 export type CreateBody = v.InferOutput<typeof createBody>;
 
@@ -176,6 +208,8 @@ const counters = v.object({
   served: v.number(),
   unserved: v.number(),
   denied: v.number(),
+  refused: v.optional(v.number(), 0),
+  timedOut: v.optional(v.number(), 0),
   bytesFromClients: v.number(),
   bytesFromTarget: v.number(),
   resetsByClient: v.number(),
@@ -183,6 +217,12 @@ const counters = v.object({
   held: v.number(),
   heldMs: v.number(),
   failing: v.exactOptional(v.object({ count: v.number(), since: v.number(), reason: v.string() })),
+  // Earlier versions do not have these.
+  datagramsFromClients: v.exactOptional(v.number()),
+  datagramsFromTarget: v.exactOptional(v.number()),
+  dialMs: v.exactOptional(v.number()),
+  dials: v.exactOptional(v.array(v.object({ upToMs: v.exactOptional(v.number()), count: v.number() }))),
+  lastFailure: v.exactOptional(v.object({ at: v.number(), reason: v.string() })),
 });
 
 const listedLink = v.object({
@@ -209,6 +249,8 @@ const listedLink = v.object({
   counters: v.exactOptional(counters),
   recipe: v.string(),
   volumes: v.exactOptional(v.array(v.object({ name: v.string(), path: v.string() }))),
+  proxyProtocol: v.exactOptional(v.string()),
+  acceptProxyProtocol: v.exactOptional(v.array(v.string())),
 });
 
 /**
@@ -222,7 +264,7 @@ const listedLink = v.object({
  * machine), or `deleted` (except for its volumes; its ends and its recipe are unknown). `detail` is what the forwarder does, what the link waits for, or where to look. `counters` are those of
  * state/counters.ts; they are absent before the first client. `volumes` are those that
  * Wormhole has made for its containers, and their places there; they are absent when there are none, and when the Docker engine
- * does not run.
+ * does not run. `proxyProtocol` and `acceptProxyProtocol` are the options of those names, of the first link of a recipe.
  */
 export type ListedLink = v.InferOutput<typeof listedLink>;
 
@@ -232,6 +274,69 @@ export const listing = v.object({
   unreadable: v.array(v.object({ id: v.string(), reason: v.string() })),
 });
 export type Listing = v.InferOutput<typeof listing>;
+
+const linkDetails = v.object({
+  link: listedLink,
+  family: v.array(listedLink),
+  units: v.array(
+    v.object({ name: v.string(), load: v.string(), active: v.string(), sub: v.string(), since: v.number() }),
+  ),
+  namespaces: v.array(v.object({ place: v.string(), addresses: v.array(v.string()) })),
+  rates: v.exactOptional(
+    v.object({ served: v.number(), bytesFromClients: v.number(), bytesFromTarget: v.number() }),
+  ),
+  sessions: v.exactOptional(
+    v.array(
+      v.object({
+        client: v.string(),
+        target: v.string(),
+        ageMs: v.number(),
+        bytesFromClient: v.number(),
+        bytesFromTarget: v.number(),
+        idleMs: v.number(),
+      }),
+    ),
+  ),
+  journal: v.array(
+    v.object({ time: v.number(), source: v.string(), priority: v.number(), text: v.string() }),
+  ),
+});
+
+/**
+ * Everything about one link: it, and the links of its recipe, of which the first is the one that was created. `units` have the states of
+ * systemd, `since` in ms since 1970, 0 if never. `namespaces` are those of its ends, with the addresses in them as ip(8) writes
+ * them, none if no process is in it. `rates` are per second, and absent before the first client. `sessions` are the connections that
+ * are older than a second, the oldest first, from the view of the forwarder: the address of the client, its own towards
+ * the target, and how long nothing has come from either side. They are absent for those who may not look. `journal` has the last
+ * lines, the oldest first, with the time in ms since 1970 and the priority of syslog(3).
+ */
+export type LinkDetails = v.InferOutput<typeof linkDetails>;
+export { linkDetails };
+
+const dayReport = v.object({
+  day: v.string(),
+  links: v.array(
+    v.object({
+      id: v.string(),
+      traffic: v.object({
+        served: v.number(),
+        unserved: v.number(),
+        denied: v.number(),
+        refused: v.number(),
+        bytesFromClients: v.number(),
+        bytesFromTarget: v.number(),
+        datagramsFromClients: v.number(),
+        datagramsFromTarget: v.number(),
+      }),
+    }),
+  ),
+});
+/** What has flowed through links on one day, such as `2026-11-26` in the time zone of the machine. */
+export type DayReport = v.InferOutput<typeof dayReport>;
+
+/** What `wormhole report` prints: the days with traffic, the oldest first. */
+export const trafficReport = v.object({ days: v.array(dayReport) });
+export type TrafficReport = v.InferOutput<typeof trafficReport>;
 
 /** The body of every answer with a status of 400 or more; another version may have other codes. */
 export const errorBody = v.object({ error: v.object({ code: v.string(), message: v.string() }) });

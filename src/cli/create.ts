@@ -1,17 +1,33 @@
 import { type Command, Option } from 'commander';
 import type { Machine } from '../api/connect.js';
 import type { CreatedLink } from '../api/schema.js';
-import { formatDuration, readDuration } from '../recipe/duration.js';
+import { formatDuration } from '../recipe/duration.js';
 import { printable } from '../text/printable.js';
-import { BALANCES, type Balance, type CreateOptions, DEFAULT_OPTIONS } from '../units/plan.js';
+import {
+  readCount,
+  readGroup,
+  readIdleTimeout,
+  readKeepAlive,
+  readMode,
+  readOwner,
+  readSpan,
+} from '../units/create-options.js';
+import {
+  BALANCES,
+  type Balance,
+  type ClientLimits,
+  type CreateOptions,
+  DEFAULT_OPTIONS,
+} from '../units/plan.js';
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
 import { printCreated } from './output.js';
+import { addProxyOptions, type ProxyFlags, readProxyFlags } from './proxy-options.js';
 
 /** Adds `wormhole create`. */
 export function addCreate(program: Command): void {
-  program
+  const command = program
     .command('create')
     .description('create a link: see wormhole help create')
     .usage('[options] RECIPE...')
@@ -23,6 +39,11 @@ export function addCreate(program: Command): void {
       'how long what a connection starts may take to accept it (default: 60s)',
     )
     .option('--udp-timeout <span>', 'when a client that has sent no datagram is forgotten (default: 60s)')
+    .option('--max-connections <n>', 'the most clients at a time; others wait for 5 s (default: 4000)')
+    .option('--max-per-source <n>', 'the most clients at a time of one address')
+    .option('--rate <n>', 'the most new clients in a second; others wait for 5 s')
+    .option('--idle-timeout <span>', 'reset a session on which no byte moves for so long')
+    .option('--keepalive <span>', 'after how much silence the kernel looks whether a peer is still there')
     .option('--mode <mode>', 'who may use a head with a path, as chmod has it (default: 0666)')
     .option('--owner <user:group>', 'whom a head with a path belongs to')
     .option('--group <group>', 'a group of the forwarder, for a tail with a path that others may not use')
@@ -34,6 +55,9 @@ export function addCreate(program: Command): void {
       ]),
     )
     .addOption(
+      new Option('--if-absent', 'do nothing if the link exists, just so').conflicts(['replace', 'dryRun']),
+    )
+    .addOption(
       new Option('--balance <how>', 'which of several tails a client gets (default: least)').choices(
         BALANCES,
       ),
@@ -42,14 +66,21 @@ export function addCreate(program: Command): void {
     .argument('<recipe...>', 'the words of the recipe')
     .passThroughOptions()
     .action(create);
+  addProxyOptions(command);
 }
 
-interface Flags {
+interface Flags extends ProxyFlags {
   dryRun?: boolean;
   replace?: boolean;
+  ifAbsent?: boolean;
   idle?: string;
   startTimeout?: string;
   udpTimeout?: string;
+  maxConnections?: string;
+  maxPerSource?: string;
+  rate?: string;
+  idleTimeout?: string;
+  keepalive?: string;
   mode?: string;
   owner?: string;
   group?: string;
@@ -59,39 +90,29 @@ interface Flags {
 }
 
 async function create(words: string[], flags: Flags, command: Command): Promise<void> {
-  const {
-    dryRun,
-    replace = false,
-    idle,
-    startTimeout,
-    udpTimeout,
-    mode,
-    owner,
-    group,
-    pull,
-    balance,
-    check,
-  } = flags;
+  const { ifAbsent = false, balance, check } = flags;
+  const { dryRun, replace = false, idle, startTimeout, udpTimeout, mode, owner, group, pull } = flags;
   const { parseRecipe } = await import('../recipe/parse.js');
   const recipe = parseRecipe(words);
   if (idle !== undefined && recipe.idle !== undefined) {
     throw new UsageError(`--idle "${idle}": the recipe says idle ${formatDuration(recipe.idle)} already`);
   }
-  if (idle !== undefined) recipe.idle = parseSpan('--idle', idle);
-  const options: CreateOptions = { ...DEFAULT_OPTIONS };
-  if (startTimeout !== undefined) options.startTimeout = parseSpan('--start-timeout', startTimeout);
-  if (udpTimeout !== undefined) options.udpTimeout = parseSpan('--udp-timeout', udpTimeout);
-  if (mode !== undefined) options.socketMode = readMode(mode);
-  if (owner !== undefined) options.socketOwner = readName('--owner', owner, OWNER);
-  if (group !== undefined) options.group = readName('--group', group, /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/);
+  if (idle !== undefined) recipe.idle = optionValue('--idle', idle, readSpan);
+  const options: CreateOptions = { ...DEFAULT_OPTIONS, ...readProxyFlags(flags), ...readClientLimits(flags) };
+  if (startTimeout !== undefined)
+    options.startTimeout = optionValue('--start-timeout', startTimeout, readSpan);
+  if (udpTimeout !== undefined) options.udpTimeout = optionValue('--udp-timeout', udpTimeout, readSpan);
+  if (mode !== undefined) options.socketMode = optionValue('--mode', mode, readMode);
+  if (owner !== undefined) options.socketOwner = optionValue('--owner', owner, readOwner);
+  if (group !== undefined) options.group = optionValue('--group', group, readGroup);
   if (pull !== undefined) options.pull = pull;
   if (balance !== undefined) options.balance = balance;
-  if (check !== undefined) options.check = parseSpan('--check', check);
+  if (check !== undefined) options.check = optionValue('--check', check, readSpan);
 
   const machine = await machineOf(command);
   if (machine) {
     const sent = idle === undefined ? words : ['idle', idle, ...words];
-    const asked = { ...options, ...(replace && { replace }) };
+    const asked = { ...options, ...(replace && { replace }), ...(ifAbsent && { ifAbsent }) };
     return dryRun ? previewThere(machine, sent, asked) : createThere(machine, sent, asked);
   }
   const { key: keyFile } = command.optsWithGlobals<ProgramOptions>();
@@ -99,10 +120,10 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   if (dryRun) return printFiles(await previewLink({ recipe, options, keyFile, replace }));
   requireRoot('create …');
   const { showProgress } = await import('./progress.js');
-  printLink(await createLink({ recipe, options, keyFile, replace }, showProgress()));
+  printLink(await createLink({ recipe, options, keyFile, replace, ifAbsent }, showProgress()));
 }
 
-type AskedOptions = CreateOptions & { replace?: boolean };
+type AskedOptions = CreateOptions & { replace?: boolean; ifAbsent?: boolean };
 
 async function createThere(machine: Machine, words: string[], options: AskedOptions): Promise<void> {
   const { createAt } = await import('../api/client.js');
@@ -124,23 +145,33 @@ async function printFiles(files: UnitFile[]): Promise<void> {
   process.stdout.write(files.map(({ name, text }) => `### ${UNIT_DIR}/${name}\n${text}`).join('\n'));
 }
 
-function parseSpan(option: string, text: string): number {
-  const seconds = readDuration(text);
-  if (seconds === undefined)
-    throw new UsageError(`${option} "${text}": expected a span of time, such as 30s, 5m or 1h`);
-  return seconds;
+function readClientLimits({
+  maxConnections,
+  maxPerSource,
+  rate,
+  idleTimeout,
+  keepalive,
+}: Flags): ClientLimits {
+  return {
+    ...(maxConnections !== undefined && {
+      maxConnections: optionValue('--max-connections', maxConnections, readCount),
+    }),
+    ...(maxPerSource !== undefined && {
+      maxPerSource: optionValue('--max-per-source', maxPerSource, readCount),
+    }),
+    ...(rate !== undefined && { rate: optionValue('--rate', rate, readCount) }),
+    ...(idleTimeout !== undefined && {
+      idleTimeout: optionValue('--idle-timeout', idleTimeout, readIdleTimeout),
+    }),
+    ...(keepalive !== undefined && { keepAlive: optionValue('--keepalive', keepalive, readKeepAlive) }),
+  };
 }
 
-const OWNER = /^(?=.)([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/;
-
-function readMode(text: string): string {
-  if (/^0?[0-7]{3}$/.test(text)) return text;
-  throw new UsageError(`--mode "${text}": expected three octal digits, such as 660`);
-}
-
-function readName(option: '--owner' | '--group', text: string, form: RegExp): string {
-  if (form.test(text)) return text;
-  const expected =
-    option === '--owner' ? 'USER, USER:GROUP or :GROUP, such as :docker' : 'a group, such as docker';
-  throw new UsageError(`${option} "${text}": expected ${expected}`);
+/** The value of an option. @throws UsageError */
+function optionValue<T>(option: string, text: string, read: (text: string) => T): T {
+  try {
+    return read(text);
+  } catch (error) {
+    throw new UsageError(`${option} "${text}": ${(error as Error).message}`);
+  }
 }

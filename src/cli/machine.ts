@@ -1,19 +1,35 @@
+import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import type { Machine } from '../api/connect.js';
 import { UsageError } from './fail.js';
 
 /** The options that stand before the command. */
 export interface ProgramOptions {
-  host?: string;
+  /** One for each -H. */
+  host?: string[];
   key: string;
 }
 
-/** The machine that `-H ADDR` names, with the key of `-K FILE`; undefined without -H. @throws UsageError */
+/** The machine that `-H ADDR` names, with the key of `-K FILE`; undefined without -H. @throws UsageError, also for several -H */
 export async function machineOf(command: Command): Promise<Machine | undefined> {
-  const { host, key } = command.optsWithGlobals<ProgramOptions>();
-  if (host === undefined) return undefined;
-  const { parsePeerEndpoint } = await import('../api/endpoint.js');
-  return { endpoint: parseOrUsage(parsePeerEndpoint, host), keyFile: key };
+  const [first, second] = await machinesOf(command);
+  if (second)
+    throw new UsageError(`-H "${second.name}": this command takes one machine; list and graph take several`);
+  return first?.machine;
+}
+
+/** The machines that `-H ADDR` names, as recipes would, with the key of `-K FILE`; none without -H. @throws UsageError */
+export async function machinesOf(command: Command): Promise<{ name: string; machine: Machine }[]> {
+  const { host = [], key } = command.optsWithGlobals<ProgramOptions>();
+  if (host.length === 0) return [];
+  const { parsePeerEndpoint, peerName } = await import('../api/endpoint.js');
+  const machines = host.map((text) => {
+    const endpoint = parseOrUsage(parsePeerEndpoint, text);
+    // A unix socket leads to this machine.
+    const name = endpoint.kind === 'tcp' ? peerName(endpoint) : hostname();
+    return { name, machine: { endpoint, keyFile: key } };
+  });
+  return machines.filter(({ name }, at) => machines.findIndex((other) => other.name === name) === at);
 }
 
 /** What `parse` makes of a text. @throws UsageError when it throws */

@@ -2,20 +2,29 @@
 import { Command, CommanderError } from 'commander';
 import { KEY_FILE } from '../api/key.js';
 import { version } from '../state/installation.js';
+import { addApply } from './apply.js';
 import { addChanges } from './change.js';
+import { addCompletion } from './completion.js';
+import { addCounters } from './counters.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
 import { addDrain } from './drain.js';
 import { addEdit } from './edit.js';
+import { addExport } from './export.js';
 import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
+import { addGraph } from './graph.js';
 import { addHelp } from './help.js';
 import { addList } from './list.js';
+import { addMetrics } from './metrics.js';
+import { addNames } from './names.js';
 import { addNetns } from './netns.js';
 import { handleLostOutput } from './output.js';
 import { addPeers } from './peers.js';
 import { addPing } from './ping.js';
+import { addReport } from './report.js';
 import { addRun } from './run.js';
+import { addShow } from './show.js';
 import { addSync } from './sync.js';
 import { addTunnels } from './tunnel.js';
 import { addTunnelServices } from './tunnel-services.js';
@@ -26,7 +35,11 @@ handleLostOutput();
 const program = new Command('wormhole')
   .description('Connects ports across network namespaces, containers and machines.')
   .version(version(), '--version', 'print the version')
-  .option('-H, --host <address>', 'act on that machine: HOST, HOST:PORT or unix:///PATH of a daemon')
+  .option(
+    '-H, --host <address>',
+    'act on that machine: HOST, HOST:PORT or unix:///PATH of a daemon',
+    (address: string, before: string[] | undefined) => [...(before ?? []), address],
+  )
   .option('-K, --key <file>', 'the key that machines share', KEY_FILE)
   .helpOption('-h, --help', 'print this help')
   .enablePositionalOptions()
@@ -41,14 +54,21 @@ for (const add of [
   addChanges,
   addDrain,
   addList,
+  addShow,
+  addReport,
+  addMetrics,
+  addGraph,
   addPing,
   addPeers,
   addTunnels,
   addUpgrade,
+  addApply,
+  addExport,
+  addCompletion,
   addHelp,
 ])
   add(program);
-for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices]) add(program);
+for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices, addCounters, addNames]) add(program);
 
 program.parseAsync().catch((error) => {
   if (!(error instanceof CommanderError)) fail(error);

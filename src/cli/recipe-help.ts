@@ -14,7 +14,7 @@ export const recipeHelp = `The recipe describes a link from its head, where it l
   remote HOST                          the rest describes a link on that machine; its head becomes our tail
   tunnel HOST, udptunnel HOST          as remote, through an IPsec tunnel: of ESP, or of ESP in UDP
   id NAME                              the link's id
-  idle SPAN                            after so long without a connection, stop what was started: 30s, 5m, 1h
+  idle SPAN                            after this long without a connection, stop what was started: 30s, 5m
   or                                   another tail of the link; --balance says which of them a client gets
   weight N                             the share of the tail before it, 1 to 256
 
@@ -26,9 +26,13 @@ A remote link's head listens on that machine's address that faces us, at a port 
 alone. It is plain TCP or UDP: anyone on the wire between can read it. With tunnel it listens inside the tunnel, which is
 made if there is none, and nothing can be read.
 
+The host of a tail may be a name: db.example.com. It is looked up when clients come and its TTL is over, as it is in the
+tail's namespace: in a container by the container's own DNS server. All its addresses are tried.
+
 A client of a udp:// head has a session, which ends after --udp-timeout without a datagram. A remote link carries its
 datagrams as UDP between the machines.
 
+Of a link, --max-connections clients are served at a time, 4000 by default. Further ones wait for 5 s and are then refused.
 A link has several tails with or: each client gets the one with the fewest sessions (--balance least), each in turn
 (round-robin), the first that works (first), or always the same for its address (source). The head is tcp or a unix stream.
 wormhole drain ID TAIL takes one out. With several tails there is no child.
@@ -36,10 +40,13 @@ wormhole drain ID TAIL takes one out. With several tails there is no child.
 A head with a path belongs to --owner and has --mode, 0666 by default; a socket that no program uses is replaced. The head
 leads to a tail of its kind: tcp and unix to tcp or unix, udp to udp or unixgram, the others to their own.
 
+--proxy-protocol tells the target who the client is, by a PROXY header that the target has to expect. --accept-proxy-protocol
+is for links behind another proxy: clients from those networks begin with such a header.
+
 Examples:
   this host's port 3306 leads to the one in container db
     wormhole create url :3306 tail docker-ns db
-  what listens on 3306 in container db is to be had at 127.0.0.1:3306 in container app
+  port 3306 of container db is reachable at 127.0.0.1:3306 in container app
     wormhole create url :3306 docker-ns app tail docker-ns db
   a web server that runs only while somebody is connected, and for five minutes after
     wormhole create url :8080 idle 5m trigger url :80 docker-run "-v www:/usr/share/nginx/html nginx"

@@ -5,15 +5,19 @@ import type {
   CreatedPart,
   DeleteBody,
   LinkChange,
+  LinkDetails,
   Listing,
   PartBody,
   Preview,
+  TrafficReport,
 } from '../api/schema.js';
 import { createLink, previewLink } from '../links/create.js';
 import { deleteLink, NoSuchLink } from '../links/delete.js';
 import { drainTail, NoSuchTail } from '../links/drain.js';
 import { listLinks } from '../links/list.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
+import { trafficReport } from '../links/report.js';
+import { showLink } from '../links/show.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
 import { parseFarRecipe, parseRecipe } from '../recipe/parse.js';
 import { isRefused } from '../state/peers.js';
@@ -37,6 +41,8 @@ export interface Operations {
   /** As `delete`. */
   deletePart(partId: string, caller: Caller): Promise<string[]>;
   list(): Promise<Listing>;
+  show(id: string): Promise<LinkDetails>;
+  report(): TrafficReport;
 }
 
 /** The operations on this machine. `keyFile` holds the key for the machines that recipes name. */
@@ -98,6 +104,14 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
       }
     },
     list: listLinks,
+    async show(id) {
+      try {
+        return await showLink(id);
+      } catch (error) {
+        throw error instanceof NoSuchLink ? new Failure('not-found', error.message) : error;
+      }
+    },
+    report: trafficReport,
   };
 }
 
@@ -146,8 +160,8 @@ function endsFor(
 }
 
 function requestOf(body: CreateBody, keyFile: string) {
-  const { dryRun: _, replace = false, ...options } = body.options ?? {};
-  return { recipe: parseRecipe(body.recipe), options: optionsOf(options), keyFile, replace };
+  const { dryRun: _, replace = false, ifAbsent = false, ...options } = body.options ?? {};
+  return { recipe: parseRecipe(body.recipe), options: optionsOf(options), keyFile, replace, ifAbsent };
 }
 
 function optionsOf({ startTimeout, pull, ...others }: Partial<CreateOptions> = {}): CreateOptions {

@@ -43,6 +43,7 @@ function fixedPaths(operations: Operations): Record<string, Routes | undefined> 
   return {
     '/v1/ping': { GET: getRoute(() => ({ machine: ownIdentity().id })) },
     '/v1/version': { GET: getRoute(() => ({ version: version(), api: 1 })) },
+    '/v1/traffic': { GET: getRoute(() => operations.report()) },
     '/v1/links': { GET: getRoute(() => operations.list()), POST: createRoute(operations) },
   };
 }
@@ -57,7 +58,7 @@ function namedPath(path: string, operations: Operations): Routes | undefined {
   if (drain !== undefined)
     return { POST: drainRoute({ link: of, tail, drains: drain === 'drain' }, operations) };
   const [, kind, id = ''] = /^\/v1\/(links|parts)\/([^/?#]+)$/.exec(path) ?? [];
-  if (kind === 'links') return { DELETE: deleteRoute(id, operations) };
+  if (kind === 'links') return { GET: showRoute(id, operations), DELETE: deleteRoute(id, operations) };
   if (kind === 'parts')
     return { PUT: createPartRoute(id, operations), DELETE: deletePartRoute(id, operations) };
   return undefined;
@@ -78,6 +79,16 @@ function createRoute(operations: Operations): Route {
           return { status: 201, body: link, logged: `created ${link.id} ${link.url}` };
         },
       };
+    },
+  };
+}
+
+function showRoute(text: string, operations: Operations): Route {
+  return {
+    takesBody: false,
+    read() {
+      const id = checkLinkId(decode(text));
+      return { run: async () => ({ status: 200, body: await operations.show(id) }) };
     },
   };
 }

@@ -7,6 +7,9 @@ export interface Container {
   name: string;
   running: boolean;
   pid: number;
+  /** The files of this machine that are its /etc/resolv.conf and /etc/hosts; absent while it has none. */
+  resolvConf?: string;
+  hosts?: string;
 }
 
 /**
@@ -66,8 +69,15 @@ export function nameOf({ Name }: Pick<ContainerInspectInfo, 'Name'>): string {
 
 /** What links need to know of a container. */
 export function asContainer(found: ContainerInspectInfo): Container {
-  const { Id, State } = found;
-  return { id: Id, name: nameOf(found), running: State.Running && State.Pid > 0, pid: State.Pid };
+  const { Id, State, ResolvConfPath, HostsPath } = found;
+  return {
+    id: Id,
+    name: nameOf(found),
+    running: State.Running && State.Pid > 0,
+    pid: State.Pid,
+    ...(ResolvConfPath && { resolvConf: ResolvConfPath }),
+    ...(HostsPath && { hosts: HostsPath }),
+  };
 }
 
 async function inspect(reference: string): Promise<ContainerInspectInfo | undefined> {

@@ -7,6 +7,9 @@ import { createOwn, inspectOwn, type Ownership, start, stop } from './own-contai
 import { ensurePauseImage } from './pause-image.js';
 import { containerName, holderName } from './runs.js';
 
+/** How long a holder may take to end at SIGTERM, in seconds. It ends at once, unless the machine is overloaded. */
+export const HOLDER_STOP_SECONDS = 10;
+
 /**
  * Makes sure that the holder of a run is there and runs, and with it the network namespace of the run.
  *
@@ -38,7 +41,7 @@ export async function findHolder(name: string): Promise<Container> {
 export async function stopHolder(name: string): Promise<void> {
   const holder = holderName(name);
   const found = await inspectOwn(holder, { name, role: 'netns' });
-  if (found !== undefined) await stop(found.Id, holder, 0);
+  if (found !== undefined) await stop(found.Id, holder, HOLDER_STOP_SECONDS);
 }
 
 async function make(owner: Required<Ownership>, request: RunRequest): Promise<string> {

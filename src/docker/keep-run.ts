@@ -1,4 +1,5 @@
 import { inspectByName } from './container.js';
+import { HOLDER_STOP_SECONDS } from './holder.js';
 import { ForeignContainer, inspectOwn, type Ownership, rename, stop } from './own-container.js';
 import { containerName, holderName, type RunNames } from './runs.js';
 
@@ -24,7 +25,7 @@ export async function keepRun({ name, link, said }: RunNames): Promise<KeptRun |
   if (found === undefined) return undefined;
   const holder = await findOwn(holderName(name), { name, link, role: 'netns' });
   await stop(found.Id, called, STOP_SECONDS);
-  if (holder) await stop(holder.Id, holderName(name), 0);
+  if (holder) await stop(holder.Id, holderName(name), HOLDER_STOP_SECONDS);
   const container = await freeName(`${containerName(name)}-kept`);
   await rename(found.Id, container);
   if (!holder) return { container };

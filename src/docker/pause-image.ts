@@ -6,13 +6,21 @@ import { followed } from './image.js';
 import { type Architecture, pauseProgram } from './pause-program.js';
 
 /** The image of holders. The number changes with what is in it, so that an engine never runs an older one. */
-export const pauseImage = 'wormhole/pause:1';
+export const pauseImage = 'wormhole/pause:2';
 
 /**
  * What its images are by their content: the ids that engines give them, and the ids of their only layers, from which engines
  * with containerd's image store can tell them. Those of earlier numbers stay here while their holders may exist.
  */
 export const pauseImages = [
+  {
+    id: 'sha256:f90e952a3a26dee460458cf1aeb82f188e3a17615be13893c753e7c77638dec4',
+    layer: 'sha256:ad9836f1814809dc059904e631c958ecf8d7c989d25d3dfba2cacd335c6d5fd9',
+  },
+  {
+    id: 'sha256:3dbc5d5e7514285ac916eb7097391c22a73b33218367b6de59957278f5f18ac8',
+    layer: 'sha256:9822a8dee1f4be045260ff4db38ef41812bca746e0d5d9346bbe7d87573877f9',
+  },
   {
     id: 'sha256:f8a56ee5cec498142fdef5da64df7defc7eb0ef3cfef98145da42263c7f67bc8',
     layer: 'sha256:bfeb6eeea75901b72ddfc5e1d383a0d5c454c4f6f1feff8496538150d11c61e2',
@@ -77,8 +85,7 @@ export async function imageArchive(architecture: Architecture): Promise<Buffer> 
     architecture,
     os: 'linux',
     created: '1970-01-01T00:00:00Z',
-    // Process 1 of a namespace gets no signal that it has no handler for, but SIGKILL from outside.
-    config: { Cmd: ['/pause'], User: '65534:65534', StopSignal: 'SIGKILL', WorkingDir: '/' },
+    config: { Cmd: ['/pause'], User: '65534:65534', StopSignal: 'SIGTERM', WorkingDir: '/' },
     rootfs: { type: 'layers', diff_ids: [`sha256:${sha256(layer)}`] },
     history: [{ created: '1970-01-01T00:00:00Z', comment: 'wormhole' }],
   });

@@ -2,23 +2,69 @@
 export type Architecture = 'amd64' | 'arm64';
 
 /*
- * loop: mov eax, 34        pause(2)
- *       syscall
- *       jmp loop
+ * Process 1 of a namespace gets no signal that it has no handler for, except SIGKILL from outside. A signal that it blocks
+ * waits for it, though, and rt_sigtimedwait(2) takes it: SIGTERM ends the program with status 0.
+ *
+ *         lea rsi, [rip+set]      rt_sigprocmask(SIG_BLOCK, set, NULL, 8)
+ *         xor edi, edi
+ *         xor edx, edx
+ *         mov r10d, 8
+ *         mov eax, 14
+ *         syscall
+ *   loop: lea rdi, [rip+set]      rt_sigtimedwait(set, NULL, NULL, 8)
+ *         xor esi, esi
+ *         xor edx, edx
+ *         mov r10d, 8
+ *         mov eax, 128
+ *         syscall
+ *         cmp eax, 15             SIGTERM
+ *         jne loop
+ *         xor edi, edi            exit_group(0)
+ *         mov eax, 231
+ *         syscall
+ *   set:  .quad 0x4000
  */
-const amd64 = Buffer.from('b822000000' + '0f05' + 'ebf7', 'hex');
+const amd64 = Buffer.from(
+  [
+    '488d3537000000 31ff 31d2 41ba08000000 b80e000000 0f05',
+    '488d3d1f000000 31f6 31d2 41ba08000000 b880000000 0f05 83f80f 75e3',
+    '31ff b8e7000000 0f05',
+    '0040000000000000',
+  ]
+    .join('')
+    .replaceAll(' ', ''),
+  'hex',
+);
 
 /*
- * loop: mov x0, #0         ppoll(NULL, 0, NULL, NULL): there is no pause(2) on arm64
- *       mov x1, #0
- *       mov x2, #0
- *       mov x3, #0
- *       mov x8, #73
- *       svc #0
- *       b   loop
+ *         mov x0, #0              rt_sigprocmask(SIG_BLOCK, set, NULL, 8)
+ *         adr x1, set
+ *         mov x2, #0
+ *         mov x3, #8
+ *         mov x8, #135
+ *         svc #0
+ *   loop: adr x0, set             rt_sigtimedwait(set, NULL, NULL, 8)
+ *         mov x1, #0
+ *         mov x2, #0
+ *         mov x3, #8
+ *         mov x8, #137
+ *         svc #0
+ *         cmp w0, #15             SIGTERM
+ *         b.ne loop
+ *         mov x0, #0              exit_group(0)
+ *         mov x8, #94
+ *         svc #0
+ *   set:  .quad 0x4000
  */
 const arm64 = Buffer.from(
-  '000080d2' + '010080d2' + '020080d2' + '030080d2' + '280980d2' + '010000d4' + 'faffff17',
+  [
+    '000080d2 01020010 020080d2 030180d2 e81080d2 010000d4',
+    '60010010 010080d2 020080d2 030180d2 281180d2 010000d4 1f3c0071 21ffff54',
+    '000080d2 c80b80d2 010000d4',
+    '0040000000000000',
+  ]
+    .join('')
+    .replaceAll(' ', ''),
   'hex',
 );
 
@@ -27,7 +73,7 @@ const machines = { amd64: { number: 62, code: amd64 }, arm64: { number: 183, cod
 const HEADERS = 64 + 56;
 const ADDRESS = 0x400000n;
 
-/** A program that sleeps for ever: an ELF header, one program header, elf(5), and the code behind them. */
+/** A program that sleeps until SIGTERM: an ELF header, one program header, elf(5), and the code behind them. */
 export function pauseProgram(architecture: Architecture): Buffer {
   const { number, code } = machines[architecture];
   const elf = Buffer.alloc(HEADERS);

@@ -62,7 +62,7 @@ export async function startContainer(name: string, link: string, request: RunReq
   await start(id, container);
   const started = { container, id, ...(made && { volumes: made.volumes }) };
   if (replaced !== undefined) {
-    const warning = `container "${container}" was made anew, with its volumes: somebody removed "${holderName(name)}"`;
+    const warning = `container "${container}" was recreated, with its volumes: somebody removed "${holderName(name)}"`;
     return { ...started, warning };
   }
   if (!astray) return started;

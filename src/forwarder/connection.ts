@@ -1,13 +1,15 @@
 import type { AccessRule } from './access.js';
-import type { Address } from './address.js';
+import { type Address, peerOf } from './address.js';
 import type { Counters } from './counters.js';
 import type { Device } from './device.js';
 import type { Offer } from './hand-off/offer.js';
 import type { Log } from './log.js';
 import { type Loop, scheduleClose, unwatch, type Watch } from './loop.js';
+import type { NamedTargets } from './named-targets.js';
 import { discard, type Pipe, type Pool, release } from './pipes.js';
 import type { Resolver } from './resolver.js';
 import { disconnect, endOnClose, resetOnClose, setUserTimeout } from './socket-options.js';
+import { countClosed, countOpened, type Source, type Sources, sourceOf } from './sources.js';
 import { ENDED, noteFlags, noteRelease, type Part } from './store/memory.js';
 import type { Register, Storable, Stored } from './store/store.js';
 import { close as closeDescriptor, EPOLLIN, EPOLLPRI, EPOLLRDHUP, SHUT_WR, shutdown } from './syscalls.js';
@@ -39,6 +41,8 @@ export interface Relay {
   readonly device: Device | undefined;
   /** Finds the target when it is unreachable; undefined if its address never changes. */
   readonly resolver: Resolver | undefined;
+  /** The addresses of a target that has a name; undefined if it has none. `to` is the first of them. */
+  readonly named: NamedTargets | undefined;
   /**
    * Clients that the target has reset before its first byte, since the resolver last answered, and when the last of them was, ms,
    * on the clock of the loop.
@@ -55,6 +59,10 @@ export interface Relay {
    * The open connections; undefined on links that never need to enumerate them, which saves the bookkeeping.
    */
   readonly connections: Set<Connection> | undefined;
+  /** Counts the connections of each source; undefined if a source may have any number. */
+  readonly sources: Sources | undefined;
+  /** After how much silence the kernel probes both peers, seconds; undefined: never. */
+  readonly keepAlive: number | undefined;
   /** How long the target may refuse connections before a client is reset, ms. */
   readonly dialTimeout: number;
   /** The unit that starts the target, in log messages; undefined if nothing has to. */
@@ -103,6 +111,8 @@ export interface End extends Watch {
    * request does not pay for them.
    */
   hasStreamOptions: boolean;
+  /** The bytes of the PROXY header that was read from it, and is no part of the stream. */
+  headerBytes: number;
 }
 
 /** One direction of a connection. It reads from `from` only while it holds no bytes. */
@@ -146,6 +156,8 @@ export interface Connection extends Storable {
   connected: boolean;
   /** errno of the last failed attempt to connect. */
   failure: number;
+  /** Where the client comes from, while it is counted. */
+  source: Source | undefined;
   /** When the client was accepted, ms, on the clock of the loop. */
   openedAt: number;
   /** Its notes while it is stored. Then the service manager has duplicates of its sockets. */
@@ -167,6 +179,11 @@ export interface Connection extends Storable {
   dialledAt: number;
   /** When no further attempt to connect is made, ms, on the clock of the loop. */
   deadline: number;
+  /** The address of the attempt to connect, and its number among those of a target with a name. */
+  dialled: Address | undefined;
+  candidate: number;
+  /** The attempts to connect to other addresses of the target, which go on at the same time; see attempts.ts. */
+  attempts: Watch[] | undefined;
   /**
    * Before the target has accepted: the next attempt, or the deadline. Later: the next check of
    * unacknowledged bytes before a reset.
@@ -175,11 +192,26 @@ export interface Connection extends Storable {
   /** The previous delay of `timer`, ms. */
   wait: number;
   closed: boolean;
+  /** The PROXY header for the target, while it waits for a pipe. */
+  header: Buffer | undefined;
+  /** The client in log messages, if a PROXY header has named it. */
+  clientName: string | undefined;
 }
 
-/** Has a connection outlive the process, if it gets old enough. A unix socket has no state that would tell where its session stands. */
-export function survive(connection: Connection): void {
-  if (!connection.client.isUnix && !connection.target.isUnix) connection.relay.survivors?.opened(connection);
+/** The client in log messages: "127.0.0.1:51234". */
+export function describeClient({ client, clientName }: Connection): string {
+  return clientName ?? peerOf(client.fd) ?? '(gone)';
+}
+
+/** Counts the source of a client that is no front forwarder's any more, and has its connection outlive the process if it gets old enough. */
+export function takeOver(connection: Connection): void {
+  const { relay, client, target } = connection;
+  if (relay.sources !== undefined) {
+    connection.source = sourceOf(client.fd);
+    if (connection.source !== undefined) countOpened(relay.sources, connection.source);
+  }
+  // A unix socket has no state that would tell where its session stands.
+  if (!client.isUnix && !target.isUnix) relay.survivors?.opened(connection);
 }
 
 /** Closes both sockets in order and releases what the connection holds. */
@@ -241,12 +273,16 @@ function dispose(connection: Connection): void {
   }
   scheduleClose(relay.loop, client);
   scheduleClose(relay.loop, target);
+  if (connection.attempts !== undefined)
+    for (const attempt of connection.attempts) scheduleClose(relay.loop, attempt);
   if (connection.spare >= 0) closeDescriptor(connection.spare);
   empty(relay, up);
   empty(relay, down);
   relay.open -= 1;
   relay.counters.open -= 1;
   relay.connections?.delete(connection);
+  if (relay.sources !== undefined && connection.source !== undefined)
+    countClosed(relay.sources, connection.source);
   relay.survivors?.ended(connection);
   relay.onClose();
 }
@@ -269,9 +305,14 @@ export function empty(relay: Relay, flow: Flow): void {
 export function noteServed(connection: Connection): void {
   const { relay, connected, dialledAt, down } = connection;
   const { counters, loop, dialTimeout, rejectedAt } = relay;
-  if (relay.resolver === undefined || counters.failing === 0 || !connected || dialledAt <= rejectedAt) return;
+  if (!leadsToForwarder(relay) || counters.failing === 0 || !connected || dialledAt <= rejectedAt) return;
   // The other machine waits for its target as long as this one would. Some protocols let only the client speak.
   if (down.bytes === 0 && !down.isFin && loop.now <= dialledAt + 2 * dialTimeout) return;
   counters.failing = 0;
   relay.onRejection?.('');
+}
+
+/** Whether the target is the forwarder of another machine, which accepts before its own target does. */
+export function leadsToForwarder({ resolver, named }: Relay): boolean {
+  return resolver !== undefined && named === undefined;
 }

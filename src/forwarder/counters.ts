@@ -32,9 +32,16 @@ const FIGURES = [
   'unserved',
   /** Clients that were closed because the link is not for them. */
   'denied',
+  /** Clients that were refused because of a limit: of connections, of those of one source, or of new ones a second. */
+  'refused',
+  /** Sessions that were reset because no byte had moved for a time. */
+  'timedOut',
   /** Bytes read from clients, and from the target. */
   'bytesFromClients',
   'bytesFromTarget',
+  /** Datagrams, and messages of unix sockets, from clients and from the target. */
+  'datagramsFromClients',
+  'datagramsFromTarget',
   /** Sessions that a client, or the target, has ended with a reset. */
   'resetsByClient',
   'resetsByTarget',
@@ -47,6 +54,8 @@ const FIGURES = [
   'failing',
   'failingSince',
   'failedAt',
+  /** The descriptor of its notes about sessions (store/memory.ts), for those who look at it from outside; 0 if it has none. */
+  'notes',
 ] as const;
 
 const NAMES = [...FIGURES, ...DIAL_BOUNDS.map((bound) => `dial<=${bound}`)];

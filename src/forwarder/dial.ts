@@ -1,12 +1,33 @@
 import { readFileSync } from 'node:fs';
 import { type Address, localPortOf, peerOf } from './address.js';
-import { type Connection, closeWithReset, giveBack, type Relay, survive } from './connection.js';
+import {
+  beginNextAttempt,
+  endOtherAttempts,
+  hasNextTarget,
+  noteFailed,
+  promoteAttempt,
+  STAGGER_MS,
+  settleAttempts,
+  targetOf,
+} from './attempts.js';
+import {
+  type Connection,
+  closeWithReset,
+  describeClient,
+  giveBack,
+  leadsToForwarder,
+  type Relay,
+  takeOver,
+} from './connection.js';
 import { bindToDevice } from './device.js';
 import { add, release, scheduleClose } from './loop.js';
+import { mustWait } from './named-targets.js';
+import { queueHeader } from './proxy-protocol/queue.js';
 import {
   disconnect,
   receiveUrgentInline,
   resetOnClose,
+  setKeepAlive,
   setPeerTimeout,
   setStreamOptions,
   socketOption,
@@ -60,15 +81,22 @@ const valueSize = pinned(4);
  */
 export function dial(connection: Connection): void {
   const { relay, target, stored } = connection;
-  const { to, loop, resolver } = relay;
+  const { loop, resolver } = relay;
   connection.dialledAt = loop.now;
   if (relay.targetFailed()) {
     // It may run and accept, and not work all the same: its health check says so.
     abort(connection, 'start', `${relay.target} could not be started: see journalctl -u ${relay.starter}`);
     return;
   }
+  if (waitsForLookup(connection)) return;
+  const to = targetOf(connection);
+  connection.dialled = to;
   if (to === undefined) {
     dialFailed(connection, E.EDESTADDRREQ);
+    return;
+  }
+  if (connection.header !== undefined && !queueHeader(connection)) {
+    dialFailed(connection, E.EMFILE);
     return;
   }
   if (stored !== undefined && !prepareSpare(connection)) {
@@ -110,17 +138,26 @@ export function dial(connection: Connection): void {
     dialFailed(connection, E.ECONNREFUSED);
     return;
   }
-  const resolveAt = resolver === undefined ? connection.deadline : loop.now + RESOLVE_AFTER_MS;
-  const hangsAt = connection.offer === undefined ? connection.deadline : loop.now + OFFERED_MS;
-  start(loop.timers, connection.timer, Math.min(connection.deadline, resolveAt, hangsAt));
+  const resolveAt = resolver === undefined ? connection.deadline : loop.now + pauseOf(connection);
+  start(loop.timers, connection.timer, Math.min(connection.deadline, resolveAt, hangsAt(connection)));
+}
+
+/** Has a client whose target has a name wait while that is looked up, if it has to: then it is dialled with the answer. */
+function waitsForLookup(connection: Connection): boolean {
+  const { named, resolver, loop } = connection.relay;
+  if (named === undefined || resolver === undefined || connection.candidate > 0) return false;
+  if (!mustWait(named, loop.now, resolver.refresh)) return false;
+  start(loop.timers, connection.timer, Math.min(connection.deadline, named.waitUntil));
+  return true;
 }
 
 /** A socket to connect to `to`, or -1: see errno(). */
-export function createSocket({ targetTimeout }: Relay, to: Address): number {
+export function createSocket({ targetTimeout, keepAlive }: Relay, to: Address): number {
   const fd = socket(to.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fd;
   if (to.family !== AF_UNIX) receiveUrgentInline(fd);
   if (targetTimeout !== undefined) setPeerTimeout(fd, targetTimeout);
+  else if (keepAlive !== undefined && to.family !== AF_UNIX) setKeepAlive(fd, keepAlive);
   if (to.device === undefined || bindToDevice(fd, to.device)) return fd;
   // It succeeds, and leaves errno as it is.
   close(fd);
@@ -133,7 +170,7 @@ export function createSocket({ targetTimeout }: Relay, to: Address): number {
  */
 export function prepareSpare(connection: Connection): boolean {
   const { relay } = connection;
-  const { to } = relay;
+  const to = targetOf(connection);
   if (to === undefined) return true;
   // Only CAP_NET_RAW may bind a socket to another interface (SO_BINDTODEVICE, socket(7)).
   if (
@@ -171,6 +208,8 @@ function endAttempt(connection: Connection): void {
 /** Connects a client to the current target instead of the one that has not answered yet. */
 export function redial(connection: Connection): void {
   endAttempt(connection);
+  endOtherAttempts(connection);
+  connection.candidate = 0;
   if (connection.client.reset) closeWithReset(connection);
   else dial(connection);
 }
@@ -197,8 +236,9 @@ export function checkHandshake(connection: Connection, events: number): boolean 
 
 /** The target has accepted. If the front forwarder has offered the client to another tail meanwhile, the connection is closed. */
 export function connected(connection: Connection): void {
-  const { counters, loop, dialTimeout, resolver } = connection.relay;
+  const { counters, loop, dialTimeout } = connection.relay;
   const { offer } = connection;
+  settleAttempts(connection);
   stop(loop.timers, connection.timer);
   if (offer !== undefined) {
     connection.offer = undefined;
@@ -207,13 +247,13 @@ export function connected(connection: Connection): void {
       return;
     }
     connection.openedAt = loop.now;
-    survive(connection);
+    takeOver(connection);
   }
   connection.connected = true;
   if (connection.stored !== undefined) noteFlags(connection.stored, CONNECTED);
   counters.served += 1;
   // The forwarder of another machine accepts before its target does.
-  if (resolver === undefined) counters.failing = 0;
+  if (!leadsToForwarder(connection.relay)) counters.failing = 0;
   counters.observeDial(loop.now - connection.dialledAt);
   if (connection.failure !== 0) {
     counters.held += 1;
@@ -230,6 +270,7 @@ export function dialFailed(connection: Connection, failure: number): void {
     closeWithReset(connection);
     return;
   }
+  if (dialOther(connection, failure)) return;
   relay.resolver?.refresh();
   if (isPermanent(relay, failure) || loop.now >= connection.deadline || isRefusal(connection, failure)) {
     giveUp(connection, failure);
@@ -240,9 +281,67 @@ export function dialFailed(connection: Connection, failure: number): void {
   start(loop.timers, connection.timer, Math.min(connection.deadline, loop.now + connection.wait));
 }
 
-/** Whether another tail is to be tried at once. An address that is unknown may be learnt. */
-function isRefusal({ offer }: Connection, failure: number): boolean {
-  return offer !== undefined && !offer.mayRetry && failure !== E.EDESTADDRREQ;
+/** Whether another tail is to be tried at once. An address that is unknown may be learnt, unless a lookup has failed. */
+function isRefusal({ offer, relay }: Connection, failure: number): boolean {
+  if (offer === undefined || offer.mayRetry) return false;
+  return failure !== E.EDESTADDRREQ || relay.named?.problem !== undefined;
+}
+
+/**
+ * When an attempt has hung long enough for the client to be offered to another tail, ms, on the clock of the loop; never if no other
+ * tail can serve it. Each address of a target with a name has its time.
+ */
+function hangsAt({ offer, dialledAt, candidate }: Connection): number {
+  return offer === undefined ? Number.POSITIVE_INFINITY : dialledAt + OFFERED_MS + candidate * STAGGER_MS;
+}
+
+/** Goes on with another address of the target, when one has failed. Returns false if all have been tried. */
+function dialOther(connection: Connection, failure: number): boolean {
+  const { relay, dialled, deadline } = connection;
+  if (relay.named === undefined) return false;
+  if (dialled !== undefined) noteFailed(connection, dialled, failure);
+  if (relay.loop.now < deadline) {
+    if (promoteAttempt(connection)) return true;
+    if (hasNextTarget(connection)) {
+      connection.candidate += 1;
+      dial(connection);
+      return true;
+    }
+  }
+  endOtherAttempts(connection);
+  connection.candidate = 0;
+  return false;
+}
+
+/** How long an attempt goes on before another address is tried, or looked up, ms. A stored connection has had all tried once. */
+function pauseOf(connection: Connection): number {
+  return hasNextTarget(connection) && connection.stored === undefined ? STAGGER_MS : RESOLVE_AFTER_MS;
+}
+
+/**
+ * Tries the next address of a target that has not answered for a while; after the last one the first again, which may accept by now, or
+ * another tail may. A stored connection has one socket, so its attempts follow each other. Returns false if the target has no other
+ * address.
+ */
+function dialNext(connection: Connection): boolean {
+  const { relay, stored, deadline, client, offer } = connection;
+  const { now, timers } = relay.loop;
+  const hasOthers = relay.named !== undefined && relay.named.list.length > 1;
+  if (!hasOthers || now >= deadline || client.reset) return false;
+  if (!hasNextTarget(connection)) {
+    relay.resolver?.refresh();
+    if (offer !== undefined) return false;
+    connection.candidate = -1;
+  }
+  if (stored === undefined) {
+    beginNextAttempt(connection);
+    start(timers, connection.timer, Math.min(deadline, now + pauseOf(connection), hangsAt(connection)));
+    return true;
+  }
+  endAttempt(connection);
+  connection.candidate += 1;
+  dial(connection);
+  return true;
 }
 
 /** Handles the timer of a connection whose target is not known to have accepted. */
@@ -251,15 +350,15 @@ export function onDialTimer(connection: Connection): void {
   const { now, timers } = relay.loop;
   if (target.fd < 0) {
     if (now < deadline) dial(connection);
-    else giveUp(connection, connection.failure);
+    else giveUp(connection, connection.failure === 0 ? E.EDESTADDRREQ : connection.failure);
   } else if (peerOf(target.fd) !== undefined) {
     // The target accepted earlier, and neither side has sent anything yet.
     connected(connection);
-  } else {
+  } else if (!dialNext(connection)) {
     relay.resolver?.refresh();
-    const hangs = connection.offer !== undefined && now >= connection.dialledAt + OFFERED_MS;
+    const end = Math.min(deadline, hangsAt(connection));
     // The resolver takes one request a second, and may have ignored this one.
-    if (now < deadline && !hangs) start(timers, connection.timer, Math.min(deadline, now + LAST_PAUSE_MS));
+    if (now < end) start(timers, connection.timer, Math.min(end, now + LAST_PAUSE_MS));
     else giveUp(connection, E.ETIMEDOUT);
   }
 }
@@ -299,14 +398,16 @@ export function abort(connection: Connection, kind: string, message: string): vo
   }
   relay.log.failure(
     kind,
-    `${message}; closed the client ${peerOf(client.fd) ?? '(gone)'}; the next connection tries again`,
+    `${message}; closed the client ${describeClient(connection)}; the next connection tries again`,
     (count) => `${message}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
   );
   closeWithReset(connection);
 }
 
 /** What a failed attempt to connect means, for people. `failure` is errno. */
-export function describeFailure({ target, to }: Relay, failure: number): string {
+export function describeFailure({ target, to, named }: Relay, failure: number): string {
+  if (failure === E.EDESTADDRREQ && named !== undefined)
+    return `no address of ${target} is known${named.problem === undefined ? '' : `: ${named.problem}`}`;
   if (failure === E.EDESTADDRREQ) return `no address of ${target} was learnt`;
   if (failure === E.ECONNREFUSED) return `${target} refused`;
   if (failure === E.ETIMEDOUT) return `${target} did not answer`;

@@ -227,7 +227,7 @@ function hasFin(flow: Flow): boolean {
   const { from } = flow;
   // A unix socket reports a reset as an error, before the end.
   if (from.isUnix) return !from.reset;
-  return bytesReceived(from.fd) > flow.bytes;
+  return bytesReceived(from.fd) > flow.bytes + from.headerBytes;
 }
 
 /** Keeps the bytes that `flow.to` did not take, and waits until it is writable. */

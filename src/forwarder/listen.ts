@@ -1,10 +1,20 @@
 import { isAllowed, reject, rejectUnbound } from './access.js';
-import { SIZE_V6 } from './address.js';
+import { peerOf, SIZE_V6 } from './address.js';
 import type { Relay } from './connection.js';
 import { bindToDevice } from './device.js';
 import { add, modify, unwatch, type Watch } from './loop.js';
-import { serve } from './serve.js';
-import { receiveUrgentInline, setPeerTimeout, setStreamOptions, socketOption } from './socket-options.js';
+import { type ProxyProtocol, serveWithHeaders } from './proxy-protocol/serve.js';
+import { type Rate, spend, waitFor } from './rate.js';
+import type { Serve } from './serve.js';
+import {
+  receiveUrgentInline,
+  resetOnClose,
+  setKeepAlive,
+  setPeerTimeout,
+  setStreamOptions,
+  socketOption,
+} from './socket-options.js';
+import { refuseIfMany } from './sources.js';
 import type { PassedDescriptor } from './store/recover.js';
 import { generationOf } from './store/store.js';
 import {
@@ -12,6 +22,7 @@ import {
   AF_INET6,
   AF_UNIX,
   accept4,
+  close,
   E,
   EPOLLIN,
   errno,
@@ -19,6 +30,7 @@ import {
   F_GETFL,
   F_SETFL,
   fcntl,
+  getpeername,
   O_NONBLOCK,
   SO_ACCEPTCONN,
   SO_DOMAIN,
@@ -29,6 +41,7 @@ import {
   SOCK_SEQPACKET,
   SOCK_STREAM,
 } from './syscalls.js';
+import { ageOfAccepted } from './tcp-info.js';
 import { createTimer, start } from './timers.js';
 
 /** The first descriptor that a service manager passes: SD_LISTEN_FDS_START of sd_listen_fds(3). */
@@ -36,6 +49,15 @@ const FIRST_FD = 3;
 
 /** The most clients that one listening socket accepts in a round of the loop. */
 const ACCEPTS_A_ROUND = 16;
+
+/** How long a client of TCP waits for its turn before it is refused, ms. */
+const LONGEST_WAIT_MS = 5000;
+
+/** The most clients of a listening socket that are refused in a round of the loop. */
+const REFUSALS_A_ROUND = 64;
+
+/** What `take` returns for a client that is not to be served. */
+const NONE = -2;
 
 /** How long accepting pauses when the kernel is out of descriptors or memory, ms. */
 const PAUSE_MS = 1000;
@@ -108,27 +130,50 @@ export interface Listener {
   stop(): void;
 }
 
+/** How clients are accepted. */
+export interface ListenOptions {
+  /** The most clients at a time, and how many there are. */
+  readonly maxOpen: number;
+  readonly open: () => number;
+  /** The most new clients in a second; undefined: any. */
+  readonly rate: Rate | undefined;
+  /** What is done with PROXY headers; undefined: nothing. A link that has this has no rule of access. */
+  readonly proxy: ProxyProtocol | undefined;
+  /** Serves a client that is let in. */
+  readonly serve: Serve;
+}
+
+/** A listening socket. */
+interface Head extends Watch {
+  readonly isUnix: boolean;
+  /** A client that was taken out of the backlog to see how long it has waited, and has to wait on; -1 if there is none. */
+  first: number;
+}
+
 /**
- * Accepts clients on `fds`, at most `maxOpen` at a time, and has each served by `take`. Further ones wait in the backlog of the
- * kernel.
+ * Accepts clients on `fds` within the limits. Further ones wait in the backlog of the kernel, those of TCP for 5 s at most: then they
+ * are refused.
  */
-export function listen(relay: Relay, fds: number[], maxOpen: number, take: typeof serve = serve): Listener {
-  const { loop, log, access, device, clientTimeout } = relay;
-  const [from, fromSize] = access === undefined ? [0, 0] : [access.room.address, access.roomSize.address];
+export function listen(relay: Relay, fds: number[], options: ListenOptions): Listener {
+  const { maxOpen, open, rate, proxy, serve } = options;
+  const { loop, log, access, device, sources, clientTimeout, keepAlive } = relay;
+  const peer = access ?? proxy;
+  const [from, fromSize] = peer === undefined ? [0, 0] : [peer.room.address, peer.roomSize.address];
   let paused = false;
   let stopped = false;
   // A client inherits the options of its listening socket when the handshake completes. The first clients in
   // the backlog, including the one that started this process, were connected before the options were set.
   const early = new Set(fds);
-  const unix = new Set(fds.filter((fd) => socketOption(fd, SO_DOMAIN) === AF_UNIX));
   const setOptions = (fd: number, isUnix: boolean): void => {
     if (isUnix) return;
     setStreamOptions(fd);
     receiveUrgentInline(fd);
     if (clientTimeout !== undefined) setPeerTimeout(fd, clientTimeout);
+    else if (keepAlive !== undefined) setKeepAlive(fd, keepAlive);
   };
-  const listeners = fds.map((fd): Watch => {
-    setOptions(fd, unix.has(fd));
+  const heads = fds.map((fd): Head => {
+    const isUnix = socketOption(fd, SO_DOMAIN) === AF_UNIX;
+    setOptions(fd, isUnix);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
     let most = ACCEPTS_A_ROUND;
     let lastRound = loop.round;
@@ -137,27 +182,33 @@ export function listen(relay: Relay, fds: number[], maxOpen: number, take: typeo
       const isBusy = loop.round === lastRound + 1 || early.has(fd);
       most = isBusy ? Math.min(2 * most, ACCEPTS_A_ROUND) : 1;
       lastRound = loop.round;
-      accept(fd, most);
+      accept(head, most);
     };
-    return {
+    const head: Head = {
       fd,
+      isUnix,
+      first: -1,
       wanted: EPOLLIN,
       mask: -1,
       changed: false,
       ready,
       refused: (failure) => pauseAfter(failure),
     };
+    return head;
   });
 
   const resume = (): void => {
-    if (stopped || !paused || relay.open >= maxOpen) return;
+    if (stopped || !paused || open() >= maxOpen) return;
     paused = false;
-    for (const listener of listeners) modify(loop, listener, EPOLLIN);
+    for (const head of heads) {
+      modify(loop, head, EPOLLIN);
+      if (head.first >= 0) accept(head, 1);
+    }
   };
   const retry = createTimer(resume);
   const pause = (): void => {
     paused = true;
-    for (const listener of listeners) unwatch(loop, listener);
+    for (const head of heads) unwatch(loop, head);
   };
 
   const pauseAfter = (failure: number): void => {
@@ -171,56 +222,128 @@ export function listen(relay: Relay, fds: number[], maxOpen: number, take: typeo
     );
   };
 
-  const accept = (fd: number, most: number): void => {
+  /** Pauses if there is no place for another client. Returns whether it has. */
+  const pauseIfFull = (): boolean => {
+    if (open() >= maxOpen) {
+      pauseFor(
+        'full',
+        `${open()} clients are connected, which is as many as --max-connections and LimitNOFILE= allow`,
+      );
+      return true;
+    }
+    const wait = rate === undefined ? 0 : waitFor(rate, loop.now);
+    if (rate === undefined || wait === 0) return false;
+    pauseFor('rate', `more than ${rate.perSecond} clients a second arrive (--rate)`);
+    start(loop.timers, retry, loop.now + wait);
+    return true;
+  };
+  const pauseFor = (kind: 'full' | 'rate', message: string): void => {
+    pause();
+    if (overdue.index < 0) start(loop.timers, overdue, loop.now + LONGEST_WAIT_MS);
+    const fate = `more of them wait, and are refused after ${LONGEST_WAIT_MS / 1000} s`;
+    log.failure(
+      kind,
+      `${message}; ${fate}`,
+      (count) => `${message}; that happened ${count} more times in the last 10 s`,
+    );
+  };
+
+  /** Refuses the clients that have waited too long, and looks again when the next of them will have. */
+  const overdue = createTimer(() => {
+    if (!paused) return;
+    const waits = heads.filter(({ isUnix }) => !isUnix).map(refuseOverdue);
+    start(loop.timers, overdue, loop.now + Math.min(...waits, LONGEST_WAIT_MS));
+  });
+  /** Returns when to look again, ms. */
+  const refuseOverdue = (head: Head): number => {
+    for (let i = 0; i < REFUSALS_A_ROUND; i++) {
+      const client = take(head);
+      if (client === NONE) continue;
+      if (client < 0) return LONGEST_WAIT_MS;
+      const waited = ageOfAccepted(client);
+      if (waited < LONGEST_WAIT_MS) {
+        head.first = client;
+        return LONGEST_WAIT_MS - waited;
+      }
+      relay.counters.refused += 1;
+      log.failure(
+        'overdue',
+        `refused ${peerOf(client) ?? 'a client'}: it has waited for ${LONGEST_WAIT_MS / 1000} s`,
+        (count) =>
+          `refused ${count} more clients in the last 10 s that had waited for ${LONGEST_WAIT_MS / 1000} s`,
+      );
+      resetOnClose(client);
+      close(client);
+    }
+    return 1;
+  };
+
+  /**
+   * The client that has waited longest, {@link NONE} if that one was refused or is gone, or -1 if none could be accepted: see
+   * errno().
+   */
+  const take = (head: Head): number => {
+    const { first } = head;
+    if (peer !== undefined) peer.roomSize.words[0] = SIZE_V6;
+    if (first >= 0) {
+      head.first = -1;
+      // Another client may have written its address there. One that is gone has none.
+      if (peer !== undefined && getpeername(first, from, fromSize) < 0) peer.room.words[0] = 0;
+      return first;
+    }
+    const client = accept4(head.fd, from, fromSize, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (client < 0) return TRANSIENT.has(errno()) ? NONE : -1;
+    if (access !== undefined && !isAllowed(access)) {
+      relay.counters.denied += 1;
+      reject(access, client, log);
+      return NONE;
+    }
+    if (device !== undefined && !bindToDevice(client, device)) {
+      relay.counters.denied += 1;
+      rejectUnbound(device, client, log);
+      return NONE;
+    }
+    return client;
+  };
+
+  const accept = (head: Head, most: number): void => {
+    const { fd, isUnix } = head;
     for (let i = 0; i < most && !paused; i++) {
-      if (relay.open >= maxOpen) {
-        pause();
-        const message = `${relay.open} clients are connected, which is as many as --max-open and LimitNOFILE= allow`;
-        log.failure(
-          'full',
-          `${message}; more of them wait until one leaves`,
-          (count) => `${message}; that happened ${count} more times in the last 10 s`,
-        );
+      if (pauseIfFull()) return;
+      const client = take(head);
+      if (client === NONE) continue;
+      if (client < 0) {
+        acceptFailed(fd, errno());
         return;
       }
-      if (access !== undefined) access.roomSize.words[0] = SIZE_V6;
-      const client = accept4(fd, from, fromSize, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (client >= 0) {
-        if (access !== undefined && !isAllowed(access)) {
-          relay.counters.denied += 1;
-          reject(access, client, log);
-          continue;
-        }
-        if (device !== undefined && !bindToDevice(client, device)) {
-          relay.counters.denied += 1;
-          rejectUnbound(device, client, log);
-          continue;
-        }
-        const isUnix = unix.has(fd);
-        if (early.has(fd)) setOptions(client, isUnix);
-        take(relay, client, isUnix);
+      if (sources !== undefined && !isUnix && refuseIfMany(sources, client, log)) {
+        relay.counters.refused += 1;
         continue;
       }
-      const failure = errno();
-      if (failure === E.EAGAIN) {
-        early.delete(fd);
-        return;
-      }
-      if (TRANSIENT.has(failure)) continue;
-      pause();
-      start(loop.timers, retry, loop.now + PAUSE_MS);
-      const message = `no client could be accepted (${errorWords(failure)})`;
-      log.failure(
-        `accept ${failure}`,
-        `${message} with ${relay.open} connected; new ones wait until one leaves, or 1 s`,
-        (count) => `${message}, ${count} more times in the last 10 s`,
-      );
+      if (rate !== undefined) spend(rate);
+      if (early.has(fd)) setOptions(client, isUnix);
+      if (proxy === undefined) serve(relay, client, { isUnix });
+      else serveWithHeaders(relay, proxy, { fd: client, isUnix, serve });
     }
   };
-  for (const listener of listeners) add(loop, listener);
+  const acceptFailed = (fd: number, failure: number): void => {
+    if (failure === E.EAGAIN) {
+      early.delete(fd);
+      return;
+    }
+    pause();
+    start(loop.timers, retry, loop.now + PAUSE_MS);
+    const message = `no client could be accepted (${errorWords(failure)})`;
+    log.failure(
+      `accept ${failure}`,
+      `${message} with ${open()} connected; new ones wait until one leaves, or 1 s`,
+      (count) => `${message}, ${count} more times in the last 10 s`,
+    );
+  };
+  for (const head of heads) add(loop, head);
   return {
     acceptPending: () => {
-      for (const fd of fds) accept(fd, ACCEPTS_A_ROUND);
+      for (const head of heads) accept(head, ACCEPTS_A_ROUND);
     },
     resume,
     stop() {

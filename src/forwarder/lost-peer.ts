@@ -1,5 +1,4 @@
-import { peerOf } from './address.js';
-import type { Connection, End } from './connection.js';
+import { type Connection, describeClient, type End, leadsToForwarder } from './connection.js';
 import { handleRejection } from './far-failure.js';
 import { E, errorWords } from './syscalls.js';
 import { bytesReceived } from './tcp-info.js';
@@ -25,25 +24,25 @@ export function handleLostPeer(end: End, failure: number): void {
  * fails, or if it still knows this machine by an older address.
  */
 function wasRejected({ relay, target }: Connection): boolean {
-  return relay.resolver !== undefined && bytesReceived(target.fd) === 0;
+  return leadsToForwarder(relay) && bytesReceived(target.fd) === 0;
 }
 
 /** Logs that a peer has vanished. No program has closed the connection, so no other log tells. */
 function logLostPeer(end: End, failure: number): void {
   const { connection } = end;
-  const { relay, client, target } = connection;
+  const { relay, target, clientName } = connection;
   const isTarget = end === target;
   // The kernel no longer knows the address of a client that has vanished.
   const who = isTarget
     ? relay.target
-    : `a client${relay.access === undefined ? '' : ` at ${relay.access.address}`}`;
+    : (clientName ?? `a client${relay.access === undefined ? '' : ` at ${relay.access.address}`}`);
   const silence = isTarget ? relay.targetTimeout : relay.clientTimeout;
   const message =
     failure === E.ETIMEDOUT && silence !== undefined
       ? `${who} has been silent for ${silence / 1000} s`
       : `${who} can no longer be reached (${errorWords(failure)})`;
   const rest = isTarget
-    ? `closed the client ${peerOf(client.fd) ?? '(gone)'}`
+    ? `closed the client ${describeClient(connection)}`
     : `closed its connection to ${relay.target}`;
   relay.log.failure(
     `lost ${isTarget ? 'target' : 'client'} ${failure}`,

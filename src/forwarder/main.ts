@@ -4,17 +4,23 @@ import type { Relay } from './connection.js';
 import { createCounters } from './counters.js';
 import { serveOffers } from './hand-off/receive.js';
 import { exitWhenIdle } from './idle.js';
+import { endIdleSessions } from './idle-sessions.js';
 import { listen, type Passed, passedFds } from './listen.js';
 import { createLog, printFatal } from './log.js';
 import { createLoop, run } from './loop.js';
+import { readNameFile } from './name-file.js';
+import { createNamedTargets } from './named-targets.js';
 import { createNotify, watchdogInterval } from './notify.js';
 import { type Options, parseOptions, USAGE } from './options.js';
 import { createPool } from './pipes.js';
+import { createProxyProtocol } from './proxy-protocol/serve.js';
+import { createRate } from './rate.js';
 import { createResolver, readAddressFile } from './resolver.js';
-import { retarget, setTarget } from './retarget.js';
+import { retarget, retargetName, setNamedTarget, setTarget } from './retarget.js';
 import { runBulkQueue } from './scheduler.js';
-import { move, resetOpenSessions } from './serve.js';
+import { move, resetOpenSessions, serve } from './serve.js';
 import { retryPipeWaiters, retryWaiters } from './shortage.js';
+import { createSources } from './sources.js';
 import { reportStatus } from './status.js';
 import { openStore } from './store/open.js';
 import { resumeConnection, streams } from './store/streams.js';
@@ -82,6 +88,9 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   const log = createLog(options.link, loop.timers);
   const notify = createNotify(process.env.NOTIFY_SOCKET, loop.timers);
   const { toFile } = options;
+  const named = options.name === undefined ? undefined : createNamedTargets(options.name);
+  const readTarget = (file: string) =>
+    named ? readNameFile(file, named.name, log) : readAddressFile(file, log);
   const limit = descriptorLimit();
   const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
   const pool = createPool();
@@ -98,16 +107,35 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     resolver:
       toFile === undefined
         ? undefined
-        : createResolver(loop, log, toFile, options.ask, (answer) => {
-            retarget(relay, answer);
-            udp?.setTarget(relay.to, relay.target);
-          }),
+        : createResolver(
+            loop,
+            log,
+            {
+              read: () => readTarget(toFile),
+              service: options.ask,
+              subject: named ? `the addresses of ${named.name}` : 'the far side',
+              unit: named ? `wormhole-names@${options.link}.socket` : 'wormhole-far.socket',
+            },
+            (answer) => {
+              (named ? retargetName : retarget)(relay, answer);
+              udp?.setTarget(relay.to, relay.target);
+            },
+          ),
+    named,
     rejections: 0,
     rejectedAt: 0,
     onRejection: undefined,
     targetTimeout: toFile === undefined ? undefined : options.peerTimeout,
     clientTimeout: options.allow === undefined ? undefined : options.peerTimeout,
-    connections: toFile === undefined && options.allow === undefined ? undefined : new Set(),
+    connections:
+      toFile === undefined && options.allow === undefined && options.idleTimeout === undefined
+        ? undefined
+        : new Set(),
+    sources:
+      options.maxPerSource === undefined
+        ? undefined
+        : createSources(options.maxPerSource, { tellsChanges: options.handOff !== undefined }),
+    keepAlive: options.keepAlive,
     dialTimeout: options.dialTimeout,
     starter: options.failedFile && `wormhole-${options.link}-run.service`,
     targetFailed: () => options.failedFile !== undefined && existsSync(options.failedFile),
@@ -146,7 +174,9 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     packets?.acceptPending();
     offers?.acceptPending();
   };
-  setTarget(relay, toFile === undefined ? options.to : readAddressFile(toFile, log).to);
+  if (toFile === undefined) setTarget(relay, options.to);
+  else if (named === undefined) setTarget(relay, readTarget(toFile).to);
+  else setNamedTarget(relay, readTarget(toFile));
   exemptZeroWindows(relay);
   // This includes exits by an uncaught exception.
   process.on('exit', () => resetOpenSessions(loop));
@@ -180,9 +210,12 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   const { datagrams } = sockets;
   const [unixDatagramFd, packetFd] = [sockets.unixDatagrams[0], sockets.packets[0]];
   const maxSessions = Math.min(options.maxSessions, sessionsFor(limit));
+  relay.counters.notes = survival.notes;
   // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
+  // A front forwarder has no descriptors for the sessions.
+  const maxClients = options.balance === undefined ? maxOpen : options.maxOpen;
   relay.counters.limit =
-    sockets.streams.length === 0 ? 0 : maxOpen + (datagrams.length === 0 ? 0 : maxSessions);
+    sockets.streams.length === 0 ? 0 : maxClients + (datagrams.length === 0 ? 0 : maxSessions);
   const front =
     options.balance === undefined
       ? undefined
@@ -190,10 +223,22 @@ function forward(options: Options, { sockets, stored }: Passed): void {
           ...options.balance,
           relay,
           isChecked: options.checkEvery !== undefined,
-          onChange: () => closed(),
+          onChange: () => {
+            listener?.resume();
+            closed();
+          },
         });
-  const take = front && ((_: Relay, client: number) => front.take(client));
-  const listener = sockets.streams.length === 0 ? undefined : listen(relay, sockets.streams, maxOpen, take);
+  const listener =
+    sockets.streams.length === 0
+      ? undefined
+      : listen(relay, sockets.streams, {
+          maxOpen: maxClients,
+          open: () => relay.open + (front?.sessions() ?? 0),
+          rate: options.rate === undefined ? undefined : createRate(options.rate, loop.now),
+          proxy: createProxyProtocol(options.proxyProtocol, options.acceptProxyProtocol),
+          serve:
+            front === undefined ? serve : (_, client, { introduction }) => front.take(client, introduction),
+        });
   const udp =
     datagrams.length === 0
       ? undefined
@@ -203,6 +248,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
           access: options.allow,
           device: options.device,
           resolver: relay.resolver,
+          named,
           counters: relay.counters,
           starter: relay.starter,
           targetFailed: relay.targetFailed,
@@ -260,6 +306,9 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     offers?.finishRound();
     return hasWork;
   };
+
+  if (relay.connections !== undefined && options.idleTimeout !== undefined)
+    endIdleSessions(relay, relay.connections, options.idleTimeout);
 
   survival.resume({ [streams.code]: (remains) => resumeConnection(relay, remains) });
 

@@ -25,15 +25,32 @@ export interface Resolution {
   readonly reason?: string;
   /** Why its part closes clients, in the words of that machine. */
   readonly failing?: string;
+  /** Of a name, all its addresses, in the order in which they are to be tried. `to` is the first. */
+  readonly list?: readonly Address[];
+  /** When the name is to be looked up again, ms, on the clock of performance.now(). */
+  readonly expiresAt?: number;
+  /** Why the last lookup of the name has failed. */
+  readonly problem?: string;
 }
 
-/** Finds a target on another machine. */
+/** Finds a target on another machine, or the addresses of a name. */
 export interface Resolver {
   /**
    * Requests that the address be refreshed. Does nothing while a request is pending, or within 1 s after the
-   * last answer or failed request; a caller that still has no target asks again.
+   * last answer or failed request; a caller that still has no target asks again. Returns whether a request is pending.
    */
-  refresh(): void;
+  refresh(): boolean;
+}
+
+/** Where a resolver finds what is known, and how it is refreshed. */
+export interface ResolverOptions {
+  /** Reads the file. */
+  readonly read: () => Resolution;
+  /** The stream socket of the service that rewrites it; without one, refresh() does nothing. */
+  readonly service: Address | undefined;
+  /** What is looked for, in log messages, and the unit that listens on that socket. */
+  readonly subject: string;
+  readonly unit: string;
 }
 
 /** The minimum delay after an answer or a failed request before the next request, ms. */
@@ -41,14 +58,13 @@ const REFRESH_PAUSE_MS = 1000;
 
 /**
  * Creates a resolver that requests a refresh by connecting to the stream socket `service`. The service
- * rewrites `file` and closes the connection; no byte is exchanged. Then `resolved` is called with the content
- * of the file. Without `service`, refresh() does nothing.
+ * rewrites the file and closes the connection; no byte is exchanged. Then `resolved` is called with the content
+ * of the file.
  */
 export function createResolver(
   loop: Loop,
   log: Log,
-  file: string,
-  service: Address | undefined,
+  { read, service, subject, unit }: ResolverOptions,
   resolved: (answer: Resolution) => void,
 ): Resolver {
   let next = 0;
@@ -60,28 +76,40 @@ export function createResolver(
     ready: () => {
       scheduleClose(loop, request);
       next = loop.now + REFRESH_PAUSE_MS;
-      resolved(readAddressFile(file, log));
+      resolved(read());
     },
     refused: (failure) => {
       scheduleClose(loop, request);
       next = loop.now + REFRESH_PAUSE_MS;
-      logRefreshFailure(log, service?.text ?? '', failure);
+      logFailure(service?.text ?? '', failure);
     },
+  };
+  const logFailure = (path: string, failure: number): void => {
+    const isDown = failure === E.ENOENT || failure === E.ECONNREFUSED;
+    const message = `cannot ask for ${subject} at ${path} (${errorWords(failure)})`;
+    const advice = isDown ? `: systemctl start ${unit}` : '';
+    log.failure(
+      `ask ${failure}`,
+      `${message}${advice}`,
+      (count) => `${message}, ${count} more time${count === 1 ? '' : 's'} in the last 10 s${advice}`,
+    );
   };
   return {
     refresh() {
-      if (service === undefined || request.fd >= 0 || loop.now < next) return;
+      if (request.fd >= 0) return true;
+      if (service === undefined || loop.now < next) return false;
       const fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
       if (fd >= 0 && connect(fd, service.sockaddr, service.size) === 0) {
         request.fd = fd;
         add(loop, request);
-        return;
+        return request.fd >= 0;
       }
       const failure = errno();
       next = loop.now + REFRESH_PAUSE_MS;
       if (fd >= 0) close(fd);
       // The backlog is full (unix(7)): the service is alive, and busy.
-      if (failure !== E.EAGAIN) logRefreshFailure(log, service.text, failure);
+      if (failure !== E.EAGAIN) logFailure(service.text, failure);
+      return false;
     },
   };
 }
@@ -108,15 +136,4 @@ function parseTarget(line: string): Address {
   const [, address = line, device] = /^(\S*)(?: (.*))?$/.exec(line) ?? [];
   const to = parseAddress(address);
   return device === undefined ? to : { ...to, device: parseDevice(device) };
-}
-
-function logRefreshFailure(log: Log, path: string, failure: number): void {
-  const isDown = failure === E.ENOENT || failure === E.ECONNREFUSED;
-  const message = `cannot ask for the far side at ${path} (${errorWords(failure)})`;
-  const advice = isDown ? ': systemctl start wormhole-far.socket' : '';
-  log.failure(
-    `ask ${failure}`,
-    `${message}${advice}`,
-    (count) => `${message}, ${count} more time${count === 1 ? '' : 's'} in the last 10 s${advice}`,
-  );
 }

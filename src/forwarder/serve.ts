@@ -1,20 +1,43 @@
 import { peerOf } from './address.js';
-import { type Connection, type End, type Flow, READABLE, type Relay, survive } from './connection.js';
+import { type Connection, type End, type Flow, READABLE, type Relay, takeOver } from './connection.js';
 import { abort, checkHandshake, dial, dialFailed, onDialTimer } from './dial.js';
 import { drain, fill, handleHangup, passReset } from './flow.js';
 import type { Offer } from './hand-off/offer.js';
 import { add, type Loop, modify, type Watch } from './loop.js';
+import { queueHeader } from './proxy-protocol/queue.js';
 import { enqueue } from './scheduler.js';
 import { resetOnClose } from './socket-options.js';
 import { DOWN, type Part, UP } from './store/memory.js';
 import { AF_UNIX, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './syscalls.js';
 import { createTimer } from './timers.js';
 
+/** What PROXY headers are about a client. */
+export interface Introduction {
+  /** The header that the target gets; absent: none. */
+  readonly header?: Buffer;
+  /** The client in log messages, if it has sent a header that names it: "192.0.2.1:40000 behind 10.0.0.1:50000". */
+  readonly name?: string;
+  /** The bytes of the header that it has sent, which are not in its socket any more. */
+  readonly headerBytes?: number;
+}
+
+/** A client that has been accepted: whether its socket is a unix one, and what it or its target is told in PROXY headers. */
+export interface Accepted {
+  readonly isUnix: boolean;
+  readonly introduction?: Introduction | undefined;
+}
+
+/** Serves an accepted client, a non-blocking socket. */
+export type Serve = (relay: Relay, client: number, accepted: Accepted) => void;
+
 /**
- * Serves an accepted client, a non-blocking socket, of a unix listener if `isUnix`: connects it to the target. One that a front
- * forwarder has offered is read only when the target has accepted.
+ * Connects an accepted client to the target. One that a front forwarder has offered is read only when the target has accepted.
  */
-export function serve(relay: Relay, client: number, isUnix: boolean, offer?: Offer): void {
+export function serve(
+  relay: Relay,
+  client: number,
+  { isUnix, introduction, offer }: Accepted & { readonly offer?: Offer },
+): void {
   const connection = createConnection(relay, client, isUnix);
   if (offer !== undefined) {
     connection.offer = offer;
@@ -22,8 +45,17 @@ export function serve(relay: Relay, client: number, isUnix: boolean, offer?: Off
     connection.client.wanted = 0;
   }
   opened(connection);
+  if (introduction !== undefined) introduceClient(connection, introduction);
   add(relay.loop, connection.client);
   if (!connection.closed) dial(connection);
+}
+
+function introduceClient(connection: Connection, { header, name, headerBytes = 0 }: Introduction): void {
+  connection.client.headerBytes = headerBytes;
+  connection.clientName = name;
+  connection.header = header;
+  // Before the first byte of the client. If there is no pipe, dial() tries again.
+  queueHeader(connection);
 }
 
 /** Counts a connection as open. */
@@ -33,7 +65,7 @@ export function opened(connection: Connection): void {
   relay.counters.open += 1;
   relay.connections?.add(connection);
   // Until the target has accepted, the client is the front forwarder's.
-  if (connection.offer === undefined) survive(connection);
+  if (connection.offer === undefined) takeOver(connection);
   relay.onOpen();
 }
 
@@ -57,6 +89,7 @@ export function createConnection(relay: Relay, fd: number, isUnix: boolean): Con
     relay,
     connected: false,
     failure: 0,
+    source: undefined,
     openedAt: relay.loop.now,
     stored: undefined,
     spare: -1,
@@ -66,8 +99,13 @@ export function createConnection(relay: Relay, fd: number, isUnix: boolean): Con
     isHandedOff: false,
     dialledAt: relay.loop.now,
     deadline: relay.loop.now + relay.dialTimeout,
+    dialled: undefined,
+    candidate: 0,
+    attempts: undefined,
     wait: 0,
     closed: false,
+    header: undefined,
+    clientName: undefined,
   } as Mutable<Connection>;
   const client = createEnd(connection, fd, isUnix);
   const target = createEnd(connection, -1, relay.to?.family === AF_UNIX);
@@ -98,6 +136,7 @@ function createEnd(connection: Connection, fd: number, isUnix: boolean): Mutable
     written: false,
     // A client has inherited them, and a unix socket needs none.
     hasStreamOptions: fd >= 0 || isUnix,
+    headerBytes: 0,
   } as Mutable<End>;
 }
 

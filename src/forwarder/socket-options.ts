@@ -82,6 +82,17 @@ export function setPeerTimeout(fd: number, ms: number): void {
   setUserTimeout(fd, ms);
 }
 
+/**
+ * Makes the kernel probe the peer of `fd` when it has been silent for `seconds`, at most 32767, and give the connection up after
+ * as much time again without an answer (SO_KEEPALIVE, socket(7)). On a listening socket, it applies to clients that connect later.
+ */
+export function setKeepAlive(fd: number, seconds: number): void {
+  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, Math.max(1, Math.round(seconds / 3)));
+  set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
 /** Sets how long bytes may stay unacknowledged, ms; 0 is the kernel's own limit (TCP_USER_TIMEOUT, tcp(7)). */
 export function setUserTimeout(fd: number, ms: number): void {
   set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, ms);

@@ -275,3 +275,4 @@ export const IPV6_RECVERR = 25;
 export const IPV6_RECVPKTINFO = 49;
 export const SOL_UDP = 17;
 export const UDP_GRO = 104;
+export const SO_MEMINFO = 55;

@@ -5,6 +5,7 @@ const STATE = 0;
 const RETRANSMITS = 2;
 const PROBES = 3;
 const UNACKED = 24;
+const LAST_DATA_SENT = 44;
 const BYTES_RECEIVED = 128;
 const NOTSENT_BYTES = 144;
 const SND_WND = 228;
@@ -29,6 +30,14 @@ function tcpState(fd: number): number {
 /** The bytes received from the peer of `fd`, whether read or not, including its FIN; 0 if unknown. */
 export function bytesReceived(fd: number): number {
   return read(fd) ? Number(info.bytes.readBigUInt64LE(BYTES_RECEIVED)) : 0;
+}
+
+/**
+ * How long an accepted socket to which nothing has been written has existed, ms: since its handshake was completed
+ * (tcp_create_openreq_child() in the kernel sets the time of the last data sent). 0 if unknown.
+ */
+export function ageOfAccepted(fd: number): number {
+  return read(fd) ? info.bytes.readUInt32LE(LAST_DATA_SENT) : 0;
 }
 
 /** Whether bytes wait for a peer that advertises a zero window and answers probes. */

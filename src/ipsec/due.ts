@@ -1,6 +1,6 @@
 import type { KernelAssociation } from './parse.js';
 
-/** Keys are renewed after so long, ms: in time for once an hour, and not all tunnels of a machine at the same time. */
+/** Keys are renewed at this age, ms: in time for once an hour, and not all tunnels of a machine at the same time. */
 const KEY_AGE_MS = 50 * 60_000;
 const JITTER_MS = 8 * 60_000;
 

@@ -5,7 +5,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
  * routers between them from forgetting the connection, and tells which address and port they make of the sender's.
  *
  * Four zero bytes, which no ESP packet begins with (RFC 3948, 2.2), the tunnel's id, the time in ms since the epoch, and
- * HMAC-SHA256 of that with the sender's machine id before it, so that nobody can be sent his own.
+ * HMAC-SHA256 of that with the sender's machine id before it, so that no machine accepts its own message.
  */
 const MARKER = Buffer.alloc(4);
 const ID = 8;

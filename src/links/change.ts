@@ -1,11 +1,12 @@
 import { rmSync } from 'node:fs';
 import { bringBackRun, discardFormerRun, setAsideRun } from '../docker/set-aside.js';
-import { removeCounters } from '../state/counters.js';
-import { type FormerLink, forgetFormerLink, formerLinks, recordFormerLink } from '../state/former-links.js';
+import { type FormerLink, forgetFormerLink, formerLinks, recordFormerLinks } from '../state/former-links.js';
 import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { forgetKeptContainer } from '../state/kept-containers.js';
 import { readLinks } from '../state/links.js';
+import { removeCounters } from '../state/traffic.js';
 import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
+import { readDropIn, removeDropIn, writeDropIns } from '../systemd/drop-ins.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
 import {
   foreignUnit,
@@ -13,15 +14,16 @@ import {
   removeUnitFiles,
   requireOwnName,
   unlinkUnitFiles,
-  writeUnitFile,
+  writeUnitFiles,
 } from '../systemd/unit-files.js';
 import { type LinkChange, type LinkVersion, planChange } from '../units/change.js';
+import { DROP_IN, type DropIn, hasText } from '../units/declared-drop-ins.js';
 import { farFile, linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink } from '../units/render.js';
 import { closeGate, openGate } from './containers/gates.js';
 import { requireEngine } from './containers/require-engine.js';
-import { requireLoaded, startUnits } from './install.js';
+import { loadedOf, requireLoaded, startParts, startUnits } from './install.js';
 import { isStopped } from './is-stopped.js';
 
 /** A change of a link, with its children the parent first, in place. */
@@ -30,6 +32,17 @@ export interface LinkReplacement {
   next: PlannedLink[];
   /** The id of the link whose tail is on another machine, if what its forwarder is told changes, and what tells it. */
   far?: { id: string; tell: () => void };
+  /** The drop-ins of files that change, and the units that have to be started again for that. */
+  dropIns?: DropInChange;
+}
+
+/** Drop-ins that change. */
+export interface DropInChange {
+  dropIns: DropIn[];
+  /** The ids of links whose sockets listen otherwise then. */
+  close: string[];
+  /** The forwarders that run otherwise then. */
+  restart: string[];
 }
 
 /**
@@ -39,11 +52,92 @@ export interface LinkReplacement {
  * @throws ForeignUnit, before anything is done; EngineDown; as startUnits
  */
 export async function changeLink(replacement: LinkReplacement, systemd: Systemd): Promise<void> {
-  const { former, next, far } = replacement;
+  const error = (await changeLinks([replacement], systemd)).get(replacement);
+  if (error) throw error;
+}
+
+/**
+ * Changes several links as {@link changeLink} does, with one reload of systemd for all of them. All that cannot stay is closed
+ * before anything new is opened, so links can exchange their ports.
+ *
+ * @returns why links could not be changed, which are what they were before
+ */
+export async function changeLinks(
+  replacements: LinkReplacement[],
+  systemd: Systemd,
+): Promise<Map<LinkReplacement, Error>> {
+  const failures = new Map<LinkReplacement, Error>();
+  const begun: Application[] = [];
+  for (const replacement of replacements) {
+    try {
+      const application = await begin(replacement, systemd);
+      if (application) begun.push(application);
+    } catch (error) {
+      failures.set(replacement, error as Error);
+    }
+  }
+  recordFormerLinks(begun.map(({ replacement, saved }) => [rootOf(replacement), saved]));
+  const isChanged = ({ replacement }: Application) => !failures.has(replacement);
+  /** Does a step of each change that has not failed, and puts back the link whose step fails. */
+  const each = async (step: (application: Application) => Promise<void>) => {
+    for (const application of begun) {
+      const { replacement, saved } = application;
+      if (!isChanged(application)) continue;
+      try {
+        await step(application);
+      } catch (error) {
+        const explained = await putBackOrExplain(rootOf(replacement), saved, error as Error, systemd).then(
+          () => error,
+          (worse) => worse,
+        );
+        failures.set(replacement, explained as Error);
+      }
+    }
+  };
+  try {
+    for (const { saved } of begun) closeGates(saved);
+    await each(once(async () => writeChanged(begun)));
+    await each((application) => exchange(application, systemd));
+    unlinkUnitFiles(begun.filter(isChanged).flatMap(unitsOf));
+    const parts = begun.filter(isChanged).flatMap(({ replacement }) => replacement.next);
+    await each(once(() => reload(parts, systemd)));
+    await each(async ({ replacement }) => replacement.far?.tell());
+  } finally {
+    for (const { saved } of begun) openGates(saved);
+  }
+  const started = new Map<Application, string[]>();
+  await each(async (application) => {
+    const { replacement, saved } = application;
+    if (!saved.isStopped) started.set(application, await startParts(replacement.next, systemd));
+  });
+  const enabled = begun.filter(isChanged).flatMap((application) => started.get(application) ?? []);
+  await each(once(() => systemd.enable(enabled)));
+  await each(({ replacement, saved }) => finishOpening(replacement.next, saved, systemd));
+  const loaded = await loadedOf(
+    begun.flatMap(({ files }) => files),
+    systemd,
+  );
+  await each(async ({ files }) => requireLoaded(files, loaded));
+  for (const { replacement, saved } of begun.filter(isChanged)) await finish(replacement, saved);
+  return failures;
+}
+
+/** What does something the first time, and has what came of that for every other time. */
+function once(work: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => {
+    done ??= work();
+    return done;
+  };
+}
+
+/** Plans a change. Undefined when nothing is to be done. */
+async function begin(replacement: LinkReplacement, systemd: Systemd): Promise<Application | undefined> {
+  const { former, next, far, dropIns } = replacement;
   const versions = { former: await version(former), next: await version(next) };
   const change = planChange(versions.former, versions.next);
   const root = former[0];
-  if (!root || (change.isEmpty && !far)) return;
+  if (!root || (change.isEmpty && !far && !dropIns)) return undefined;
   for (const name of change.added) requireOwnName(name);
   if (change.runs.length > 0) await requireEngine();
   const saved: FormerLink = {
@@ -51,31 +145,44 @@ export async function changeLink(replacement: LinkReplacement, systemd: Systemd)
       const text = readUnitFile(name);
       return text === undefined ? [] : { name, text };
     }),
-    ...{ added: change.added, close: change.close, restart: change.restart, runs: runsOfChange(change) },
+    added: change.added,
+    close: [...new Set([...change.close, ...(dropIns?.close ?? [])])],
+    restart: [...new Set([...change.restart, ...(dropIns?.restart ?? [])])],
+    runs: runsOfChange(change),
     isStopped: await isStopped(root, systemd),
     ...(far && { far: withText(far.id) }),
+    ...(dropIns && { dropIns: dropIns.dropIns.map(({ unit }) => formerDropIn(unit)) }),
   };
-  recordFormerLink(root.id, saved);
-  try {
-    await apply(replacement, { change, saved, files: versions.next.files }, systemd);
-  } catch (error) {
-    await putBackOrExplain(root.id, saved, error as Error, systemd);
-    throw error;
-  }
+  return { replacement, change, saved, files: versions.next.files };
+}
+
+function formerDropIn(unit: string): DropIn {
+  const text = readDropIn(unit, DROP_IN);
+  return { unit, ...(text !== undefined && { text }) };
+}
+
+/** A link is changed: what it was before goes. */
+async function finish({ former, next }: LinkReplacement, saved: FormerLink): Promise<void> {
   for (const run of saved.runs) await discardFormerRun(run);
   const kept = new Set(next.map(({ id }) => id));
   for (const { id } of former)
     if (!kept.has(id)) {
-      removeCounters(id);
+      await removeCounters([id]);
       rmSync(linkDirectory(id), { recursive: true, force: true });
     }
-  forgetFormerLink(root.id);
+  forgetFormerLink(rootOf({ former }));
+}
+
+function rootOf({ former }: Pick<LinkReplacement, 'former'>): string {
+  return former[0]?.id ?? '';
 }
 
 /** Puts back the links whose changes were killed midway. Call it with the lock `links` held. @throws as changeLink */
 export async function putBackKilledChanges(systemd: Systemd): Promise<void> {
-  for (const [id, saved] of formerLinks()) {
-    await putBack(id, saved, systemd);
+  const killed = [...formerLinks()];
+  if (killed.length === 0) return;
+  await putBack(killed, systemd);
+  for (const [id, saved] of killed) {
     try {
       await openAgain(id, saved, systemd);
     } catch (error) {
@@ -105,54 +212,66 @@ function withText(id: string): NonNullable<FormerLink['far']> {
 }
 
 interface Application {
+  replacement: LinkReplacement;
   change: LinkChange;
   saved: FormerLink;
   files: LinkVersion['files'];
 }
 
-async function apply(
-  { next, far }: LinkReplacement,
-  { change, saved, files }: Application,
-  systemd: Systemd,
-): Promise<void> {
-  await whileClosed(saved, async () => {
-    // Children first, as at creation: a link is not known before what it leads to.
-    for (const { name, text } of files.toReversed()) writeUnitFile(name, text);
-    await close(saved, systemd);
-    for (const run of saved.runs) {
-      await setAsideRun(run);
-      forgetKeptContainer(run.name);
-    }
-    for (const unit of change.gone) await systemd.stop(unit);
-    unlinkUnitFiles([...saved.units.map(({ name }) => name), ...files.map(({ name }) => name)]);
-    removeUnitFiles(change.gone);
-    await reload(next, systemd);
-    far?.tell();
-  });
-  await open(next, saved, systemd);
-  await requireLoaded(files, systemd);
+/** Writes the new units of links. */
+function writeChanged(applications: Application[]): void {
+  // Children first, as at creation: a link is not known before what it leads to.
+  writeUnitFiles(applications.flatMap(({ files }) => files.toReversed()));
+  setDropIns(applications.flatMap(({ replacement }) => replacement.dropIns?.dropIns ?? []));
 }
 
-/** Puts the units and containers of a link back as they were. What an earlier call has done already is fine. */
-async function putBack(id: string, saved: FormerLink, systemd: Systemd): Promise<void> {
-  if (saved.runs.length > 0) await requireEngine();
-  await whileClosed(saved, async () => {
-    for (const { name, text } of saved.units.toReversed()) writeUnitFile(name, text);
-    await close(saved, systemd);
-    for (const unit of saved.added) if (foreignUnit(unit) === undefined) await systemd.stop(unit);
-    for (const run of saved.runs) {
-      await bringBackRun(run);
-      forgetKeptContainer(run.name);
-    }
-    unlinkUnitFiles([...saved.units.map(({ name }) => name), ...saved.added]);
-    removeUnitFiles(saved.added);
-    if (saved.far?.text !== undefined) {
-      makeDirectory(linkDirectory(saved.far.id));
-      writeAtomically(farFile(saved.far.id), saved.far.text);
+/** Stops what cannot stay of a link. */
+async function exchange({ change, saved }: Application, systemd: Systemd): Promise<void> {
+  await close(saved, systemd);
+  for (const run of saved.runs) {
+    await setAsideRun(run);
+    forgetKeptContainer(run.name);
+  }
+  for (const unit of change.gone) await systemd.stop(unit);
+  unlinkUnitFiles(change.gone);
+  removeUnitFiles(change.gone);
+}
+
+function unitsOf({ saved, files }: Application): string[] {
+  return [...saved.units, ...files].map(({ name }) => name);
+}
+
+function setDropIns(dropIns: { unit: string; text?: string }[]): void {
+  for (const dropIn of dropIns) if (!hasText(dropIn)) removeDropIn(dropIn.unit, DROP_IN);
+  writeDropIns(dropIns.filter(hasText), DROP_IN);
+}
+
+/** Puts the units and containers of links back as they were. What an earlier call has done already is fine. */
+async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise<void> {
+  if (links.some(([, saved]) => saved.runs.length > 0)) await requireEngine();
+  try {
+    for (const [, saved] of links) closeGates(saved);
+    for (const [, saved] of links) {
+      writeUnitFiles(saved.units.toReversed());
+      setDropIns(saved.dropIns ?? []);
+      await close(saved, systemd);
+      for (const unit of saved.added) if (foreignUnit(unit) === undefined) await systemd.stop(unit);
+      for (const run of saved.runs) {
+        await bringBackRun(run);
+        forgetKeptContainer(run.name);
+      }
+      unlinkUnitFiles([...saved.units.map(({ name }) => name), ...saved.added]);
+      removeUnitFiles(saved.added);
+      if (saved.far?.text !== undefined) {
+        makeDirectory(linkDirectory(saved.far.id));
+        writeAtomically(farFile(saved.far.id), saved.far.text);
+      }
     }
     await reload([], systemd);
-  });
-  forgetFormerLink(id);
+  } finally {
+    for (const [, saved] of links) openGates(saved);
+  }
+  for (const [id] of links) forgetFormerLink(id);
 }
 
 async function openAgain(id: string, saved: FormerLink, systemd: Systemd): Promise<void> {
@@ -168,7 +287,7 @@ async function putBackOrExplain(
 ): Promise<void> {
   let next = 'the next command that changes links tries again';
   try {
-    await putBack(id, saved, systemd);
+    await putBack([[id, saved]], systemd);
     next = `wormhole start ${id} tries again`;
     await openAgain(id, saved, systemd);
   } catch (error) {
@@ -179,13 +298,12 @@ async function putBackOrExplain(
 }
 
 /** Connections are held while the containers of a link are exchanged. */
-async function whileClosed({ runs }: FormerLink, work: () => Promise<void>): Promise<void> {
+function closeGates({ runs }: FormerLink): void {
   for (const { name } of runs) closeGate(name);
-  try {
-    await work();
-  } finally {
-    for (const { name } of runs) openGate(name);
-  }
+}
+
+function openGates({ runs }: FormerLink): void {
+  for (const { name } of runs) openGate(name);
 }
 
 /** Stops what cannot stay: sockets that listen otherwise or not at all, and what uses containers that are exchanged. */
@@ -212,6 +330,12 @@ async function reload(parts: PlannedLink[], systemd: Systemd): Promise<void> {
 async function open(parts: PlannedLink[], saved: FormerLink, systemd: Systemd): Promise<void> {
   if (saved.isStopped) return;
   await startUnits(parts, systemd);
+  await finishOpening(parts, saved, systemd);
+}
+
+/** Opens what a running unit has opened before, and has running forwarders do what their units say now. */
+async function finishOpening(parts: PlannedLink[], saved: FormerLink, systemd: Systemd): Promise<void> {
+  if (saved.isStopped) return;
   for (const { id, openedBy } of parts) {
     // What opens it runs already, and does not start it a second time.
     if (openedBy !== undefined && (await systemd.state(openedBy)).active === 'active')

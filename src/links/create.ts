@@ -3,6 +3,7 @@ import type { PullProgress } from '../docker/pull-progress.js';
 import { type OwnVolume, removeVolume } from '../docker/volumes.js';
 import { requireIpsec } from '../ipsec/capability.js';
 import { endUrls } from '../recipe/describe.js';
+import type { Link } from '../recipe/link.js';
 import { isFar, type Recipe } from '../recipe/recipe.js';
 import { linkRenderer } from '../state/installation.js';
 import { readLinks } from '../state/links.js';
@@ -13,10 +14,14 @@ import { type CreateOptions, isEager, type LinkPlan, type Owner, planLink } from
 import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
 import { checkBalanceOptions } from './balance-options.js';
-import { completeLink, requireUntaken } from './complete.js';
+import type { DropInChange } from './change.js';
+import { checkClientLimits } from './client-limits.js';
+import { completeLink, requireUntaken, Taken } from './complete.js';
 import { findVolumesIfKnown } from './containers/volumes.js';
 import { freePort } from './free-port.js';
-import { install } from './install.js';
+import { findPresent } from './if-absent.js';
+import { installAll, type NewLink } from './install.js';
+import { checkProxyOptions } from './proxy-options.js';
 import { requireReachable } from './remote/far-head.js';
 import { farTails, newFarPart } from './remote/far-part.js';
 import { farPartsOf } from './remote/far-parts-of.js';
@@ -24,7 +29,7 @@ import { withFarParts } from './remote/with-far-parts.js';
 import { remove } from './remove.js';
 import { findReplaced, replaceLink, withFormerPort, without } from './replace.js';
 import { type Naming, resolveRecipe } from './resolve.js';
-import { removeUnfinished, whileUnfinished } from './unfinished.js';
+import { markFinished, markUnfinished, removeUnfinished } from './unfinished.js';
 import { checkPathOptions } from './unix-paths.js';
 
 /** Reports the progress of a pull, many times a second, and `done` at its end. */
@@ -53,6 +58,10 @@ export interface CreateRequest {
   exactNames?: boolean;
   /** Whether a link of the same id is changed in place. Default false: then its id is taken. */
   replace?: boolean;
+  /** Whether a link that is there already, and just so, is left as it is. Default false: then its id is taken. */
+  ifAbsent?: boolean;
+  /** The drop-ins of its units, if a file describes it. */
+  dropIns?: DropInChange;
 }
 
 /**
@@ -64,31 +73,65 @@ export interface CreateRequest {
  * @throws Error with a message of one line
  */
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
-  const { options, keyFile, owner, creator, exactNames = false, replace = false } = request;
-  const far = hasFarPart(request.recipe) ? newFarPart(keyFile) : undefined;
-  const recipe = await resolveRecipe(request.recipe, { exactNames });
-  checkBalanceOptions(recipe, options);
-  await checkPathOptions(recipe, options);
-  if (hasTunnel(recipe)) await requireIpsec();
-  await fetchImages(recipe, options, show);
+  const { options, keyFile, owner, creator, exactNames = false, replace = false, dropIns } = request;
+  const { ifAbsent = false } = request;
+  const present = ifAbsent && (await findPresent(request, { isResolved: false }));
+  if (present) return describeCreated(present.link);
+  const recipe = await prepareRecipe(request, show);
+  const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
   return withSystemd(async (systemd) => {
     try {
+      const same = ifAbsent && (await findPresent({ recipe, options }, { isResolved: true }));
+      if (same) return describeCreated(same.link);
       const family = replace ? await findReplaced(recipe, readLinks()) : undefined;
-      if (family) return await replaceLink(family, { recipe, options, keyFile, exactNames }, systemd);
+      if (family)
+        return await replaceLink(
+          family,
+          { recipe, options, keyFile, exactNames, ...(dropIns && { dropIns }) },
+          systemd,
+        );
       const plan = {
         options,
         ...(owner && { owner }),
         ...(creator !== undefined && { creator }),
         ...(far && { far }),
+        ...(dropIns && { dropIns: dropIns.dropIns }),
       };
       if (!far || !isEager(recipe)) return await createHere(recipe, plan, systemd);
       const link = await completeLink(recipe, completion(owner));
       const withTails = { ...far, ...farTails(link) };
       return await createOnBothMachines({ ...plan, link, far: withTails, exactNames }, systemd);
+    } catch (error) {
+      // Another command may have created it meanwhile.
+      if (!ifAbsent || !(error instanceof Taken)) throw error;
+      const same = await findPresent({ recipe, options }, { isResolved: true });
+      if (!same) throw error;
+      return describeCreated(same.link);
     } finally {
       await startPendingDeletions(systemd);
     }
   });
+}
+
+/**
+ * Makes sure that a link can be created of a recipe, as far as this can be told beforehand, and fetches the images it needs.
+ *
+ * @returns the recipe with what it names looked up
+ * @throws RecipeError; as resolveRecipe and ensureImage
+ */
+export async function prepareRecipe(
+  { recipe, options, exactNames = false }: Pick<CreateRequest, 'recipe' | 'options' | 'exactNames'>,
+  show: ShowProgress | 'fetch nothing',
+): Promise<Recipe> {
+  checkProxyOptions(recipe, options);
+  hasFarPart(recipe);
+  const resolved = await resolveRecipe(recipe, { exactNames });
+  checkClientLimits(resolved, options);
+  checkBalanceOptions(resolved, options);
+  await checkPathOptions(resolved, options);
+  if (hasTunnel(resolved)) await requireIpsec();
+  if (show !== 'fetch nothing') await fetchImages(resolved, options, show);
+  return resolved;
 }
 
 /**
@@ -103,7 +146,9 @@ export async function previewLink({
   owner,
   replace = false,
 }: CreateRequest): Promise<UnitFile[]> {
+  checkProxyOptions(recipe, options);
   const resolved = await resolveRecipe(recipe, { exactNames: false });
+  checkClientLimits(resolved, options);
   checkBalanceOptions(resolved, options);
   await checkPathOptions(resolved, options);
   const family = (replace && (await findReplaced(resolved, readLinks()))) || [];
@@ -130,7 +175,7 @@ function hasTunnel({ child, tails = [] }: Recipe): boolean {
 }
 
 /** Whether a recipe has a part on another machine. @throws RecipeError when this one could not reach it */
-function hasFarPart({ child, tails = [] }: Recipe): boolean {
+export function hasFarPart({ child, tails = [] }: Recipe): boolean {
   const far = tails.flatMap((tail) => tail.child ?? []);
   for (const one of far) requireReachable(one);
   if (far.length > 0) return true;
@@ -140,7 +185,10 @@ function hasFarPart({ child, tails = [] }: Recipe): boolean {
   return true;
 }
 
-function createHere(recipe: Recipe, plan: Omit<LinkPlan, 'link'>, systemd: Systemd): Promise<CreatedLink> {
+/** A link to be planned, and the drop-ins of its units. */
+type NewPlan = LinkPlan & Pick<NewLink, 'dropIns'>;
+
+function createHere(recipe: Recipe, plan: Omit<NewPlan, 'link'>, systemd: Systemd): Promise<CreatedLink> {
   return withLock('links', async () => {
     await removeUnfinished(systemd);
     const link = await completeLink(recipe, completion(plan.owner));
@@ -153,7 +201,7 @@ function createHere(recipe: Recipe, plan: Omit<LinkPlan, 'link'>, systemd: Syste
  * meanwhile: it may take minutes, and it may need the lock, when the recipe leads back to this machine.
  */
 async function createOnBothMachines(
-  { exactNames, ...plan }: LinkPlan & Required<Pick<LinkPlan, 'far'>> & Naming,
+  { exactNames, ...plan }: NewPlan & Required<Pick<LinkPlan, 'far'>> & Naming,
   systemd: Systemd,
 ): Promise<CreatedLink> {
   const { link, options } = plan;
@@ -169,27 +217,57 @@ async function createOnBothMachines(
 
 /** @param prepare runs before the units are written; what it does is undone with them */
 async function installOrUndo(
-  plan: LinkPlan,
+  plan: NewPlan,
   systemd: Systemd,
   prepare: () => void = () => {},
 ): Promise<CreatedLink> {
-  const parts = planLink(plan);
-  const ids = parts.map(({ id }) => id);
-  const volumes = parts.some(({ link }) => runsOf(link).length > 0) ? await findVolumesIfKnown() : [];
-  const failure = await whileUnfinished(ids, async () => {
-    try {
-      prepare();
-      await install(parts, systemd);
-    } catch (error) {
-      await undo(ids, error as Error, systemd);
-      if (volumes) await removeNewVolumes(ids, volumes);
-      return error;
-    }
-  });
-  if (failure !== undefined) throw failure;
-  const { id, head } = plan.link;
+  const { dropIns } = plan;
+  const link = { parts: planLink(plan), ...(dropIns && { dropIns }) };
+  const failure = (await installOrUndoAll([link], systemd, prepare)).get(link);
+  if (failure) throw failure;
+  return describeCreated(plan.link);
+}
+
+/** What `wormhole create` prints of a link. */
+export function describeCreated({ id, head }: Link): CreatedLink {
   const [url = '', ...also] = endUrls(head);
   return { id, url, ...(also.length > 0 && { also }) };
+}
+
+/**
+ * Installs links, and removes all that exists of each one that cannot be installed. Call it with the lock `links` held.
+ *
+ * @param prepare runs before the units are written; what it does is undone with them
+ * @returns why links could not be installed
+ */
+export async function installOrUndoAll(
+  links: NewLink[],
+  systemd: Systemd,
+  prepare: () => void = () => {},
+): Promise<Map<NewLink, Error>> {
+  const hasRuns = links.some(({ parts }) => parts.some(({ link }) => runsOf(link).length > 0));
+  const volumes = hasRuns ? await findVolumesIfKnown() : [];
+  const idsOf = ({ parts }: NewLink) => parts.map(({ id }) => id);
+  markUnfinished(links.flatMap(idsOf));
+  let failures: Map<NewLink, Error>;
+  try {
+    prepare();
+    failures = await installAll(links, systemd);
+  } catch (error) {
+    failures = new Map(links.map((link) => [link, error as Error]));
+  }
+  for (const [link, reason] of failures) {
+    try {
+      await undo(idsOf(link), reason, systemd);
+      if (volumes) await removeNewVolumes(idsOf(link), volumes);
+    } catch (error) {
+      failures.set(link, error as Error);
+      continue;
+    }
+    markFinished(idsOf(link));
+  }
+  markFinished(links.filter((link) => !failures.has(link)).flatMap(idsOf));
+  return failures;
 }
 
 async function undo(ids: string[], reason: Error, systemd: Systemd): Promise<void> {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import pLimit from 'p-limit';
 import { keepRun } from '../docker/keep-run.js';
 import { type OwnVolume, removeVolume } from '../docker/volumes.js';
@@ -18,6 +19,7 @@ import { repairTunnels } from '../tunnels/repair.js';
 import { isId, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { findVolumes, findVolumesIfKnown, nameVolumes } from './containers/volumes.js';
+import { contentOf, unitsOfLink } from './declared/drop-ins.js';
 import { deletionOf, farPartsOf } from './remote/far-parts-of.js';
 import { existingRuns, forgetUnits, removeUnits } from './remove.js';
 import { markFinished, markUnfinished, removeUnfinished } from './unfinished.js';
@@ -48,6 +50,8 @@ export interface DeleteOptions {
   volumes?: boolean;
   /** Leave their containers, stopped and under other names. */
   keep?: boolean;
+  /** Mention the files that describe them, which stay. Default true. */
+  mentionFiles?: boolean;
 }
 
 /** Links whose units are stopped, and whose containers are removed, at the same time. */
@@ -63,11 +67,13 @@ const AT_ONCE = 16;
  */
 export function deleteLinks(
   ids: string[] | 'all',
-  { tell = true, volumes = false, keep = false }: DeleteOptions = {},
+  { tell = true, volumes = false, keep = false, mentionFiles = true }: DeleteOptions = {},
 ): Promise<Deletion[]> {
   return withSystemd(async (systemd) => {
     try {
-      const deletions = await withLock('links', () => deleteHere(ids, { volumes, keep }, systemd));
+      const deletions = await withLock('links', () =>
+        deleteHere(ids, { volumes, keep, mentionFiles }, systemd),
+      );
       // One of them may have been the last link that kept the addresses of a deleted tunnel blocked.
       if (retainedGuards().length > 0) await repairTunnels();
       for (const deletion of deletions) {
@@ -108,7 +114,7 @@ interface DeletionHere extends Deletion {
 /** Deletes all that is on this machine, and records what is on others. */
 async function deleteHere(
   ids: string[] | 'all',
-  { volumes: removesVolumes, keep }: Required<Pick<DeleteOptions, 'volumes' | 'keep'>>,
+  { volumes: removesVolumes, keep, mentionFiles }: Required<Omit<DeleteOptions, 'tell'>>,
   systemd: Systemd,
 ): Promise<DeletionHere[]> {
   const deletions = planDeletions(ids, readLinks());
@@ -118,6 +124,7 @@ async function deleteHere(
   // Before anything is marked as half deleted: a kill must not make the next command remove what is to be kept.
   if (keep) for (const deletion of deletions) if (!deletion.failure) await keepContainers(deletion, systemd);
   const open = deletions.filter(({ failure }) => failure === undefined);
+  if (mentionFiles) for (const deletion of open) mentionFile(deletion);
   markUnfinished(open.flatMap(({ family }) => family));
   const limit = pLimit(AT_ONCE);
   const removed = await Promise.all(open.map((deletion) => limit(() => removeFamily(deletion, systemd))));
@@ -196,6 +203,14 @@ async function keepContainers(deletion: DeletionHere, systemd: Systemd): Promise
   } catch (error) {
     deletion.failure = error as Error;
   }
+}
+
+function mentionFile({ id, left }: DeletionHere): void {
+  const { file } = contentOf(unitsOfLink(id));
+  if (file !== undefined && existsSync(file))
+    left.push(
+      `link "${id}": its file ${file} stays, and wormhole apply creates the link again: remove the file too`,
+    );
 }
 
 /** Returns the units that it has removed. */

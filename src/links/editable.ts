@@ -19,6 +19,11 @@ export interface EditableLink {
 const OPTIONS = {
   startTimeout: ['--start-timeout', formatDuration],
   udpTimeout: ['--udp-timeout', formatDuration],
+  maxConnections: ['--max-connections', String],
+  maxPerSource: ['--max-per-source', String],
+  rate: ['--rate', String],
+  idleTimeout: ['--idle-timeout', formatDuration],
+  keepAlive: ['--keepalive', formatDuration],
   socketMode: ['--mode', String],
   socketOwner: ['--owner', String],
   group: ['--group', String],
@@ -67,12 +72,17 @@ function textOf({ id, link, options }: PlannedLink): string {
 }
 
 function optionLines(options: CreateOptions): string[] {
-  return Object.entries(OPTIONS).flatMap(([name, [option, format]]) => {
+  const { proxyProtocol, acceptProxyProtocol } = options;
+  const lines = Object.entries(OPTIONS).flatMap(([name, [option, format]]) => {
     const key = name as keyof typeof OPTIONS;
     const value = options[key];
     if (value === undefined || value === DEFAULT_OPTIONS[key]) return [];
     return `${option} ${quoteWord((format as (value: string | number) => string)(value))}`;
   });
+  if (proxyProtocol !== undefined) lines.push(`--proxy-protocol=${proxyProtocol}`);
+  if (acceptProxyProtocol !== undefined)
+    lines.push(`--accept-proxy-protocol ${quoteWord(acceptProxyProtocol.join(','))}`);
+  return lines;
 }
 
 /** A line for each keyword with its argument; a word in quotes is never broken. */

@@ -1,11 +1,14 @@
+import pLimit from 'p-limit';
 import { describeEnd } from '../recipe/describe.js';
 import { addressesOf, type End } from '../recipe/link.js';
 import { isUnix } from '../recipe/recipe.js';
 import { createCounters } from '../state/counters.js';
 import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
+import { writeDropIns } from '../systemd/drop-ins.js';
 import { lastLines } from '../systemd/journal.js';
-import { JobError, type Systemd } from '../systemd/systemd.js';
-import { requireOwnName, writeUnitFile } from '../systemd/unit-files.js';
+import { JobError, type LoadedUnit, type Systemd } from '../systemd/systemd.js';
+import { requireOwnName, writeUnitFiles } from '../systemd/unit-files.js';
+import { DROP_IN, type DropIn, hasText } from '../units/declared-drop-ins.js';
 import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
@@ -16,20 +19,68 @@ import { requireFreePaths } from './unix-paths.js';
 /** Another program listens where a head is to listen. */
 export class AddressInUse extends Error {}
 
+/** A link that is to be installed, with its children, the parent first, and with the drop-ins of its units. */
+export interface NewLink {
+  parts: PlannedLink[];
+  dropIns?: DropIn[];
+}
+
 /**
  * Writes the units of a link and its children, starts what is not started by a connection, and enables it for the next boot.
  * Children come first: a link must not listen before what it leads to does.
  *
  * @throws AddressInUse, PathRefused; ForeignUnit, when nothing is written; Error with what systemd, or the program that failed, says
  */
-export async function install(parts: PlannedLink[], systemd: Systemd): Promise<void> {
+export async function install(link: NewLink, systemd: Systemd): Promise<void> {
+  const error = (await installAll([link], systemd)).get(link);
+  if (error) throw error;
+}
+
+/** Links that are started at the same time. */
+const AT_ONCE = 16;
+
+/**
+ * Installs several links as {@link install} does, with at most one reload of systemd for all of them.
+ *
+ * @throws the system call's error when files cannot be written; parts of all of them may exist then
+ * @returns why links could not be installed. Parts of those may exist
+ */
+export async function installAll(links: NewLink[], systemd: Systemd): Promise<Map<NewLink, Error>> {
+  const failures = new Map<NewLink, Error>();
+  const attempt = async <T>(link: NewLink, work: () => T | Promise<T>): Promise<T | undefined> => {
+    if (failures.has(link)) return undefined;
+    try {
+      return await work();
+    } catch (error) {
+      failures.set(link, error as Error);
+      return undefined;
+    }
+  };
   const renderer = await linkRenderer();
-  const files = parts.flatMap((part) => renderLink(part, renderer)).toReversed();
-  // Before anything is written: a create that fails removes what it has written, and these are not among it.
-  for (const { name } of files) requireOwnName(name);
-  await writeUnits(files, systemd);
-  await startUnits(parts, systemd);
-  await requireLoaded(files, systemd);
+  const files = new Map<NewLink, UnitFile[]>();
+  // Before anything is written: a create that fails removes what it has written, and foreign units are not among it.
+  for (const link of links)
+    await attempt(link, () => {
+      const own = link.parts.flatMap((part) => renderLink(part, renderer)).toReversed();
+      for (const { name } of own) requireOwnName(name);
+      files.set(link, own);
+    });
+  const isKnown = await anyLoaded([...files.values()].flat(), systemd);
+  makeForwarderRoot();
+  writeDropIns(
+    [...files.keys()].flatMap(({ dropIns }) => (dropIns ?? []).filter(hasText)),
+    DROP_IN,
+  );
+  writeUnitFiles([...files.values()].flat());
+  if (isKnown) await systemd.reloadAll();
+  const limit = pLimit(AT_ONCE);
+  const started = await Promise.all(
+    links.map((link) => limit(() => attempt(link, () => startParts(link.parts, systemd)))),
+  );
+  await systemd.enable(started.flatMap((units) => units ?? []));
+  const loaded = await loadedOf([...files.values()].flat(), systemd);
+  for (const [link, own] of files) await attempt(link, () => requireLoaded(own, loaded));
+  return failures;
 }
 
 /**
@@ -38,7 +89,13 @@ export async function install(parts: PlannedLink[], systemd: Systemd): Promise<v
  * @throws as install
  */
 export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promise<void> {
+  await systemd.enable(await startParts(parts, systemd));
+}
+
+/** Starts the units of a link and its children that no connection starts. Returns them: they are to be enabled. @throws as install */
+export async function startParts(parts: PlannedLink[], systemd: Systemd): Promise<string[]> {
   const since = Date.now();
+  const started: string[] = [];
   for (const part of parts.toReversed()) {
     createCounters(part.id);
     if ((await systemd.state(socketUnit(part.id))).active !== 'active') requireFreePaths(part.link.head);
@@ -46,9 +103,10 @@ export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promis
     const startedAtOnce = part.link.trigger ? [] : runsOf(part.link).map((run) => run.unit);
     for (const unit of [socketUnit(part.id), ...startedAtOnce]) {
       await startOrExplain(unit, { part, since, systemd });
-      await systemd.enable(unit);
+      started.push(unit);
     }
   }
+  return started;
 }
 
 /**
@@ -67,7 +125,7 @@ export async function reinstall(part: PlannedLink, systemd: Systemd): Promise<vo
   );
   for (const unit of [socket, service]) await systemd.stop(unit);
   await startOrExplain(socket, { part, since, systemd });
-  await systemd.enable(socket);
+  await systemd.enable([socket]);
 }
 
 interface Start {
@@ -90,17 +148,36 @@ async function startOrExplain(unit: string, start: Start): Promise<void> {
  * reads every unit of the machine again, is needed only for one that is in memory from an earlier link of the same id.
  */
 async function writeUnits(files: UnitFile[], systemd: Systemd): Promise<void> {
-  const isKnown = (await systemd.loaded(files.map(({ name }) => name))).size > 0;
+  const isKnown = await anyLoaded(files, systemd);
   makeForwarderRoot();
-  for (const { name, text } of files) writeUnitFile(name, text);
+  writeUnitFiles(files);
   if (isKnown) await systemd.reloadAll();
 }
 
-/** Makes sure that systemd understands the units that the started ones have made it read. */
-export async function requireLoaded(files: UnitFile[], systemd: Systemd): Promise<void> {
-  for (const [unit, { load }] of await systemd.loaded(files.map(({ name }) => name)))
+/** Above this many units, systemd is asked for all of ours: it compares each pattern with each unit. */
+const MANY = 50;
+
+function patternsOf(files: UnitFile[]): string[] {
+  return files.length > MANY ? ['wormhole-*'] : files.map(({ name }) => name);
+}
+
+async function anyLoaded(files: UnitFile[], systemd: Systemd): Promise<boolean> {
+  const loaded = await loadedOf(files, systemd);
+  return files.some(({ name }) => loaded.has(name));
+}
+
+/** Makes sure that systemd understands the units that the started ones have made it read. @param loaded has at least these */
+export function requireLoaded(files: UnitFile[], loaded: Map<string, LoadedUnit>): void {
+  for (const { name } of files) {
+    const { load = 'loaded' } = loaded.get(name) ?? {};
     if (load !== 'loaded')
-      throw new Error(`systemd does not load ${unit} (${load}): journalctl -b | grep ${unit}`);
+      throw new Error(`systemd does not load ${name} (${load}): journalctl -b | grep ${name}`);
+  }
+}
+
+/** What systemd has in memory of these files. */
+export function loadedOf(files: UnitFile[], systemd: Systemd): Promise<Map<string, LoadedUnit>> {
+  return systemd.loaded(patternsOf(files));
 }
 
 /** Why a unit did not start, from what it and systemd logged about it and about the namespace that it needs. */

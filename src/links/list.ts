@@ -2,14 +2,15 @@ import { existsSync } from 'node:fs';
 import prettyBytes from 'pretty-bytes';
 import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
 import type { OwnVolume } from '../docker/volumes.js';
-import { describePeer, describePlace, endUrls } from '../recipe/describe.js';
-import { addressesOf, farChildOf, type Link, localTailOf } from '../recipe/link.js';
+import { address, describePeer, describePlace, endUrls } from '../recipe/describe.js';
+import { addressesOf, farChildOf, type Link, localTailOf, namedTailOf } from '../recipe/link.js';
 import { ipProtocolsFor } from '../recipe/protocols.js';
 import { isUnix, type RecipeEnd, splitEnd } from '../recipe/recipe.js';
 import { recipeFromText, recipeText } from '../recipe/text.js';
 import { type Counters, type Failing, readCounters } from '../state/counters.js';
 import { readFarAddress } from '../state/far-address.js';
 import { readLinks } from '../state/links.js';
+import { type KnownName, knownNameOf } from '../state/name-file.js';
 import { type PartDeletion, releasedDeletions } from '../state/pending-deletions.js';
 import { readTunnels } from '../state/tunnels.js';
 import { type LoadedUnit, type Systemd, withSystemd } from '../systemd/systemd.js';
@@ -29,17 +30,7 @@ export async function listLinks(): Promise<Listing> {
   const { tunnels } = readTunnels();
   const listed = await withSystemd(async (systemd) => {
     const units = await systemd.loaded(['wormhole-*.socket', 'wormhole-*.service']);
-    return Promise.all(
-      links.map(async (planned) => {
-        const counters = countersOf(planned);
-        return {
-          ...describe(planned, tunnels),
-          ...withLosses(await stateOf(planned, { units, counters, systemd }), planned),
-          ...(counters && { counters }),
-          recipe: recipeText(planned.link),
-        };
-      }),
-    );
+    return Promise.all(links.map((planned) => describeLink(planned, { units, tunnels, systemd })));
   });
   const isRoot = process.geteuid?.() === 0;
   const volumes = (isRoot && (await findVolumesIfKnown())) || [];
@@ -47,6 +38,29 @@ export async function listLinks(): Promise<Listing> {
   const existing = new Set([...links, ...unreadable].map(({ id }) => id));
   const deleted = volumes.filter(({ link }) => !existing.has(link));
   return { links: [...withVolumes, ...leavingLinks(), ...deletedLinks(deleted)], unreadable };
+}
+
+/** What {@link describeLink} needs to know of this machine; `units` as `loaded` of {@link Systemd} returns them. */
+export interface Surroundings {
+  units: ReadonlyMap<string, LoadedUnit>;
+  tunnels: Tunnel[];
+  systemd: Systemd;
+}
+
+/** A link as it is listed, without its volumes. */
+export async function describeLink(
+  planned: PlannedLink,
+  { units, tunnels, systemd }: Surroundings,
+): Promise<ListedLink> {
+  const counters = countersOf(planned);
+  // A forwarder that was killed, or stopped with the machine, has not counted them down.
+  const isRunning = !['inactive', 'failed', undefined].includes(units.get(serviceUnit(planned.id))?.active);
+  return {
+    ...describe(planned, tunnels),
+    ...withLosses(await stateOf(planned, { units, counters, systemd }), planned),
+    ...(counters && { counters: isRunning ? counters : { ...counters, open: 0 } }),
+    recipe: recipeText(planned.link),
+  };
 }
 
 function volumesOf(id: string, volumes: OwnVolume[]): Pick<ListedLink, 'volumes'> {
@@ -71,20 +85,39 @@ function deletedLinks(volumes: OwnVolume[]): ListedLink[] {
   });
 }
 
-/** What the forwarder of a link has counted. A front forwarder sees no bytes: its tails do. */
-function countersOf({ id, link }: PlannedLink): Counters | undefined {
+/** What a front forwarder does not see, since the forwarders of its tails have the sessions. */
+const COUNTED_BY_TAILS = [
+  'bytesFromClients',
+  'bytesFromTarget',
+  'resetsByClient',
+  'resetsByTarget',
+  'timedOut',
+] as const;
+
+/** What the forwarder of a link has counted, with what those of several tails have. */
+export function countersOf({ id, link }: PlannedLink): Counters | undefined {
   const counters = readCounters(id);
   if (!counters || !link.tails) return counters;
   const tails = link.tails.flatMap((tail) => readCounters(tail.id) ?? []);
-  const sum = (name: 'bytesFromClients' | 'bytesFromTarget') =>
-    tails.reduce((bytes, tail) => bytes + tail[name], counters[name]);
-  return { ...counters, bytesFromClients: sum('bytesFromClients'), bytesFromTarget: sum('bytesFromTarget') };
+  const sums = COUNTED_BY_TAILS.map((name) => [
+    name,
+    tails.reduce((sum, tail) => sum + tail[name], counters[name]),
+  ]);
+  return { ...counters, ...Object.fromEntries(sums) };
 }
 
 type LinkState = Pick<ListedLink, 'state' | 'detail'>;
 
 function describe(
-  { id, parent, tailOf, isDrained, owner, link }: PlannedLink,
+  {
+    id,
+    parent,
+    tailOf,
+    isDrained,
+    owner,
+    link,
+    options: { proxyProtocol, acceptProxyProtocol },
+  }: PlannedLink,
   tunnels: Tunnel[],
 ): Omit<ListedLink, 'state' | 'detail' | 'counters' | 'recipe'> {
   const tunnel = tunnelOf(link, tunnels);
@@ -97,6 +130,8 @@ function describe(
     ...(tunnel !== undefined && { tunnel }),
     head: listedEnd(link.head),
     tail: listedTail(link),
+    ...(parent === undefined && proxyProtocol !== undefined && { proxyProtocol }),
+    ...(parent === undefined && acceptProxyProtocol !== undefined && { acceptProxyProtocol }),
   };
 }
 
@@ -133,11 +168,19 @@ async function stateOf(planned: PlannedLink, { units, counters, systemd }: Signs
     (end) => end && isEmptyNamespace(netnsInstance(end.place)),
   );
   if (absent) return { state: 'waiting', detail: `for ${describePlace(absent.place)}` };
+  const named = namedTailOf(link);
+  const problem = named && describeUnknown(knownNameOf(id, address(named)));
+  if (problem !== undefined) return { state: 'waiting', detail: `for an address: ${problem}` };
   if (counters?.failing) return { state: 'failing', detail: describeFailing(counters.failing) };
   if (units.get(serviceUnit(id))?.active === 'active')
     return { state: 'connected', detail: counters ? describeTraffic(counters) : '' };
   const isStarted = run ? units.get(run.unit)?.active === 'active' : !far || farAddress !== undefined;
   return { state: link.trigger && !isStarted ? 'sleeping' : 'listening', detail: '' };
+}
+
+/** Why a name has no address that clients could be connected to; undefined if it has one. */
+function describeUnknown(known: KnownName | undefined): string | undefined {
+  return known?.addresses.length === 0 ? known.problem : undefined;
 }
 
 /** "127.0.0.1:3306 refused for 5 s (ECONNREFUSED: connection refused), 41 times since 10:02" */
@@ -146,9 +189,11 @@ function describeFailing({ count, since, reason }: Failing): string {
   return `${reason}, ${times} since ${describeTime(since)}`;
 }
 
-/** "3 open, 120 served, 1.2 GB" */
-function describeTraffic({ open, limit, served, bytesFromClients, bytesFromTarget }: Counters): string {
-  const traffic = `${open} open, ${served} served, ${prettyBytes(bytesFromClients + bytesFromTarget)}`;
+/** "3 open, 120 served, 5 refused, 1.2 GB" */
+function describeTraffic(counters: Counters): string {
+  const { open, limit, served, refused, bytesFromClients, bytesFromTarget } = counters;
+  const clients = [`${open} open`, `${served} served`, ...(refused > 0 ? [`${refused} refused`] : [])];
+  const traffic = [...clients, prettyBytes(bytesFromClients + bytesFromTarget)].join(', ');
   return open < limit || limit === 0 ? traffic : `${traffic}; that is its limit, and further clients wait`;
 }
 

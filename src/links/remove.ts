@@ -2,14 +2,17 @@ import { rmSync } from 'node:fs';
 import { removeRun } from '../docker/remove-run.js';
 import type { RunNames } from '../docker/runs.js';
 import { runName } from '../recipe/link.js';
-import { removeCounters } from '../state/counters.js';
 import { forgetKeptContainer } from '../state/kept-containers.js';
 import { readLinks } from '../state/links.js';
+import { removeCounters } from '../state/traffic.js';
+import { removeDropIn } from '../systemd/drop-ins.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile, removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
+import { DROP_IN } from '../units/declared-drop-ins.js';
 import {
   handOffDirectory,
   linkDirectory,
+  nameUnits,
   netnsUnit,
   runUnit,
   serviceUnit,
@@ -54,6 +57,12 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   const forwarders = ids.map(serviceUnit).filter(isOurs);
   await Promise.all(heads.map(systemd.stop));
   await Promise.all(forwarders.map(systemd.stop));
+  // Forwarders take them along, in a moment.
+  const names = ids
+    .map(nameUnits)
+    .flatMap(({ socket, service }) => [service, socket])
+    .filter((unit) => readUnitFile(unit) !== undefined && isOurs(unit));
+  for (const unit of names) await systemd.stop(unit);
   // Containers go before their units are stopped: that would only take the time to end them gracefully.
   for (const run of runs) await removeRun(run);
   const left: Removed['left'] = [];
@@ -70,13 +79,14 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   }
   for (const name of [...ids, ...runs.map((run) => run.name)])
     rmSync(linkDirectory(name), { recursive: true, force: true });
-  for (const id of ids) removeCounters(id);
+  await removeCounters(ids);
   for (const id of ids) rmSync(handOffDirectory(id), { recursive: true, force: true });
   for (const { name } of runs) forgetKeptContainer(name);
 
   // The socket's file holds the recipe. It goes last, so that a link is known while anything of it exists.
-  const units = [...runs.map(({ name }) => runUnit(name)), ...forwarders, ...heads];
+  const units = [...runs.map(({ name }) => runUnit(name)), ...names, ...forwarders, ...heads];
   unlinkUnitFiles(units);
+  for (const unit of units) removeDropIn(unit, DROP_IN);
   removeUnitFiles(units);
   return { units, left };
 }

@@ -11,11 +11,13 @@ import { withLock } from '../state/lock.js';
 import { type PartDeletion, recordDeletion } from '../state/pending-deletions.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { type CreateOptions, type FarPart, isEager, type PlannedLink, planLink } from '../units/plan.js';
-import { changeLink } from './change.js';
+import { changeLink, type DropInChange } from './change.js';
+import { withoutClientLimits } from './client-limits.js';
 import { completeLink, requireUntaken } from './complete.js';
 import { IsChild } from './delete.js';
 import { tellForwarder } from './drain.js';
 import { freePort } from './free-port.js';
+import { withoutProxyOptions } from './proxy-options.js';
 import { carryOutDeletion } from './remote/carry-out-deletion.js';
 import { createFarPart, farTails, newFarPart, recipeForPeer } from './remote/far-part.js';
 import { deletionOf, farPartsOf } from './remote/far-parts-of.js';
@@ -33,6 +35,8 @@ export interface Replacement {
   options: CreateOptions;
   keyFile: string;
   exactNames: boolean;
+  /** The drop-ins of files that change. */
+  dropIns?: DropInChange;
 }
 
 /** A link that was changed in place; `left` has a line for each thing that is left on another machine, for people. */
@@ -90,7 +94,7 @@ export function withFormerPort(recipe: Recipe, [root]: PlannedLink[]): Recipe {
  */
 export async function replaceLink(
   family: PlannedLink[],
-  { recipe: wanted, options, keyFile, exactNames }: Replacement,
+  { recipe: wanted, options, keyFile, exactNames, dropIns }: Replacement,
   systemd: Systemd,
 ): Promise<ReplacedLink> {
   const [root] = family;
@@ -101,7 +105,7 @@ export async function replaceLink(
   const far = link.tails
     ? farOfTails(family, { link, options, keyFile })
     : farOf(root, { link, options, keyFile });
-  const drained = (root.drained ?? []).filter((name) => link.tails?.some((tail) => tail.name === name));
+  const drained = drainedOf(root, link);
   const next = planLink({
     link,
     options,
@@ -116,7 +120,10 @@ export async function replaceLink(
       await removeUnfinished(systemd);
       requireSame(family, readLinks());
       requireUntaken(link, without(family, readLinks()));
-      await changeLink({ former: family, next, ...(tell && { far: tell }) }, systemd);
+      await changeLink(
+        { former: family, next, ...(tell && { far: tell }), ...(dropIns && { dropIns }) },
+        systemd,
+      );
       if (link.tails) tellForwarder(link.id, drained);
     });
   const kept = new Set(farPartsOf(next).map((part) => part.far.partId));
@@ -137,6 +144,11 @@ export async function replaceLink(
   for (const part of former)
     if (!kept.has(part.far.partId)) left.push(...(await deleteFormerPart(root.id, deletionOf(part))));
   return { ...replaced, ...(left.length > 0 && { left }) };
+}
+
+/** The tails that get no new client, of those that a link still has. */
+export function drainedOf(former: PlannedLink | undefined, { tails = [] }: Link): string[] {
+  return (former?.drained ?? []).filter((name) => tails.some((tail) => tail.name === name));
 }
 
 /** The id that create would give a link if there were no other. */
@@ -160,7 +172,7 @@ function farOf(
 }
 
 /** The parts of several tails on other machines: the former ones, of those that would be the same. */
-function farOfTails(
+export function farOfTails(
   family: PlannedLink[],
   { link, options, keyFile }: { link: Link; options: CreateOptions; keyFile: string },
 ): FarPart | undefined {
@@ -181,7 +193,13 @@ function farOfTails(
 /** All that the other machine is asked for. */
 function partText(link: FarLink, options: CreateOptions): string {
   const { kind, peer } = link.child;
-  return JSON.stringify([link.id, kind, peer, formatRecipe(recipeForPeer(link)), options]);
+  return JSON.stringify([
+    link.id,
+    kind,
+    peer,
+    formatRecipe(recipeForPeer(link)),
+    withoutProxyOptions(withoutClientLimits(options)),
+  ]);
 }
 
 /** Has another machine create its part, and removes it there when the change here fails. */

@@ -19,8 +19,8 @@ export async function readSocketTables(place: PlaceId, protocols: IpProtocol[]):
   return tables.map((table) => readFileSync(`/proc/${pid}/net/${table}`, 'utf8')).join('');
 }
 
-/** A process whose network namespace it is. */
-function processIn({ path, inode }: Namespace): string | undefined {
+/** A process whose network namespace it is; undefined if there is none, or none that the caller may look at. */
+export function processIn({ path, inode }: Namespace): string | undefined {
   const known = /^\/proc\/(\d+)\//.exec(path)?.[1];
   return known ?? processes().find((pid) => namespaceOf(pid) === inode);
 }

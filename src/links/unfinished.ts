@@ -25,14 +25,6 @@ export function markFinished(ids: string[]): void {
   for (const id of ids) rmSync(`${UNFINISHED_DIR}/${id}`, { force: true });
 }
 
-/** Runs `work`, which creates the links of these ids. They stay unfinished when it throws. */
-export async function whileUnfinished<T>(ids: string[], work: () => Promise<T>): Promise<T> {
-  markUnfinished(ids);
-  const result = await work();
-  markFinished(ids);
-  return result;
-}
-
 /** The ids of the links that are being created or deleted at this moment, or were when a command was killed. */
 export function unfinishedIds(): string[] {
   return existsSync(UNFINISHED_DIR) ? readdirSync(UNFINISHED_DIR) : [];

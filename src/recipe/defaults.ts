@@ -1,3 +1,4 @@
+import { hasHostName } from './host-name.js';
 import { ipAddressOf, ipProtocolsFor } from './protocols.js';
 import { type IpProtocol, type RecipeEnd, type RecipeIpAddress, splitEnd } from './recipe.js';
 
@@ -14,9 +15,11 @@ export function defaultTail(head: RecipeEnd, port: number | undefined): RecipeEn
   return ipEnd(ipProtocolsFor(splitEnd(head)), { host: LOOPBACK, ...(port !== undefined && { port }) });
 }
 
-/** The head of a local child before any word: the tail of its parent. */
+/** The head of a local child before any word: the tail of its parent, at the loopback address if that has a name. */
 export function localHead(tail: RecipeEnd): RecipeEnd {
-  return structuredClone(tail);
+  const head = structuredClone(tail);
+  for (const address of [head, ...(head.also ?? [])]) if (hasHostName(address)) address.host = LOOPBACK;
+  return head;
 }
 
 /** The head of a far child before any word: as its parent needs it, at an address and port the far machine chooses. */

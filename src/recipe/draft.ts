@@ -1,6 +1,7 @@
 import { defaultTail, farHead, localHead, portOf } from './defaults.js';
 import { describePlace, endUrls } from './describe.js';
 import { type Word, wrongWord } from './error.js';
+import { hasHostName } from './host-name.js';
 import { ipAddressOf, ipProtocolFor } from './protocols.js';
 import {
   type FarChild,
@@ -85,6 +86,11 @@ export function openLocalChild(draft: Draft, kind: LocalRecipeChild['kind'], wor
       'the link has no tail yet; say tail or trigger first, or chain for the child to be it',
     );
   }
+  if (kind === 'chain' && link.tail && splitEnd(link.tail).some(hasHostName))
+    throw wrongWord(
+      word,
+      `the tail has a name, ${endUrls(link.tail).join(' and ')}, and the head of a chain listens at an address`,
+    );
   const child = openLink(localHead(link.tail ?? defaultTail(link.head, tailPort(draft))));
   return adopt(draft, child, { kind, link: child.link }, word);
 }

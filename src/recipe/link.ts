@@ -1,5 +1,6 @@
 import type { RunRequest } from '../docker-run/request.js';
-import { type FarChild, type IpProtocol, isFar, type UnixAddress } from './recipe.js';
+import { hasHostName } from './host-name.js';
+import { type FarChild, type IpProtocol, isFar, isUnix, type UnixAddress } from './recipe.js';
 
 /**
  * The network namespace of an end, as in a recipe; `name` of one that the link runs distinguishes its container from those
@@ -82,6 +83,12 @@ export function farChildOf({ child }: Link): FarChild | undefined {
 /** Where a link connects to on this machine: its own tail or the head of its local child; undefined for a far tail. */
 export function localTailOf(link: Link): End | undefined {
   return link.tail ?? localChildOf(link)?.link.head;
+}
+
+/** The tail of a link that has a DNS name, with its place; undefined when it has an address, or is not on this machine. */
+export function namedTailOf(link: Link): (IpAddress & { place: Place }) | undefined {
+  const tail = localTailOf(link);
+  return tail && !isUnix(tail) && hasHostName(tail) ? { ...tail, place: tail.place } : undefined;
 }
 
 /** The one of a link and its local children whose tail is on another machine; undefined when none is. */

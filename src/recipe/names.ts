@@ -15,7 +15,18 @@ export function parseContainer(word: Word): string {
 }
 
 /** Ids that are refused: units of Wormhole's own have these names. */
-export const RESERVED_IDS = ['sync', 'far', 'tunnel-guard', 'tunnel-udp', 'udp'];
+export const RESERVED_IDS = [
+  'sync',
+  'far',
+  'tunnel-guard',
+  'tunnel-udp',
+  'udp',
+  'counters',
+  'counters-save',
+  'metrics',
+  'metrics-write',
+  'apply',
+];
 
 /** Endings of ids that are refused: the units of such a link would be mistaken for other ones. */
 export const RESERVED_ENDINGS = ['.socket', '.service', '-run', '-head'];

@@ -29,7 +29,8 @@ export type RecipePlace =
   | { kind: 'run'; args: string; request: RunRequest };
 
 /**
- * An IP address and port as a recipe describes them. `host` is an IPv4 or IPv6 address in canonical text, without brackets.
+ * An IP address and port as a recipe describes them. `host` is an IPv4 or IPv6 address in canonical text, without brackets; of a
+ * tail, it may be a DNS name in small letters.
  * Only the head of a far child may lack it: the far machine then uses its address that faces us. The missing `port` of a head
  * is chosen when the link is created. The missing port of a tail is that of its head, or for a far child that of the link
  * which asks for it.

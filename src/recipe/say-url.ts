@@ -1,3 +1,5 @@
+import { isIP } from 'node:net';
+import { quoted } from '../text/quote.js';
 import { LOOPBACK } from './defaults.js';
 import { claimField, currentEnd, type Draft, replaceEnd } from './draft.js';
 import { type Word, wrongWord } from './error.js';
@@ -23,6 +25,11 @@ export function sayUrl(draft: Draft, url: Url, word: Word): void {
   const { netns, protocol } = url;
   if (isFarHead(draft) && protocol !== undefined && isUnix({ protocol }))
     throw wrongWord(word, 'the head on another machine is reached over the network, by tcp or udp');
+  if (draft.part === 'head' && !('path' in url) && url.host !== undefined && isIP(url.host) === 0)
+    throw wrongWord(
+      word,
+      `host ${quoted(url.host)} is a name, and a head listens at an address, such as 127.0.0.1; names are for tails`,
+    );
   const adds = addsListener(draft, protocol);
   if (netns !== undefined && !(adds && isIn(currentEnd(draft), netns)))
     sayPlace(draft, { kind: 'netns', name: netns }, word);

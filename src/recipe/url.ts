@@ -2,6 +2,7 @@ import { isIPv6 } from 'node:net';
 import { canonicalAddress } from '../text/ip-address.js';
 import { quoted } from '../text/quote.js';
 import { type Word, wrongWord } from './error.js';
+import { isLocalhost, parseHostName } from './host-name.js';
 import type { IpProtocol, UnixAddress, UnixProtocol } from './recipe.js';
 import { parseUnixUrl } from './unix-url.js';
 
@@ -26,10 +27,10 @@ const UNIX: Record<string, UnixProtocol> = { unix: 'unix', unixgram: 'unixgram',
 
 /**
  * Reads the argument of `url`: `{proto://}{netns@}{host}{:port}`, or `unix://` and a path or an abstract name. The host comes
- * back in canonical form, `localhost` as 127.0.0.1.
+ * back in canonical form, `localhost` and what ends in `.localhost` as 127.0.0.1, another name in small letters.
  *
  * @throws RecipeError about `word` when it says nothing at all, for an unknown protocol, a name that `ip netns` cannot have
- *   made, a host that is not an IP address, an IPv6 address without brackets, a port that is not a plain number from 1 to
+ *   made, a host that is neither an IP address nor a name, an IPv6 address without brackets, a port that is not a plain number from 1 to
  *   65535; and as {@link parseUnixUrl}
  */
 export function parseUrl(word: Word): Url {
@@ -86,7 +87,7 @@ function splitHost(text: string, word: Word): { host: string; port?: string } {
 }
 
 function hostOf(text: string, word: Word): string {
-  if (text === 'localhost') return '127.0.0.1';
+  if (isLocalhost(text)) return '127.0.0.1';
   const bracketed = /^\[(.*)\]$/.exec(text)?.[1];
   const address = canonicalAddress(bracketed ?? text);
   if (address !== undefined && isIPv6(address) === (bracketed !== undefined)) return address;
@@ -94,10 +95,9 @@ function hostOf(text: string, word: Word): string {
     throw wrongWord(word, `host ${quoted(text)} is not an IP address; did you mean ${quoted(`:${text}`)}?`);
   }
   if (bracketed !== undefined) throw wrongWord(word, `${quoted(bracketed)} is not an IPv6 address`);
-  throw wrongWord(
-    word,
-    `host ${quoted(text)} is not an IP address, and names are not looked up; use an address`,
-  );
+  const found = parseHostName(text);
+  if ('name' in found) return found.name;
+  throw wrongWord(word, found.reason);
 }
 
 function portOf(text: string, word: Word): number {

@@ -1,9 +1,9 @@
-import { closeSync, fchmodSync, openSync, readSync, rmSync } from 'node:fs';
-import os from 'node:os';
+import { closeSync, fchmodSync, openSync } from 'node:fs';
 import { makeDirectory } from '../system/files.js';
 import { COUNTERS_DIR, countersFile } from '../units/names.js';
+import { readCountersFile } from './counters-file.js';
 
-/** What the forwarder of a link has counted since the boot. */
+/** What the forwarder of a link has counted since the link was created. */
 export interface Counters {
   /** Open sessions; the figure means nothing while no forwarder runs. */
   open: number;
@@ -15,16 +15,34 @@ export interface Counters {
   unserved: number;
   /** Clients that were closed because the link is not for them. */
   denied: number;
+  /** Clients that were refused because of a limit of the link on its clients. */
+  refused: number;
+  /** Sessions that were reset because no byte had moved for --idle-timeout. */
+  timedOut: number;
   bytesFromClients: number;
   bytesFromTarget: number;
+  /** Datagrams and messages of unix sockets; connections have none. */
+  datagramsFromClients: number;
+  datagramsFromTarget: number;
   /** Sessions that a client, or the target, has ended with a reset. */
   resetsByClient: number;
   resetsByTarget: number;
   /** Clients that had to wait for the target, and how long all of them did, ms. */
   held: number;
   heldMs: number;
+  /** How long successful attempts to connect to the target took, ms in all, and by their duration. */
+  dialMs: number;
+  dials: Dials[];
   /** Present while the target does not accept: clients closed since it last did, the time of the first one, and why. */
   failing?: Failing;
+  /** When the last client was closed because the target was not reached, ms since 1970, and why; also if others were served since. */
+  lastFailure?: { at: number; reason: string };
+}
+
+/** How many attempts to connect took up to `upToMs`, and more than the element before it says. The last one has no bound. */
+export interface Dials {
+  upToMs?: number;
+  count: number;
 }
 
 /** Clients that a link has closed in a row. `since` is the time of the first one, ms since 1970. */
@@ -34,72 +52,58 @@ export interface Failing {
   reason: string;
 }
 
-/** The layout of the file: see src/forwarder/counters.ts, which writes it. */
-const FORMAT = 'wormhole counters 1';
-const FIGURES_AT = 1024;
-const TEXTS_AT = 3072;
-const TEXT_SIZE = 512;
-const SIZE = 4096;
+/** What the figures are called by which attempts to connect are counted: `dial<=25`, `dial<=Infinity`. */
+const DIAL = /^dial<=(\d+|Infinity)$/;
 
 /**
  * Reads what the forwarder of a link has counted, at this moment. A name that the file does not have counts as 0.
  *
- * @returns undefined when the link has had no client since the boot, or the file has another format
+ * @returns undefined when the link has had no client yet, or the file has another format
  */
 export function readCounters(id: string): Counters | undefined {
-  const file = readFile(countersFile(id));
-  const [format, names = '', texts = ''] = file?.toString('latin1', 0, FIGURES_AT).split('\n') ?? [];
-  if (file === undefined || format !== FORMAT) return undefined;
-  const figures = new Map(names.split(' ').map((name, index) => [name, readFigure(file, index)]));
-  const figure = (name: string): number => figures.get(name) ?? 0;
-  const reason = readText(file, texts.split(' ').indexOf('failure'));
+  const file = readCountersFile(countersFile(id));
+  if (file === undefined) return undefined;
+  const figure = (name: string): number => file.figures[name] ?? 0;
+  const reason = file.texts.failure ?? '';
   const failing = { count: figure('failing'), since: figure('failingSince'), reason };
+  const at = figure('failedAt');
   return {
     open: figure('open'),
     limit: figure('limit'),
     served: figure('served'),
     unserved: figure('unserved'),
     denied: figure('denied'),
+    refused: figure('refused'),
+    timedOut: figure('timedOut'),
     bytesFromClients: figure('bytesFromClients'),
     bytesFromTarget: figure('bytesFromTarget'),
+    datagramsFromClients: figure('datagramsFromClients'),
+    datagramsFromTarget: figure('datagramsFromTarget'),
     resetsByClient: figure('resetsByClient'),
     resetsByTarget: figure('resetsByTarget'),
     held: figure('held'),
     heldMs: figure('heldMs'),
+    dialMs: figure('dialMs'),
+    dials: dialsOf(file.figures),
     ...(failing.count > 0 && { failing }),
+    ...(at > 0 && { lastFailure: { at, reason } }),
   };
 }
 
-/** The file, and no more than a forwarder writes that is not hostile. */
-function readFile(path: string): Buffer | undefined {
-  let fd: number;
-  try {
-    fd = openSync(path, 'r');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-  try {
-    const bytes = Buffer.alloc(SIZE);
-    return bytes.subarray(0, readSync(fd, bytes, 0, SIZE, 0));
-  } finally {
-    closeSync(fd);
-  }
+/** The descriptor at which the forwarder of a link has its notes about sessions; 0 if it has none. */
+export function readNotesDescriptor(id: string): number {
+  const descriptor = readCountersFile(countersFile(id))?.figures.notes ?? 0;
+  return Number.isInteger(descriptor) && descriptor < 2 ** 31 ? descriptor : 0;
 }
 
-/** The forwarder sees the clients, and is not trusted: whatever it writes is a number here, and words. */
-function readFigure(file: Buffer, index: number): number {
-  const at = FIGURES_AT + 8 * index;
-  if (at + 8 > Math.min(file.length, TEXTS_AT)) return 0;
-  const value = os.endianness() === 'LE' ? file.readDoubleLE(at) : file.readDoubleBE(at);
-  return value >= 0 && value <= Number.MAX_SAFE_INTEGER ? value : 0;
-}
-
-function readText(file: Buffer, index: number): string {
-  if (index < 0) return '';
-  const at = TEXTS_AT + TEXT_SIZE * index;
-  const [text = ''] = file.toString('utf8', at, at + TEXT_SIZE).split('\0');
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '');
+function dialsOf(figures: Record<string, number>): Dials[] {
+  return Object.entries(figures)
+    .flatMap(([name, count]) => {
+      const bound = DIAL.exec(name)?.[1];
+      return bound === undefined ? [] : [{ bound: Number(bound), count }];
+    })
+    .sort((one, other) => one.bound - other.bound)
+    .map(({ bound, count }) => ({ ...(Number.isFinite(bound) && { upToMs: bound }), count }));
 }
 
 /** Creates the file that systemd opens for the forwarder of a link, readable for everyone. It may exist. */
@@ -109,9 +113,4 @@ export function createCounters(id: string): void {
   // Whatever the umask is.
   fchmodSync(fd, 0o644);
   closeSync(fd);
-}
-
-/** Forgets what the forwarder of a link has counted. */
-export function removeCounters(id: string): void {
-  rmSync(countersFile(id), { force: true });
 }

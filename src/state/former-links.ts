@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import * as v from 'valibot';
-import { isTemporary, makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
+import { isTemporary, makeDirectory, readIfExists } from '../system/files.js';
+import { writeTogether } from '../system/write-together.js';
 import { stateDirectory } from './directory.js';
 
 /** One file for each link that is being changed in place, by its id, from which it is put back when that fails or is killed. */
@@ -15,19 +16,22 @@ const schema = v.object({
   runs: v.array(v.object({ name: v.string(), link: v.string(), said: v.exactOptional(v.string()) })),
   isStopped: v.boolean(),
   far: v.exactOptional(v.object({ id: v.string(), text: v.exactOptional(v.string()) })),
+  dropIns: v.exactOptional(v.array(v.object({ unit: v.string(), text: v.exactOptional(v.string()) }))),
 });
 
 /**
  * A link before it was changed: the texts of its `units`, and whether it `isStopped`. Of the change: the units that it `added`,
  * the links that it had to `close`, the forwarders that it had to `restart`, and the `runs` whose containers are set aside. `far` is
- * what the forwarder of its far end was told, if that changes.
+ * what the forwarder of its far end was told, if that changes. `dropIns` are those of files that change, as they were.
  */
 export type FormerLink = v.InferOutput<typeof schema>;
 
-/** Records a link that is about to be changed. Units are readable to all, and so is this. */
-export function recordFormerLink(id: string, former: FormerLink): void {
+/** Records links that are about to be changed, by their ids. Units are readable to all, and so is this. */
+export function recordFormerLinks(links: [id: string, former: FormerLink][]): void {
   makeDirectory(directory());
-  writeAtomically(`${directory()}/${id}`, JSON.stringify(former));
+  writeTogether(
+    links.map(([id, former]) => ({ path: `${directory()}/${id}`, text: JSON.stringify(former) })),
+  );
 }
 
 /** Forgets it: the link is changed, or put back. */

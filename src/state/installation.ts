@@ -2,7 +2,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
 import { programInterpreter } from '../system/elf.js';
-import { makeDirectory } from '../system/files.js';
+import { makeDirectory, readIfExists } from '../system/files.js';
+import { parseHosts } from '../text/hosts.js';
+import { isAlwaysPresent } from '../text/ip-address.js';
 import type { Routing } from '../units/ip-filter.js';
 import type { Installation, Renderer, Template } from '../units/render.js';
 
@@ -63,10 +65,18 @@ function libraryDirectories(): string[] {
   return [...new Set(libraries)].sort();
 }
 
+/** The names that /etc/hosts gives a loopback address. */
+function loopbackNames(): ReadonlySet<string> {
+  const local = parseHosts(readIfExists('/etc/hosts') ?? '').filter(({ address }) =>
+    isAlwaysPresent(address),
+  );
+  return new Set(local.flatMap(({ names }) => names));
+}
+
 function routing(): Routing {
   const directory = '/proc/sys/net/ipv4/conf';
   const routesLoopback = readdirSync(directory).some(
     (name) => readFileSync(`${directory}/${name}/route_localnet`, 'utf8').trim() === '1',
   );
-  return { routesLoopback };
+  return { routesLoopback, loopbackNames: loopbackNames() };
 }

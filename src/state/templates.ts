@@ -1,5 +1,7 @@
 import service from '../../templates/link.service.hbs';
 import socket from '../../templates/link.socket.hbs';
+import nameService from '../../templates/link-names.service.hbs';
+import nameSocket from '../../templates/link-names.socket.hbs';
 import run from '../../templates/link-run.service.hbs';
 import tunnel from '../../templates/tunnel.service.hbs';
 import type { Templates } from '../units/render.js';
@@ -10,6 +12,8 @@ export const linkTemplates: Templates = {
   socket: template(socket),
   service: template(service),
   run: template(run),
+  nameSocket: template(nameSocket),
+  nameService: template(nameService),
 };
 
 /** The template of a tunnel's unit. */

@@ -1,6 +1,39 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 
+/** A line of the journal. `time` is in ms since 1970, `priority` that of syslog(3), `source` the SYSLOG_IDENTIFIER. */
+export interface JournalLine {
+  time: number;
+  source: string;
+  priority: number;
+  text: string;
+}
+
+/** The last lines of some units, the oldest first; none when the journal cannot be read. */
+export async function lastLinesOf(units: string[], count: number): Promise<JournalLine[]> {
+  const matches = units.flatMap((unit) => ['-u', unit]);
+  const args = ['-o', 'json', '-n', String(count), '--no-pager', '-q', ...matches];
+  const { stdout } = await promisify(execFile)('journalctl', args, { maxBuffer: 16 * 1024 * 1024 }).catch(
+    () => ({ stdout: '' }),
+  );
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map(parseLine);
+}
+
+function parseLine(json: string): JournalLine {
+  const entry: Record<string, unknown> = JSON.parse(json);
+  const { MESSAGE: message } = entry;
+  return {
+    time: Math.trunc(Number(entry.__REALTIME_TIMESTAMP) / 1000),
+    source: String(entry.SYSLOG_IDENTIFIER ?? ''),
+    priority: Number(entry.PRIORITY ?? 6),
+    // What is not UTF-8 comes as an array of bytes.
+    text: Array.isArray(message) ? Buffer.from(message).toString() : String(message ?? ''),
+  };
+}
+
 /**
  * The last lines that a unit, or systemd about it, wrote to the journal, oldest first.
  *

@@ -27,6 +27,13 @@ export interface UnitState extends LoadedUnit {
   needReload: boolean;
 }
 
+/** A unit as people look at it. `since` is when it entered its state, ms since 1970; 0 if it never has. `mainPid` is 0 without one. */
+export interface UnitDetails extends LoadedUnit {
+  sub: string;
+  since: number;
+  mainPid: number;
+}
+
 /** The service of a main process: its unit, and its control group, such as `/system.slice/NAME.service`. */
 export interface ServiceProcess {
   unit: string;
@@ -53,8 +60,8 @@ export interface Systemd {
   stop(unit: string): Promise<void>;
   /** Restarts a unit that is active and leaves any other alone. @throws JobError */
   tryRestart(unit: string): Promise<void>;
-  /** Makes the symlinks of the unit's [Install] section. */
-  enable(unit: string): Promise<void>;
+  /** Makes the symlinks of the units' [Install] sections. */
+  enable(units: string[]): Promise<void>;
   /** Whether the symlinks of the unit's [Install] section exist. */
   isEnabled(unit: string): Promise<boolean>;
   /** Removes every symlink to the units, whose files must be there. */
@@ -77,6 +84,8 @@ export interface Systemd {
    * not in memory is inactive.
    */
   loaded(patterns: string[]): Promise<Map<string, LoadedUnit>>;
+  /** What `wormhole show` tells of units; those that are not in memory are loaded for it. */
+  details(unit: string): Promise<UnitDetails>;
   /** Forgets that a unit failed, so that systemd unloads it. */
   resetFailed(unit: string): Promise<void>;
   close(): void;
@@ -170,8 +179,8 @@ export async function connectSystemd(): Promise<Systemd> {
       }
     },
     tryRestart: (unit) => runJob('TryRestartUnit', unit),
-    async enable(unit) {
-      await manager('EnableUnitFiles', 'asbb', [[unit], false, false]);
+    async enable(units) {
+      if (units.length > 0) await manager('EnableUnitFiles', 'asbb', [units, false, false]);
     },
     async isEnabled(unit) {
       const [state] = (await manager('GetUnitFileState', 's', [unit])) as [string];
@@ -217,6 +226,23 @@ export async function connectSystemd(): Promise<Systemd> {
     async loaded(patterns) {
       const [units] = (await manager('ListUnitsByPatterns', 'asas', [[], patterns])) as [ListedUnit[]];
       return new Map(units.map(([name, , load, active]) => [name, { load, active }]));
+    },
+    async details(unit) {
+      const path = unitPath(unit);
+      const [load, active, sub, since, mainPid] = await Promise.all([
+        ...['LoadState', 'ActiveState', 'SubState', 'StateChangeTimestamp'].map((name) =>
+          propertyAt(path, UNIT, name),
+        ),
+        unit.endsWith('.service') ? propertyAt(path, SERVICE, 'MainPID') : 0,
+      ]);
+      return {
+        load: String(load),
+        active: String(active),
+        sub: String(sub),
+        // A 64-bit number, in µs.
+        since: Math.trunc(Number(since) / 1000),
+        mainPid: Number(mainPid),
+      };
     },
     async resetFailed(unit) {
       try {

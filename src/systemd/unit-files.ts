@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { isTemporary, makeDirectory, readIfExists, syncDirectory, writeAtomically } from '../system/files.js';
+import { writeTogether } from '../system/write-together.js';
 
 /** Where an administrator's unit files live (systemd.unit(5)), and so where links are written. */
 export const UNIT_DIR = '/etc/systemd/system';
@@ -38,6 +39,12 @@ export function writeUnitFile(name: string, text: string): void {
   replaceUnitFile(name, text);
 }
 
+/** As {@link writeUnitFile}, for many files. @throws ForeignUnit, before any is written */
+export function writeUnitFiles(files: { name: string; text: string }[]): void {
+  for (const { name } of files) requireOwnName(name);
+  writeTogether(files.map(({ name, text }) => ({ path: join(UNIT_DIR, name), text })));
+}
+
 /** As {@link writeUnitFile}, also over a file or symlink that is not Wormhole's. */
 export function replaceUnitFile(name: string, text: string): void {
   writeAtomically(join(UNIT_DIR, name), text);
@@ -69,6 +76,7 @@ export function readUnitFile(name: string): string | undefined {
 
 /** Removes unit files; one that does not exist is fine, and one that is not Wormhole's stays. */
 export function removeUnitFiles(names: string[]): void {
+  if (names.length === 0) return;
   for (const name of names)
     if (foreignUnit(name) === undefined) rmSync(join(UNIT_DIR, name), { force: true });
   syncDirectory(UNIT_DIR);
@@ -79,6 +87,7 @@ export function removeUnitFiles(names: string[]): void {
  * `systemctl disable` would. systemd itself reads every symlink there several times for that.
  */
 export function unlinkUnitFiles(names: string[]): void {
+  if (names.length === 0) return;
   for (const directory of readdirSync(UNIT_DIR).filter((name) => /\.(?:wants|requires)$/.test(name))) {
     const path = join(UNIT_DIR, directory);
     const linked = new Set(readdirSync(path));

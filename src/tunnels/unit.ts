@@ -3,8 +3,10 @@ import { installation, tunnelTemplate } from '../state/installation.js';
 import { withLock } from '../state/lock.js';
 import { releaseGuard, retainedGuards, retainGuard } from '../state/retained-guards.js';
 import { readTunnels } from '../state/tunnels.js';
+import { removeDropIn } from '../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { linkUnitFile, readUnitFile, removeUnitFiles, writeUnitFile } from '../systemd/unit-files.js';
+import { DROP_IN } from '../units/declared-drop-ins.js';
 import { rekeyUnits, renderTunnel, type Tunnel, tunnelUnit } from '../units/tunnel.js';
 import { tearDown } from './kernel.js';
 import { disconnectLinks, linksThrough } from './links-through.js';
@@ -70,6 +72,7 @@ export function removeTunnel(tunnel: Tunnel, reason: string): Promise<void> {
     await disconnectLinks(users, reason, systemd);
     await withLock('tunnels', async () => {
       if (readUnitFile(unit) !== undefined) await systemd.disable([unit]);
+      removeDropIn(unit, DROP_IN);
       removeUnitFiles([unit]);
       await tearDown(tunnel);
     });

@@ -1,15 +1,18 @@
-import type { Link, LinkTail } from '../recipe/link.js';
+import { hasHostName } from '../recipe/host-name.js';
+import { type Link, type LinkTail, namedTailOf } from '../recipe/link.js';
+import { isUnix } from '../recipe/recipe.js';
 import { drainedFile, handOffDirectory, OWN_DIRECTORY, TAILS_DIRECTORY } from './names.js';
 import type { CreateOptions, PlannedLink } from './plan.js';
 
 /** The seconds in which a tail that runs has to accept or refuse a client, with the start of its forwarder. */
 const RUNNING_TIMEOUT = 5;
 
-/** The same for a tail on another machine, whose address may have to be learnt. */
+/** The same for a tail on another machine, or with a DNS name, whose address may have to be learnt. */
 const FAR_TIMEOUT = 10;
 
-/** How long the forwarder of a tail tries to connect, s. One SYN may get lost. */
+/** How long the forwarder of a tail tries to connect, s. One SYN may get lost, and a name may have to be looked up. */
 const DIAL_TIMEOUT = 2;
+const NAMED_DIAL_TIMEOUT = 6;
 
 /** What the front forwarder of a link with several tails is started with; none for every other link. */
 export function frontOptions({ link, options, drained = [] }: PlannedLink): string[] {
@@ -30,9 +33,10 @@ export function tailOptions({ tailOf, link, options: { check } }: PlannedLink): 
   if (tailOf === undefined) return [];
   const isStarted = startsContainer(link);
   const isLocal = link.child === undefined;
+  const dialTimeout = namedTailOf(link) ? NAMED_DIAL_TIMEOUT : DIAL_TIMEOUT;
   return [
     ...['--hand-off', isStarted ? 'retry' : 'once'],
-    ...(isLocal && !isStarted ? ['--dial-timeout', String(DIAL_TIMEOUT)] : []),
+    ...(isLocal && !isStarted ? ['--dial-timeout', String(dialTimeout)] : []),
     ...(check === undefined || link.trigger ? [] : ['--check', String(check)]),
   ];
 }
@@ -53,7 +57,8 @@ function tailText(tail: LinkTail, options: CreateOptions): string {
 
 function timeoutOf(tail: LinkTail, { startTimeout }: CreateOptions): number {
   if (tail.trigger || startsContainer(tail)) return startTimeout + RUNNING_TIMEOUT;
-  return tail.child ? FAR_TIMEOUT : RUNNING_TIMEOUT;
+  const mustLearn = tail.child || (tail.tail && !isUnix(tail.tail) && hasHostName(tail.tail));
+  return mustLearn ? FAR_TIMEOUT : RUNNING_TIMEOUT;
 }
 
 function startsContainer({ tail, trigger }: Pick<LinkTail, 'tail' | 'trigger'>): boolean {

@@ -1,5 +1,5 @@
 import { addressesOf } from '../recipe/link.js';
-import { serviceUnit } from './names.js';
+import { nameUnits, serviceUnit } from './names.js';
 import type { PlannedLink } from './plan.js';
 import type { UnitFile } from './render.js';
 import { type Run, runsOf } from './runs.js';
@@ -18,7 +18,7 @@ export interface LinkChange {
   close: string[];
   /** The containers that the link runs and that cannot stay. */
   runs: (Run & { link: string })[];
-  /** The forwarders that need to be started again. They keep their sessions. */
+  /** The forwarders that need to be started again, and what looks names up for them. They keep their sessions. */
   restart: string[];
   /** The units that are there no longer. */
   gone: string[];
@@ -38,7 +38,7 @@ export function planChange(former: LinkVersion, next: LinkVersion): LinkChange {
     const other = next.parts.find(({ id }) => id === part.id);
     return other === undefined || listening(other) !== listening(part);
   });
-  const services = new Set(next.parts.map(({ id }) => serviceUnit(id)));
+  const services = new Set(next.parts.flatMap(({ id }) => [nameUnits(id).service, serviceUnit(id)]));
   return {
     isEmpty: former.files.length === next.files.length && next.files.every(isSame),
     close: close.map(({ id }) => id),
@@ -72,7 +72,7 @@ function listening({
   ]);
 }
 
-/** An address alone, without what the first one of an end has besides. */
+/** An address alone: the first one of an end has more fields. */
 function bare(address: object): object {
   const { protocol, host, port, path } = address as Record<string, unknown>;
   return { protocol, host, port, path };

@@ -5,6 +5,7 @@ import {
   type IpAddress,
   type Link,
   localTailOf,
+  namedTailOf,
 } from '../recipe/link.js';
 import { ipAddressOf } from '../recipe/protocols.js';
 import { isUnix } from '../recipe/recipe.js';
@@ -20,6 +21,8 @@ export interface IpFilter {
 export interface Routing {
   /** Whether a packet for 127.0.0.0/8 may go to another machine or container: net.ipv4.conf.*.route_localnet, ip-sysctl. */
   routesLoopback: boolean;
+  /** The names that /etc/hosts gives a loopback address. Default: none. */
+  loopbackNames?: ReadonlySet<string>;
 }
 
 /** What no link leads to, and what a forwarder that has been taken over could do most harm with: other services here, metadata. */
@@ -31,18 +34,28 @@ const NEIGHBOURS = 'link-local multicast';
  *
  * The kernel shows the filter each packet as it leaves the network namespace: after the rules of iptables have changed its address,
  * and once more after IPsec has wrapped it. So the target's address is all that is let through where neither happens: inside a
- * container or a named namespace, and on the loopback interface. For other targets, only what is certainly wrong is dropped.
+ * container or a named namespace, and on the loopback interface. For other targets, only what is certainly wrong is dropped. The
+ * addresses of a name are not known, and DNS must not lead a link to what only this machine should reach.
  */
-export function targetFilter(link: Link, { routesLoopback }: Routing): IpFilter {
+export function targetFilter(link: Link, routing: Routing): IpFilter {
+  const { routesLoopback } = routing;
   const tail = localTailOf(link);
   if (link.tails) return { deny: 'any' };
   if (!tail) return farFilter(farChildOf(link)?.peer ?? '');
+  if (namedTailOf(link)) return mayBeLoopback(link, routing) ? { deny: NEIGHBOURS } : farFilter('');
   const end = ipAddressOf(addressesOf(tail));
   if (!end) return { deny: 'any' };
   const address = addressOf(end);
   if (tail.place.kind !== 'host') return { deny: 'any', allow: address };
   if (!isLoopback(address)) return farFilter(address);
   return routesLoopback ? { deny: NEIGHBOURS } : { deny: 'any', allow: address };
+}
+
+/** Whether the name of a link's tail may lead to the loopback interface: /etc/hosts says so, which is the administrator's. */
+export function mayBeLoopback(link: Link, { loopbackNames }: Routing): boolean {
+  const tail = namedTailOf(link);
+  const isHosts = tail?.place.kind === 'host' || tail?.place.kind === 'netns';
+  return tail !== undefined && isHosts && loopbackNames?.has(tail.host.replace(/\.$/, '')) === true;
 }
 
 /** What the clients of a head may have for addresses; undefined for any. Only the namespace itself has clients on its loopback. */
@@ -59,6 +72,7 @@ export function targetFamilies(link: Link): string {
   if (!tail) return 'AF_INET AF_INET6';
   const end = ipAddressOf(addressesOf(tail));
   if (!end) return '';
+  if (namedTailOf(link)) return 'AF_INET AF_INET6';
   return end.host.includes(':') ? 'AF_INET6' : 'AF_INET';
 }
 

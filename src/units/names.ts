@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { PlaceId } from '../recipe/link.js';
 import { RESERVED_IDS } from '../recipe/names.js';
 import { escapeUnitName, unescapeUnitName } from './escape.js';
@@ -82,6 +83,33 @@ export function farFile(id: string): string {
 
 /** Where a forwarder that cannot reach its far end asks for its address: wormhole-far.socket. */
 export const FAR_SOCKET = '/run/wormhole-far.sock';
+
+/** The units that look up the name of the tail of a link: where its forwarder asks, and the service that is started so. */
+export function nameUnits(id: string): { socket: string; service: string } {
+  return { socket: `wormhole-names@${id}.socket`, service: `wormhole-names@${id}.service` };
+}
+
+/** What is known of the name of a link's tail: its addresses. systemd opens it for the service that looks the name up. */
+export function nameFile(id: string): string {
+  return `${linkDirectory(id)}/name`;
+}
+
+/** Where the forwarder of a link asks for the name of its tail to be looked up. */
+export function nameSocket(id: string): string {
+  return `${linkDirectory(id)}/ask`;
+}
+
+/** Where the service that looks names up sees {@link resolverDirectory}. */
+export const OWN_RESOLVER = '/run/wormhole/resolver';
+
+/** Holds the resolv.conf and hosts of a network namespace, while it is mounted; undefined for the host's own. */
+export function resolverDirectory(place: PlaceId): string | undefined {
+  const instance = netnsInstance(place);
+  // A path that goes into lists of bind mounts, where it may have no colon and no backslash.
+  return instance === undefined
+    ? undefined
+    : `/run/wormhole/resolvers/${createHash('sha256').update(instance).digest('hex').slice(0, 32)}`;
+}
 
 /** The instance of wormhole-netns@.service that stands for a place; undefined for the host's own namespace. */
 export function netnsInstance(place: PlaceId): string | undefined {

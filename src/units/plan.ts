@@ -3,6 +3,30 @@ import { isFar, type Recipe } from '../recipe/recipe.js';
 import { handOffDirectory, runUnit, serviceUnit } from './names.js';
 
 /**
+ * Limits on the clients of a link, at the head of the one that is created: neither its children nor a part on another machine have
+ * them.
+ */
+export interface ClientLimits {
+  /** The most connections at a time, and the most sessions of datagrams. Default 4000, and 4096. */
+  maxConnections?: number;
+  /** The most connections at a time of one IPv4 address, or of the 64-bit prefix of an IPv6 address. */
+  maxPerSource?: number;
+  /** The most new connections in a second. */
+  rate?: number;
+  /** A session on which no byte moves for this long is reset, seconds. */
+  idleTimeout?: number;
+  /** After this much silence the kernel probes both peers, seconds. */
+  keepAlive?: number;
+}
+
+/** The most that the numbers of {@link ClientLimits} may be: more than a process can have descriptors. */
+export const MAX_COUNT = 1_000_000;
+
+/** The longest `idleTimeout` and `keepAlive`, seconds; the latter is MAX_TCP_KEEPIDLE (net/tcp.h). */
+export const MAX_IDLE_TIMEOUT = 86_400;
+export const MAX_KEEPALIVE = 32_767;
+
+/**
  * How a link is to be created, beside its recipe.
  *
  * `startTimeout` is the seconds that what a connection starts may take until it accepts one. `pull` says when the image
@@ -11,14 +35,19 @@ import { handOffDirectory, runUnit, serviceUnit } from './names.js';
  * (`USER:GROUP`, either of which may be missing) are those of the paths of heads, 0666 and root if they are not said. `group` is one
  * that the forwarder has, for a tail with a path that others may not use. `balance` says which of several tails a client gets, and
  * `check` every how many seconds these are checked while the link is in use.
+ *
+ * `proxyProtocol` is the version of the PROXY header that tells the target who the client is. Clients from the networks of
+ * `acceptProxyProtocol`, which is never empty, begin with such a header. Both are about the first link alone.
  */
-export interface CreateOptions {
+export interface CreateOptions extends ClientLimits {
   startTimeout: number;
   pull: 'never' | 'missing' | 'always';
   udpTimeout?: number;
   socketMode?: string;
   socketOwner?: string;
   group?: string;
+  proxyProtocol?: 'v1' | 'v2';
+  acceptProxyProtocol?: string[];
   balance?: Balance;
   check?: number;
 }

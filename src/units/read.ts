@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { asLink } from '../recipe/as-link.js';
 import { recipeFromText } from '../recipe/text.js';
+import { isNetwork } from '../text/network.js';
 import { SECTION } from './digest.js';
 import { BALANCES, DEFAULT_OPTIONS, type LinkPlan } from './plan.js';
 import { parseSection, readSection } from './section.js';
@@ -18,11 +19,29 @@ const seconds = v.pipe(
   v.maxValue(MAX_SECONDS, 'is more than a year'),
 );
 
+const count = v.pipe(
+  v.string(),
+  v.digits('is not a number'),
+  v.transform(Number),
+  v.minValue(1, 'is not a number of at least 1'),
+);
+
+const networks = v.pipe(
+  v.string(),
+  v.transform((text) => text.split(',')),
+  v.check((all) => all.every(isNetwork), 'is no list of networks'),
+);
+
 const linkSection = v.object({
   Id: v.string(),
   Recipe: v.string(),
   StartTimeout: v.optional(seconds, `${DEFAULT_OPTIONS.startTimeout}`),
   UdpTimeout: v.exactOptional(seconds),
+  MaxConnections: v.exactOptional(count),
+  MaxPerSource: v.exactOptional(count),
+  Rate: v.exactOptional(count),
+  IdleTimeout: v.exactOptional(seconds),
+  KeepAlive: v.exactOptional(seconds),
   SocketMode: v.exactOptional(v.string()),
   SocketOwner: v.exactOptional(v.string()),
   Group: v.exactOptional(v.string()),
@@ -32,6 +51,8 @@ const linkSection = v.object({
     v.picklist(['never', 'missing', 'always'], 'is not never, missing or always'),
     DEFAULT_OPTIONS.pull,
   ),
+  ProxyProtocol: v.exactOptional(v.picklist(['v1', 'v2'], 'is neither v1 nor v2')),
+  AcceptProxyProtocol: v.exactOptional(networks),
 });
 
 const farSection = v.object({ Far: v.string(), KeyFile: v.string() });
@@ -64,9 +85,16 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       StartTimeout: startTimeout,
       Pull: pull,
       UdpTimeout: udpTimeout,
+      MaxConnections: maxConnections,
+      MaxPerSource: maxPerSource,
+      Rate: rate,
+      IdleTimeout: idleTimeout,
+      KeepAlive: keepAlive,
       SocketMode: socketMode,
       SocketOwner: socketOwner,
       Group: group,
+      ProxyProtocol: proxyProtocol,
+      AcceptProxyProtocol: acceptProxyProtocol,
       Balance: balance,
       Check: check,
     } = parseSection(linkSection, settings);
@@ -74,9 +102,16 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       startTimeout,
       pull,
       ...(udpTimeout !== undefined && { udpTimeout }),
+      ...(maxConnections !== undefined && { maxConnections }),
+      ...(maxPerSource !== undefined && { maxPerSource }),
+      ...(rate !== undefined && { rate }),
+      ...(idleTimeout !== undefined && { idleTimeout }),
+      ...(keepAlive !== undefined && { keepAlive }),
       ...(socketMode !== undefined && { socketMode }),
       ...(socketOwner !== undefined && { socketOwner }),
       ...(group !== undefined && { group }),
+      ...(proxyProtocol !== undefined && { proxyProtocol }),
+      ...(acceptProxyProtocol !== undefined && { acceptProxyProtocol }),
       ...(balance !== undefined && { balance }),
       ...(check !== undefined && { check }),
     };

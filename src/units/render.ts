@@ -8,13 +8,14 @@ import {
   type Link,
   localChildOf,
   localTailOf,
+  namedTailOf,
 } from '../recipe/link.js';
 import { kindOf } from '../recipe/protocols.js';
 import { isPath, isUnix } from '../recipe/recipe.js';
 import { recipeText } from '../recipe/text.js';
 import { frontOptions, tailOptions, tailsDirectory } from './balance.js';
 import { addDigest } from './digest.js';
-import { clientFilter, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
+import { clientFilter, mayBeLoopback, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
 import { listenersOf } from './listeners.js';
 import {
   countersFile,
@@ -24,9 +25,14 @@ import {
   HAND_OFF_DIR,
   handOffDirectory,
   linkDirectory,
+  nameFile,
+  nameSocket,
+  nameUnits,
   netnsPath,
   netnsUnit,
   OWN_DIRECTORY,
+  OWN_RESOLVER,
+  resolverDirectory,
   serviceUnit,
   socketUnit,
 } from './names.js';
@@ -45,8 +51,8 @@ export interface UnitFile {
 /**
  * Where the installed program is: `cli` runs as `wormhole`. `flags` are node's, to run the forwarder with.
  *
- * The forwarder sees `rootDirectory`, an empty directory, in which `files` are what it needs to run, each at its own path; one that begins
- * with a hyphen need not exist. `libraries` are the directories of its shared libraries.
+ * The forwarder sees `rootDirectory`, an empty directory, in which `files` are what it needs to run, each at its own path. `libraries` are
+ * the directories of its shared libraries.
  */
 export interface Installation {
   node: string;
@@ -61,11 +67,16 @@ export interface Installation {
 /** Renders values to the text of a unit. */
 export type Template = (values: Record<string, unknown>) => string;
 
-/** The templates of the units of a link: every link has the first two, one that runs containers the third. */
+/**
+ * The templates of the units of a link: every link has the first two, one that runs containers the third, and one whose tail has a
+ * name the last two.
+ */
 export interface Templates {
   socket: Template;
   service: Template;
   run: Template;
+  nameSocket: Template;
+  nameService: Template;
 }
 
 /** What units are rendered with. */
@@ -81,6 +92,7 @@ export function renderLink(planned: PlannedLink, renderer: Renderer): UnitFile[]
     renderSocket(planned, renderer),
     renderService(planned, renderer),
     ...runsOf(planned.link).map((run) => renderRun(run, planned, renderer)),
+    ...renderName(planned, renderer),
   ];
 }
 
@@ -115,8 +127,10 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     ownerIdentity: owner?.identity,
     creator,
     throughTunnel: owner?.tunnel,
+    peer: peerOf(planned),
     far,
     ...options,
+    acceptProxyProtocol: options.acceptProxyProtocol?.join(','),
     drained: planned.drained?.join(' '),
     farTails: Object.entries(far?.tails ?? {})
       .map((entry) => entry.join('='))
@@ -153,7 +167,12 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     root,
     forwarderDescription: `Wormhole ${id}: forwarder to ${describeTail(link)}`,
     socket: socketUnit(id),
-    needs: present([tailNetnsUnit(link), tailRunOf(link)?.unit, childSocketOfForwarder(link)]),
+    needs: present([
+      tailNetnsUnit(link),
+      tailRunOf(link)?.unit,
+      childSocketOfForwarder(link),
+      namedTailOf(link) && nameUnits(id).socket,
+    ]),
     place: placeText(link),
     countersFile: countersFile(id),
     ...unixPaths(link),
@@ -162,10 +181,13 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     options: [
       ...targetOptions(link),
       ...timeoutOptions(planned),
+      ...limitOptions(planned),
       ...accessOptions(planned),
+      ...proxyOptions(planned),
       ...frontOptions(planned),
       ...tailOptions(planned),
     ],
+    seesUsers: seesUsers(planned),
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
     filter: targetFilter(link, routing),
@@ -174,6 +196,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     ownDirectory: OWN_DIRECTORY,
     farSocket: farChildOf(link) ? FAR_SOCKET : undefined,
+    peer: peerOf(planned),
   });
   return { name: serviceUnit(id), text: addDigest(text) };
 }
@@ -197,6 +220,47 @@ function renderRun(
     envFiles: place.kind === 'run' && place.request.envFiles.length > 0,
   });
   return { name: unit, text: addDigest(text) };
+}
+
+/** The units that look up the name of the tail, if it has one, while the forwarder runs. */
+function renderName(
+  { id, root, link }: PlannedLink,
+  { installation, templates, routing }: Renderer,
+): UnitFile[] {
+  const tail = namedTailOf(link);
+  if (!tail) return [];
+  const { socket, service } = nameUnits(id);
+  const directory = resolverDirectory(tail.place);
+  const isOwn = tail.place.kind === 'container' || tail.place.kind === 'run';
+  const values = {
+    ...installation,
+    files: installation.files.map((path) => `-${path}`),
+    id,
+    root,
+    socket,
+    description: `Wormhole ${id}: look up ${tail.host}`,
+    ask: nameSocket(id),
+    file: nameFile(id),
+    name: tail.host,
+    port: tail.port,
+    options: mayBeLoopback(link, routing) ? ['--loopback'] : [],
+    // A container has its own; a named namespace may have them, and has the machine's otherwise (ip-netns(8)).
+    machines: isOwn ? [] : ['-/etc/hosts', '-/etc/resolv.conf'],
+    resolver: directory && `-${directory}`,
+    ownResolver: OWN_RESOLVER,
+    tailNetnsUnit: tailNetnsUnit(link),
+    tailNetnsPath: netnsPath(tail.place),
+    libraryPath: installation.libraries.join(':'),
+  };
+  return [
+    { name: socket, text: addDigest(templates.nameSocket(values)) },
+    { name: service, text: addDigest(templates.nameService(values)) },
+  ];
+}
+
+/** The other machine that a link leads to, or that it is a part for. */
+function peerOf({ link, owner }: PlannedLink): string | undefined {
+  return farChildOf(link)?.peer ?? owner?.machine;
 }
 
 function tailRunOf(link: Link): Run | undefined {
@@ -224,10 +288,15 @@ function childSocketOfRun(link: Link): string | undefined {
   return child && childSocketOfForwarder(link) === undefined ? socketUnit(child.link.id) : undefined;
 }
 
-/** Where the forwarder connects to. It reads the address of a far tail from a file, since that address may change. */
+/** Where the forwarder connects to. It reads the address of a far tail, or those of a name, from a file, since they may change. */
 function targetOptions(link: Link): string[] {
   if (link.tails) return [];
   const tail = localTailOf(link);
+  const named = namedTailOf(link);
+  if (named) {
+    const files = ['--to-file', seen(nameFile(link.id)), '--ask', seen(nameSocket(link.id))];
+    return ['--name', address(named), ...files];
+  }
   return tail ? ['--to', address(tail)] : ['--to-file', seen(farFile(link.id)), '--ask', FAR_SOCKET];
 }
 
@@ -245,7 +314,12 @@ function seen(file: string): string {
 
 /** Whether the forwarder is told something while it runs. */
 function needsState(link: Link): boolean {
-  return farChildOf(link) !== undefined || tailRunOf(link) !== undefined || link.tails !== undefined;
+  return (
+    farChildOf(link) !== undefined ||
+    tailRunOf(link) !== undefined ||
+    namedTailOf(link) !== undefined ||
+    link.tails !== undefined
+  );
 }
 
 /** What the forwarder does not see unless a socket that it needs is there. */
@@ -294,6 +368,24 @@ function timeoutOptions({ link, options: { startTimeout, udpTimeout } }: Planned
   return options;
 }
 
+/**
+ * The limits on the clients of the link that was created. Of several tails, the front lets clients in; their sessions are in the
+ * forwarders of the tails, which have room for as many, count them for it, and end those that are idle.
+ */
+function limitOptions({ parent, owner, tailOf, link, options }: PlannedLink): string[] {
+  if ((parent !== undefined && tailOf === undefined) || owner) return [];
+  const { maxConnections, maxPerSource, rate, idleTimeout, keepAlive } = options;
+  const all = {
+    '--max-connections': maxConnections,
+    '--max-sessions': hasDatagrams(link) ? maxConnections : undefined,
+    '--max-per-source': maxPerSource,
+    '--rate': tailOf === undefined ? rate : undefined,
+    '--idle-timeout': link.tails ? undefined : idleTimeout,
+    '--keepalive': keepAlive,
+  };
+  return Object.entries(all).flatMap(([name, value]) => (value === undefined ? [] : [name, `${value}`]));
+}
+
 function hasDatagrams({ head }: Link): boolean {
   return addressesOf(head).some(({ protocol }) => kindOf(protocol) === 'datagram');
 }
@@ -304,6 +396,24 @@ function accessOptions({ owner }: PlannedLink): string[] {
   const options = ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)];
   if (owner.tunnel !== undefined) options.push('--interface', interfaceOf(tunnelNumber(owner.tunnel)));
   return options;
+}
+
+/** What the forwarder does with PROXY headers. Of a link with children only the first one meets the clients. */
+function proxyOptions({
+  parent,
+  owner,
+  options: { proxyProtocol, acceptProxyProtocol },
+}: PlannedLink): string[] {
+  if (parent !== undefined || owner) return [];
+  return [
+    ...(proxyProtocol === undefined ? [] : ['--proxy-protocol', proxyProtocol]),
+    ...(acceptProxyProtocol === undefined ? [] : ['--accept-proxy-protocol', acceptProxyProtocol.join(',')]),
+  ];
+}
+
+/** Whether the forwarder tells its target which user a client is. In a user namespace of its own, all others are nobody. */
+function seesUsers(planned: PlannedLink): boolean {
+  return proxyOptions(planned).includes('v2') && addressesOf(planned.link.head).some(isUnix);
 }
 
 function present(units: (string | undefined)[]): string[] {

@@ -1,19 +1,15 @@
 import * as v from 'valibot';
+import { printable } from '../text/printable.js';
+import { parseFile } from './syntax.js';
 
-/** The settings of one section of a unit file (systemd.syntax(7)); undefined when the file has no such section. */
+/**
+ * The settings of one section of a unit file (systemd.syntax(7)); undefined when the file has no such section. Of a setting that is
+ * there twice, the last one counts.
+ */
 export function readSection(text: string, name: string): Map<string, string> | undefined {
-  let found: Map<string, string> | undefined;
-  let inside = false;
-  for (const line of text.split('\n')) {
-    if (line.startsWith('[')) {
-      inside = line.trim() === `[${name}]`;
-      if (inside) found ??= new Map();
-    } else if (inside && !/^\s*[#;]/.test(line)) {
-      const at = line.indexOf('=');
-      if (at > 0) found?.set(line.slice(0, at).trim(), line.slice(at + 1).trim());
-    }
-  }
-  return found;
+  const { sections, settings } = parseFile(text);
+  if (!sections.some((section) => section.name === name)) return undefined;
+  return new Map(settings.filter(({ section }) => section === name).map(({ key, value }) => [key, value]));
 }
 
 /**
@@ -31,5 +27,7 @@ export function parseSection<T extends v.GenericSchema>(
   const name = v.getDotPath(issue);
   const value = settings.get(name ?? '');
   if (name === null) throw new Error(issue.message);
-  throw new Error(value === undefined ? `${name}= is missing` : `${name}=${value} ${issue.message}`);
+  throw new Error(
+    value === undefined ? `${name}= is missing` : `${name}=${printable(value)} ${issue.message}`,
+  );
 }

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import type { Column } from './report.ts';
 
 const run = promisify(execFile);
 
@@ -10,14 +11,10 @@ export type Result = Record<string, number>;
 export interface Load {
   readonly target: 'iperf3' | 'http';
   readonly columns: readonly Column[];
-  run(port: number, seconds: number): Promise<Result & { requests?: number }>;
-}
-
-/** A column of the table. */
-export interface Column {
-  readonly title: string;
-  readonly better: 'more' | 'less';
-  readonly digits: number;
+  /** The column of the CPU time of the relay for a unit, and what a second of it is there. Default: µs a request. */
+  readonly cpu?: { readonly title: string; readonly scale: number };
+  /** `units` are the requests or bytes by which CPU time is divided. */
+  run(port: number, seconds: number): Promise<Result & { units?: number }>;
 }
 
 const oneStream: Column = { title: '1 stream GB/s', better: 'more', digits: 2 };
@@ -34,9 +31,12 @@ const connects: Column = { title: 'connect+close /s', better: 'more', digits: 0 
 /** CPU time of the relay a request with 64 clients, which the caller measures. */
 export const cpu: Column = { title: 'CPU µs/req', better: 'less', digits: 1 };
 
+/** CPU time of the relay a gigabyte of one stream. */
+const cpuOfBytes: Column = { title: 'CPU s/GB', better: 'less', digits: 3 };
+
 /** All loads, in the order of the table's columns. */
 export const loads: readonly Load[] = [
-  stream(oneStream, []),
+  stream(oneStream, [], cpuOfBytes),
   stream(eightStreams, ['-P', '8']),
   stream(reverse, ['-R']),
   {
@@ -49,7 +49,7 @@ export const loads: readonly Load[] = [
     columns: [rate, late, cpu],
     run: async (port, seconds) => {
       const { requests, perSecond, p99 } = await wrk(port, seconds, ['-t1', '-c64']);
-      return { [rate.title]: perSecond, [late.title]: p99 * 1000, requests };
+      return { [rate.title]: perSecond, [late.title]: p99 * 1000, units: requests };
     },
   },
   {
@@ -93,23 +93,27 @@ async function download(port: number, seconds: number): Promise<number> {
 export const BULK_PATH = '/bulk';
 export const BULK_BYTES = 64 << 20;
 
-function stream(column: Column, args: string[]): Load {
+function stream(column: Column, args: string[], cpuColumn?: Column): Load {
   return {
     target: 'iperf3',
-    columns: [column],
+    columns: [column, ...(cpuColumn ? [cpuColumn] : [])],
+    ...(cpuColumn && { cpu: { title: cpuColumn.title, scale: 1e9 } }),
     run: async (port, seconds) => {
-      const report = await iperf3(['-c', '127.0.0.1', '-p', `${port}`, '-t', `${seconds}`, ...args]);
-      return { [column.title]: report / 8e9 };
+      const { bits, bytes } = await iperf3(['-c', '127.0.0.1', '-p', `${port}`, '-t', `${seconds}`, ...args]);
+      return { [column.title]: bits / 8e9, ...(cpuColumn && { units: bytes }) };
     },
   };
 }
 
-/** Bits per second as the receiver counts them. The server serves one test at a time and says when it is busy. */
-async function iperf3(args: string[]): Promise<number> {
+/** Bits per second, and bytes, as the receiver counts them. The server serves one test at a time and says when it is busy. */
+async function iperf3(args: string[]): Promise<{ bits: number; bytes: number }> {
   for (let attempt = 1; ; attempt++) {
     const { stdout } = await run('iperf3', [...args, '-J']).catch((error) => error);
     const { end, error } = JSON.parse(stdout);
-    if (error === undefined && end.sum_received !== undefined) return end.sum_received.bits_per_second;
+    if (error === undefined && end.sum_received !== undefined) {
+      const { bits_per_second: bits, bytes } = end.sum_received;
+      return { bits, bytes };
+    }
     if (attempt === 10) throw new Error(`iperf3 ${args.join(' ')}: ${error}`);
     await new Promise((resolve) => setTimeout(resolve, 500));
   }

@@ -1,9 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { programs } from '../programs.ts';
+import { listenRaw } from '../unit/forwarder-fidelity-run.ts';
 
 /** A relay of the comparison. */
 export interface Relay {
@@ -12,6 +15,11 @@ export interface Relay {
   readonly needs: readonly [path: string, debianPackage: string][];
   /** Starts it from `port` to `target`, both on 127.0.0.1; its configuration may be written to `directory`. */
   start(port: number, target: number, directory: string): Promise<ChildProcess>;
+  /**
+   * Starts it for its first connection, as a service manager does, and returns the ms from connect(2) to the first byte of an
+   * answer of the HTTP server at `target`. Undefined for a relay that is not started that way.
+   */
+  wake?: (target: number) => Promise<number>;
 }
 
 const started = new Set<ChildProcess>();
@@ -58,14 +66,30 @@ const streamModule = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
 /** A build of the forwarder: the path of its forwarder.cjs. */
 export function build(name: string, main: string): Relay {
+  const args = (target: number) => [main, '--link', 'bench', '--to', `127.0.0.1:${target}`, '--idle', '0'];
   return {
     name,
     needs: [],
-    start: (port, target) =>
-      activate(port, process.execPath, [
-        main,
-        ...['--link', 'bench', '--to', `127.0.0.1:${target}`, '--idle', '0'],
-      ]),
+    start: (port, target) => activate(port, process.execPath, args(target)),
+    wake: (target) => firstByte(process.execPath, args(target)),
+  };
+}
+
+/** An HAProxy with lines of configuration for its global and its default section. */
+function haproxy(name: string, global: string, defaults: string): Relay {
+  return {
+    name,
+    needs: [['/usr/sbin/haproxy', 'haproxy']],
+    start: async (port, target, directory) => {
+      const config = join(directory, `haproxy-${port}.cfg`);
+      writeFileSync(
+        config,
+        `global\n maxconn 4096\n${global}` +
+          `defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n${defaults}` +
+          `listen bench\n bind 127.0.0.1:${port}\n server target 127.0.0.1:${target}\n`,
+      );
+      return start('/usr/sbin/haproxy', ['-db', '-f', config]);
+    },
   };
 }
 
@@ -76,20 +100,11 @@ export const relays: readonly Relay[] = [
     name: 'systemd-socket-proxyd',
     needs: [[proxyd, 'systemd']],
     start: (port, target) => activate(port, proxyd, ['--connections-max=4096', `127.0.0.1:${target}`]),
+    wake: (target) => firstByte(proxyd, [`127.0.0.1:${target}`]),
   },
-  {
-    name: 'HAProxy',
-    needs: [['/usr/sbin/haproxy', 'haproxy']],
-    start: async (port, target, directory) => {
-      const config = join(directory, `haproxy-${port}.cfg`);
-      writeFileSync(
-        config,
-        `global\n maxconn 4096\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n` +
-          `listen bench\n bind 127.0.0.1:${port}\n server target 127.0.0.1:${target}\n`,
-      );
-      return start('/usr/sbin/haproxy', ['-db', '-f', config]);
-    },
-  },
+  haproxy('HAProxy', '', ''),
+  haproxy('HAProxy splice-auto', '', ' option splice-auto\n'),
+  haproxy('HAProxy one thread', ' nbthread 1\n', ''),
   {
     name: 'nginx stream',
     needs: [
@@ -113,7 +128,32 @@ export const relays: readonly Relay[] = [
         `TCP:127.0.0.1:${target},nodelay`,
       ]),
   },
+  {
+    name: 'Go io.Copy',
+    needs: [['/usr/bin/go', 'golang-go']],
+    start: async (port, target, directory) => {
+      const program = join(directory, 'go-relay');
+      if (!existsSync(program)) await compileGo(program, directory);
+      return start(program, [`127.0.0.1:${port}`, `127.0.0.1:${target}`]);
+    },
+  },
+  {
+    name: 'node:net',
+    needs: [],
+    start: async (port, target) =>
+      start(process.execPath, [
+        fileURLToPath(new URL('node-relay.mjs', import.meta.url)),
+        `${port}`,
+        `${target}`,
+      ]),
+  },
 ];
+
+async function compileGo(program: string, directory: string): Promise<void> {
+  const source = fileURLToPath(new URL('relay.go', import.meta.url));
+  const env = { ...process.env, GOCACHE: join(directory, 'go-cache'), GO111MODULE: 'off' };
+  await promisify(execFile)('/usr/bin/go', ['build', '-o', program, source], { env });
+}
 
 /** Starts an nginx of its own with one worker, from the text of its configuration. */
 export function startNginx(directory: string, port: number, head: string, body: string): ChildProcess {
@@ -144,6 +184,27 @@ export async function listening(port: number): Promise<void> {
 /** The Debian packages that these needs lack here. */
 export function missing(needs: Relay['needs']): string[] {
   return needs.filter(([path]) => !existsSync(path)).map(([, debianPackage]) => debianPackage);
+}
+
+/** The time from a connection to the first byte of an answer, ms, where the connection starts the program. */
+async function firstByte(command: string, args: string[]): Promise<number> {
+  const { fd, port } = listenRaw();
+  try {
+    const begin = performance.now();
+    const client = net.connect(port, '127.0.0.1');
+    client.write('GET / HTTP/1.1\r\nHost: bench\r\n\r\n');
+    await once(client, 'connect');
+    const child = start(command, args, { listener: fd });
+    await once(client, 'data');
+    const took = performance.now() - begin;
+    client.destroy();
+    started.delete(child);
+    child.kill();
+    await once(child, 'exit');
+    return took;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 async function activate(port: number, command: string, args: string[]): Promise<ChildProcess> {

@@ -32,7 +32,7 @@ export const unitRelays: readonly UnitRelay[] = [
 export const BESIDE_UNITS = 'WORMHOLE_BENCH_BESIDE_UNITS';
 
 /** Boots a host with links to `targets`, runs this program with `args` in its network namespace, and ends the host. */
-export async function runBesideUnits(targets: Ports, args: string[]): Promise<number> {
+export async function runBesideUnits(targets: Ports, args: readonly string[]): Promise<number> {
   const host = await installedHost({ name: 'bench', docker: false });
   try {
     for (const { link, ports } of unitRelays) {

@@ -119,7 +119,7 @@ vmSuite('tunnels under attack', pair, (test, at) => {
     await hears(alpha, 'after the relay');
   });
 
-  test('a third machine cannot delete the tunnel of the two, nor confirm or replace it', async () => {
+  test('a third machine can neither delete nor confirm nor replace the tunnel of the two', async () => {
     const { alpha } = at();
     const [{ id }] = JSON.parse(await wormhole(alpha, 'tunnel-list --json'));
     const before = await stateOf(alpha);

@@ -27,7 +27,7 @@ vmSuite('tunnels', pair, (test, at) => {
   let local = '';
   let remote = '';
 
-  test('without a tunnel the wire shows what is sent, with one it shows ESP alone, in packets of 1400 bytes at the most', async () => {
+  test('without a tunnel the wire shows what is sent, with one it shows ESP alone, in packets of at most 1400 bytes', async () => {
     const { alpha, beta } = at();
     assert.ok(clear(await transfer(alpha, beta, beta.address)) > 0);
     [local, remote] = await create(alpha, 'beta');

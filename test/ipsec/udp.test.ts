@@ -61,7 +61,7 @@ vmSuite('tunnels in UDP', hidden, (test, at) => {
     await transfer(alpha, gamma, local);
   });
 
-  test('the other machine reboots, which cannot ask for the tunnel itself: it is made anew with nothing typed', async () => {
+  test('the other machine, which cannot ask for the tunnel itself, reboots: the tunnel is recreated without a command', async () => {
     const { alpha, gamma } = at();
     await alpha.reboot({ allowFailed: true });
     const up = async () => JSON.parse(await wormhole(alpha, 'tunnel-list --json'))[0]?.state === 'up';

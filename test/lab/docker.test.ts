@@ -66,7 +66,7 @@ labSuite(
     test('killed at any step, another call completes it', async () => {
       const host = at();
       const start = starting('d', '-v /data wormhole/tools');
-      await host.run('docker rmi -f wormhole/pause:1');
+      await host.run('docker rmi -f wormhole/pause:2');
       const steps = await killedAtEachStep(host, start, async () => {
         assert.equal(await started(host, start), { container: 'wormhole-d' });
         await complete(host, 'd');
@@ -92,7 +92,7 @@ labSuite(
       await remove('f');
     });
 
-    test('a container that somebody removed is made anew, in the same namespace', async () => {
+    test('a container that somebody removed is recreated, in the same namespace', async () => {
       const host = at();
       await done(host, starting('g', 'wormhole/tools'));
       const before = await netns(host, 'wormhole-g-netns');
@@ -111,7 +111,7 @@ labSuite(
       const { warning } = await done<{ warning: string }>(host, start);
       assert.is(
         warning,
-        'container "wormhole-h" was made anew, with its volumes: somebody removed "wormhole-h-netns"',
+        'container "wormhole-h" was recreated, with its volumes: somebody removed "wormhole-h-netns"',
       );
       await complete(host, 'h');
       const content = 'cat /data/file /named/file';
@@ -194,10 +194,10 @@ labSuite(
 
     test('two that load the image of holders at once load the same', async () => {
       const host = at();
-      await host.run('docker rmi -f wormhole/pause:1');
+      await host.run('docker rmi -f wormhole/pause:2');
       await Promise.all([1, 2, 3].map(() => done(host, 'return ensurePauseImage()')));
       assert.is((await host.run('docker images -qa --filter dangling=true')).stdout, '');
-      assert.is((await host.run('docker images -q wormhole/pause:1')).stdout.trim().split('\n').length, 1);
+      assert.is((await host.run('docker images -q wormhole/pause:2')).stdout.trim().split('\n').length, 1);
     });
 
     test(`somebody's own container`, async () => {

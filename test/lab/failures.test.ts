@@ -47,7 +47,7 @@ labSuite(
       await host.run('echo | nc 127.0.0.1 3000', { check: false });
       assert.match(
         (await host.run('setpriv --reuid=65534 --clear-groups wormhole list')).stdout,
-        /^dead .* failing 127\.0\.0\.1:4199 on this host refused .*, once since /m,
+        /^dead .* failing 127\.0\.0\.1:4199 on this host refused .*, 2 times since /m,
       );
       await succeeds(host, 'delete dead');
       assert.is((await host.run('ls /run/wormhole/counters')).stdout, '');

@@ -31,8 +31,8 @@ labSuite(
       ['docker restart of the head', 'docker restart -t 0 client'],
       ['stop and start of the tail', 'docker stop -t 0 server; sleep 3; docker start server'],
       ['stop and start of the head', 'docker stop -t 0 client; sleep 3; docker start client'],
-      ['a tail that is removed and made anew', `docker rm -f server; ${SERVER}`],
-      ['a head that is removed and made anew', `docker rm -f client; ${CLIENT}`],
+      ['a tail that is removed and created again', `docker rm -f server; ${SERVER}`],
+      ['a head that is removed and created again', `docker rm -f client; ${CLIENT}`],
       ['both at once', 'docker restart -t 0 server client'],
       ['restarts in a row', 'for i in 1 2 3 4 5 6 7 8; do docker restart -t 0 client; sleep 0.5; done'],
       ['a restart of dockerd', 'systemctl restart docker'],
@@ -46,7 +46,7 @@ labSuite(
       });
     }
 
-    test('a namespace that is made anew is followed', async () => {
+    test('a namespace that is created again is followed', async () => {
       const host = at();
       const make =
         'ip netns add green && ip -n green link set lo up && systemd-run --collect --unit green -p NetworkNamespacePath=/run/netns/green socat TCP-LISTEN:1,fork,reuseaddr EXEC:"echo green"';

@@ -78,7 +78,7 @@ labSuite(
       await leavesNothing(host);
     });
 
-    test('a holder that has not our image is no holder: it is neither joined, stopped nor removed', async () => {
+    test('a holder without our image is not a holder: it is neither joined, stopped nor removed', async () => {
       const host = at();
       const labels = '--label wormhole.link=d --label wormhole.run=d --label wormhole.role=netns';
       await host.run(`docker run -d --name wormhole-d-netns ${labels} wormhole/tools`);
@@ -92,7 +92,7 @@ labSuite(
       assert.is(await everything(host), 'wormhole-d-netns running');
       // Neither does another image's taking our name change what a holder runs.
       await host.run(
-        'docker rm -f wormhole-d-netns; docker rmi -f wormhole/pause:1; docker tag wormhole/tools wormhole/pause:1',
+        'docker rm -f wormhole-d-netns; docker rmi -f wormhole/pause:2; docker tag wormhole/tools wormhole/pause:2',
       );
       await succeeds(host, `create id d url :7001 trigger url :7000 ${SERVER}`);
       assert.is.not(await ask(host, 7001), '');
@@ -138,7 +138,7 @@ labSuite(
       await leavesNothing(host);
     });
 
-    test('--name: removed with the link, and kept when it is somebody else who has the name by then', async () => {
+    test('--name: removed with the link, and kept if another container has the name by then', async () => {
       const host = at();
       const named = SERVER.replace("'wormhole", "'--name web -v /data wormhole");
       await succeeds(host, `create id g url :7001 trigger url :7000 ${named}`);

@@ -52,6 +52,12 @@ labSuite(
       );
       assert.ok((order[0] as number) >= 0 && (order[0] as number) < (order[1] as number), stops.join('\n'));
       assert.is((await host.run('pgrep -x "apache2|mariadbd"', { check: false })).stdout, '');
+      const holders = await host.run(
+        "docker ps -a --filter label=wormhole.role=netns --format '{{.Status}}'",
+      );
+      const statuses = holders.stdout.trim().split('\n');
+      assert.is(statuses.length, 2);
+      for (const status of statuses) assert.match(status, /^Exited \(0\)/);
     });
 
     test('it comes back with its data on the next connection', async () => {

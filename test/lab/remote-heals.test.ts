@@ -80,7 +80,7 @@ labSuite<Pair>(
       assert.is(await hears(near, 7000), 'myserver\n');
     });
 
-    test('only a forwarder can ask for help: whoever else connects achieves nothing', async () => {
+    test('only a forwarder can ask for help: any other caller achieves nothing', async () => {
       const { near, myserver } = at();
       const { id } = await partOn(myserver);
       await succeeds(myserver, `delete ${id}`);

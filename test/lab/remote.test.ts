@@ -73,7 +73,7 @@ labSuite<Pair & { stranger: Host }>(
       await myserver.run('systemctl stop late; systemctl reset-failed late');
     });
 
-    test('a head in a container; and the far part is for nobody but us', async () => {
+    test('a head in a container; the far part admits this machine only', async () => {
       const { near, myserver, stranger } = at();
       assert.is(
         await succeeds(near, 'create url :7000 docker-ns app remote myserver tail'),
@@ -108,7 +108,7 @@ labSuite<Pair & { stranger: Host }>(
       await allGone(near, myserver);
     });
 
-    test('who has another key can do nothing', async () => {
+    test('a machine with another key can do nothing', async () => {
       const { myserver, stranger } = at();
       await fails(stranger, 'create url :7000 remote myserver tail', /does not accept our key/);
       const put = `curl -sk -X PUT -d '{"recipe":["tail"],"owner":{"id":"a","machine":"b"}}'`;

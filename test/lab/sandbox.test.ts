@@ -13,6 +13,9 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-inside.service': 1.0,
   // It makes sockets of both families; with a umask that lets everyone read the figures (0.1), that is enough for the next tenth.
   'wormhole-away.service': 1.1,
+  'wormhole-named.service': 1.1,
+  // It hears strangers, and makes sockets of both families to DNS servers anywhere.
+  'wormhole-names@named.service': 1.1,
   'wormhole-runs.service': 1.0,
   // They look into /proc/PID/ns (0.3).
   'wormhole-runs-run.service': 1.0,
@@ -20,6 +23,8 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-secret-run.service': 1.4,
   'wormhole-secret.service': 1.0,
   'wormhole-sync.service': 1.0,
+  // As wormholed, and files of anyone besides.
+  'wormhole-apply.service': 2.5,
   // It mounts namespaces where everybody sees them, and so can have no mount namespace of its own.
   'wormhole-netns@db.service': 3.4,
   // These talk to other machines (0.9 and more), and hand keys and policies to the kernel (0.3).
@@ -27,10 +32,14 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-tunnel-guard.service': 1.4,
   'wormhole-tunnel-rekey@beta.service': 1.9,
   'wormhole-tunnel-udp.service': 2.0,
-  // All of the above but mounting.
-  'wormholed.service': 2.1,
+  // All of the above but mounting, and descriptors of other processes (0.2).
+  'wormholed.service': 2.3,
   'wormhole-program-missing@host.service': 0.7,
   'wormholed-key.service': 0.5,
+  'wormhole-metrics.service': 0.6,
+  'wormhole-metrics-write.service': 0.9,
+  'wormhole-counters.service': 0.7,
+  'wormhole-counters-save.service': 0.7,
 };
 
 /** The services of Wormhole that a host has: of templates, the instances in question. */
@@ -65,6 +74,7 @@ labSuite<{ host: Host; neighbour: Host }>(
         'id host url :7001 tail url :7000',
         'id inside url :7002 tail url :7000 docker-ns db',
         'id away url :7003 trigger remote nobody tail',
+        'id named url :7011 tail url db.example.com:7000',
         'id runs url :7004 trigger docker-run wormhole/tools',
         "id secret url :7005 trigger docker-run '--env-file /root/env wormhole/tools'",
       ])
@@ -95,7 +105,8 @@ labSuite<{ host: Host; neighbour: Host }>(
         `${await host.container('db').inspect('{{.Config.Hostname}}')}\n`,
       );
       // The machine of one of them is not there.
-      for (const id of ['host', 'inside', 'away', 'runs', 'secret']) await wormhole(host, `delete ${id}`);
+      for (const id of ['host', 'inside', 'away', 'named', 'runs', 'secret'])
+        await wormhole(host, `delete ${id}`);
       await host.run('systemctl stop wormhole-far.timer wormhole-far.service');
       await host.run('rm -rf /run/wormhole /var/lib/wormhole');
       await host.run('umask 077; wormhole create id careful url :7002 tail url :7000 docker-ns db');

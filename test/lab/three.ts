@@ -30,8 +30,8 @@ export async function idOf(host: Host): Promise<string> {
 /** Links, parts and tunnels of a host as it lists them, its units, and what it knows of others. */
 export async function everything(host: Host): Promise<string> {
   const { stdout } = await host.run(`
-    cd /etc/systemd/system; grep -r . wormhole-* --include='*' | grep -v -e far -e sync -e netns@ -e tunnel-
-    grep -r . /var/lib/wormhole /run/wormhole/links 2>/dev/null | grep -v identity.secret
+    cd /etc/systemd/system; grep -r . wormhole-* --include='*' | grep -v -e far -e sync -e netns@ -e tunnel- -e counters -e metrics
+    grep -r . /var/lib/wormhole /run/wormhole/links 2>/dev/null | grep -v -e identity.secret -e /traffic/
     true`);
   return stdout;
 }

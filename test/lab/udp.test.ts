@@ -38,7 +38,7 @@ labSuite(
       assert.not.match(await host.journal('-b', '-u', 'wormhole-5300.*'), /failed|warning|not permitted/i);
     });
 
-    test('--udp-timeout: a client that is silent for so long is gone, and so is the forwarder after the idle time', async () => {
+    test('--udp-timeout: the session of a client that is silent for this long ends, and the forwarder after the idle time', async () => {
       const host = at();
       await succeeds(host, 'create --udp-timeout 1s idle 2s url udp://:5302 tail url :5301');
       assert.is(await asked(host, 5302), 'hello\n');

@@ -61,6 +61,10 @@ export const context: RequestContext = {
     async drain(id, { tail }) {
       if (id !== 'there' || tail !== 'web1') throw new Failure('not-found', `no tail "${tail}"`);
     },
+    show: async (id) => {
+      throw new Failure('not-found', `no link "${id}"`);
+    },
+    report: () => ({ days: [] }),
     list: async () => ({ links: [], unreadable: [{ id: 'a', reason: 'b' }] }),
   },
 };

@@ -28,7 +28,7 @@ import {
 
 const test = apiSuite('the handshake of the API');
 
-test('another key is refused, and told nothing; so are right words about a wrong secret', async () => {
+test('a client with another key is refused and told nothing, and so is one with the right identity and a wrong secret', async () => {
   const seen = new Set<string>();
   await fails(
     ping(there(OTHER)),

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import * as v from 'valibot';
 import { endpointText, InvalidEndpoint, parseEndpoint, parsePeerEndpoint } from '../../src/api/endpoint.ts';
 import { Failure } from '../../src/api/failure.ts';
-import { checkCreateBody, checkLinkId, createdPart } from '../../src/api/schema.ts';
+import { checkCreateBody, checkLinkId, checkPartBody, createdPart } from '../../src/api/schema.ts';
 import { failureOf } from '../../src/daemon/error-response.ts';
 import { checkOptions, DEFAULT_IDLE } from '../../src/daemon/options.ts';
 import { Taken } from '../../src/links/complete.ts';
@@ -71,6 +71,36 @@ const refused = (body: unknown, expected: RegExp) =>
     () => checkCreateBody(body),
     (error: Failure) => error.code === 'usage' && error.status === 400 && expected.test(error.message),
   );
+
+test('options about PROXY headers', () => {
+  const options = { proxyProtocol: 'v1', acceptProxyProtocol: ['10.0.0.0/8', '::1', '192.0.2.1/32'] };
+  assert.equal(checkCreateBody({ recipe: [], options }).options, options);
+  refused({ recipe: [], options: { proxyProtocol: 'v3' } }, /"options.proxyProtocol" must be one of v1, v2/);
+  refused({ recipe: [], options: { proxyProtocol: true } }, /"options.proxyProtocol" must be one of v1, v2/);
+  for (const wrong of [
+    '10.0.0.0/8',
+    [],
+    [1],
+    [''],
+    ['10.0.0.0/33'],
+    ['::/129'],
+    ['fe80::1%lo'],
+    ['10.0.0.0/8,::1'],
+    ['10.0.0.0/08'],
+  ])
+    refused(
+      { recipe: [], options: { acceptProxyProtocol: wrong } },
+      /"options.acceptProxyProtocol" must be an array of networks/,
+    );
+  // A part has the clients of the machine that asks for it.
+  const part = {
+    recipe: [],
+    options,
+    connection: { local: '10.0.0.1', remote: '10.0.0.2' },
+    owner: { id: 'a', machine: 'b' },
+  };
+  assert.throws(() => checkPartBody(part), /"options" has a field "proxyProtocol", which is unknown here/);
+});
 
 test('create requests that are right', () => {
   assert.equal(checkCreateBody({ recipe: ['a'] }), { recipe: ['a'] });

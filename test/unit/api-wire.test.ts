@@ -3,7 +3,16 @@ import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
-import { createAt, deleteAt, listAt, ping, previewAt, versionAt } from '../../src/api/client.ts';
+import {
+  createAt,
+  deleteAt,
+  listAt,
+  ping,
+  previewAt,
+  reportAt,
+  showAt,
+  versionAt,
+} from '../../src/api/client.ts';
 import type { Failure } from '../../src/api/failure.ts';
 import { ownIdentity } from '../../src/state/identity.ts';
 import { apiSuite, context, daemon, fails, journal, local, socketPath, there } from './api-daemon.ts';
@@ -18,6 +27,9 @@ test('all that the client can ask, over TLS and over the unix socket', async () 
     assert.is((await createAt(machine, ['a', 'b'])).id, 'a-b');
     assert.equal(await previewAt(machine, ['a']), { files: [{ name: 'a', text: 'text' }] });
     assert.equal(await listAt(machine), { links: [], unreadable: [{ id: 'a', reason: 'b' }] });
+    assert.equal(await reportAt(machine), { days: [] });
+    await fails(showAt(machine, 'x y'), /cannot be the id of a link/);
+    await fails(showAt(machine, 'x'), /^no link "x"$/);
     await deleteAt(machine, 'there');
     assert.equal((await versionAt(machine)).api, 1);
   }
@@ -74,7 +86,7 @@ test('paths and methods that the API does not have', async () => {
   for (const [method, path, takes] of [
     ['POST', '/v1/ping', 'GET'],
     ['PUT', '/v1/links', 'GET and POST'],
-    ['GET', '/v1/links/80', 'DELETE'],
+    ['PUT', '/v1/links/80', 'GET and DELETE'],
     ['GET', '/v1/parts/80', 'PUT and DELETE'],
   ] as const) {
     const { status, body } = await ask(method, path);
@@ -100,6 +112,23 @@ test('a deletion has a body or none, and tells what is left to those who send on
     const { status, body: answer } = await ask('DELETE', '/v1/links/there', JSON.stringify(body));
     assert.is(status, 400);
     assert.match(JSON.parse(answer).error.message, expected);
+  }
+});
+
+test('a user of this machine cannot negotiate a tunnel, only another machine can', async () => {
+  const path = `/v1/tunnels/${'0'.repeat(16)}`;
+  const pair = { local: '100.64.0.2', remote: '100.64.0.3' };
+  const incoming = { spi: 256, key: '0'.repeat(72) };
+  const proposal = { mode: 'esp', asked: true, keep: false, candidates: [pair], incoming };
+  for (const [method, where, body] of [
+    ['GET', '/v1/tunnels/shared', undefined],
+    ['PUT', path, proposal],
+    ['POST', `${path}/settle`, { spi: 256 }],
+    ['DELETE', path, undefined],
+  ] as const) {
+    const answer = await ask(method, where, body && JSON.stringify(body));
+    assert.is(answer.status, 403, `${method} ${where}`);
+    assert.match(JSON.parse(answer.body).error.message, /^only another machine can negotiate a tunnel: /);
   }
 });
 

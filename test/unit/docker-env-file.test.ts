@@ -39,7 +39,7 @@ test('a file whose owner means harm neither blocks the start of a container nor 
   ]);
 });
 
-test('a message has the line of the fault, and nothing that stands there', async () => {
+test('a message names the line of the fault and quotes nothing of it', async () => {
   writeFileSync(path('wrong'), 'A=1\nSw0rdf1sh\n');
   assert.is(await failure('wrong'), '--env-file "/wrong", line 2: write NAME=VALUE');
 });

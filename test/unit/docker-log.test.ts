@@ -14,6 +14,17 @@ test('frames of stdout and stderr become lines', () => {
   assert.equal(logLines(log), ['one', 'two', 'three']);
 });
 
+test('the frame of a long line on stderr does not come through', () => {
+  // Its length is a character that can be printed.
+  const long = 'x'.repeat(64);
+  assert.equal(logLines(Buffer.concat([frame(1, 'one\n'), frame(2, `${long}\n`), frame(2, `${long}\n`)])), [
+    'one',
+    long,
+    long,
+  ]);
+  assert.equal(logLines(frame(2, `${long}\n`)), [long]);
+});
+
 test('a log of a terminal has no frames', () => {
   assert.equal(logLines(Buffer.from('one\r\ntwo\n')), ['one', 'two']);
 });

@@ -107,6 +107,13 @@ export interface PlayOptions {
   readonly age?: number;
   /** The longest delay between two steps, ms. Default 0. */
   readonly pause?: number;
+  /** Called with the client's socket once it is connected, before it does anything. */
+  readonly greet?: (client: number) => void;
+  /**
+   * Called with the target's socket, and the client's or -1, before anything else is read from the target's. Returns errno if
+   * that has failed, or 0.
+   */
+  readonly strip?: (target: number, client: number) => number;
 }
 
 /** A listening socket on `port` of 127.0.0.1, or on a free one. */
@@ -146,6 +153,7 @@ function begin(script: Script, options: PlayOptions): Session {
   const client = createEnd('client', connectRaw(options.port ?? portOf(options.listener)));
   const target = createEnd('target', -1);
   if (script.narrow.includes('client')) narrow(client.fd);
+  options.greet?.(client.fd);
   for (const step of script.steps.slice(0, script.early)) act(step, { client, target });
   push(client);
   for (const end = Date.now() + options.timeout; target.fd < 0; ) {
@@ -163,6 +171,11 @@ function begin(script: Script, options: PlayOptions): Session {
     poll(0, 0, 1);
   }
   if (target.fd >= 0 && script.narrow.includes('target')) narrow(target.fd);
+  const stripped = target.fd < 0 ? 0 : (options.strip?.(target.fd, client.fd) ?? 0);
+  if (stripped !== 0) {
+    target.readUntil = 'reset';
+    noteReset(target, stripped);
+  }
   return {
     script,
     ends: { client, target },

@@ -44,7 +44,7 @@ export function describeScript({ seed, narrow, early, steps }: Script): string {
 }
 
 /** Numbers in [0, 1) that depend on the seed only (mulberry32). */
-function randomNumbers(seed: number): () => number {
+export function randomNumbers(seed: number): () => number {
   let state = Math.imul(seed, 0x9e3779b1) | 0;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

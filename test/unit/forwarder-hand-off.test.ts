@@ -303,7 +303,7 @@ test('forwarders of tails die and hang at any moment: no client is served twice,
 
 test('a full tail refuses, and the others take over', async () => {
   const [one, two] = [await named('one'), await named('two')];
-  const tails = [tailTo(one.port, ['--max-open', '2']), tailTo(two.port)];
+  const tails = [tailTo(one.port, ['--max-connections', '2']), tailTo(two.port)];
   for (const tail of tails) tail.start();
   const front = await frontTo(tails, ['--balance', 'first']);
   const found = [];

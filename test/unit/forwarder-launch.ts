@@ -241,8 +241,12 @@ export async function deafTarget(): Promise<{ port: number }> {
 }
 
 /** Connects to 127.0.0.1 or `host`; the socket does not close by itself when the other side ends. */
-export async function connect(port: number, host = '127.0.0.1'): Promise<net.Socket> {
-  const socket = keep(net.connect({ port, host, allowHalfOpen: true }));
+export async function connect(
+  port: number,
+  host = '127.0.0.1',
+  options: { localPort?: number; localAddress?: string } = {},
+): Promise<net.Socket> {
+  const socket = keep(net.connect({ ...options, port, host, allowHalfOpen: true }));
   await once(socket, 'connect');
   return socket;
 }

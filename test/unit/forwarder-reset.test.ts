@@ -180,9 +180,9 @@ test('1,000 connections on which both sides do anything at any time leave nothin
   const { port } = await serve(anything);
   const forwarder = await launch({ to: port, args: ['--idle', '0'] });
   for (let i = 0; i < 25; i++) {
-    for (const client of await Promise.all(Array.from({ length: 40 }, () => connect(forwarder.port)))) {
-      anything(client);
-    }
+    const clients = await Promise.allSettled(Array.from({ length: 40 }, () => connect(forwarder.port)));
+    // The target may reset a connection before Node tells of it.
+    for (const client of clients) if (client.status === 'fulfilled') anything(client.value);
     await sleep(50);
     // Where the machine is busy they would become ever more, and with them what waits in memory to be written.
     while (open > 200) await sleep(10);

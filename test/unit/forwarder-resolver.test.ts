@@ -152,7 +152,7 @@ test('a dial that hangs goes on when the answer is the same address', async () =
   );
 });
 
-test('a reason sends away all who wait with one line, and the next client asks again', async () => {
+test('a reason closes all waiting clients with one line, and the next client asks again', async () => {
   const far = await farSide();
   const forwarder = await launchWithFile(far, '--dial-timeout', '30');
   const clients = await Promise.all([1, 2, 3].map(() => connect(forwarder.port)));
@@ -175,7 +175,7 @@ test('a reason sends away all who wait with one line, and the next client asks a
   assert.match(forwarder.log(), /does not know our key; closed 2 more clients in the last 10 s\n$/);
 });
 
-test('a reason leaves those alone whose target has accepted, even if nobody has spoken yet', async () => {
+test('a reason does not close clients whose target has accepted, even if nothing was sent yet', async () => {
   let accepted = 0;
   const { port, server } = await serve((socket) => {
     accepted++;
@@ -275,7 +275,7 @@ test('a target that resets after it has answered, or its client, is no reason to
   assert.is(far.questions.length, 0);
 });
 
-test('nobody to ask: one line says what to do, and the dialling goes on till its end', async () => {
+test('with nobody to ask, one line says what to do, and dialling goes on until its timeout', async () => {
   const far = await farSide();
   const missing = `${far.socket}-missing`;
   const forwarder = await launch({

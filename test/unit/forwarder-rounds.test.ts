@@ -164,7 +164,7 @@ test('several listening sockets lead to the target, and none starves another', a
 
 test('with several listening sockets the limit on clients holds for all together', async () => {
   const { port } = await serve((socket) => socket.pipe(socket));
-  const forwarder = await launch({ to: port, args: ['--idle', '0', '--max-open', '2'], listeners: 2 });
+  const forwarder = await launch({ to: port, args: ['--idle', '0', '--max-connections', '2'], listeners: 2 });
   const [first, second] = forwarder.ports as [number, number];
   const inside = [await connect(first), await connect(second)];
   for (const client of inside) {

@@ -77,4 +77,28 @@ test('the next client is served when the target has bound that port', async () =
   await until(() => forwarder.descriptors('socket') === 1);
 });
 
+test('the guard covers both ends of the range of source ports, as it was when the forwarder started', async () => {
+  const range = '/proc/sys/net/ipv4/ip_local_port_range';
+  writeFileSync(range, '32768 60999');
+  const port = await unboundPort();
+  const [first, last] = [port & ~1, port | 1];
+  for (const target of [first, last]) {
+    writeFileSync(range, '32768 60999');
+    const forwarder = await launch({
+      to: target,
+      args: ['--dial-timeout', '0.5'],
+      // It has its port. The forwarder reads the range as it starts.
+      prepare: () => writeFileSync(range, `${first} ${last}`),
+    });
+    await until(() => forwarder.descriptors('socket') > 0);
+    const client = await connect(forwarder.port, '127.0.0.1', { localPort: 20_000 + target - first });
+    // One source port is left: that of the target.
+    writeFileSync(range, `${target} ${target}`);
+    client.write('is there anybody?');
+    const { bytes, how } = await collect(client);
+    assert.is(String(bytes), '', `the client heard its own words by port ${target}`);
+    assert.ok(await wasReset(client, how));
+  }
+});
+
 test.run();

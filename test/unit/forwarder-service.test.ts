@@ -146,7 +146,7 @@ test('without descriptors left it waits without a spin, says so once, and goes o
   assert.is(forwarder.log().match(/\n/g)?.length, 1);
 });
 
-test('with no new pipe to be had, bytes wait in their sockets and no direction is forgotten', async () => {
+test('when the kernel gives no new pipe, bytes wait in their sockets and no direction is forgotten', async () => {
   const forwarder = await launch({ to: await echo(), args: ['--idle', '0'] });
   const clients = await Promise.all(Array.from({ length: 10 }, () => connect(forwarder.port)));
   await until(() => forwarder.descriptors('socket') === 21);
@@ -167,7 +167,7 @@ test('it takes no more clients than its descriptors serve for certain; the other
   await until(() => forwarder.log() !== '');
   assert.match(
     forwarder.log(),
-    /^<4>link test: 4 clients are connected, which is as many as --max-open and LimitNOFILE= allow; more/,
+    /^<4>link test: 4 clients are connected, which is as many as --max-connections and LimitNOFILE= allow; more/,
   );
   assert.ok((await load(forwarder)) < 0.3);
   for (const client of clients) {

@@ -96,7 +96,7 @@ function isSocket(pid: number, fd: string): boolean {
 
 const LIMITED = [1, 10, 5, 4, 30_000];
 
-test('a link to another machine limits the silence of its target, and of nobody else', async () => {
+test('a link to another machine limits the silence of its target, and not of its clients', async () => {
   const { port } = await serve(() => {});
   const forwarder = await launch({
     args: ['--to-file', fileWith(`127.0.0.1:${port}`), '--peer-timeout', '30'],

@@ -30,7 +30,7 @@ test('timers fire in order, once, and not when they were stopped', () => {
   );
 });
 
-test('a timer may start itself anew and stop another that is due', () => {
+test('a timer may restart itself and stop another that is due', () => {
   const timers: Timers = [];
   const fired: string[] = [];
   const other = createTimer(() => fired.push('other'));

@@ -337,7 +337,8 @@ test('a client that floods does not keep another from being served', async () =>
   const flood = (async () => {
     const junk = Buffer.alloc(1000);
     while (flooding) {
-      for (const one of noisy) for (let n = 0; n < 50; n++) one.send(junk);
+      // Each is larger than the one before, so that no two are sent together: the forwarder has to be the one that is flooded.
+      for (const one of noisy) for (let n = 0; n < 50; n++) one.send(junk.subarray(0, 900 + n));
       await new Promise((resolve) => setImmediate(resolve));
     }
   })();
@@ -349,6 +350,30 @@ test('a client that floods does not keep another from being served', async () =>
   flooding = false;
   await flood;
   assert.ok(answers >= 99, `${answers} answers of 100`);
+});
+
+test('a burst of several clients that the buffers hold arrives whole', async () => {
+  const server = await target(() => undefined);
+  server.socket.setRecvBufferSize(4 << 20);
+  const forwarder = await launchUdp(server.port);
+  const clients = await Promise.all([client(forwarder.port), client(forwarder.port)]);
+  for (const one of clients) one.send('warm');
+  await until(() => server.received.length === 2);
+  // A small datagram takes up some 800 bytes of the buffer, of which net.core.rmem_max allows 400 KB to 8 MB.
+  const each = Math.min(2000, Math.floor(server.socket.getRecvBufferSize() / 800 / 3));
+  forwarder.kill('SIGSTOP');
+  for (let n = 0; n < each; n++) for (const [which, one] of clients.entries()) one.send(`${which} ${n}`);
+  await sleep(100);
+  forwarder.kill('SIGCONT');
+  await until(() => server.received.length === 2 + 2 * each, 5000).catch(() => {});
+  for (const which of [0, 1]) {
+    const arrived = server.received
+      .slice(2)
+      .map(String)
+      .filter((text) => text.startsWith(`${which} `));
+    assert.is(arrived.length, each);
+    assert.ok(arrived.every((text, n) => text === `${which} ${n}`));
+  }
 });
 
 test('TCP and UDP of one link share the target, the idle time and the process', async () => {

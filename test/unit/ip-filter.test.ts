@@ -29,6 +29,10 @@ const targets: [tail: string, filter: IpFilter, families: string][] = [
   ['tail url [2001:db8::7]:2', wrong('localhost link-local multicast'), 'AF_INET6'],
   ['tail url 169.254.169.254:80', wrong('localhost multicast'), 'AF_INET'],
   ['tail url [fe80::1]:80', wrong('localhost multicast'), 'AF_INET6'],
+  // What a name leads to is not known; it must be nothing that only this machine reaches.
+  ['tail url db.example:2', wrong('localhost link-local multicast'), 'AF_INET AF_INET6'],
+  ['tail url db.example:2 docker-ns x', wrong('localhost link-local multicast'), 'AF_INET AF_INET6'],
+  ['tail url blue@db.example:2', wrong('localhost link-local multicast'), 'AF_INET AF_INET6'],
   // Another machine says where its part is.
   ['remote m tail', wrong('localhost link-local multicast'), 'AF_INET AF_INET6'],
   ['remote localhost tail', wrong('link-local multicast'), 'AF_INET AF_INET6'],
@@ -46,6 +50,17 @@ test('where packets for 127.0.0.1 may be sent elsewhere, its address is not all 
   const routes = { routesLoopback: true };
   assert.equal(targetFilter(link('tail url :2'), routes), wrong('link-local multicast'));
   assert.equal(targetFilter(link('tail url :2 docker-ns x'), routes), exact('127.0.0.1'));
+});
+
+test('a name that /etc/hosts of this machine gives a loopback address may lead there, and not from a container', () => {
+  const routes = { routesLoopback: false, loopbackNames: new Set(['own']) };
+  assert.equal(targetFilter(link('tail url own:2'), routes), wrong('link-local multicast'));
+  assert.equal(targetFilter(link('tail url OWN.:2'), routes), wrong('link-local multicast'));
+  assert.equal(
+    targetFilter(link('tail url own:2 docker-ns x'), routes),
+    wrong('localhost link-local multicast'),
+  );
+  assert.equal(targetFilter(link('tail url own.example:2'), routes), wrong('localhost link-local multicast'));
 });
 
 test('clients of a loopback address are local, those of any other are not filtered', () => {

@@ -32,6 +32,27 @@ test('pairs are even and odd neighbours, different ones, within the network', ()
   }
 });
 
+test('in a large network the pairs are far apart, wherever chance begins; a small one is offered whole', () => {
+  const random = (numbers: number[]) => () => numbers.shift() ?? Number.NaN;
+  // 131,072 pairs: the first is the 7th, and each further one 2 × 1000 + 1 pairs away.
+  const far = chooseInnerAddresses('100.64.0.0/14', nothing, random([7, 1000]));
+  assert.equal(
+    far.map(({ local }) => (number(local) - number('100.64.0.0')) / 2),
+    Array.from({ length: 16 }, (_, step) => 7 + 2001 * step),
+  );
+  const bounds: number[] = [];
+  chooseInnerAddresses('100.64.0.0/14', nothing, (below) => {
+    bounds.push(below);
+    return below - 1;
+  });
+  assert.equal(bounds, [2 ** 17, 2 ** 16]);
+  const small = chooseInnerAddresses('192.168.7.0/27', nothing, random([15]));
+  assert.equal(
+    small.map(({ local }) => local.split('.')[3]),
+    [30, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28].map(String),
+  );
+});
+
 test('what is in use is not chosen', () => {
   const free = (occupied: Partial<Occupied>) =>
     chooseInnerAddresses('192.168.7.16/28', { ...nothing, ...occupied })

@@ -25,7 +25,9 @@ function checkMessage(words: string[], message: string): void {
 }
 
 const NO_TAIL = 'the link has no tail; say where it connects to, with tail, trigger, chain, remote…';
-const NAME = 'and names are not looked up; use an address';
+const NEITHER = 'is neither an IP address nor a name such as db.example.com';
+const NUMBER = 'is neither an IP address nor a name: a name does not end in a number';
+const HEAD = 'is a name, and a head listens at an address, such as 127.0.0.1; names are for tails';
 const CONTROL = 'control characters, line breaks and broken Unicode cannot stand in a recipe';
 const PORT = 'is not a number from 1 to 65535';
 const URL_FORM = 'expected {proto://}{netns@}{host}{:port}, such as :3306';
@@ -51,6 +53,9 @@ const errors: Record<string, string> = {
   'tail docker-run -e A=b nginx': 'after "docker-run" (word 2): its arguments go in one word, in quotes',
   'tail docker-run nginx chld':
     'word 4: not a word of the recipe; did you mean "child"? If it is for docker-run: its arguments go in one word, in quotes',
+  'tail docker-run nginx Xchild': 'after "docker-run" (word 2): its arguments go in one word, in quotes',
+  'tail docker-run nginx childX': 'after "docker-run" (word 2): its arguments go in one word, in quotes',
+  'url :80 a:80y': 'word 3, "a:80y": not a word of the recipe',
   'url :80 tail url :81 --dry-run': 'word 6, "--dry-run": options go before the recipe',
   'url :80 docker-ns -n': 'word 4, "-n": options go before the recipe',
   'url -n': 'word 2, "-n": options go before the recipe',
@@ -64,6 +69,7 @@ const errors: Record<string, string> = {
   'url :80 udptunnel': `after "udptunnel" (word 3): ${MACHINE}`,
   'url :80 id': 'after "id" (word 3): expected a name for the link, such as web',
   'id tail': 'after "id" (word 1): expected a name for the link, such as web',
+  idle: 'after "idle" (word 1): expected a span of time, such as 30s',
   'tail docker-run':
     'after "docker-run" (word 2): expected the arguments of docker run in one word, such as nginx',
   'tail docker-run child':
@@ -95,6 +101,7 @@ const errors: Record<string, string> = {
   'url :80 trigger docker-ns a tail': 'word 6, "tail": the tail already began with "trigger", word 3',
   'url :80 tail trigger': 'word 4, "trigger": the tail already began with "tail", word 3',
   'id a id b': 'word 3, "id": the id is already a; a link has one id',
+  'id a idle 5m idle 1m': 'word 5, "idle": idle is already 5m; a link has one span',
   'url :80 tail url :81 remote m tail':
     'word 6, "remote": the head on m is the tail of this link; describe it after remote m',
 
@@ -125,24 +132,44 @@ const errors: Record<string, string> = {
   'url [127.0.0.1]:80': 'word 2, "[127.0.0.1]:80": "127.0.0.1" is not an IPv6 address',
   'url [fe80::1%eth0]:80': 'word 2, "[fe80::1%eth0]:80": "fe80::1%eth0" is not an IPv6 address',
   'url []:80': 'word 2, "[]:80": "" is not an IPv6 address',
-  'url db.example.com:80': `word 2, "db.example.com:80": host "db.example.com" is not an IP address, ${NAME}`,
-  'url 127.0.0.256': `word 2, "127.0.0.256": host "127.0.0.256" is not an IP address, ${NAME}`,
-  'url 127.0.0.01': `word 2, "127.0.0.01": host "127.0.0.01" is not an IP address, ${NAME}`,
-  'url [::1]80': `word 2, "[::1]80": host "[::1]80" is not an IP address, ${NAME}`,
+  'url db.example.com:80': `word 1, "url": host "db.example.com" ${HEAD}`,
+  'url :80 remote beta url db.example.com:80 tail': `word 5, "url": host "db.example.com" ${HEAD}`,
+  'url :80 tail url db:80 chain tail url :82':
+    'word 6, "chain": the tail has a name, tcp://db:80, and the head of a chain listens at an address',
+  'url :80 tail url -db.example.com:80': `word 5, "-db.example.com:80": options go before the recipe`,
+  'url :80 tail url db..com': `word 5, "db..com": host "db..com" ${NEITHER}`,
+  'url :80 tail url db-.com': `word 5, "db-.com": host "db-.com" ${NEITHER}`,
+  'url :80 tail url db;rm:80': `word 5, "db;rm:80": host "db;rm" ${NEITHER}`,
+  [`url :80 tail url ${'a'.repeat(64)}:80`]: `word 5, "${'a'.repeat(64)}:80": host "${'a'.repeat(64)}" ${NEITHER}`,
+  'url :80 tail url bücher.example:80':
+    'word 5, "bücher.example:80": host "bücher.example" has characters that DNS does not have: write "xn--bcher-kva.example"',
+  'url 127.0.0.256': `word 2, "127.0.0.256": host "127.0.0.256" ${NUMBER}`,
+  'url 127.0.0.01': `word 2, "127.0.0.01": host "127.0.0.01" ${NUMBER}`,
+  'url :80 tail url 10.1:80': `word 5, "10.1:80": host "10.1" ${NUMBER}`,
+  'url [::1]80': `word 2, "[::1]80": host "[::1]80" ${NEITHER}`,
   'url 3306': 'word 2, "3306": host "3306" is not an IP address; did you mean ":3306"?',
 
   // Names
   'docker-ns $mysql': 'word 2, "$mysql": "$mysql" cannot be the name or id of a container',
+  'docker-ns a/b': 'word 2, "a/b": "a/b" cannot be the name or id of a container',
   'docker-ns //a': 'word 2, "//a": "//a" cannot be the name or id of a container',
   'docker-ns _a': 'word 2, "_a": "_a" cannot be the name or id of a container',
   'id web.socket': 'word 2, "web.socket": an id cannot end in ".socket"',
   'id web.service': 'word 2, "web.service": an id cannot end in ".service"',
   'id web-run': 'word 2, "web-run": an id cannot end in "-run"',
   'id sync': 'word 2, "sync": this id is reserved',
+  'id far': 'word 2, "far": this id is reserved',
+  'id udp': 'word 2, "udp": this id is reserved',
+  'id tunnel-udp': 'word 2, "tunnel-udp": this id is reserved',
+  'id tunnel-guard': 'word 2, "tunnel-guard": this id is reserved',
   'id .web': `word 2, ".web": ${ID}`,
   'id a/b': `word 2, "a/b": ${ID}`,
   'id wéb': `word 2, "wéb": ${ID}`,
   'remote my_server': 'word 2, "my_server": "my_server" is neither a host name nor an IP address',
+  'remote x[fd00::1]': 'word 2, "x[fd00::1]": "x[fd00::1]" is neither a host name nor an IP address',
+  'remote [fd00::1]x': 'word 2, "[fd00::1]x": "[fd00::1]x" is neither a host name nor an IP address',
+  'remote 10.a.20': 'word 2, "10.a.20": "10.a.20" is neither a host name nor an IP address',
+  'remote 10.20': 'word 2, "10.20": "10.20" is neither a host name nor an IP address',
   'remote a..b': 'word 2, "a..b": "a..b" is neither a host name nor an IP address',
   'remote 10.1': 'word 2, "10.1": "10.1" is neither a host name nor an IP address',
   'remote [10.0.0.1]': 'word 2, "[10.0.0.1]": "[10.0.0.1]" is neither a host name nor an IP address',
@@ -257,6 +284,8 @@ const errors: Record<string, string> = {
     'word 6, "docker-run": a path is one of this host\'s file system, not of that of a container of its own; share its directory with a container of yours (docker run -v), or use a port, url :3306',
   'url unix:///run/x tail url unix:///run/x':
     'word 3, "tail": cannot proxy to self: the recipe itself listens at /run/x of this host',
+  'url :80 url unix:///run/x tail url unix:///run/x':
+    'word 5, "tail": cannot proxy to self: the recipe itself listens at /run/x of this host',
   'url unix://@x tail url unix://@x':
     'word 3, "tail": cannot proxy to self: the recipe itself listens at @x of this host',
 };
@@ -268,7 +297,7 @@ for (const [text, message] of Object.entries(errors)) {
 /** Recipes with spaces or stranger things in their words. */
 const oddErrors: [words: string[], message: string][] = [
   [['url', ''], `word 2, "": ${URL_FORM}`],
-  [['url', ' :80'], `word 2, " :80": host " " is not an IP address, ${NAME}`],
+  [['url', ' :80'], `word 2, " :80": host " " ${NEITHER}`],
   [['url', ': 80'], `word 2, ": 80": port " 80" ${PORT}`],
   [['url', ':80 '], `word 2, ":80 ": port "80 " ${PORT}`],
   [['docker-ns', ''], 'word 2, "": "" cannot be the name or id of a container'],
@@ -286,6 +315,7 @@ const oddErrors: [words: string[], message: string][] = [
   [['remote', ''], 'word 2, "": "" is neither a host name nor an IP address'],
   [['url', ':80', ''], 'word 3, "": not a word of the recipe'],
   [['tail', 'docker-run', 'nginx\nExecStart=/bin/sh'], `word 3: ${CONTROL}`],
+  [['tail', 'docker-run', 'secret\n', 'child', 'url', ':81'], `word 3: ${CONTROL}`],
   [['tail', 'docker-ns', 'a\r'], `word 3, "a\\r": ${CONTROL}`],
   [['url', ':80\0'], `word 2, ":80\\u0000": ${CONTROL}`],
   [['url', ':80', '\x7f'], `word 3, "\\u007f": ${CONTROL}`],

@@ -52,6 +52,23 @@ function leading(head: RecipeEnd, child: RecipeChild, rest: Partial<Recipe> = {}
 const FAR: IpEnd = { protocol: 'tcp', place: HOST };
 
 const recipes: Record<string, Recipe> = {
+  // Names of hosts.
+  'url :5432 tail url DB.Example.com:5432': link(at(5432), { ...at(5432), host: 'db.example.com' }),
+  'url :5432 tail url db.example.com.': link(at(5432), { ...at(5432), host: 'db.example.com.' }),
+  'url udp://:514 tail url udp://my_log docker-ns app': link(at(514, HOST, 'udp'), {
+    ...at(514, container('app'), 'udp'),
+    host: 'my_log',
+  }),
+  'url :80 tail url blue@web.internal:8080': link(at(80), {
+    ...at(8080, netns('blue')),
+    host: 'web.internal',
+  }),
+  'url :80 tail url app.localhost:81': link(at(80), at(81)),
+  'url :80 tail url db:81 child url :82 tail url :83': link(
+    at(80),
+    { ...at(81), host: 'db' },
+    { child: { kind: 'child', link: link(at(82), at(83)) } },
+  ),
   // The command lines that have to work to the letter.
   'url :3306 docker-ns tail docker-ns mysql': link(at(3306), at(3306, container('mysql'))),
   'url :3306 docker-ns app tail docker-ns mysql': link(

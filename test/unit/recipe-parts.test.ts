@@ -1,12 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { asLink } from '../../src/recipe/as-link.ts';
+import { asLink, IncompleteRecipe } from '../../src/recipe/as-link.ts';
 import { portOf } from '../../src/recipe/defaults.ts';
 import { address, describePlace, endUrl } from '../../src/recipe/describe.ts';
 import { formatRecipe } from '../../src/recipe/format.ts';
+import { isRunArgument } from '../../src/recipe/keywords.ts';
 import { findFarLink, type PlaceId } from '../../src/recipe/link.ts';
 import { parseFarRecipe } from '../../src/recipe/parse.ts';
-import { type Recipe, type RecipeEnd, type RecipePlace, tailOf } from '../../src/recipe/recipe.ts';
+import { fillIn, type Recipe, type RecipeEnd, type RecipePlace, tailOf } from '../../src/recipe/recipe.ts';
 import { parseRun } from '../../src/recipe/run.ts';
 import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
 import { canonicalAddress } from '../../src/text/ip-address.ts';
@@ -156,6 +157,113 @@ test('the link whose child is on another machine', () => {
   const far = findFarLink(asLink(recipeFromText(remote)));
   assert.is(far && portOf(far.head), 81);
   assert.is(far?.child.peer, 'm');
+});
+
+test('what docker-run is given counts as secret, in quotes or not, up to the next keyword', () => {
+  const words = [
+    'url',
+    ':80',
+    'trigger',
+    'docker-run',
+    '-e PASSWORD=x db',
+    'mysqld',
+    'child',
+    'url',
+    ':81',
+    'x',
+  ];
+  assert.equal(
+    words.filter((_, at) => isRunArgument(words, at)),
+    ['-e PASSWORD=x db', 'mysqld'],
+  );
+  // What follows directly is its argument, even a keyword.
+  const keyword = ['docker-run', 'tail', 'tail', 'x'];
+  assert.equal(
+    keyword.map((_, at) => isRunArgument(keyword, at)),
+    [false, true, false, false],
+  );
+  assert.is(isRunArgument(['docker-run', 'a'], 2), true, 'also the place behind the last word');
+  assert.is(isRunArgument([], 0), false);
+});
+
+test('an end gets the host and the port that it lacks, in each of its addresses, and no other', () => {
+  const end: RecipeEnd = {
+    ...{ protocol: 'udp', place: { kind: 'host' }, port: 53 },
+    also: [{ protocol: 'tcp' }, { protocol: 'unix', path: '/run/x' }, { protocol: 'tcp', host: '::1' }],
+  };
+  const copy = structuredClone(end);
+  assert.equal(fillIn(end, { host: '10.0.0.1', port: 54 }), {
+    ...{ protocol: 'udp', place: { kind: 'host' }, host: '10.0.0.1', port: 53 },
+    also: [
+      { protocol: 'tcp', host: '10.0.0.1', port: 54 },
+      { protocol: 'unix', path: '/run/x' },
+      { protocol: 'tcp', host: '::1', port: 54 },
+    ],
+  });
+  assert.equal(end, copy, 'the end itself stays as it is');
+  const path: RecipeEnd = { protocol: 'unix', path: '/run/x', place: { kind: 'host' } };
+  assert.equal(fillIn(path, { port: 1 }), path);
+});
+
+test('a recipe that leaves an id, a host or a port open is no link', () => {
+  for (const [text, message] of [
+    ['url :80 tail url :81', 'a link lacks its id'],
+    ['id a tail url :81', 'an end lacks its port'],
+    ['id a url :80 chain url :81 tail url :82', 'a link lacks its id'],
+  ] as const)
+    assert.throws(
+      () => asLink(recipeFromText(text)),
+      (error: Error) => error instanceof IncompleteRecipe && error.message === message,
+      text,
+    );
+  const far = recipeFromText('id a url :80 remote m id b tail docker-ns x').child?.link as Recipe;
+  assert.throws(() => asLink(far), /^an end lacks its host$/);
+  assert.not.ok('idle' in asLink(recipeFromText('id a url :80 tail url :81')));
+});
+
+test('the head of a child is in the container of its parent when it is the same one', () => {
+  const places = (text: string) => {
+    const { child, ...link } = asLink(recipeFromText(text));
+    const head = (child?.link as typeof link | undefined)?.head;
+    return [link.tail?.place, head?.place].map((place) => (place?.kind === 'run' ? place.name : place?.kind));
+  };
+  const child = (place: string) => `id a url :1 trigger docker-run x child id b url :2 ${place} tail url :3`;
+  assert.equal(places(child('')), ['a', 'a']);
+  assert.equal(places(child('docker-ns')), ['a', 'host']);
+  const other = 'id a url :1 tail docker-ns x child id b url :2';
+  assert.equal(places(`${other} tail url :3`), ['container', 'container']);
+  assert.equal(places('id a url :1 tail url :4 child id b url :2 docker-run x tail url :3'), [
+    'host',
+    'b-head',
+  ]);
+});
+
+test('what listens elsewhere is no circle', () => {
+  for (const text of [
+    'url unix:///run/x tail url unix:///run/y',
+    'url unix://@x tail url unix://blue@@x',
+    'url unix://@x tail url unix://@y',
+    'url :80 url unix:///run/x tail url unix:///run/y',
+    'url blue@:80 tail url red@:80',
+    'url :80 docker-ns a tail docker-ns b',
+    'url :80 docker-run x tail docker-run x',
+    'url [::]:80 tail url 10.0.0.1',
+    'url [::]:80 tail url [fd00::1]',
+    'url 0.0.0.0:80 tail url 10.0.0.1',
+    'url :80 tail docker-ns x',
+    'url :80 docker-ns x tail',
+  ])
+    assert.not.throws(() => recipeFromText(text), text);
+});
+
+test('host names with digits in them, and paths with blanks', () => {
+  for (const text of [
+    'url :80 remote a.2b tail docker-ns x',
+    'url :80 remote a.b2 tail docker-ns x',
+    'url :80 remote 3com tail docker-ns x',
+    "url 'unix:///run/a b' tail url :1",
+  ])
+    assert.is(recipeText(recipeFromText(recipeText(recipeFromText(text)))), recipeText(recipeFromText(text)));
 });
 
 test('a link is written without being changed', () => {

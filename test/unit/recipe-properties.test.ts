@@ -68,6 +68,14 @@ const hosts = fc.constantFrom(
   '2001:db8::1:0:0:1',
   '::ffff:192.0.2.1',
 );
+const names = fc.constantFrom(
+  'db',
+  'db.example.com',
+  'db.example.com.',
+  'my_db',
+  'xn--bcher-kva.example',
+  'tail',
+);
 const ports = fc.integer({ min: 1, max: 65535 });
 const ids = fc
   .stringMatching(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/)
@@ -129,6 +137,14 @@ function someTail(gen: Gen, head: RecipeEnd, { port: known, exists }: Inherited)
   };
 }
 
+/** A tail, with a name instead of its address now and then. */
+function someName(gen: Gen, tail: RecipeEnd): RecipeEnd {
+  if (isUnix(tail) || gen(fc.boolean)) return tail;
+  const host = gen(() => names);
+  const also = tail.also?.map((address) => (isUnix(address) ? address : { ...address, host }));
+  return { ...tail, host, ...(also && { also }) };
+}
+
 /** A head, with further listeners by other protocols now and then. */
 function someHead(gen: Gen, inherited: number | undefined): RecipeEnd {
   const head = someEnd(gen, gen(fc.constantFrom, ...PROTOCOLS) as Protocol, inherited);
@@ -175,7 +191,7 @@ function someLink(gen: Gen, head: RecipeEnd, inherited: Inherited, chance: numbe
   if (gen(fc.boolean)) link.id = gen(() => ids);
   if (gen(fc.boolean)) link.idle = gen(fc.integer, { min: 1, max: 365 * 24 * 3600 });
   if (gen(fc.integer, { min: 0, max: 9 }) >= chance) {
-    link.tail = someTail(gen, head, inherited);
+    link.tail = someName(gen, someTail(gen, head, inherited));
     return link;
   }
   link.child = someChild(gen, link, inherited, chance - 1);
@@ -188,7 +204,7 @@ function someChild(gen: Gen, link: Recipe, inherited: Inherited, chance: number)
   const kinds = onlyHere ? ['child', 'chain'] : ['child', 'chain', 'remote', 'tunnel', 'udptunnel'];
   const kind = gen(fc.constantFrom, ...kinds);
   if (kind === 'child') {
-    const tail = someTail(gen, head, inherited);
+    const tail = someName(gen, someTail(gen, head, inherited));
     link.tail = tail;
     const childHead = someHead(gen, portOf(tail));
     const inPlace = { ...childHead, place: { ...tail.place } };

@@ -159,6 +159,28 @@ test('a link to another machine reads where that is, and asks for help when nobo
   });
 });
 
+test('a link whose tail has a name has it looked up by a service of its own, in the namespace of the tail', () => {
+  const files = bound('id a url :1 tail url DB.example.com:2 docker-ns y', {});
+  assert.match(
+    files['wormhole-a.service'] ?? '',
+    /^ExecStart=.* --name db\.example\.com:2 --to-file \/run\/wormhole\/link\/name --ask \/run\/wormhole\/link\/ask$/m,
+  );
+  assert.match(files['wormhole-a.service'] ?? '', /^Wants=wormhole-names@a\.socket$/m);
+  assert.equal(settings(files['wormhole-names@a.socket'], 'ListenStream'), ['/run/wormhole/links/a/ask']);
+  const service = files['wormhole-names@a.service'] ?? '';
+  assert.match(service, /^ExecStart=\S+ \S+ names --link a --name db\.example\.com --port 2$/m);
+  assert.match(service, /^NetworkNamespacePath=\/run\/wormhole\/netns\/y$/m);
+  assert.not.match(service, /\/etc\/hosts/, 'a container has its own');
+  assert.match(
+    service,
+    /^BindReadOnlyPaths=-\/run\/wormhole\/resolvers\/[0-9a-f]{32}:\/run\/wormhole\/resolver$/m,
+  );
+  assert.is(readLink(service), undefined);
+  const host = bound('id a url :1 tail url db:2', {})['wormhole-names@a.service'] ?? '';
+  assert.match(host, /^BindReadOnlyPaths=-\/etc\/hosts$/m);
+  assert.not.match(host, /NetworkNamespacePath|resolvers/);
+});
+
 test("the far part of another machine's link is for that machine alone", () => {
   const files = bound('id a url 10.0.0.2:61234 tail docker-ns x', { owner });
   assert.equal(settings(files['wormhole-a.socket'], 'IPAddressDeny'), ['any']);
@@ -247,6 +269,62 @@ test('the options of unix sockets are in the units that they are for, and are re
   assert.equal(settings(plainService?.text, 'SupplementaryGroups'), []);
   assert.not.match(plainService?.text ?? '', /home/);
   assert.equal(settings(plainService?.text, 'ProtectHome'), ['yes']);
+});
+
+test('the limits on clients are in the units of the link that was created alone, and are read back', () => {
+  const options = {
+    ...DEFAULT_OPTIONS,
+    maxConnections: 100,
+    maxPerSource: 3,
+    rate: 50,
+    idleTimeout: 3600,
+    keepAlive: 60,
+  };
+  const created = (recipe: string) => render(asLink(parseRecipe(recipe.split(' '))), options);
+  const flags = (text = '') => / --counters 1 (.*)$/m.exec(text)?.[1];
+  const [socket, service, childSocket, childService] = created(
+    'id a url :1 tail docker-ns b child id a-2 url :2 tail url :3',
+  ).map(({ text }) => text);
+  const read = readLink(socket ?? '');
+  assert.equal(read !== 'child' && read?.options, options);
+  assert.is(
+    flags(service),
+    '--to 127.0.0.1:1 --max-connections 100 --max-per-source 3 --rate 50 --idle-timeout 3600 --keepalive 60',
+  );
+  assert.is(readLink(childSocket ?? ''), 'child');
+  assert.is(flags(childService), '--to 127.0.0.1:3');
+  const [, both] = created('id a url :1 url udp:// tail url :2').map(({ text }) => text);
+  assert.match(flags(both) ?? '', /--max-connections 100 --max-sessions 100 --max-per-source 3/);
+});
+
+test('PROXY headers are for the first link of a recipe, and are read back', () => {
+  const options = {
+    ...DEFAULT_OPTIONS,
+    proxyProtocol: 'v1' as const,
+    acceptProxyProtocol: ['10.0.0.0/8', 'fd00::/8'],
+  };
+  const link = asLink(parseRecipe('id a url :1 chain id b url :2 tail url :3'.split(' ')));
+  const files = Object.fromEntries(render(link, options).map(({ name, text }) => [name, text]));
+  assert.equal(readLink(files['wormhole-a.socket'] ?? ''), { link, options });
+  assert.match(
+    files['wormhole-a.service'] ?? '',
+    / --proxy-protocol v1 --accept-proxy-protocol 10\.0\.0\.0\/8,fd00::\/8$/m,
+  );
+  assert.not.match(files['wormhole-b.service'] ?? '', /proxy/);
+  const privateUsers = (recipe: string, proxyProtocol?: 'v1' | 'v2') => {
+    const chosen = proxyProtocol === undefined ? DEFAULT_OPTIONS : { ...DEFAULT_OPTIONS, proxyProtocol };
+    const [, service] = render(asLink(parseRecipe(recipe.split(' '))), chosen);
+    return settings(service?.text, 'PrivateUsers');
+  };
+  // Only where the forwarder tells the user of a client does it have to see it.
+  assert.equal(privateUsers('id a url unix:///run/x tail url :1', 'v2'), ['no']);
+  assert.equal(privateUsers('id a url unix:///run/x tail url :1', 'v1'), ['yes']);
+  assert.equal(privateUsers('id a url unix:///run/x tail url :1'), ['yes']);
+  assert.equal(privateUsers('id a url :2 tail url :1', 'v2'), ['yes']);
+  const edited = (line: string) => () =>
+    readLink((files['wormhole-a.socket'] ?? '').replace(/^(Accept)?ProxyProtocol=.*\n/gm, line));
+  assert.throws(edited('ProxyProtocol=v3\n'), /ProxyProtocol=v3 is neither v1 nor v2/);
+  assert.throws(edited('AcceptProxyProtocol=10.0.0.0\\8\n'), /AcceptProxyProtocol=.* is no list of networks/);
 });
 
 test('the forwarder sees the directory of its target, and what rules the machine there stays hidden', () => {

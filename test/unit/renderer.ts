@@ -8,7 +8,7 @@ export const installation: Installation = {
   forwarder: '/lib/forwarder.js',
   flags: [],
   rootDirectory: '/var/lib/wormhole/root',
-  files: ['/lib/node', '/lib/forwarder.js', '-/lib/optional'],
+  files: ['/lib/node', '/lib/forwarder.js'],
   libraries: ['/usr/lib'],
 };
 

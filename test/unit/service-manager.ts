@@ -4,6 +4,7 @@ import koffi from 'koffi';
 import {
   AF_UNIX,
   close,
+  MSG_CMSG_CLOEXEC,
   MSG_DONTWAIT,
   pinned,
   recvmsg,
@@ -66,7 +67,8 @@ function receive(): void {
     message.bytes.writeBigUInt64LE(1n, 24);
     message.bytes.writeBigUInt64LE(BigInt(control.address), 32);
     message.bytes.writeBigUInt64LE(4096n, 40);
-    const size = recvmsg(notify, message.address, MSG_DONTWAIT);
+    // A forwarder that inherited them would keep sockets open that are in no generation any more.
+    const size = recvmsg(notify, message.address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (size < 0) return;
     const hasDescriptors = message.bytes.readBigUInt64LE(40) > 0n;
     const length = hasDescriptors ? Number(control.bytes.readBigUInt64LE(0)) : 16;

@@ -16,5 +16,7 @@ export function linkTemplates(): Templates {
     socket: loadTemplate('link.socket'),
     service: loadTemplate('link.service'),
     run: loadTemplate('link-run.service'),
+    nameSocket: loadTemplate('link-names.socket'),
+    nameService: loadTemplate('link-names.service'),
   };
 }

@@ -76,7 +76,7 @@ test('for a stranger no key is looked up', () => {
   assert.equal([counts.looks, counts.keys, lines], [2, 0, []]);
 });
 
-test('what nobody has signed who has the key, or another machine has, does not count', () => {
+test('a hello that the other machine has not signed does not count', () => {
   const { receive, lines } = service();
   const forged = hello();
   forged.writeUInt8(forged.readUInt8(forged.length - 1) ^ 1, forged.length - 1);
@@ -90,7 +90,7 @@ test('what nobody has signed who has the key, or another machine has, does not c
   assert.equal(lines, []);
 });
 
-test('a hello counts once, and none that is older than another one', () => {
+test('a hello counts once, and one that is older than another does not count', () => {
   const { receive, counts, lines } = service();
   const now = Date.now();
   const [first, second] = [hello({ time: now - 1 }), hello({ time: now })];
@@ -100,7 +100,7 @@ test('a hello counts once, and none that is older than another one', () => {
   assert.equal([counts.keys, lines], [1, []], 'nor is a key looked up for it');
 });
 
-test('one that was recorded long ago does not count, although nothing newer has been heard; nor one of the future', () => {
+test('a hello that was recorded long ago, or comes from the future, does not count, even if it is the first one', () => {
   for (const minutes of [-6, 6, -60 * 24 * 365]) {
     const { receive, lines } = service();
     const time = Date.now() + minutes * 60_000;

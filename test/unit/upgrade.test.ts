@@ -72,7 +72,7 @@ test('any change is an edit: before, behind and in the digest', () => {
   assert.is(isEdited(''), undefined);
 });
 
-test('what nobody has edited is written, what is edited is left unless it is forced', () => {
+test('a unit that was not edited is written, an edited one is left unless it is forced', () => {
   assert.is(upgrade(rendered), 'keep');
   assert.is(upgrade(undefined), 'write');
   assert.is(upgrade(addDigest(plain)), 'write');

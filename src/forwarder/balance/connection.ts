@@ -10,6 +10,7 @@ import {
   REFUSED,
   REJECTED,
   receiveMessage,
+  SOURCE,
   sendMessage,
 } from '../hand-off/messages.js';
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
@@ -37,6 +38,8 @@ export interface TailEvents {
   gone(client: number): void;
   /** The number of its sessions. */
   sessions(open: number): void;
+  /** How many of them it has of an address: see TailSources. */
+  source(text: string): void;
   /** The result of an active check; empty if the target has accepted. */
   checked(failure: string): void;
   /** What its machine says, which accepts clients and then resets them; empty when it has served one again. */
@@ -51,8 +54,8 @@ export interface TailConnection {
   isOpen(): boolean;
   /** Connects unless that is done. systemd starts the forwarder. Returns 0, or errno. */
   open(): number;
-  /** Offers a client. Returns 0, or errno if the forwarder cannot be reached. */
-  offer(client: number, descriptor: number): number;
+  /** Offers a client, with what `text` says of PROXY headers. Returns 0, or errno if the forwarder cannot be reached. */
+  offer(client: number, descriptor: number, text: string): number;
   /** Takes back all clients that the tail has not accepted: calls what it has said before, and ended(). */
   cancel(): void;
 }
@@ -87,6 +90,7 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
     else if (type === GONE) events.gone(client);
     else if (type === CHECKED) events.checked(text);
     else if (type === REJECTED) events.rejected(text);
+    else if (type === SOURCE) events.source(text);
     else if (type !== OPEN) end();
   };
   const end = (): void => {
@@ -119,10 +123,10 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
   return {
     isOpen: () => watch.fd >= 0,
     open,
-    offer(client, descriptor) {
+    offer(client, descriptor, text) {
       const failure = open();
       if (failure !== 0) return failure;
-      const message = { type: OFFER, client, open: 0, text: '', descriptor };
+      const message = { type: OFFER, client, open: 0, text, descriptor };
       const sent = unsent.length > 0 ? 0 : sendMessage(watch.fd, message);
       // One that cannot be sent for good is taken back when the end of the forwarder is noticed.
       if (unsent.length === 0 && !isFull(sent)) return 0;

@@ -1,6 +1,9 @@
 import { readFileSync, statSync } from 'node:fs';
 import { peerOf } from '../address.js';
 import type { Relay } from '../connection.js';
+import { formatIntroduction } from '../hand-off/introduction.js';
+import type { Introduction } from '../serve.js';
+import { countClosed, countOpened, type Source, sourceOf } from '../sources.js';
 import { close, errorWords } from '../syscalls.js';
 import { createTimer, start, stop, type Timer } from '../timers.js';
 import { createTailConnection, type TailConnection } from './connection.js';
@@ -13,6 +16,7 @@ import {
   type TailOption,
   type TailState,
 } from './tail.js';
+import { createTailSources, type TailSources } from './tail-sources.js';
 
 /** The first and the longest delay before a client is offered again that no tail has accepted, ms. */
 const FIRST_PAUSE_MS = 50;
@@ -37,8 +41,8 @@ export interface FrontOptions {
 
 /** The front forwarder of a link with several tails: it accepts clients, and hands each of them to the forwarder of a tail. */
 export interface Front {
-  /** Takes a client that has been accepted. */
-  take(descriptor: number): void;
+  /** Takes a client that has been accepted, and what it or its target is told in PROXY headers. */
+  take(descriptor: number, introduction?: Introduction): void;
   /** The sessions of all tails, as far as they are known. */
   sessions(): number;
 }
@@ -47,7 +51,14 @@ export interface Front {
 interface Client {
   readonly id: number;
   readonly descriptor: number;
-  readonly source: string;
+  /** The client in log messages. */
+  readonly name: string | undefined;
+  /** Its address, if that decides about its tail. */
+  readonly host: string;
+  /** Where its connections are counted; undefined if they are not. */
+  readonly source: Source | undefined;
+  /** What its tail is told of PROXY headers. */
+  readonly introduction: string;
   readonly deadline: number;
   readonly openedAt: number;
   /** The tails that have failed since the last pause. */
@@ -64,7 +75,9 @@ interface Tail {
   readonly state: TailState;
   readonly connection: TailConnection;
   readonly offered: Map<number, Client>;
+  /** Its sessions, and those of each source, if these are limited. */
   open: number;
+  readonly sources: TailSources | undefined;
   /** Whether its forwarder has ended before it answered about a client, and not answered about one since. */
   hasEnded: boolean;
 }
@@ -88,6 +101,7 @@ export function createFront(options: FrontOptions): Front {
       state,
       offered,
       open: 0,
+      sources: relay.sources && createTailSources(relay.sources),
       hasEnded: false,
       connection: createTailConnection(relay, option, {
         accepted: (id, rejection) => withClient(tail, id, (client) => accepted(tail, client, rejection)),
@@ -101,7 +115,7 @@ export function createFront(options: FrontOptions): Front {
         gone: (id) =>
           withClient(tail, id, (client) => {
             state.isProbed = false;
-            forget(client);
+            drop(client);
           }),
         sessions: (open) => {
           if (open === tail.open) return;
@@ -109,6 +123,7 @@ export function createFront(options: FrontOptions): Front {
           update(tail);
           options.onChange();
         },
+        source: (text) => tail.sources?.told(text),
         checked: (failure) => checked(tail, failure),
         rejected: (failure) => rejected(tail, failure),
         ended: () => ended(tail),
@@ -137,12 +152,17 @@ export function createFront(options: FrontOptions): Front {
     update(tail);
   }
 
-  function take(descriptor: number): void {
+  function take(descriptor: number, introduction?: Introduction): void {
     clients = (clients + 1) & 0x7fffffff;
+    const name = introduction?.name ?? (policy === 'source' ? peerOf(descriptor) : undefined);
+    const source = relay.sources && sourceOf(descriptor);
     const client: Client = {
       id: clients,
       descriptor,
-      source: policy === 'source' ? hostOf(peerOf(descriptor)) : '',
+      name,
+      host: policy === 'source' ? hostOf(name) : '',
+      source,
+      introduction: introduction === undefined ? '' : formatIntroduction(introduction),
       deadline: loop.now + longest,
       openedAt: loop.now,
       tried: new Set(),
@@ -152,6 +172,7 @@ export function createFront(options: FrontOptions): Front {
       reason: '',
     };
     relay.open += 1;
+    if (relay.sources !== undefined && source !== undefined) countOpened(relay.sources, source);
     relay.onOpen();
     offer(client);
   }
@@ -173,7 +194,7 @@ export function createFront(options: FrontOptions): Front {
       const untried = usable.filter((tail) => !client.tried.has(tail));
       const available = untried.filter(({ state }) => isAvailable(state, loop.now));
       const candidates = (available.length > 0 ? available : untried).map(({ state }) => state);
-      const state = pick(policy, candidates, client.source);
+      const state = pick(policy, candidates, client.host);
       const tail = untried.find((one) => one.state === state);
       if (tail === undefined) {
         waitForTail(client);
@@ -186,7 +207,7 @@ export function createFront(options: FrontOptions): Front {
   function offerTo(tail: Tail, client: Client): boolean {
     const { state, connection, offered } = tail;
     client.tried.add(tail);
-    const failure = connection.offer(client.id, client.descriptor);
+    const failure = connection.offer(client.id, client.descriptor, client.introduction);
     if (failure !== 0) {
       client.reason = `its forwarder cannot be reached (${errorWords(failure)}): systemctl status wormhole-${unitOf(state.option)}.socket`;
       failed(tail, client.reason, false);
@@ -214,6 +235,7 @@ export function createFront(options: FrontOptions): Front {
       counters.held += 1;
       counters.heldMs += loop.now - client.openedAt;
     }
+    if (client.source !== undefined) tail.sources?.takeOver(client.source);
     forget(client);
   }
 
@@ -242,6 +264,7 @@ export function createFront(options: FrontOptions): Front {
     const clients = [...offered.values()];
     const hadSessions = tail.open > 0;
     tail.open = 0;
+    tail.sources?.forget();
     // It may have ended because it was idle, just when a client was offered. A second time it is not that.
     if (clients.length > 0 && tail.hasEnded && isAvailable(state, loop.now))
       failed(tail, 'its forwarder has ended', false);
@@ -302,9 +325,15 @@ export function createFront(options: FrontOptions): Front {
     counters.fail(message);
     log.failure(
       'no tail',
-      `${message}; closed the client ${peerOf(client.descriptor) ?? '(gone)'}; the next connection tries again`,
+      `${message}; closed the client ${client.name ?? peerOf(client.descriptor) ?? '(gone)'}; the next connection tries again`,
       (count) => `${message}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
     );
+    drop(client);
+  }
+
+  /** Forgets a client that no tail has taken over. */
+  function drop(client: Client): void {
+    if (relay.sources !== undefined && client.source !== undefined) countClosed(relay.sources, client.source);
     forget(client);
   }
 
@@ -321,7 +350,10 @@ export function createFront(options: FrontOptions): Front {
     return isChecked && !state.option.isOnDemand;
   }
 
-  for (const tail of tails) if (isWatched(tail)) tail.connection.open();
+  for (const tail of tails) {
+    const mayHaveSources = relay.sources !== undefined && !tail.state.option.isOnDemand;
+    if (mayHaveSources || isWatched(tail)) tail.connection.open();
+  }
   return { take, sessions };
 }
 
@@ -349,7 +381,7 @@ function watchDrained({ drained, drainedFile, relay }: FrontOptions): () => Read
   };
 }
 
-/** The host of "10.0.0.1:51234" or "[::1]:51234". */
+/** The host of "10.0.0.1:51234", "[::1]:51234" or "10.0.0.1:51234 behind 10.0.0.9:50000". */
 function hostOf(peer: string | undefined): string {
-  return peer?.replace(/:\d+$/, '') ?? '';
+  return peer?.replace(/:\d+( behind .*)?$/, '') ?? '';
 }

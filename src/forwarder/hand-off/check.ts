@@ -1,4 +1,4 @@
-import { localPortOf, peerOf } from '../address.js';
+import { type Address, localPortOf, peerOf } from '../address.js';
 import type { Relay } from '../connection.js';
 import { createSocket, describeFailure, errorOf } from '../dial.js';
 import { add, scheduleClose, type Watch } from '../loop.js';
@@ -16,17 +16,25 @@ export interface TargetCheck {
 }
 
 /**
- * Connects to the target every `every` ms and closes the connection with a reset, so that the target has no TIME-WAIT of it. After
- * each attempt, `report` gets what failed, or an empty text.
+ * Connects to the target every `every` ms and closes the connection with a reset, so that the target has no TIME-WAIT of it. If it has
+ * several addresses, one that accepts is enough. `report` gets what failed, or an empty text.
  */
 export function watchTarget(relay: Relay, every: number, report: (failure: string) => void): TargetCheck {
   const { loop } = relay;
   let isPaused = true;
+  /** The addresses that are to be tried yet. */
+  let others: readonly Address[] = [];
   const finish = (failure: number): void => {
     stop(loop.timers, timeout);
     if (attempt.fd >= 0) resetOnClose(attempt.fd);
     scheduleClose(loop, attempt);
     if (isPaused) return;
+    const [other, ...rest] = others;
+    if (failure !== 0 && other !== undefined) {
+      others = rest;
+      connectTo(other);
+      return;
+    }
     report(failure === 0 ? '' : `${describeFailure(relay, failure)} (${errorWords(failure)})`);
     start(loop.timers, next, loop.now + every);
   };
@@ -41,22 +49,30 @@ export function watchTarget(relay: Relay, every: number, report: (failure: strin
   const timeout = createTimer(() => finish(E.ETIMEDOUT));
   const next = createTimer(() => {
     if (relay.targetFailed()) return finish(E.ECONNREFUSED);
-    if (relay.to === undefined) {
-      relay.resolver?.refresh();
-      return finish(E.EDESTADDRREQ);
+    const { to, named, resolver } = relay;
+    // What is known by now is checked, and what comes of this the next time.
+    if (to === undefined || (named !== undefined && loop.now >= named.expiresAt)) resolver?.refresh();
+    others = named?.list.slice(1) ?? [];
+    if (to === undefined) return finish(E.EDESTADDRREQ);
+    return connectTo(to);
+  });
+  const connectTo = (to: Address): void => {
+    const fd = createSocket(relay, to);
+    if (fd < 0) {
+      finish(errno());
+      return;
     }
-    const fd = createSocket(relay, relay.to);
-    if (fd < 0) return finish(errno());
     attempt.fd = fd;
     attempt.wanted = EPOLLOUT;
     add(loop, attempt);
     if (attempt.fd < 0) return;
-    const failure = connect(fd, relay.to.sockaddr, relay.to.size) < 0 ? errno() : 0;
-    if (failure !== E.EINPROGRESS) return finish(failure);
-    // It has connected to itself, and nothing listens there.
-    if (relay.to.port !== 0 && localPortOf(fd) === relay.to.port) return finish(E.ECONNREFUSED);
-    start(loop.timers, timeout, loop.now + LONGEST_MS);
-  });
+    const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
+    // One that has connected to itself has found nothing that listens.
+    const isOwn = to.port !== 0 && localPortOf(fd) === to.port;
+    if (failure !== E.EINPROGRESS) finish(failure);
+    else if (isOwn) finish(E.ECONNREFUSED);
+    else start(loop.timers, timeout, loop.now + LONGEST_MS);
+  };
   return {
     resume() {
       if (!isPaused) return;

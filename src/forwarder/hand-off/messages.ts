@@ -7,9 +7,10 @@ import { E } from '../syscalls.js';
  * client and a value, and a text. The front offers a client with a duplicate of its descriptor and keeps its own:
  *
  *     front                                 tail
- *       OFFER client, descriptor   ->
+ *       OFFER client, descriptor   ->         the text is about PROXY headers, and empty without them: see introduction.ts
  *                                  <-         ACCEPTED client, or REFUSED client, reason
  *                                  <-         OPEN sessions, whenever their number has changed
+ *                                  <-         SOURCE, how many sessions it has of an address, if these are limited
  *
  * A tail reads the first byte of a client after the kernel has put its ACCEPTED into the queue of the front. So a front that
  * shuts its socket down and then reads the rest of the queue knows of each client whether the tail serves it, whatever state the
@@ -40,6 +41,8 @@ export const CHECKED = 6;
  * then, what it accepts proves nothing, and the text of ACCEPTED says so.
  */
 export const REJECTED = 7;
+/** How many sessions there are of a source: see formatCount(). */
+export const SOURCE = 8;
 
 /** A message. */
 export interface Message {

@@ -2,6 +2,7 @@ import type { Relay } from '../connection.js';
 import { add, type Loop, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
 import { serve } from '../serve.js';
 import { socketOption } from '../socket-options.js';
+import { formatCount, type Source } from '../sources.js';
 import {
   AF_UNIX,
   accept4,
@@ -23,6 +24,7 @@ import {
 } from '../syscalls.js';
 import { createTimer, start } from '../timers.js';
 import { watchTarget } from './check.js';
+import { parseIntroduction } from './introduction.js';
 import {
   ACCEPTED,
   CHECKED,
@@ -34,6 +36,7 @@ import {
   REFUSED,
   REJECTED,
   receiveMessage,
+  SOURCE,
   sendMessage,
 } from './messages.js';
 import type { Offer } from './offer.js';
@@ -73,6 +76,8 @@ interface Front extends Watch {
   readonly unsent: Message[];
   /** The number of sessions that it knows of. */
   told: number;
+  /** The sources whose numbers of sessions it does not know. */
+  readonly untold: Set<Source>;
 }
 
 /** Takes over the clients that are offered at the listening seqpacket socket `fd`, and relays each of them to the target. */
@@ -132,6 +137,7 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       changed: false,
       unsent: [],
       told: sessions(),
+      untold: new Set(relay.sources?.open.keys()),
       ready: (events) => {
         if ((events & EPOLLOUT) !== 0) flush(loop, front);
         // What it has offered before it has gone is read first.
@@ -161,11 +167,20 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       else if (message.descriptor !== undefined) close(message.descriptor);
     }
   };
-  const take = (front: Front, { client, descriptor }: Message): void => {
+  const take = (front: Front, { client, descriptor, text: told }: Message): void => {
     const answer = (type: number, text = ''): number => say(front, { type, client, open: sessions(), text });
     if (descriptor === undefined || relay.open >= maxOpen) {
       if (descriptor !== undefined) close(descriptor);
-      answer(REFUSED, `its forwarder has ${relay.open} sessions, which is as many as LimitNOFILE= allows`);
+      answer(
+        REFUSED,
+        `its forwarder has ${relay.open} sessions, which is as many as --max-connections and LimitNOFILE= allow`,
+      );
+      return;
+    }
+    const introduction = told === '' ? undefined : parseIntroduction(told);
+    if (told !== '' && introduction === undefined) {
+      close(descriptor);
+      answer(REFUSED, 'its forwarder does not understand what the front forwarder says of a PROXY header');
       return;
     }
     pending += 1;
@@ -188,7 +203,16 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
         answer(GONE);
       },
     };
-    serve(relay, descriptor, socketOption(descriptor, SO_DOMAIN) === AF_UNIX, offer);
+    const isUnix = socketOption(descriptor, SO_DOMAIN) === AF_UNIX;
+    serve(relay, descriptor, { isUnix, introduction, offer });
+  };
+  const tellSources = (front: Front): void => {
+    for (const source of front.untold) {
+      if (front.fd < 0 || front.unsent.length > 0) return;
+      front.untold.delete(source);
+      const text = formatCount(source, relay.sources?.open.get(source) ?? 0);
+      say(front, { type: SOURCE, client: 0, open: sessions(), text });
+    }
   };
   const answerNow = (front: Front, client: number): number =>
     sendMessage(front.fd, { type: ACCEPTED, client, open: sessions(), text: rejection });
@@ -219,7 +243,13 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
     },
     finishRound() {
       const open = sessions();
+      const changed = relay.sources?.changed;
+      if (changed !== undefined && changed.size > 0) {
+        for (const front of fronts) for (const source of changed) front.untold.add(source);
+        changed.clear();
+      }
       for (const front of fronts) {
+        tellSources(front);
         if (front.told === open || front.unsent.length > 0) continue;
         front.told = open;
         say(front, { type: OPEN, client: 0, open, text: '' });

@@ -52,7 +52,7 @@ export const DOWN = 14;
 const PIPE = 0;
 const BASE = 2;
 const READ = 4;
-/** Words that each kind of session uses as it likes. */
+/** Words that each kind of session uses as it likes, behind the two of {@link noteDescriptors}. */
 export const OWN = 20;
 export const OWN_WORDS = RECORD_WORDS - OWN;
 
@@ -171,6 +171,13 @@ export function clearFlags({ memory, record }: Notes, flags: number): void {
   memory.words[record + FLAGS] = (memory.words[record + FLAGS] as number) & ~flags;
 }
 
+/** Notes the descriptors of the sockets in this process, for those who look at it from outside. */
+export function noteDescriptors({ memory, record }: Notes, client: number, target: number): void {
+  // 0 says that there is none yet.
+  memory.words[record + OWN] = client + 1;
+  memory.words[record + OWN + 1] = target + 1;
+}
+
 /** When the session was opened, ms, on the clock of performance.now() of this process. */
 export function openedAt({ memory, record }: Notes): number {
   return fromMonotonic(memory.numbers[(record + OPENED) >> 1] as number);
@@ -225,6 +232,16 @@ export function noteUnstored({ memory, record }: Notes, part: Part): void {
 /** Notes that no bytes are in a pipe. */
 export function noteRelease({ memory, record }: Notes, part: Part): void {
   memory.words[record + part + PIPE] = 0;
+}
+
+/** Notes a number in a word that sessions of a kind use as they like, the first of which is 0. */
+export function noteOwn({ memory, record }: Notes, word: number, value: number): void {
+  memory.words[record + OWN + word] = value;
+}
+
+/** The number in such a word; 0 if none was noted. */
+export function ownOf({ memory, record }: Notes, word: number): number {
+  return memory.words[record + OWN + word] as number;
 }
 
 /** What the notes say about a direction. */

@@ -32,6 +32,8 @@ export type Resume = (remains: Remains) => void;
 
 /** How sessions outlive the process. */
 export interface Survival {
+  /** The descriptor of the notes about sessions; 0 if there are none. */
+  readonly notes: number;
   /** Undefined if the service manager keeps nothing. */
   readonly store: Store | undefined;
   /** Continues the sessions of an earlier process, each by the function for its kind. */
@@ -72,6 +74,7 @@ export function openStore({ stored, maxSessions, ...options }: SurvivalOptions):
           inherited: inheritance.names,
         });
   return {
+    notes: memory?.fd ?? 0,
     store,
     resume(byKind) {
       if (inheritance.names.length === 0) return;

@@ -1,4 +1,5 @@
 import { peerOf } from '../address.js';
+import { endOtherAttempts } from '../attempts.js';
 import { type Connection, close, type End, empty, type Flow, READABLE, type Relay } from '../connection.js';
 import { connected, errorOf, prepareSpare } from '../dial.js';
 import { lost, passReset } from '../flow.js';
@@ -32,11 +33,16 @@ import {
   isUrgentTwice,
   type Notes,
   noteDeadline,
+  noteDescriptors,
   noteFlags,
   noteHeld,
+  noteOwn,
+  noteUnstored,
   openedAt,
+  ownOf,
   READING_ERROR,
   TARGET_RESET,
+  UP,
   UP_DONE,
   UP_FIN,
 } from './memory.js';
@@ -50,10 +56,15 @@ export const streams: Kind<Connection> = {
   descriptors(connection) {
     const { client, target, spare } = connection;
     connection.storedTarget = target.fd >= 0 ? target.fd : spare;
+    if (connection.stored !== undefined)
+      noteDescriptors(connection.stored, client.fd, connection.storedTarget);
     return connection.storedTarget < 0 ? [client.fd] : [client.fd, connection.storedTarget];
   },
   pipes: ({ up, down }) => [up.pipe, down.pipe].filter((pipe) => pipe !== undefined),
 };
+
+/** The word of its own in which a connection notes the bytes of the PROXY header that it has read from its client. */
+const HEADER_BYTES = 2;
 
 function prepareConnection(connection: Connection, stored: Stored): void {
   const { client, target, up, down } = connection;
@@ -62,12 +73,17 @@ function prepareConnection(connection: Connection, stored: Stored): void {
     setStreamOptions(end.fd);
     end.hasStreamOptions = true;
   }
+  // It has one socket to the target.
+  endOtherAttempts(connection);
   if (target.fd < 0) prepareSpare(connection);
   // A later process could not tell a target that has accepted and is gone from one that has never accepted.
   else if (!connection.connected && peerOf(target.fd) !== undefined) connected(connection);
   noteDeadline(stored, connection.deadline);
   for (const { part, pipe, bytes } of [up, down]) noteHeld(stored, part, pipe?.id ?? 0, bytes);
   noteFlags(stored, flags(connection));
+  noteOwn(stored, HEADER_BYTES, client.headerBytes);
+  // Bytes of the client must not reach the target without it.
+  if (connection.header !== undefined) noteUnstored(stored, UP);
 }
 
 function flags({ connected, client, target, up, down }: Connection): number {
@@ -97,6 +113,7 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
   const accepted = wasConnected || hasAccepted(target, known);
   connection.openedAt = openedAt(notes);
   connection.deadline = deadlineOf(notes);
+  connection.client.headerBytes = ownOf(notes, HEADER_BYTES);
   resumeFlow(up, client, notes, pipes);
   resumeFlow(down, target, notes, pipes);
   resumeOptions(client, relay.clientTimeout);
@@ -118,6 +135,9 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
     // It is in the network namespace of the process before. A container that has been restarted meanwhile has another one.
     // The store has a duplicate of it, which must not connect either.
     disconnect(target);
+    // An attempt that was still going on leaves an error. If this process dies before the next snapshot is stored, the one after it
+    // would take it for that of a target that had accepted.
+    errorOf(target);
     closeDescriptor(target);
     connection.target.hasStreamOptions = false;
   }
@@ -212,8 +232,8 @@ function resumeEvents(connection: Connection): void {
 }
 
 /** Whether both directions of a socket in state CLOSE have ended with a FIN. */
-function hasEndedInOrder({ fd, reads, writes }: End): boolean {
-  return writes.done && (reads.isFin || bytesReceived(fd) > reads.bytes + pending(fd));
+function hasEndedInOrder({ fd, reads, writes, headerBytes }: End): boolean {
+  return writes.done && (reads.isFin || bytesReceived(fd) > reads.bytes + headerBytes + pending(fd));
 }
 
 /** The bytes that can be read from a socket or a pipe. */

@@ -57,10 +57,15 @@ export function createMessages(count: number): Messages {
   return messages;
 }
 
-/** Prepares the messages from `first` on for recvmmsg(2), with the address of the sender if `named`. */
-export function prepareReceive(messages: Messages, first: number, named: boolean): void {
-  const { count, headers, vectors, names, controls } = messages;
-  for (let i = first; i < count; i++) {
+/** Prepares the messages from `first` to before `end` for recvmmsg(2), with the address of the sender if `named`. */
+export function prepareReceive(
+  messages: Messages,
+  first: number,
+  named: boolean,
+  end = messages.count,
+): void {
+  const { headers, vectors, names, controls } = messages;
+  for (let i = first; i < end; i++) {
     const at = i * HEADER_WORDS;
     writePointer(headers.words, at + NAME, named ? names.address + i * NAME_BYTES : 0);
     headers.words[at + NAME_SIZE] = named ? NAME_BYTES : 0;
@@ -100,45 +105,50 @@ export function bufferOf(messages: Messages, i: number): number {
   return messages.buffers + i * BUFFER_BYTES;
 }
 
-/** What a message to be sent consists of. A `name` or `control` of 0 stands for none. */
+/** What a message to be sent consists of. A `name` of 0 stands for none. */
 export interface Outgoing {
   name: number;
   nameSize: number;
-  length: number;
+  /** The vectors of the set that it consists of: the first, and how many. */
+  vector: number;
+  count: number;
+  /** Bytes of its control messages, which are in `controls`. */
   controlSize: number;
 }
 
-/** Turns the received message `i` into one to be sent. Its control messages are those in `controls`. */
+/** Prepares message `i` for sendmmsg(2). */
 export function prepareSend(
-  messages: Messages,
+  { headers, vectors, controls }: Messages,
   i: number,
-  { name, nameSize, length, controlSize }: Outgoing,
+  { name, nameSize, vector, count, controlSize }: Outgoing,
 ): void {
-  const { headers, vectors, controls } = messages;
   const at = i * HEADER_WORDS;
   writePointer(headers.words, at + NAME, name);
   headers.words[at + NAME_SIZE] = nameSize;
+  writePointer(headers.words, at + VECTOR, vectors.address + vector * 4 * VECTOR_WORDS);
+  headers.words[at + VECTOR_COUNT] = count;
   writePointer(headers.words, at + CONTROL, controlSize === 0 ? 0 : controls.address + i * CONTROL_BYTES);
   headers.words[at + CONTROL_SIZE] = controlSize;
-  vectors.words[i * VECTOR_WORDS + 2] = length;
 }
 
-/** Makes message `i` send `length` bytes at an address, with the first `controlSize` bytes of its control messages. */
+/** Makes message `i` consist of one vector of its set alone, with the first `controlSize` bytes of its control messages. */
 export function preparePiece(
   { headers, vectors }: Messages,
   i: number,
-  { address, length, controlSize }: { address: number; length: number; controlSize: number },
+  vector: number,
+  controlSize: number,
 ): void {
   const at = i * HEADER_WORDS;
-  writePointer(vectors.words, i * VECTOR_WORDS, address);
-  vectors.words[i * VECTOR_WORDS + 2] = length;
+  writePointer(headers.words, at + VECTOR, vectors.address + vector * 4 * VECTOR_WORDS);
+  headers.words[at + VECTOR_COUNT] = 1;
   if (controlSize === 0) writePointer(headers.words, at + CONTROL, 0);
   headers.words[at + CONTROL_SIZE] = controlSize;
 }
 
-/** Lets message `to` of one set send the buffer of message `from` of another. */
-export function shareBuffer(messages: Messages, to: number, buffer: number): void {
-  writePointer(messages.vectors.words, to * VECTOR_WORDS, buffer);
+/** Lets a vector of a set lead to `length` bytes at an address. */
+export function setVector({ vectors }: Messages, vector: number, address: number, length: number): void {
+  writePointer(vectors.words, vector * VECTOR_WORDS, address);
+  vectors.words[vector * VECTOR_WORDS + 2] = length;
 }
 
 function writePointer(words: Int32Array, at: number, address: number): void {

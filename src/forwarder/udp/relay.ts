@@ -4,6 +4,7 @@ import type { Counters } from '../counters.js';
 import type { Device } from '../device.js';
 import type { Log } from '../log.js';
 import type { Loop } from '../loop.js';
+import type { NamedTargets } from '../named-targets.js';
 import type { Resolver } from '../resolver.js';
 import type { Pinned } from '../syscalls.js';
 import type { Timer } from '../timers.js';
@@ -27,6 +28,8 @@ export interface UdpRelay {
   readonly device: Device | undefined;
   /** Finds the target when it is unreachable; undefined if it has a fixed address. */
   readonly resolver: Resolver | undefined;
+  /** The addresses of a target that has a name; undefined if it has none. */
+  readonly named: NamedTargets | undefined;
   /** Whether starting the target has failed. */
   readonly targetFailed: () => boolean;
   /** How long the first datagram of a session is sent again while the target refuses it, ms. */
@@ -52,8 +55,9 @@ export interface UdpRelay {
   /** Datagrams of clients as they are received, and the same as they are sent. */
   readonly requests: Messages;
   readonly forwarded: Messages;
-  /** Datagrams of the target that wait to be sent to clients, all by the same head, and how many there are. */
+  /** Datagrams of the target that wait to be sent to clients, the same as they are sent, all by the same head, and how many there are. */
   readonly replies: Messages;
+  readonly answers: Messages;
   replyCount: number;
   replyHead: Head | undefined;
   /** Full batches of requests in a row: the queue of the head does not get empty. */

@@ -17,16 +17,19 @@ import {
   controlWord,
   HEADER_BYTES,
   lengthOf,
+  nameWord,
   prepareReceive,
   prepareSend,
+  setVector,
 } from './messages.js';
 import { JOINED_ERRORS, sendPieces } from './pieces.js';
 import { BATCH, type UdpRelay } from './relay.js';
+import { addToRuns, clearRuns, createRuns } from './runs.js';
 import { failed, noteAnswer } from './session.js';
-import { type Session, touchSession } from './sessions.js';
+import { FEW_REPLIES, type Session, touchSession } from './sessions.js';
 
-/** Datagrams read from one session before others have their turn. */
-const MOST_OF_SESSION = 32;
+/** Datagrams read from one session before others have their turn, if it has many. */
+const MOST_REPLIES = 32;
 
 /** How long the loop waits for room in the send buffer of a head, ms. */
 const ROOM_MS = 2;
@@ -39,52 +42,85 @@ pollHead.bytes.writeInt16LE(POLLOUT, 4);
 
 /** Collects what the target has sent to a client. It leaves together with the replies to others, by {@link sendReplies}. */
 export function readReplies(relay: UdpRelay, session: Session): void {
-  if (relay.replyHead !== session.head || relay.replyCount + MOST_OF_SESSION > BATCH) sendReplies(relay);
+  const most = session.mostReplies;
+  if (relay.replyHead !== session.head || relay.replyCount + most > BATCH) sendReplies(relay);
   relay.replyHead = session.head;
   const { replies, replyCount } = relay;
-  prepareReceive(replies, replyCount, false);
+  prepareReceive(replies, replyCount, false, replyCount + most);
   const headers = replies.headers.address + replyCount * HEADER_BYTES;
-  const count = recvmmsg(session.fd, headers, MOST_OF_SESSION, MSG_DONTWAIT, 0);
+  const count = recvmmsg(session.fd, headers, most, MSG_DONTWAIT, 0);
   if (count < 0) {
     const failure = errno();
     if (failure !== E.EAGAIN && failure !== E.EINTR) failed(relay, session, failure);
     return;
   }
   if (count === 0) return;
+  // Room for more than there is costs time. What is left is read in the next round.
+  session.mostReplies = count === most ? Math.min(MOST_REPLIES, 4 * most) : Math.max(FEW_REPLIES, count);
   noteAnswer(relay, session);
   touchSession(relay.sessions, session, relay.loop.now);
-  for (let i = replyCount; i < replyCount + count; i++) address(relay, session, i);
+  for (let i = replyCount; i < replyCount + count; i++) collect(relay, session, i, i > replyCount);
   relay.replyCount += count;
 }
 
-/** For each collected reply, its segment size, and the bytes of its control messages without that. */
-const segments = new Int32Array(BATCH);
+/** The collected replies; for each message that is to be sent, its session and the bytes of its control messages without the segment size. */
+const runs = createRuns();
+const runSessions: (Session | undefined)[] = [];
 const sourceSizes = new Int32Array(BATCH);
+
+/** Adds a received message to those for clients. It can only be joined to one before it if that is of the same session: `follows`. */
+function collect(relay: UdpRelay, session: Session, i: number, follows: boolean): void {
+  const { replies, answers, counters } = relay;
+  const { segment } = parseControl(
+    replies.controls.words,
+    controlWord(i),
+    controlSizeOf(replies, i),
+    received,
+  );
+  const size = lengthOf(replies, i);
+  counters.bytesFromTarget += size;
+  counters.datagramsFromTarget += segment === 0 ? 1 : Math.ceil(size / segment);
+  relay.datagrams += 1;
+  setVector(answers, i, bufferOf(replies, i), size);
+  if (!addToRuns(runs, i, { size, segment, mayJoin: follows && session.joinsReplies })) return;
+  const run = runs.count - 1;
+  runSessions[run] = session;
+  // The session may end, and its memory be that of another one, before this is sent.
+  const { words } = session.client;
+  const nameAt = nameWord(run);
+  for (let n = 0; n < session.clientSize / 4; n++) answers.names.words[nameAt + n] = words[n] as number;
+  sourceSizes[run] = writeSource(relay, session, controlWord(run));
+}
 
 /** Sends the collected replies to their clients. */
 export function sendReplies(relay: UdpRelay): void {
-  const { replies, replyCount, replyHead } = relay;
-  relay.replyCount = 0;
+  const { answers, replyHead } = relay;
   if (replyHead === undefined) return;
+  for (let run = 0; run < runs.count; run++) {
+    const segment = runs.segments[run] as number;
+    const controlSize = sourceSizes[run] as number;
+    const more =
+      segment === 0 ? 0 : writeSegment(answers.controls.words, controlWord(run) + controlSize / 4, segment);
+    prepareSend(answers, run, {
+      name: answers.names.address + 4 * nameWord(run),
+      nameSize: runSessions[run]?.clientSize ?? 0,
+      vector: runs.vectors[run] as number,
+      count: runs.counts[run] as number,
+      controlSize: controlSize + more,
+    });
+  }
   let attempts = 0;
-  for (let sent = 0; sent < replyCount; ) {
-    const headers = replies.headers.address + sent * HEADER_BYTES;
-    const done = sendmmsg(replyHead.fd, headers, replyCount - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+  for (let sent = 0; sent < runs.count; ) {
+    const headers = answers.headers.address + sent * HEADER_BYTES;
+    const done = sendmmsg(replyHead.fd, headers, runs.count - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (done > 0) {
       sent += done;
       attempts = 0;
       continue;
     }
     const failure = errno();
-    const segment = segments[sent] as number;
-    if (segment !== 0 && JOINED_ERRORS.has(failure)) {
-      relay.dropped += sendPieces(replyHead.fd, replies, {
-        i: sent,
-        address: bufferOf(replies, sent),
-        length: lengthOf(replies, sent),
-        segment,
-        controlSize: sourceSizes[sent] as number,
-      });
+    if (runs.segments[sent] !== 0 && JOINED_ERRORS.has(failure)) {
+      relay.dropped += sendReplyPieces(relay, replyHead.fd, sent);
       sent += 1;
       continue;
     }
@@ -95,38 +131,38 @@ export function sendReplies(relay: UdpRelay): void {
       else drainErrors(relay, replyHead);
       continue;
     }
-    relay.dropped += 1;
+    relay.dropped += runs.counts[sent] as number;
     attempts = 0;
     sent += 1;
   }
+  relay.replyCount = 0;
+  clearRuns(runs);
 }
 
-/** Turns a received message into one for the client, from the address that the client has called. */
-function address(relay: UdpRelay, session: Session, i: number): void {
-  const { replies } = relay;
-  const at = controlWord(i);
-  const { words } = replies.controls;
-  const { segment } = parseControl(words, at, controlSizeOf(replies, i), received);
-  const { local, device } = session;
-  let controlSize = 0;
-  if (local !== undefined) {
-    controlSize =
-      local.length === 1
-        ? writeSource4(words, at, local[0] as number, relay.device === undefined ? 0 : device)
-        : writeSource6(words, at, local, relay.device !== undefined || isLinkLocal(local) ? device : 0);
-  }
-  segments[i] = segment;
-  sourceSizes[i] = controlSize;
-  if (segment !== 0) controlSize += writeSegment(words, at + controlSize / 4, segment);
-  const length = lengthOf(replies, i);
-  relay.counters.bytesFromTarget += length;
-  relay.datagrams += 1;
-  prepareSend(replies, i, {
-    name: session.client.address,
-    nameSize: session.clientSize,
-    length,
-    controlSize,
+/** Sends the replies of a run one by one. Returns how many were not sent. */
+function sendReplyPieces({ replies, answers }: UdpRelay, fd: number, run: number): number {
+  const vector = runs.vectors[run] as number;
+  const count = runs.counts[run] as number;
+  const session = runSessions[run];
+  if (count > 1 && session !== undefined) session.joinsReplies = false;
+  return sendPieces(fd, answers, {
+    i: run,
+    vector,
+    count,
+    address: bufferOf(replies, vector),
+    length: lengthOf(replies, vector),
+    segment: runs.segments[run] as number,
+    controlSize: sourceSizes[run] as number,
   });
+}
+
+/** Writes what makes a reply leave from the address that the client has called. Returns its bytes, 0 if that goes without saying. */
+function writeSource(relay: UdpRelay, { local, device }: Session, at: number): number {
+  if (local === undefined) return 0;
+  const { words } = relay.answers.controls;
+  return local.length === 1
+    ? writeSource4(words, at, local[0] as number, relay.device === undefined ? 0 : device)
+    : writeSource6(words, at, local, relay.device !== undefined || isLinkLocal(local) ? device : 0);
 }
 
 /** fe80::/10 (RFC 4291, 2.5.6): such an address means nothing without its interface. */

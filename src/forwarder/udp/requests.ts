@@ -1,7 +1,18 @@
 import { isAllowedAt } from '../access.js';
 import { addressText } from '../address.js';
 import { type Device, indexOf } from '../device.js';
-import { E, errno, MSG_DONTWAIT, MSG_NOSIGNAL, recvmmsg, sendmmsg } from '../syscalls.js';
+import {
+  E,
+  errno,
+  getsockopt,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
+  pinned,
+  recvmmsg,
+  SO_MEMINFO,
+  SOL_SOCKET,
+  sendmmsg,
+} from '../syscalls.js';
 import { parseControl, type ReceivedControl, writeSegment } from './control.js';
 import { drainErrors } from './errors.js';
 import {
@@ -14,20 +25,29 @@ import {
   nameWord,
   prepareReceive,
   prepareSend,
-  shareBuffer,
+  setVector,
 } from './messages.js';
 import { JOINED_ERRORS, sendPieces } from './pieces.js';
 import { BATCH, type UdpRelay } from './relay.js';
-import { beginSession, failed, type ReadReplies, reconnect } from './session.js';
+import { addToRuns, clearRuns, createRuns } from './runs.js';
+import {
+  beginSession,
+  type Datagram,
+  failed,
+  keepFirst,
+  type ReadReplies,
+  reconnect,
+  sendFirstAgain,
+} from './session.js';
 import { type Caller, findSession, type Head, hashOf, type Session, touchSession } from './sessions.js';
 
 /** Batches read from one head before others have their turn. */
 const MOST_BATCHES = 4;
 
 /**
- * Full batches in a row after which the head counts as flooded: its queue in the kernel is full, and clients lose datagrams
- * whatever this process does. From then on none of several clients gets more than its share of a batch, so that the queue is
- * emptied faster, and those who send little lose nothing.
+ * Full batches in a row after which the head counts as flooded if its queue in the kernel is also half full: clients are about to
+ * lose datagrams whatever this process does. While that is so none of several clients gets more than its share of a batch, so that
+ * the queue is emptied faster, and those who send little lose nothing.
  */
 const FLOODED = 16;
 
@@ -38,10 +58,16 @@ const MESSAGE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
 
 const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0 };
 
+/** What SO_MEMINFO gives of a socket. */
+const QUEUE_WORDS = 9;
+const queue = pinned(4 * QUEUE_WORDS);
+const queueSize = pinned(4);
+
 /** For each message of a batch, the next one of the same client, and its segment size. */
 const nextOfClient = new Int32Array(BATCH);
 
-/** For each message that is sent, the received one whose bytes it has. */
+/** What is sent to one target, and for each vector the received message whose bytes it has. */
+const runs = createRuns();
 const sources = new Int32Array(BATCH);
 const segments = new Int32Array(BATCH);
 
@@ -68,14 +94,24 @@ export function readRequests(relay: UdpRelay, head: Head, readReplies: ReadRepli
 }
 
 function forward(relay: UdpRelay, head: Head, count: number, readReplies: ReadReplies): void {
+  // A session may go on for ever, and only one that the target has answered stays with its address.
+  if (relay.named !== undefined && relay.loop.now >= relay.named.expiresAt) relay.resolver?.refresh();
   const senders = groupByClient(relay, head, count, readReplies);
-  const isFlooded = relay.fullBatches >= FLOODED && senders.length > 1;
+  const isFlooded = relay.fullBatches >= FLOODED && senders.length > 1 && isHalfFull(head);
   for (const session of senders) {
     const first = session.batchFirst;
     session.batchFirst = -1;
     reconnect(relay, session);
     if (!session.ended && session.fd >= 0) send(relay, session, first, isFlooded ? SHARE : BATCH);
   }
+}
+
+/** Whether the queue of a head takes up half of its receive buffer. A kernel that does not tell (before Linux 4.12) counts as one. */
+function isHalfFull({ fd }: Head): boolean {
+  queueSize.words[0] = 4 * QUEUE_WORDS;
+  if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, queue.address, queueSize.address) < 0) return true;
+  // SK_MEMINFO_RMEM_ALLOC and SK_MEMINFO_RCVBUF (linux/sock_diag.h).
+  return 2 * (queue.words[0] as number) >= (queue.words[1] as number);
 }
 
 /** Links the messages of each client, and begins sessions for new clients. Returns the sessions, in the order of arrival. */
@@ -106,6 +142,7 @@ function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: 
     };
     const size = lengthOf(requests, i);
     relay.counters.bytesFromClients += size;
+    relay.counters.datagramsFromClients += received.segment ? Math.ceil(size / received.segment) : 1;
     const hash = hashOf(sessions, caller);
     let session = findSession(sessions, caller, hash);
     if (session === undefined) {
@@ -128,61 +165,93 @@ function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: 
 
 /** Sends the messages of a client to the target, at most `most` of them. */
 function send(relay: UdpRelay, session: Session, first: number, most: number): void {
-  const { requests, forwarded } = relay;
-  let count = 0;
-  for (let i = first; i >= 0; i = nextOfClient[i] as number) {
-    if (count === most) {
-      relay.dropped += 1;
-      continue;
-    }
-    const segment = segments[i] as number;
-    const controlSize =
-      segment === 0 ? 0 : writeSegment(forwarded.controls.words, controlWord(count), segment);
-    sources[count] = i;
-    shareBuffer(forwarded, count, bufferOf(requests, i));
-    prepareSend(forwarded, count, { name: 0, nameSize: 0, length: lengthOf(requests, i), controlSize });
-    count += 1;
-  }
-  relay.datagrams += count;
+  const { forwarded } = relay;
+  prepareForwarded(relay, session, first, most);
+  sendFirstAgain(relay, session);
+  if (session.fd < 0) return;
   let hasFailed = false;
-  for (let sent = 0; sent < count; ) {
-    const done = sendmmsg(
-      session.fd,
-      forwarded.headers.address + sent * HEADER_BYTES,
-      count - sent,
-      MESSAGE_FLAGS,
-    );
+  for (let sent = 0; sent < runs.count; ) {
+    const headers = forwarded.headers.address + sent * HEADER_BYTES;
+    const done = sendmmsg(session.fd, headers, runs.count - sent, MESSAGE_FLAGS);
     if (done > 0) {
       sent += done;
       continue;
     }
     const failure = errno();
-    const source = sources[sent] as number;
-    const segment = segments[source] as number;
-    if (segment !== 0 && JOINED_ERRORS.has(failure)) {
-      const [address, length] = [bufferOf(requests, source), lengthOf(requests, source)];
-      relay.dropped += sendPieces(session.fd, forwarded, {
-        i: sent,
-        address,
-        length,
-        segment,
-        controlSize: 0,
-      });
+    if (runs.segments[sent] !== 0 && JOINED_ERRORS.has(failure)) {
+      relay.dropped += sendForwardedPieces(relay, session, sent);
       sent += 1;
       continue;
     }
     // The error of an earlier datagram is reported once, and keeps this one from being sent.
     if (!hasFailed && failure !== E.EAGAIN) {
       hasFailed = true;
-      failed(relay, session, failure);
+      if (session.first === undefined && !session.answered) keepFirst(relay, session, firstOf(relay, sent));
+      else failed(relay, session, failure);
+      sendFirstAgain(relay, session);
       if (session.fd < 0) return;
       continue;
     }
     // The queue of the device is full, or the datagram does not fit: it is lost, as on the way of any datagram.
     hasFailed = false;
-    relay.dropped += 1;
+    relay.dropped += runs.counts[sent] as number;
     sent += 1;
   }
+}
+
+/** Joins the messages of a client in `runs`, and prepares these to be sent. */
+function prepareForwarded(relay: UdpRelay, session: Session, first: number, most: number): void {
+  const { requests, forwarded } = relay;
+  clearRuns(runs);
+  let count = 0;
+  for (let i = first; i >= 0; i = nextOfClient[i] as number) {
+    if (count === most) {
+      relay.dropped += 1;
+      continue;
+    }
+    const size = lengthOf(requests, i);
+    sources[count] = i;
+    setVector(forwarded, count, bufferOf(requests, i), size);
+    addToRuns(runs, count, { size, segment: segments[i] as number, mayJoin: session.joinsRequests });
+    count += 1;
+  }
+  relay.datagrams += count;
+  for (let i = 0; i < runs.count; i++) {
+    const segment = runs.segments[i] as number;
+    prepareSend(forwarded, i, {
+      name: 0,
+      nameSize: 0,
+      vector: runs.vectors[i] as number,
+      count: runs.counts[i] as number,
+      controlSize: segment === 0 ? 0 : writeSegment(forwarded.controls.words, controlWord(i), segment),
+    });
+  }
+}
+
+/** The first datagram of a run. */
+function firstOf({ requests }: UdpRelay, run: number): Datagram {
+  const source = sources[runs.vectors[run] as number] as number;
+  return {
+    address: bufferOf(requests, source),
+    size: (segments[source] as number) || lengthOf(requests, source),
+  };
+}
+
+/** Sends the datagrams of a run one by one. Returns how many were not sent. */
+function sendForwardedPieces({ requests, forwarded }: UdpRelay, session: Session, run: number): number {
+  const vector = runs.vectors[run] as number;
+  const count = runs.counts[run] as number;
+  const source = sources[vector] as number;
+  if (count > 1) session.joinsRequests = false;
+  return sendPieces(session.fd, forwarded, {
+    i: run,
+    vector,
+    count,
+    address: bufferOf(requests, source),
+    length: lengthOf(requests, source),
+    segment: runs.segments[run] as number,
+    controlSize: 0,
+  });
 }
 
 /** Whether a datagram has come through the only interface through which clients are served. */

@@ -51,6 +51,7 @@ export type UdpOptions = Pick<
   | 'access'
   | 'device'
   | 'resolver'
+  | 'named'
   | 'counters'
   | 'starter'
   | 'targetFailed'
@@ -87,6 +88,7 @@ export function serveDatagrams(fds: number[], options: UdpOptions): UdpService {
     requests: createMessages(BATCH),
     forwarded: createMessages(BATCH),
     replies: createMessages(BATCH),
+    answers: createMessages(BATCH),
     replyCount: 0,
     replyHead: undefined,
     fullBatches: 0,

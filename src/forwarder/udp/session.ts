@@ -1,7 +1,9 @@
 import { addressText } from '../address.js';
 import { bindToDevice } from '../device.js';
 import { add, scheduleClose } from '../loop.js';
+import { avoid, mustWait, setList } from '../named-targets.js';
 import {
+  AF_INET,
   AF_UNIX,
   close,
   connect,
@@ -12,6 +14,10 @@ import {
   errno,
   errorWords,
   getsockopt,
+  IP_RECVERR,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_RECVERR,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
   pinned,
@@ -29,8 +35,16 @@ import {
   UDP_GRO,
 } from '../syscalls.js';
 import { createTimer, start, stop } from '../timers.js';
+import { isRefusalOf } from './refusals.js';
 import type { UdpRelay } from './relay.js';
-import { ADDRESS_WORDS, addSession, type Caller, removeSession, type Session } from './sessions.js';
+import {
+  ADDRESS_WORDS,
+  addSession,
+  type Caller,
+  FEW_REPLIES,
+  removeSession,
+  type Session,
+} from './sessions.js';
 
 /** The pause before the first datagram is sent again: at first and at most, ms. */
 const FIRST_PAUSE_MS = 50;
@@ -93,6 +107,7 @@ export function beginSession(
         ? undefined
         : caller.controls.slice(caller.localWord, caller.localWord + caller.localWords),
     device: caller.device,
+    to: undefined,
     active: loop.now,
     answered: false,
     isCounted: false,
@@ -106,15 +121,14 @@ export function beginSession(
     hash,
     batchFirst: -1,
     batchLast: -1,
+    joinsRequests: relay.to?.family !== AF_UNIX,
+    joinsReplies: true,
+    mostReplies: FEW_REPLIES,
     ended: false,
   };
   addSession(sessions, session);
   relay.counters.open += 1;
-  if (relay.kept + first.size <= MOST_KEPT) {
-    session.first = copyFrom(first.address, first.size);
-    relay.kept += first.size;
-    start(loop.timers, session.timer, loop.now + ARRIVED_MS);
-  }
+  keepFirst(relay, session, first);
   if (relay.expiry.index < 0) start(loop.timers, relay.expiry, loop.now + relay.timeout);
   relay.onOpen();
   openSocket(relay, session);
@@ -142,13 +156,25 @@ export function noteAnswer(relay: UdpRelay, session: Session): void {
   forgetFirst(relay, session);
 }
 
+/** Keeps a datagram of a session whose target has not answered, to be sent again while the target refuses it. */
+export function keepFirst(relay: UdpRelay, session: Session, { address, size }: Datagram): void {
+  if (relay.kept + size > MOST_KEPT) return;
+  session.first = copyFrom(address, size);
+  relay.kept += size;
+  session.deadline = relay.loop.now + relay.dialTimeout;
+  start(relay.loop.timers, session.timer, relay.loop.now + ARRIVED_MS);
+}
+
 /** Deals with an error of the target's socket: of a datagram that was sent before, or of one that could not be sent. */
 export function failed(relay: UdpRelay, session: Session, failure: number): void {
+  const isOfFirst = session.fd < 0 || isRefusalOf(session.fd, session.first);
   if (failure === 0) return;
   // The socket that it was connected to is gone; the next datagram connects to another one at the same address.
   if (relay.to?.family === AF_UNIX) scheduleClose(relay.loop, session);
-  if (session.answered) return;
+  // A later datagram is lost, as it is without a relay.
+  if (session.answered || (session.first !== undefined && !isOfFirst)) return;
   relay.resolver?.refresh();
+  useOtherAddress(relay, session, failure);
   const { loop } = relay;
   const isOver = relay.targetFailed() || loop.now >= session.deadline || PERMANENT.has(failure);
   if (session.first === undefined || isOver) {
@@ -185,9 +211,26 @@ export function pendingError(fd: number): number {
   return isKnown ? (value.words[0] as number) : errno();
 }
 
+/** Has a session whose target has refused, and those that are yet to come, use another address of its name, if there is one. */
+function useOtherAddress(relay: UdpRelay, session: Session, failure: number): void {
+  const { named, loop } = relay;
+  if (named === undefined || named.list.length < 2) return;
+  if (session.to === undefined || failure === E.EDESTADDRREQ) return;
+  avoid(named, session.to, loop.now);
+  setList(named, named.list, loop.now);
+  relay.to = named.list[0];
+  if (relay.to?.text !== session.to.text) scheduleClose(loop, session);
+}
+
+/** Whether the addresses of the target are too old, and are being looked up. */
+function waitsForLookup({ named, resolver, loop }: UdpRelay): boolean {
+  return named !== undefined && resolver !== undefined && mustWait(named, loop.now, resolver.refresh);
+}
+
 function openSocket(relay: UdpRelay, session: Session): void {
   const { to, loop } = relay;
-  if (to === undefined) {
+  session.to = to;
+  if (to === undefined || waitsForLookup(relay)) {
     failed(relay, session, E.EDESTADDRREQ);
     return;
   }
@@ -203,6 +246,9 @@ function openSocket(relay: UdpRelay, session: Session): void {
   // The kernel gives the socket a name when it is connected (unix(7)), without which the target could not answer.
   if (isUnix) setsockopt(fd, SOL_SOCKET, SO_PASSCRED, value.address, 4);
   if (!isUnix) setsockopt(fd, SOL_UDP, UDP_GRO, value.address, 4);
+  // The kernel tells then which datagram was refused.
+  if (to.family === AF_INET) setsockopt(fd, IPPROTO_IP, IP_RECVERR, value.address, 4);
+  else if (!isUnix) setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, value.address, 4);
   if (to.device !== undefined && !bindToDevice(fd, to.device)) {
     const refusal = errno();
     close(fd);
@@ -231,12 +277,23 @@ function firstTimer(relay: UdpRelay, session: Session): void {
 }
 
 function sendFirst(relay: UdpRelay, session: Session): void {
-  const { first } = session;
+  const { first, fd } = session;
   if (first === undefined) return;
+  const flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  // The error of an earlier datagram is reported once, and keeps this one from being sent.
+  const isSent =
+    sendto(fd, first, first.length, flags, 0, 0) >= 0 || sendto(fd, first, first.length, flags, 0, 0) >= 0;
+  if (!isSent) {
+    failed(relay, session, errno());
+    return;
+  }
   session.pause = 0;
   start(relay.loop.timers, session.timer, relay.loop.now + ARRIVED_MS);
-  if (sendto(session.fd, first, first.length, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0) < 0)
-    failed(relay, session, errno());
+}
+
+/** Sends the first datagram again if the target has refused it, so that it is the first to arrive. */
+export function sendFirstAgain(relay: UdpRelay, session: Session): void {
+  if (session.pause !== 0 && session.fd >= 0) sendFirst(relay, session);
 }
 
 /** Counts a session whose first datagram has arrived. */
@@ -265,7 +322,7 @@ function logFailure(relay: UdpRelay, session: Session, failure: number): void {
   const { target, log, dialTimeout, starter, counters } = relay;
   const reason = relay.targetFailed()
     ? `${target} could not be started: see journalctl -u ${starter}`
-    : `${describeFailure(target, failure)} for ${dialTimeout / 1000} s (${errorWords(failure)})`;
+    : `${describeFailure(relay, failure)} for ${dialTimeout / 1000} s (${errorWords(failure)})`;
   counters.fail(reason);
   log.failure(
     `datagram ${failure}`,
@@ -274,7 +331,8 @@ function logFailure(relay: UdpRelay, session: Session, failure: number): void {
   );
 }
 
-function describeFailure(target: string, failure: number): string {
-  if (failure === E.EDESTADDRREQ) return `no address of ${target} was known`;
+function describeFailure({ target, named }: UdpRelay, failure: number): string {
+  if (failure === E.EDESTADDRREQ)
+    return `no address of ${target} was known${named?.problem === undefined ? '' : `: ${named.problem},`}`;
   return failure === E.ECONNREFUSED ? `${target} refused datagrams` : `${target} was unreachable`;
 }

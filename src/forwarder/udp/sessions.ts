@@ -1,3 +1,4 @@
+import type { Address } from '../address.js';
 import type { Watch } from '../loop.js';
 import type { Pinned } from '../syscalls.js';
 import type { Timer } from '../timers.js';
@@ -15,6 +16,8 @@ export interface Session extends Watch {
   /** The local address that the client has called, if the head tells it: its words, and the interface. */
   readonly local: Int32Array | undefined;
   readonly device: number;
+  /** The address of the target that its socket is connected to. */
+  to: Address | undefined;
   /** When a datagram last passed, ms, on the clock of the loop. */
   active: number;
   /** Whether the target has sent anything. */
@@ -38,8 +41,16 @@ export interface Session extends Watch {
   /** The messages of the current batch that are from this client: the first and the last; -1 for none. */
   batchFirst: number;
   batchLast: number;
+  /** Whether datagrams of the same size are sent together to the target, and to the client: until the kernel refuses that. */
+  joinsRequests: boolean;
+  joinsReplies: boolean;
+  /** How many replies are read at a time. */
+  mostReplies: number;
   ended: boolean;
 }
+
+/** How many replies are read at first from a session. */
+export const FEW_REPLIES = 1;
 
 /** A listening socket for datagrams. */
 export interface Head extends Watch {

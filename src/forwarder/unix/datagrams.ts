@@ -114,6 +114,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       const message = receive(fd);
       if (message === undefined) return;
       counters.bytesFromClients += message.length;
+      counters.datagramsFromClients += 1;
       if (message.isTruncated) drop('long', 'a datagram of more than 1 MiB');
       else forward(sessionOf(message.sender), message);
     }
@@ -254,6 +255,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       const message = receive(session.fd);
       if (message === undefined) return;
       counters.bytesFromTarget += message.length;
+      counters.datagramsFromTarget += 1;
       touch(session);
       if (message.isTruncated) drop('long', 'an answer of more than 1 MiB');
       else if (session.size > 0) answer(session, message);

@@ -228,8 +228,13 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
         abort(pair, 'a message of more than 1 MiB cannot be passed on');
         return;
       }
-      if (end.isClient) counters.bytesFromClients += message.length;
-      else counters.bytesFromTarget += message.length;
+      if (end.isClient) {
+        counters.bytesFromClients += message.length;
+        counters.datagramsFromClients += 1;
+      } else {
+        counters.bytesFromTarget += message.length;
+        counters.datagramsFromTarget += 1;
+      }
       deliver(pair, end, message);
     }
   }

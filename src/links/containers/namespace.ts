@@ -4,10 +4,15 @@ import { findHolder } from '../../docker/holder.js';
 import type { PlaceId } from '../../recipe/link.js';
 import { requireEngine } from './require-engine.js';
 
-/** A network namespace: a file that leads to it, and the inode that identifies it. */
+/**
+ * A network namespace: a file that leads to it, and the inode that identifies it. In it, names are looked up as `resolvConf` and
+ * `hosts` say, files of this machine, if it has its own.
+ */
 export interface Namespace {
   path: string;
   inode: number;
+  resolvConf?: string;
+  hosts?: string;
 }
 
 /** A place that does not exist now: its container does not run, its namespace is missing, its engine is down. */
@@ -31,11 +36,12 @@ export async function findNamespace(place: PlaceId): Promise<Namespace> {
     // `ip netns add` creates the file first and mounts the namespace on it later.
     if (!isNamespace(path))
       throw new PlaceAbsent(`there is no network namespace "${place.name}": see ip netns list`);
-    return identify(path);
+    const own = `/etc/netns/${place.name}`;
+    return { ...identify(path), resolvConf: `${own}/resolv.conf`, hosts: `${own}/hosts` };
   }
   const find = place.kind === 'run' ? findHolder : findByName;
   await requireEngine();
-  const { running, pid, name } = await find(place.name);
+  const { running, pid, name, resolvConf, hosts } = await find(place.name);
   if (!running)
     throw new PlaceAbsent(`container "${name}" is not running: start it with docker start ${name}`);
   const path = `/proc/${pid}/ns/net`;
@@ -44,7 +50,7 @@ export async function findNamespace(place: PlaceId): Promise<Namespace> {
   if (found === undefined || (await find(place.name)).pid !== pid) {
     throw new PlaceAbsent(`container "${name}" has just ended`);
   }
-  return found;
+  return { ...found, ...(resolvConf !== undefined && { resolvConf }), ...(hosts !== undefined && { hosts }) };
 }
 
 /** Whether a path is a network namespace: a file of nsfs, as our own namespace is. */

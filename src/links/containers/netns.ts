@@ -14,6 +14,7 @@ import { forgetEmptyNamespace, isEmptyNamespace, recordEmptyNamespace } from './
 import { passGate } from './gates.js';
 import { findNamespace, identify, isNamespace, type Namespace, PlaceAbsent } from './namespace.js';
 import { requireEngine } from './require-engine.js';
+import { copyResolverFiles, removeResolverFiles } from './resolver-files.js';
 import { describeNamespaceOf, findRun } from './runs.js';
 
 const run = promisify(execFile);
@@ -46,6 +47,7 @@ export async function mountNamespace(instance: string): Promise<string> {
       recordEmptyNamespace(instance);
       return `${found.message}. Links to and from it wait, and join it as soon as it is there.`;
     }
+    copyResolverFiles(place, found);
     if (await bind(found, file))
       return `${describeNamespaceOf(place)}: joined its network namespace, net:[${found.inode}]`;
   }
@@ -112,6 +114,7 @@ async function unmount(instance: string): Promise<void> {
   const file = `${NETNS_DIR}/${instance}`;
   while (isNamespace(file)) await run('umount', ['--lazy', file]);
   rmSync(file, { force: true });
+  removeResolverFiles(placeOfInstance(instance));
   forgetEmptyNamespace(instance);
 }
 

@@ -13,6 +13,8 @@ import { withoutZone } from '../../text/ip-address.js';
 import { ensureTunnel } from '../../tunnels/create.js';
 import { installedSettings } from '../../tunnels/settings.js';
 import type { CreateOptions, FarPart } from '../../units/plan.js';
+import { withoutClientLimits } from '../client-limits.js';
+import { withoutProxyOptions } from '../proxy-options.js';
 import { applyingOptions } from '../unix-paths.js';
 import { farAddressOf, requireReachable } from './far-head.js';
 
@@ -64,7 +66,7 @@ export async function createFarPart({
       far.partId,
       (session) => ({
         recipe: formatRecipe(recipe),
-        options: applyingOptions(recipe, options),
+        options: withoutProxyOptions(withoutClientLimits(applyingOptions(recipe, options))),
         ...(tunnel ? { tunnel: tunnel.id } : { connection: connectionOf(session) }),
         ...(exactNames && { exactNames }),
         owner: { id: link.id, machine: ownName() },

@@ -20,7 +20,7 @@ const hour = 3600 * 1000;
 export interface Artefact {
   /** Its name, in the cache and in the progress line. */
   name: string;
-  /** All that it is made of, as text: when this changes, the artefact is made anew. */
+  /** All that it is made of, as text: when this changes, the artefact is rebuilt. */
   recipe: string;
   /** Makes it, a file or a directory, at `path`. */
   make: (path: string) => Promise<void>;

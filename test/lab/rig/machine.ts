@@ -70,7 +70,7 @@ function nspawnArguments(name: string, namespace: string, { directory }: Disk): 
     '--resolv-conf=off',
     '--timezone=off',
     '--capability=all',
-    '--system-call-filter=add_key keyctl bpf perf_event_open @mount',
+    '--system-call-filter=add_key keyctl bpf perf_event_open pidfd_getfd @mount',
     `--network-namespace-path=/run/netns/${namespace}`,
     `--bind=${directory}/docker:/var/lib/docker`,
     `--bind-ro=${repository}:/src/wormhole`,

@@ -1,0 +1,120 @@
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import type { ApplyReport, LinkDifference } from '../links/declared/apply.js';
+import type { TunnelReport } from '../links/declared/apply-tunnels.js';
+import type { Declarations } from '../links/declared/files.js';
+import { printable } from '../text/printable.js';
+import type { FileFault } from '../units/declaration.js';
+import { exitStatus, requireRoot, UsageError } from './fail.js';
+import { machineOf, type ProgramOptions } from './machine.js';
+
+const HELP = `
+A file NAME.wormhole describes one link or tunnel: man wormhole.links. Without -f, the files of /etc/wormhole/links.d are read.
+Nothing is printed when all is as they say. Exit status 1 if one of them could not be applied; the others are.`;
+
+/** Adds `wormhole apply`. */
+export function addApply(program: Command): void {
+  program
+    .command('apply')
+    .description('create and change links as files describe them')
+    .option('-f, --file <path>', 'a file, a directory of files, or - for what export prints')
+    .option('--dry-run', 'print what would change, and change nothing')
+    .option('--prune', 'delete the links that were made from files of the directory which are gone')
+    .option('-q, --quiet', 'print no differences, only what was done')
+    .addHelpText('after', HELP)
+    .action(apply);
+}
+
+interface Flags {
+  file?: string;
+  dryRun?: boolean;
+  prune?: boolean;
+  quiet?: boolean;
+}
+
+async function apply(
+  { file, dryRun = false, prune = false, quiet = false }: Flags,
+  command: Command,
+): Promise<void> {
+  if (await machineOf(command))
+    throw new UsageError(
+      'apply acts on this machine alone: leave out -H, and give the files to wormhole apply -f - there',
+    );
+  requireRoot('apply …');
+  const { applyLinks } = await import('../links/declared/apply.js');
+  const { applyTunnels, pruneTunnels } = await import('../links/declared/apply-tunnels.js');
+  const { declarations, faults, directory } = await read(file);
+  if (prune && directory === undefined)
+    throw new UsageError('--prune needs a directory: the links are deleted whose files are gone from it');
+  const report = reporter({ dryRun, quiet }, await import('diff'));
+  for (const fault of faults) report.failed(fault);
+  const common = {
+    keyFile: command.optsWithGlobals<ProgramOptions>().key,
+    dryRun,
+    files: declarations.flatMap((one) => one.file ?? []),
+    ...(prune && directory !== undefined && { prune: directory }),
+  };
+  const links = declarations.filter((one) => one.kind === 'link');
+  const tunnels = declarations.filter((one) => one.kind === 'tunnel');
+  // Links may be about the addresses inside a tunnel, and keep one from being deleted.
+  if (tunnels.length > 0) await applyTunnels({ ...common, tunnels }, report);
+  await applyLinks({ ...common, links }, report);
+  if (prune) await pruneTunnels({ ...common, tunnels }, report);
+}
+
+async function read(file: string | undefined): Promise<Declarations> {
+  const { LINKS_DIR, readDeclarations, readDeclarationStream } = await import('../links/declared/files.js');
+  if (file === '-') {
+    const chunks: Buffer[] = [];
+    for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+    return readDeclarationStream(Buffer.concat(chunks).toString());
+  }
+  const path = file ?? LINKS_DIR;
+  try {
+    return readDeclarations(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    throw new Error(`there is no ${resolve(path)}`);
+  }
+}
+
+function reporter(
+  { dryRun, quiet }: { dryRun: boolean; quiet: boolean },
+  { createTwoFilesPatch, FILE_HEADERS_ONLY }: typeof import('diff'),
+): ApplyReport & TunnelReport {
+  const say = (line: string) => process.stdout.write(`${printable(line)}\n`);
+  const differs = (what: string, { file, former, next }: Omit<LinkDifference, 'id'>) => {
+    if (!quiet) {
+      const [from, to] = [former === '' ? '/dev/null' : what, next === '' ? '/dev/null' : (file ?? what)];
+      process.stdout.write(
+        printable(
+          createTwoFilesPatch(from, to, former, next, '', '', {
+            context: 3,
+            headerOptions: FILE_HEADERS_ONLY,
+          }),
+          '\n',
+        ),
+      );
+    }
+    if (dryRun) say(`would ${former === '' ? 'create' : next === '' ? 'delete' : 'change'} ${what}`);
+  };
+  return {
+    differs: (difference) => differs(`link ${difference.id}`, difference),
+    tunnelDiffers: (difference) => differs(`the tunnel to ${difference.peer}`, difference),
+    created: ({ id, url, also = [] }) => say(`created link ${[id, url, ...also].join(' ')}`),
+    changed: ({ id, url, also = [] }) => say(`changed link ${[id, url, ...also].join(' ')}`),
+    deleted: (id, file) => say(`deleted link ${id}: ${file} is gone`),
+    tunnelCreated: ({ peer, inner }) => say(`created the tunnel to ${peer} ${inner.local} ${inner.remote}`),
+    tunnelChanged: ({ peer }) => say(`changed the tunnel to ${peer}`),
+    tunnelDeleted: (peer, file) => say(`deleted the tunnel to ${peer}: ${file} is gone`),
+    note: (line) => process.stderr.write(`wormhole: ${printable(line)}\n`),
+    failed: reportFault,
+  };
+}
+
+/** One line, as compilers write it. */
+function reportFault({ path, line, message }: FileFault): void {
+  const text = message.replace(/\s*\n\s*/g, ' / ');
+  process.stderr.write(`wormhole: ${printable(`${path}:${line}: ${text}`)}\n`);
+  process.exitCode = exitStatus.failure;
+}

@@ -1,0 +1,36 @@
+import type { Command } from 'commander';
+import { printable } from '../text/printable.js';
+import { requireRoot, UsageError } from './fail.js';
+import { machineOf } from './machine.js';
+
+/** Adds `wormhole export`. */
+export function addExport(program: Command): void {
+  program
+    .command('export')
+    .description('print the files that describe links, as apply reads them')
+    .option('-o, --output <directory>', 'write each file to that directory instead')
+    .argument('[id...]', 'the ids of links, the default being all links and tunnels')
+    .action(async (ids: string[], { output }: { output?: string }, command: Command) => {
+      if (await machineOf(command))
+        throw new UsageError('export is about this machine: leave out -H, and run it there');
+      requireRoot(`export ${ids.join(' ')}`);
+      const { exportLinks } = await import('../links/declared/export.js');
+      const { files, left } = exportLinks(ids.length > 0 ? [...new Set(ids)] : undefined);
+      if (output === undefined)
+        process.stdout.write(files.map(({ name, text }) => `### ${name}.wormhole\n${text}`).join('\n'));
+      else await writeAll(output, files);
+      for (const line of left) process.stderr.write(`wormhole: ${printable(line)}\n`);
+    });
+}
+
+async function writeAll(directory: string, files: { name: string; text: string }[]): Promise<void> {
+  const { join } = await import('node:path');
+  const { makeDirectory, writeAtomically } = await import('../system/files.js');
+  makeDirectory(directory);
+  for (const { name, text } of files) {
+    const path = join(directory, `${name}.wormhole`);
+    // What docker-run is given may be secret.
+    writeAtomically(path, text, { mode: 0o600 });
+    process.stdout.write(`${printable(path)}\n`);
+  }
+}

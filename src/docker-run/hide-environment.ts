@@ -1,0 +1,29 @@
+import { quote, split } from 'shlex';
+
+/**
+ * The arguments of a `docker-run` for a terminal or a journal, with `NAME=…` for what -e and --env give: that may be secret.
+ *
+ * @param args well formed
+ */
+export function hideEnvironment(args: string): string {
+  const words = split(args);
+  const isEnv = (word: string | undefined) => word !== undefined && /^(?:--env|-[a-zA-Z]*e)$/.test(word);
+  const shown = words.map((word, at) => {
+    if (isEnv(words[at - 1])) return hideValue(word);
+    return /^(?:--env=|-[a-zA-Z]*e[A-Za-z_])/.test(word) && word.includes('=') ? hideAttached(word) : word;
+  });
+  return shown.some((word, at) => word !== words[at]) ? shown.map(quoteForShell).join(' ') : args;
+}
+
+function hideValue(assignment: string): string {
+  return `${assignment.split('=')[0]}=…`;
+}
+
+function hideAttached(word: string): string {
+  const prefix = word.startsWith('--env=') ? '--env=' : '';
+  return prefix + hideValue(word.slice(prefix.length));
+}
+
+function quoteForShell(word: string): string {
+  return /^[\w.,:/=@%+…-]+$/.test(word) ? word : quote(word);
+}

@@ -1,0 +1,47 @@
+import { readFileSync } from 'node:fs';
+import { request } from 'node:http';
+
+const SOCKET = '/run/docker.sock';
+
+/**
+ * The names of all containers, for someone who is typing one: [] when Docker does not run here, does not answer within `timeout`
+ * ms, or does not answer this user. Connecting to its socket would start it, so it is looked for first.
+ */
+export function containerNames(timeout: number): Promise<string[]> {
+  if (!isRunning()) return Promise.resolve([]);
+  return new Promise((resolve) => {
+    const call = request({ socketPath: SOCKET, path: '/containers/json?all=1' }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', () => resolve([]));
+      response.on('end', () => resolve(namesIn(Buffer.concat(chunks).toString())));
+    });
+    call.on('error', () => resolve([]));
+    setTimeout(() => {
+      call.destroy();
+      resolve([]);
+    }, timeout).unref();
+    call.end();
+  });
+}
+
+function isRunning(): boolean {
+  try {
+    const pid = readFileSync('/run/docker.pid', 'utf8').trim();
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'dockerd';
+  } catch {
+    return false;
+  }
+}
+
+function namesIn(text: string): string[] {
+  try {
+    const found = JSON.parse(text) as { Names?: string[] }[];
+    // A container has more names than its own if others have --link to it.
+    return found.flatMap(({ Names = [] }) =>
+      Names.filter((name) => /^\/[^/]+$/.test(name)).map((name) => name.slice(1)),
+    );
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,44 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { PlaceId } from '../../recipe/link.js';
+import { makeDirectory, writeAtomically } from '../../system/files.js';
+import { resolverDirectory } from '../../units/names.js';
+import type { Namespace } from './namespace.js';
+
+/** The longest file that is copied, bytes. */
+const LONGEST = 64 * 1024;
+
+/**
+ * Copies the resolv.conf and the hosts of a network namespace to where the services see them that look names up in it, at the time when
+ * it is joined. Those of a container are written by Docker outside of it, where a symbolic link of the container's cannot be; on a network
+ * of the user's they name Docker's own DNS server, 127.0.0.11, which answers in that namespace. Those of a named namespace are in
+ * /etc/netns (ip-netns(8)).
+ */
+export function copyResolverFiles(place: PlaceId, { resolvConf, hosts }: Namespace): void {
+  const directory = resolverDirectory(place);
+  if (directory === undefined) return;
+  rmSync(directory, { recursive: true, force: true });
+  for (const [name, path] of Object.entries({ 'resolv.conf': resolvConf, hosts })) {
+    const text = path === undefined ? undefined : readShort(path);
+    if (text === undefined) continue;
+    makeDirectory(directory);
+    // Services of other users read it, whatever the umask is.
+    writeAtomically(join(directory, name), text);
+  }
+}
+
+/** Removes what {@link copyResolverFiles} has copied. */
+export function removeResolverFiles(place: PlaceId): void {
+  const directory = resolverDirectory(place);
+  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+}
+
+function readShort(path: string): string | undefined {
+  try {
+    return readFileSync(path).subarray(0, LONGEST).toString('utf8');
+  } catch (error) {
+    // A namespace need not have its own.
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
+  }
+}

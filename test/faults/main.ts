@@ -1,0 +1,124 @@
+import { parseArgs } from 'node:util';
+import type { ExchangeOptions, ExchangeResult } from '../lab/exchange.ts';
+import { installedHost } from '../lab/installed.ts';
+import type { Host } from '../lab/rig/host.ts';
+import { tail } from '../lab/rig/shell.ts';
+import { type Fault, faults } from './faults.ts';
+
+/*
+ * npm run faults -- [--seed N] [--runs N]
+ *
+ * On a host with systemd and Docker: sessions through a link, and in the middle of them, at a moment that the seed says, a fault that it
+ * says, too. Afterwards every session must have had all its bytes and a proper end, and both links must serve new clients. A run
+ * that fails prints its seed; --seed with it and --runs 1 repeats it.
+ */
+
+const { values } = parseArgs({
+  options: { seed: { type: 'string' }, runs: { type: 'string', default: '200' } },
+});
+const [first, runs] = [Number(values.seed ?? Date.now() % 1_000_000), Number(values.runs)];
+if (!Number.isSafeInteger(first) || first < 0 || !Number.isSafeInteger(runs) || runs < 1) {
+  console.error('npm run faults: --seed and --runs take whole numbers');
+  process.exit(2);
+}
+
+const LINK = 3000;
+const START_WEB = `start_web() { docker run -d --name web --restart always --network none wormhole/tools \\
+  socat TCP-LISTEN:80,bind=127.0.0.1,fork,reuseaddr EXEC:cat >/dev/null; }`;
+
+const host = await installedHost({ name: 'faults' });
+let failed = 0;
+try {
+  await host.run(
+    `${START_WEB}; start_web
+     systemd-run -q --unit echo socat TCP-LISTEN:4009,bind=127.0.0.1,fork,reuseaddr EXEC:cat
+     wormhole create id ${LINK} url :${LINK} tail url :4000
+     wormhole create id echo url :3009 tail url :4009
+     wormhole create id web url :7000 tail url :80 docker-ns web`,
+    { timeout: 120 },
+  );
+  for (let run = 0; run < runs; run++) await attempt(host, first + run);
+} finally {
+  await host.powerOff();
+}
+console.log(`${runs - failed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;
+
+async function attempt(on: Host, seed: number): Promise<void> {
+  const random = randomNumbers(seed);
+  const fault = faults[Math.floor(random() * faults.length)] as Fault;
+  const [moment, delay] = [3 * random(), random()];
+  const what = `seed ${seed}, after ${moment.toFixed(2)} s: ${fault.name}`;
+  const began = new Date();
+  try {
+    await play(on, { seed, fault, moment, delay });
+    console.log(`ok      ${what}`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED  ${what}: ${(error as Error).message}`);
+    console.log(`        again: npm run faults -- --seed ${seed} --runs 1`);
+    const lines = await on.journal(`--since=@${Math.floor(began.getTime() / 1000)}`).catch(String);
+    console.log(tail(lines, 40));
+  }
+}
+
+interface Play {
+  seed: number;
+  fault: Fault;
+  /** When the fault happens, s after the sessions have begun. */
+  moment: number;
+  delay: number;
+}
+
+async function play(on: Host, { seed, fault, moment, delay }: Play): Promise<void> {
+  const options: ExchangeOptions = { listen: 4000, link: LINK, sessions: 40, seed, seconds: 5, bytes: 1e6 };
+  const exchange = on.spawn(
+    `cd /src/wormhole && exec node --import tsx test/lab/exchange.ts '${JSON.stringify(options)}'`,
+  );
+  try {
+    await on.waitFor(() => exchange.stdout().includes('running'), {
+      timeout: 60,
+      what: 'the sessions to run',
+    });
+    const variables = `${START_WEB}; LINK=${LINK}; DELAY=${delay.toFixed(3)}; RANDOM=${seed}`;
+    const { status, stderr } = await on.run(`${variables}; sleep ${moment.toFixed(3)}; ${fault.script}`, {
+      check: false,
+      timeout: 120,
+    });
+    if (status !== 0) throw new Error(`the fault itself ended with ${status}: ${stderr}`);
+    const ended = await Promise.race([exchange.exited, later(120)]);
+    if (ended === undefined) throw new Error('the sessions do not end');
+    const result: ExchangeResult = JSON.parse(ended.stdout.trim().split('\n').at(-1) ?? '');
+    if (result.ends.ok !== 2 * options.sessions)
+      throw new Error(`the sessions ended ${JSON.stringify(result.ends)}`);
+  } finally {
+    await exchange.stop();
+  }
+  for (const port of [3009, 7000]) {
+    const ask = async () =>
+      (await on.run(`echo ${seed} | socat -t 5 - TCP:127.0.0.1:${port}`, { check: false })).stdout;
+    await on.waitFor(async () => (await ask()) === `${seed}\n`, {
+      timeout: 60,
+      what: `an answer at ${port}`,
+    });
+  }
+  const { stdout: listed } = await on.run('wormhole list');
+  if (/ (failed|stopped|waiting) /.test(listed)) throw new Error(`list says:\n${listed}`);
+  const units = (await on.failedUnits()).split('\n').filter((line) => line.includes('wormhole'));
+  if (units.length > 0) throw new Error(`units have failed: ${units.join(', ')}`);
+}
+
+function later(seconds: number): Promise<undefined> {
+  return new Promise((resolve) => setTimeout(() => resolve(undefined), 1000 * seconds).unref());
+}
+
+/** Random numbers from 0 up to 1 (mulberry32). */
+function randomNumbers(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,336 @@
+import { isDeepStrictEqual } from 'node:util';
+import { Failure } from '../../src/api/failure.ts';
+import {
+  checkCreateBody,
+  checkDeleteBody,
+  checkLinkId,
+  checkPartBody,
+  checkPartId,
+} from '../../src/api/schema.ts';
+import { checkProposal, checkSettlement } from '../../src/api/tunnel-schema.ts';
+import { logLines } from '../../src/docker/container-log.ts';
+import { LONGEST_HEADER, parseHeader } from '../../src/forwarder/proxy-protocol/parse.ts';
+import { provesHello, readHello, writeHello } from '../../src/ipsec/hello.ts';
+import { candidates, parseResolvConf } from '../../src/names/resolv-conf.ts';
+import { RecipeError } from '../../src/recipe/error.ts';
+import { formatRecipe } from '../../src/recipe/format.ts';
+import { KEYWORDS } from '../../src/recipe/keywords.ts';
+import { parseFarRecipe, parseRecipe } from '../../src/recipe/parse.ts';
+import { parseRun } from '../../src/recipe/run.ts';
+import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
+import { parseUrl } from '../../src/recipe/url.ts';
+import { addressesInHosts } from '../../src/text/hosts.ts';
+import { FaultyFile, parseDeclaration } from '../../src/units/declaration.ts';
+import { readLink, UnreadableLink } from '../../src/units/read.ts';
+import { readTunnel, UnreadableTunnel } from '../../src/units/tunnel.ts';
+
+/** A reader of what others write, under attack. */
+export interface Target {
+  /** Reads an input. Throws if the reader breaks its promise: whatever it throws except the errors that it documents. */
+  run(input: Buffer): void;
+  /** Words that inputs are made of. */
+  words: string[];
+  /** Inputs to begin with. */
+  examples: string[];
+}
+
+/** Returns what `read` returns, or undefined when it throws an error that it documents. */
+function orRefused<T>(read: () => T, isRefusal: (error: Error) => boolean): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof Error) || !isRefusal(error)) throw error;
+    if (/[\n\r]/.test(error.message)) throw new Error(`a message of several lines: ${error.message}`);
+    return undefined;
+  }
+}
+
+const isRecipeError = (error: Error) => error instanceof RecipeError;
+const isFailure = (error: Error) => error instanceof Failure;
+
+function requireSame(a: unknown, b: unknown, what: string): void {
+  if (!isDeepStrictEqual(a, b)) throw new Error(`${what}: ${JSON.stringify(a)} became ${JSON.stringify(b)}`);
+}
+
+const RUN_OPTIONS =
+  '-e --env --env-file -v --volume --mount type=bind,source= --tmpfs -p --publish 8080:80/tcp --name --network --memory 512m --cpus 1.5 -u --user --entrypoint --cap-add --read-only --init --restart --pull --rm -d -it --label --hostname --dns --shm-size --ulimit nofile=1:2 --device --gpus --platform linux/amd64'.split(
+    ' ',
+  );
+
+/** The readers that are fuzzed, by name. */
+export const targets: Record<string, Target> = {
+  /** The words of a recipe, one a line. What is read is written and read again as the same. */
+  recipe: {
+    run(input) {
+      const words = input.toString('utf8').split('\n');
+      const recipe = orRefused(() => parseRecipe(words), isRecipeError);
+      if (recipe !== undefined) {
+        requireSame(recipe, parseRecipe(formatRecipe(recipe)), 'its words');
+        requireSame(recipe, recipeFromText(recipeText(recipe)), 'its text');
+      }
+      orRefused(() => parseFarRecipe(words), isRecipeError);
+    },
+    words: [
+      ...KEYWORDS,
+      ':3306',
+      '10.0.0.1:80',
+      'udp://',
+      'unix:///run/x',
+      'unixgram://',
+      '[::1]:1',
+      'blue@:80',
+      '30s',
+      'nginx',
+      '\n',
+    ],
+    examples: [
+      'url\n:3306\ntail\ndocker-ns\ndb',
+      'url\n:80\ntrigger\ndocker-run\n-e A=1 nginx\nchild\nurl\n:3306\ntrigger\ndocker-run\nmysql',
+      'id\nx\nidle\n5m\nurl\nudp://:53\nurl\ntcp://\ntail\nurl\nblue@10.0.0.1:53',
+      'url\nunix:///run/x.sock\nremote\nhost\ntail\nurl\nunix:///run/y.sock',
+    ],
+  },
+
+  /** One argument of `url`, without the characters that no word of a recipe may have. */
+  url: {
+    run(input) {
+      const text = input.toString('utf8').replaceAll(/[\p{Cc}\p{Cs}]/gu, '');
+      orRefused(() => parseUrl({ text, position: 1 }), isRecipeError);
+    },
+    words: [
+      'tcp://',
+      'udp://',
+      'unix://',
+      'unixgram://',
+      'unixpacket://',
+      '@',
+      '::',
+      '[',
+      ']',
+      ':',
+      '127.0.0.1',
+      'localhost',
+      '65535',
+      '/run/',
+      '..',
+      '%',
+    ],
+    examples: ['tcp://blue@[fe80::1]:80', 'unix:///run/x.sock', 'unix://@name', ':1', 'localhost:65535'],
+  },
+
+  /** The arguments of `docker-run`. No message tells what they are. */
+  'docker-run': {
+    run(input) {
+      const text = input.toString('utf8');
+      orRefused(() => parseRun({ text, position: 1 }), isRecipeError);
+    },
+    words: RUN_OPTIONS,
+    examples: [
+      '-e A=b -v /x:/y:ro --mount type=volume,source=a,target=/b -p 127.0.0.1:80:80/udp nginx nginx -g "daemon off;"',
+      "--memory 1g --cpus 0.5 --tmpfs /run:size=1m --ulimit nofile=10 --name x 'a/b:1@sha256:00'",
+    ],
+  },
+
+  /** Unit files. */
+  unit: {
+    run(input) {
+      const text = input.toString('utf8');
+      orRefused(
+        () => readLink(text),
+        (error) => error instanceof UnreadableLink,
+      );
+      orRefused(
+        () => readTunnel(text),
+        (error) => error instanceof UnreadableTunnel,
+      );
+    },
+    words: [
+      '[X-Wormhole]\n',
+      '[X-Tunnel]\n',
+      'Id=',
+      'Recipe=',
+      'Parent=',
+      'Link=',
+      'StartTimeout=',
+      'Pull=missing',
+      'UdpTimeout=',
+      'SocketMode=',
+      'Far=',
+      'KeyFile=',
+      'Owned=',
+      'OwnerId=',
+      'Owner=',
+      'Allow=',
+      'Creator=',
+      'MaxConnections=',
+      '\\\n',
+      '#',
+    ],
+    examples: [
+      '[X-Wormhole]\nId=3306\nRecipe=id 3306 url tcp://127.0.0.1:3306 tail url tcp://127.0.0.1:3306 docker-ns db\nStartTimeout=60\nPull=missing\n',
+      '[X-Wormhole]\nId=a-b\nParent=a\n',
+    ],
+  },
+
+  /** Bodies and ids that strangers send to wormholed. */
+  api: {
+    run(input) {
+      const text = input.toString('utf8');
+      orRefused(() => checkPartId(text), isFailure);
+      orRefused(() => checkLinkId(text), isFailure);
+      let body: unknown;
+      try {
+        body = JSON.parse(text);
+      } catch {
+        return;
+      }
+      for (const check of [checkCreateBody, checkDeleteBody, checkPartBody, checkProposal, checkSettlement])
+        orRefused(() => check(body), isFailure);
+    },
+    words: [
+      '"recipe":',
+      '"options":',
+      '"startTimeout":',
+      '"owner":',
+      '"id":',
+      '"machine":',
+      '"connection":',
+      '"local":',
+      '"remote":',
+      '"tunnel":',
+      '"__proto__":',
+      '{',
+      '}',
+      '[',
+      ']',
+      'null',
+      '1e999',
+      '"volumes":true',
+      '"keep":true',
+      '"dryRun":',
+      '"pairs":',
+      '"incoming":',
+      '"spi":',
+    ],
+    examples: [
+      '{"recipe":["url",":1","tail"],"options":{"startTimeout":5,"pull":"missing","dryRun":true}}',
+      '{"recipe":["tail"],"connection":{"local":"10.0.0.1","remote":"10.0.0.2"},"owner":{"id":"a","machine":"b"}}',
+      '{"volumes":true,"keep":false}',
+    ],
+  },
+
+  /** Datagrams that anyone may send to the port of a tunnel in UDP. */
+  hello: {
+    run(input) {
+      const secret = Buffer.alloc(32, 7);
+      const hello = readHello(input);
+      if (hello === undefined) return;
+      if (provesHello(input, 'a', secret)) throw new Error('a forged hello');
+      if (!Number.isSafeInteger(hello.time)) return;
+      requireSame(hello, readHello(writeHello(hello, 'a', secret)), 'its text');
+    },
+    words: ['\0\0\0\0'],
+    examples: [writeHello({ id: '0011223344556677', time: 1 }, 'b', Buffer.alloc(32)).toString('latin1')],
+  },
+
+  /** Files of /etc/wormhole/links.d. Each fault has a line of the file. */
+  declaration: {
+    run(input) {
+      const text = input.toString('utf8');
+      try {
+        parseDeclaration([{ path: 'a.wormhole', text }], { name: 'a', hostname: 'host' });
+      } catch (error) {
+        if (!(error instanceof FaultyFile)) throw error;
+        const lines = text.split('\n').length;
+        for (const { line, message } of error.faults) {
+          if (!(line >= 1 && line <= lines)) throw new Error(`line ${line} of ${lines}: ${message}`);
+          if (/[\n\r]/.test(message)) throw new Error(`a message of several lines: ${message}`);
+        }
+      }
+    },
+    words: [
+      '[Link]\n',
+      '[Tunnel]\n',
+      '[Socket]\n',
+      '[Service]\n',
+      'Recipe=',
+      'Idle=',
+      'Mode=',
+      'Host=',
+      'Udp=yes',
+      'Rate=',
+      'AcceptProxyProtocol=',
+      '\\\n',
+      '"',
+      "'",
+      '%H',
+      '%%',
+      '# ',
+      '\\x41',
+    ],
+    examples: [
+      '[Link]\nIdle=30s\nRecipe=url :80 trigger docker-run nginx \\\n  child url :1 tail url :2\n[Socket]\nBacklog=1\n',
+      '[Tunnel]\nHost=%H\nUdp=yes\n[Service]\nNice=1\n',
+    ],
+  },
+
+  /** What a proxy, or someone who says so, sends first. It is read in pieces, and ends where it ends whatever follows. */
+  'proxy-header': {
+    run(input) {
+      const parsed = parseHeader(input);
+      if (parsed.kind === 'malformed' && /\p{Cc}/u.test(parsed.reason))
+        throw new Error('a reason that cannot be printed');
+      if (parsed.kind === 'incomplete' && input.length >= LONGEST_HEADER)
+        throw new Error('a header without end');
+      if (parsed.kind !== 'complete') return;
+      if (parsed.size > input.length) throw new Error('a header that is longer than what was sent');
+      for (const end of [parsed.size - 1, parsed.size >> 1])
+        if (parseHeader(input.subarray(0, end)).kind !== 'incomplete')
+          throw new Error(`a header of ${end} bytes`);
+      const alone = parseHeader(input.subarray(0, parsed.size));
+      if (alone.kind !== 'complete' || alone.size !== parsed.size)
+        throw new Error('a header that depends on what follows');
+    },
+    words: [
+      'PROXY TCP4 ',
+      'PROXY TCP6 ',
+      'PROXY UNKNOWN',
+      '\r\n',
+      '\r\n\r\n\0\r\nQUIT\n',
+      '\x21\x11\0\x0c',
+      '\x21\x21\0\x24',
+      '\x20\0\0\0',
+      '\x03\0\x04',
+      '127.0.0.1 ',
+      '::1 ',
+    ],
+    examples: [
+      'PROXY TCP4 10.0.0.1 10.0.0.2 1000 80\r\nGET /',
+      '\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\x03\xe8\0\x50rest',
+    ],
+  },
+
+  /** The resolv.conf and the hosts of a container. */
+  'resolver-files': {
+    run(input) {
+      const text = input.toString('utf8');
+      const config = parseResolvConf(text);
+      if (candidates('db', config).length > 20) throw new Error('a name in very many domains');
+      addressesInHosts(text, 'db');
+    },
+    words: ['nameserver ', 'search ', 'domain ', 'options ndots:', '10.0.0.1', 'fe80::1%eth0', '# ', '\tdb'],
+    examples: [
+      'nameserver 127.0.0.11\nsearch a.example b\noptions ndots:0\n',
+      '10.0.0.1\tdb db.example\n::1 localhost',
+    ],
+  },
+
+  /** What a container has logged, in the frames of the engine. */
+  'container-log': {
+    run(input) {
+      for (const line of logLines(input)) if (line.includes('\n')) throw new Error('a line of several lines');
+    },
+    words: ['\x01\0\0\0\0\0\0\x05', '\x02\0\0\0\0\0\0\x05', '\n'],
+    examples: ['\x01\0\0\0\0\0\0\x06hello\n', 'plain\nlines\n'],
+  },
+};

@@ -1,0 +1,69 @@
+// npm run mutate -- [--survivors] [--tests=NAME,...] FOLDER[/FILES]...: what part of all small changes of the source the unit tests notice.
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Stryker } from '@stryker-mutator/core';
+import { keep, type Mutant, readReport, survivorsOf } from './report.ts';
+import { commandOf, subjectOf, subjects } from './subjects.ts';
+
+const options = process.argv.slice(2).filter((word) => word.startsWith('--'));
+const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
+const again = options.includes('--survivors');
+const tests = options.find((word) => word.startsWith('--tests='))?.slice('--tests='.length) ?? '';
+process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
+
+/**
+ * Runs Stryker on files of a folder, or parts of them, and returns their mutants.
+ *
+ * @param mutate patterns, as Stryker has them: a path, with `:LINE:COLUMN-LINE:COLUMN` behind it or without
+ */
+async function measure(folder: string, mutate: string[]): Promise<Mutant[]> {
+  const fileName = `reports/mutation/${folder}.latest.json`;
+  await new Stryker({
+    mutate,
+    testRunner: 'command',
+    coverageAnalysis: 'off',
+    commandRunner: { command: commandOf(subjectOf(folder, tests)) },
+    buildCommand: `node --import tsx test/mutation/bundle.ts ${folder} ${tests}`,
+    concurrency: 2,
+    inPlace: false,
+    tempDirName: '.stryker-tmp',
+    ignorePatterns: ['dist', 'reports', 'test/lab', 'test/ipsec', 'test/bench'],
+    reporters: ['json', 'progress-append-only'],
+    jsonReporter: { fileName },
+    allowConsoleColors: false,
+    // What takes this much longer than all tests together runs in a circle. The machine may be busy with other work.
+    timeoutMS: 10_000,
+    timeoutFactor: 3,
+    disableTypeChecks: 'src/**/*.ts',
+    // It would read tsconfig.json with the compiler's former API, which TypeScript 7 does not have. Nothing here needs that file.
+    tsconfigFile: 'none',
+  }).runMutationTest();
+  return readReport(fileName);
+}
+
+/** A mutant for people: where it is, and what it makes of the source. */
+function describe({ file, location: { start, end }, replacement }: Mutant): string {
+  const lines = readFileSync(file, 'utf8')
+    .split('\n')
+    .slice(start.line - 1, end.line);
+  const first = lines[0] ?? '';
+  const original =
+    lines.length > 1 ? `${first.slice(start.column - 1)} …` : first.slice(start.column - 1, end.column - 1);
+  return `${file}:${start.line}:${start.column}: ${original.trim()} -> ${replacement.replaceAll(/\s+/g, ' ')}`;
+}
+
+const scores: string[] = [];
+for (const word of words.length > 0 ? words : Object.keys(subjects)) {
+  const [folder = '', ...rest] = word.split('/');
+  const mutate = again
+    ? survivorsOf(folder)
+    : [`src/${folder}/${rest.length > 0 ? rest.join('/') : '**/*.ts'}`];
+  const mutants =
+    mutate.length === 0 ? [] : keep(folder, await measure(folder, mutate), again || rest.length > 0);
+  const count = (status: string) => mutants.filter((mutant) => mutant.status === status).length;
+  const [killed, ended, missed] = [count('Killed'), count('Timeout'), count('Survived')];
+  for (const mutant of mutants) if (mutant.status === 'Survived') console.log(describe(mutant));
+  const percent = ((100 * (killed + ended)) / (killed + ended + missed)).toFixed(1);
+  scores.push(`${word}: ${percent} %: ${killed} killed, ${ended} did not end, ${missed} survived`);
+}
+console.log(scores.join('\n'));

@@ -1,0 +1,49 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { hideEnvironment } from '../../src/docker-run/hide-environment.ts';
+import { comparableTexts, linkText } from '../../src/links/declared/text.ts';
+import { recipeFromText } from '../../src/recipe/text.ts';
+import { parseDeclaration } from '../../src/units/declaration.ts';
+import { DEFAULT_OPTIONS } from '../../src/units/plan.ts';
+
+/* The text of files that describe links. */
+
+const extra = { Unit: [], Socket: [], Service: ['MemoryMax=1G'] };
+const described = (recipe: string) => ({
+  recipe: { ...recipeFromText(recipe), id: 'a' },
+  options: { ...DEFAULT_OPTIONS, udpTimeout: 90, group: 'x' },
+  extra,
+});
+
+test('the text of a link is read as the same link', () => {
+  for (const recipe of [
+    'url :80 tail url :81',
+    `url :80 trigger docker-run "-e 'A=a b%c' -v data:/b tail" child url :1 remote box tail url :2`,
+    'url unix:///run/a.sock tail url tcp://:1',
+  ]) {
+    const link = described(recipe);
+    const read = parseDeclaration([{ path: 'f', text: linkText(link, 'a') }], { name: 'a', hostname: 'h' });
+    assert.equal(
+      read.kind === 'link' && { recipe: read.recipe, options: read.options, extra: read.extra },
+      link,
+    );
+  }
+});
+
+test('what people compare tells no value of -e, and that one has changed', () => {
+  const one = described('url :80 trigger docker-run "-e A=hunter2 nginx"');
+  const other = described('url :80 trigger docker-run "-e A=hunter3 nginx"');
+  assert.not.match(JSON.stringify(comparableTexts(one, other, 'a')), /hunter/);
+  const { former, next } = comparableTexts(one, other, 'a');
+  assert.is(next, `${former}# A value that -e or --env gives is another one.\n`);
+  const same = comparableTexts(one, one, 'a');
+  assert.is(same.former, same.next);
+});
+
+test('each way to give a value is hidden', () => {
+  for (const args of ['-e A=s3', '--env A=s3', '--env=A=s3', '-eA=s3', '-de A=s3', "-e 'A=b s3'"])
+    assert.not.match(hideEnvironment(`${args} nginx`), /s3/, args);
+  assert.is(hideEnvironment('--env-file /x -v a:/b nginx'), '--env-file /x -v a:/b nginx');
+});
+
+test.run();

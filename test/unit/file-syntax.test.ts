@@ -1,0 +1,205 @@
+import * as fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { FaultyFile, parseDeclaration } from '../../src/units/declaration.ts';
+import { readDropIns, renderDropIns } from '../../src/units/declared-drop-ins.ts';
+import { parseFile } from '../../src/units/syntax.ts';
+import { expandSpecifiers, quoteWord, splitWords } from '../../src/units/words.ts';
+
+/* Files of links: systemd.syntax(7), and what they describe. */
+
+const settings = (text: string) =>
+  parseFile(text).settings.map(({ section, key, value, line }) => [section, key, value, line]);
+
+const link = (text: string, name = 'web') => {
+  const read = parseDeclaration([{ path: 'f', text }], { name, hostname: 'box.example' });
+  if (read.kind !== 'link') throw new Error('a tunnel');
+  return read;
+};
+
+const faults = (text: string, name = 'web') => {
+  try {
+    link(text, name);
+    return [];
+  } catch (error) {
+    if (!(error instanceof FaultyFile)) throw error;
+    return error.faults.map(({ path, line, message }) => `${path}:${line}: ${message}`);
+  }
+};
+
+test('lines: comments, blanks, continuation with comments in between, sections that come twice', () => {
+  const text = `# comment
+; another
+ [A]
+  x = 1
+x=2 \\
+# in between
+  3\\
+   4
+[B]
+y=
+[A]
+z==\\\\
+w=end \\`;
+  assert.equal(settings(text), [
+    ['A', 'x', '1', 4],
+    ['A', 'x', '2  3 4', 5],
+    ['B', 'y', '', 10],
+    ['A', 'z', '=\\\\', 12],
+    ['A', 'w', 'end', 13],
+  ]);
+  const [, second] = parseFile(text).settings;
+  assert.equal(
+    ['2', '3', '4'].map((char) => second?.lineAt(second.value.indexOf(char))),
+    [5, 7, 8],
+  );
+});
+
+test('lines that systemd would not understand, which are not quoted', () => {
+  assert.equal(
+    parseFile('a=b\n[A\n[A]\nsecret\n=c').faults.map(({ line }) => line),
+    [1, 2, 4, 5],
+  );
+  assert.not.match(JSON.stringify(parseFile('[A]\nhunter2').faults), /hunter2/);
+});
+
+test('words: quotes, escapes', () => {
+  const words = (text: string) => splitWords(text).map((word) => word.text);
+  assert.equal(words(`a "b c" 'd "e"' f'g h'i \\x41\\101\\u00e9\\s\\\\ "" \\"`), [
+    'a',
+    'b c',
+    'd "e"',
+    'fg hi',
+    'AAé \\',
+    '',
+    '"',
+  ]);
+  assert.throws(() => words('a "b'), /the quote " is left open/);
+  assert.throws(() => words('a\\q'), /write \\\\ for a backslash/);
+});
+
+test('any word comes back', () => {
+  fc.assert(
+    fc.property(fc.array(fc.string({ unit: 'grapheme' })), (list) => {
+      const wanted = list.map((word) => word.replaceAll('\0', ''));
+      const parsed = parseFile(`[A]\nx=${wanted.map(quoteWord).join(' \\\n  ')}`);
+      const read = splitWords(parsed.settings[0]?.value ?? '').map(({ text }) => expandSpecifiers(text, {}));
+      assert.equal(read, wanted);
+    }),
+  );
+});
+
+test('a link: one key for each option, the last one counts, an empty one resets', () => {
+  const { id, recipe, options, extra } = link(`[Link]
+Recipe=url :1 tail url :9
+Recipe=
+Recipe=url :3306
+Recipe=tail docker-ns "db"
+Idle=5m
+StartTimeout=1s
+StartTimeout=2m
+UdpTimeout=9s
+UdpTimeout=
+Mode=660
+Owner=%l:mysql
+Group=docker
+Pull=never
+X-Note=mine
+[X-Mine]
+anything=1
+[Unit]
+After=%n.target
+[Socket]
+Backlog=
+Backlog=7
+`);
+  assert.is(id, 'web');
+  assert.is(recipe.idle, 300);
+  assert.equal(recipe.tail?.place, { kind: 'container', name: 'db' });
+  assert.equal(options, {
+    startTimeout: 120,
+    pull: 'never',
+    socketMode: '660',
+    socketOwner: 'box:mysql',
+    group: 'docker',
+  });
+  assert.equal(extra, { Unit: ['After=%n.target'], Socket: ['Backlog=', 'Backlog=7'], Service: [] });
+  assert.is(link('[Link]\nRecipe=id other url :1 tail url :2').id, 'other');
+});
+
+test('faults name their lines', () => {
+  const lines = faults('[Link]\nRecipe=url :1 \\\n tail \\\n oops :2\nPull=x\nOwnr=a\n[Lnk]\n');
+  const expected = [
+    /^f:7: no section of that name is known here; there are \[Link\]/,
+    /^f:6: Ownr= is no setting of \[Link\]; did you mean Owner=\?$/,
+    /^f:5: Pull=x: expected never, missing or always$/,
+    /^f:4: word 4, "oops": not a word/,
+  ];
+  assert.is(lines.length, expected.length, lines.join('\n'));
+  for (const line of expected)
+    assert.ok(
+      lines.some((one) => line.test(one)),
+      `${line} of ${lines.join('\n')}`,
+    );
+  assert.match(faults('')[0] ?? '', /^f:1: there is neither/);
+  assert.match(faults('[Link]\n')[0] ?? '', /^f:1: Recipe= is missing/);
+  assert.match(faults('[Link]\n[Tunnel]\n')[0] ?? '', /^f:2: .* not both/);
+  assert.match(
+    faults('[Link]\nRecipe=url :1 tail url :2', 'tail')[0] ?? '',
+    /^f:2: the name of the file, "tail"/,
+  );
+  assert.match(
+    faults('[Link]\nRecipe=url :1 tail url :2', 'a b')[0] ?? '',
+    /^f:2: the name of the file, "a b", .*: an id is 1 to/,
+  );
+  assert.match(
+    faults('[Link]\nRecipe=url :1 %x')[0] ?? '',
+    /^f:2: Recipe=: a percent sign .* %% for a percent sign/,
+  );
+  assert.match(
+    faults('[Link]\nRecipe=idle 5s url :1 tail url :2\nIdle=5s')[0] ?? '',
+    /^f:3: the recipe says idle already/,
+  );
+});
+
+test('no fault tells what docker-run is given', () => {
+  for (const recipe of [
+    'url :1 trigger docker-run "-e A=hunter2 --what x"',
+    'url :1 trigger docker-run -e A=hunter2 x',
+    'url :1 trigger docker-run "-e A=hunter2',
+    'url :1 trigger docker-run\n  -e A=hunter2 x',
+    'url :1 trigger docker-run "-e A=hunter2\\q x"',
+    'url :1 trigger docker-run "-e A=hunter2%z x"',
+  ])
+    assert.not.match(faults(`[Link]\nRecipe=${recipe}\n`).join('\n') || 'hunter2', /hunter2/, recipe);
+});
+
+test('a tunnel', () => {
+  const read = (text: string) => parseDeclaration([{ path: 'f', text }], { name: 'x', hostname: 'h' });
+  const { kind, host, mode } = read('[Tunnel]\nHost=myserver:9998\nUdp=on\n') as Extract<
+    ReturnType<typeof read>,
+    { kind: 'tunnel' }
+  >;
+  assert.equal([kind, host, mode], ['tunnel', 'myserver:9998', 'udp']);
+  assert.throws(() => read('[Tunnel]\nUdp=maybe\n'), /f:2: Udp=maybe: expected yes or no/);
+  assert.throws(() => read('[Tunnel]\nUdp=yes\n'), /f:1: Host= is missing/);
+});
+
+test('drop-ins come back', () => {
+  const content = {
+    file: '/etc/x.wormhole',
+    extra: { Unit: ['After=a.target'], Socket: ['Backlog=', 'Backlog=7'], Service: ['MemoryMax=1G'] },
+  };
+  const none = { Unit: [], Socket: [], Service: [] };
+  for (const wanted of [
+    content,
+    { ...content, extra: none },
+    { extra: { ...none, Unit: ['After=b'] } },
+    { extra: none },
+  ]) {
+    const [socket, service] = renderDropIns({ socket: 'a.socket', service: 'a.service' }, wanted);
+    assert.equal(readDropIns({ socket: socket?.text, service: service?.text }), wanted);
+  }
+});
+
+test.run();

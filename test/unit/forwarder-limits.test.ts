@@ -1,0 +1,233 @@
+import { readFileSync } from 'node:fs';
+import type net from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createRate, spend, waitFor } from '../../src/forwarder/rate.ts';
+import { closeAll, collect, connect, launch, load, serve, until } from './forwarder-launch.ts';
+
+test.after.each(closeAll);
+
+const echo = async () => (await serve((socket) => socket.pipe(socket))).port;
+
+/** For each established connection whose local or remote port is this one, whether its keepalive timer runs (proc_net_tcp). */
+function keepaliveTimers(side: 'local' | 'remote', port: number): boolean[] {
+  const [, ...rows] = readFileSync('/proc/net/tcp', 'utf8').trim().split('\n');
+  return rows
+    .map((row) => row.trim().split(/\s+/))
+    .filter(([, local, remote, state]) => {
+      const end = side === 'local' ? local : remote;
+      return state === '01' && Number.parseInt(end?.split(':')[1] ?? '', 16) === port;
+    })
+    .map((row) => row[5]?.startsWith('02:') === true);
+}
+
+/** Whether the target answers to this client. */
+function isServed(client: net.Socket): Promise<boolean> {
+  return new Promise((resolve) => {
+    const settle = (answered: boolean) => {
+      client.off('data', onData).off('close', onClose);
+      resolve(answered);
+    };
+    const onData = () => settle(true);
+    const onClose = () => settle(false);
+    client.on('data', onData).on('close', onClose);
+    client.write('x');
+  });
+}
+
+/** Whether a new client is served. One that is refused at once may be so before Node tells of the connection. */
+async function isNewServed(port: number, host = '127.0.0.1', localAddress?: string): Promise<boolean> {
+  try {
+    return await isServed(await connect(port, host, localAddress === undefined ? {} : { localAddress }));
+  } catch {
+    return false;
+  }
+}
+
+test('clients beyond --max-connections wait for 5 s and are refused; those inside are served as before', async () => {
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--max-connections', '2'] });
+  const inside = [await connect(forwarder.port), await connect(forwarder.port)];
+  for (const client of inside) assert.ok(await isServed(client));
+  const began = performance.now();
+  const waiting = await Promise.all(Array.from({ length: 100 }, () => connect(forwarder.port)));
+  waiting[0]?.write('a request');
+  await sleep(2500);
+  const late = await connect(forwarder.port);
+  const ends = await Promise.all(waiting.map(collect));
+  const waited = performance.now() - began;
+  assert.equal(new Set(ends.map(({ how }) => how)), new Set(['ECONNRESET']));
+  assert.ok(waited >= 4900, `refused after ${waited} ms`);
+  // Another has not waited as long, and gets the first place that is free.
+  assert.not(late.destroyed);
+  for (const client of inside) assert.ok(await isServed(client));
+  assert.ok((await load(forwarder)) < 0.3);
+  inside[0]?.end();
+  assert.ok(await isServed(late));
+  const lines = forwarder.log().trim().split('\n');
+  assert.match(
+    lines[0] ?? '',
+    /2 clients are connected, .*--max-connections.*; more of them wait, and are refused after 5 s/,
+  );
+  assert.match(lines[1] ?? '', /refused 127\.0\.0\.1:\d+: it has waited for 5 s/);
+  assert.is(lines.length, 2);
+});
+
+test('a place that is free in time goes to the client that has waited longest', async () => {
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--max-connections', '1'] });
+  const inside = await connect(forwarder.port);
+  assert.ok(await isServed(inside));
+  const order: number[] = [];
+  const waiting: net.Socket[] = [];
+  for (let index = 0; index < 3; index++) {
+    const client = await connect(forwarder.port);
+    client.write('x');
+    client.once('data', () => {
+      order.push(index);
+      client.end();
+    });
+    waiting.push(client);
+  }
+  await sleep(1000);
+  inside.end();
+  await until(() => order.length === 3);
+  assert.equal(order, [0, 1, 2]);
+});
+
+test('clients that arrive while nothing is free for longer than any may wait are refused in turn, without spinning', async () => {
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--max-connections', '1'] });
+  const inside = await connect(forwarder.port);
+  assert.ok(await isServed(inside));
+  const waits: number[] = [];
+  const clients: Promise<void>[] = [];
+  for (let i = 0; i < 20; i++) {
+    const began = performance.now();
+    const client = await connect(forwarder.port);
+    clients.push(
+      collect(client).then(({ how }) => {
+        assert.is(how, 'ECONNRESET');
+        waits.push(performance.now() - began);
+      }),
+    );
+    await sleep(200);
+  }
+  await Promise.all(clients);
+  assert.is(waits.length, 20);
+  assert.ok(Math.min(...waits) >= 4900, `${Math.min(...waits)} ms`);
+  assert.ok((await load(forwarder)) < 0.3);
+  assert.ok(await isServed(inside));
+});
+
+test('--max-per-source: one address has so many connections, another one is served', async () => {
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--max-per-source', '2'] });
+  const inside = [await connect(forwarder.port), await connect(forwarder.port)];
+  for (const client of inside) assert.ok(await isServed(client));
+  assert.not(await isNewServed(forwarder.port));
+  assert.match(
+    forwarder.log(),
+    /refused 127\.0\.0\.1:\d+: 2 connections of its address are open, as many as --max-per-source allows/,
+  );
+  assert.ok(await isNewServed(forwarder.port, '127.0.0.1', '127.0.0.2'));
+  inside[0]?.end();
+  await collect(inside[0] as net.Socket);
+  // The forwarder learns of the end a moment later.
+  while (!(await isNewServed(forwarder.port))) await sleep(10);
+  assert.not(await isNewServed(forwarder.port));
+});
+
+test('--max-per-source on a listener of both families counts IPv4 clients by their address', async () => {
+  const forwarder = await launch({
+    to: await echo(),
+    host: '::',
+    args: ['--idle', '0', '--max-per-source', '1'],
+  });
+  assert.ok(await isNewServed(forwarder.port));
+  assert.not(await isNewServed(forwarder.port));
+  assert.ok(await isNewServed(forwarder.port, '127.0.0.1', '127.0.0.2'));
+  assert.ok(await isNewServed(forwarder.port, '::1'));
+  assert.not(await isNewServed(forwarder.port, '::1'));
+});
+
+test('--rate: a second brings so many clients; the others wait and are all served', async () => {
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--rate', '20'] });
+  const began = performance.now();
+  const clients = await Promise.all(Array.from({ length: 60 }, () => connect(forwarder.port)));
+  for (const served of await Promise.all(clients.map(isServed))) assert.ok(served);
+  const took = performance.now() - began;
+  assert.ok(took >= 1900, `60 clients in ${took} ms`);
+  assert.match(forwarder.log(), /more than 20 clients a second arrive \(--rate\); more of them wait/);
+  assert.ok((await load(forwarder)) < 0.3);
+});
+
+test('a limit on the rate allows a burst of one second, and then a share of it', () => {
+  const rate = createRate(100, 0);
+  for (let i = 0; i < 100; i++) {
+    assert.is(waitFor(rate, 0), 0);
+    spend(rate);
+  }
+  assert.is(waitFor(rate, 0), 20);
+  let accepted = 0;
+  for (let now = 0; now <= 1000; now += 20) {
+    while (waitFor(rate, now) === 0) {
+      spend(rate);
+      accepted++;
+    }
+  }
+  assert.is(accepted, 100);
+  assert.is(waitFor(createRate(1, 0), 0), 0);
+  const slow = createRate(1, 0);
+  spend(slow);
+  assert.is(waitFor(slow, 250), 750);
+});
+
+test('--idle-timeout resets sessions on which no byte moves, and no others', async () => {
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--idle-timeout', '2'] });
+  const silent = await connect(forwarder.port);
+  const talking = await connect(forwarder.port);
+  assert.ok(await isServed(silent));
+  const end = collect(silent);
+  let isOver = false;
+  end.then(() => {
+    isOver = true;
+  });
+  const began = performance.now();
+  while (!isOver) {
+    assert.ok(await isServed(talking));
+    await sleep(100);
+  }
+  assert.is((await end).how, 'ECONNRESET');
+  assert.ok(performance.now() - began >= 1900);
+  assert.ok(await isServed(talking));
+  assert.match(forwarder.log(), /reset 1 session on which no byte moved for 2 s \(--idle-timeout\)/);
+});
+
+test('--idle-timeout resets a session whose client does not read, and both sides learn of it', async () => {
+  let target: net.Socket | undefined;
+  const { port } = await serve((socket) => {
+    target = socket;
+    socket.write(Buffer.alloc(50_000_000));
+  });
+  const forwarder = await launch({ to: port, args: ['--idle', '0', '--idle-timeout', '2'] });
+  const client = await connect(forwarder.port);
+  client.pause();
+  await until(() => target?.destroyed === true, 20_000);
+  assert.ok(!target?.readableEnded);
+});
+
+test('--keepalive probes both sides', async () => {
+  const port = await echo();
+  for (const [args, probed] of [
+    [['--keepalive', '30'], true],
+    [[], false],
+  ] as const) {
+    const forwarder = await launch({ to: port, args: ['--idle', '0', ...args] });
+    const client = await connect(forwarder.port);
+    assert.ok(await isServed(client));
+    assert.equal(keepaliveTimers('local', forwarder.port), [probed]);
+    assert.equal(keepaliveTimers('remote', port), [probed]);
+    client.end();
+    await collect(client);
+  }
+});
+
+test.run();
