@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -11,111 +10,35 @@ import {
   collect,
   connect,
   deafTarget,
-  descriptorOf,
   freePort,
   load,
-  run,
   serve,
   sleep,
   until,
 } from './forwarder-launch.ts';
-import { closeUnixSockets, unixSocket } from './unix-sockets.ts';
+import {
+  ask,
+  directory,
+  frontTo,
+  named,
+  namesOf,
+  type Program,
+  type Tail,
+  tailTo,
+  tailWith,
+} from './tails.ts';
+import { closeUnixSockets } from './unix-sockets.ts';
 
 /* A link with several tails: a front, and a forwarder for each tail that it hands clients to. */
-
-const directory = mkdtempSync(join(tmpdir(), 'wormhole-'));
-process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 
 test.after.each(async () => {
   closeUnixSockets();
   await closeAll();
 });
 
-type Program = ReturnType<typeof run>;
-
-/** A tail: the socket that systemd would hold, and its forwarder while one runs. */
-interface Tail {
-  name: string;
-  path: string;
-  start(): Program;
-}
-
-let names = 0;
-
-function tailTo(target: number | string, args: string[] = []): Tail {
-  const to = typeof target === 'number' ? `127.0.0.1:${target}` : target;
-  return tailWith(['--to', to, '--dial-timeout', '2', ...args]);
-}
-
-function tailWith(args: string[]): Tail {
-  const name = `t${names++}`;
-  const path = join(directory, `${name}.sock`);
-  const { fd } = unixSocket('unixpacket').bind(path).listen(64);
-  return {
-    name,
-    path,
-    start: () =>
-      run(
-        ['--link', name, '--idle', '0', '--hand-off', 'once', ...args],
-        'export LISTEN_FDS=1 LISTEN_PID=$$;',
-        { fds: [fd] },
-      ),
-  };
-}
-
 /** A tail on another machine, whose address is in a file that a service writes. */
 function farTail(file: string, service: string): Tail {
   return tailWith(['--to-file', file, '--ask', service, '--place', 'machine beta', '--dial-timeout', '2']);
-}
-
-/** Starts a front with a listener of its own. `options` has what follows the socket of each tail. */
-async function frontTo(
-  tails: Tail[],
-  args: string[] = [],
-  options: (tail: Tail) => string = () => '1 5',
-): Promise<Program & { port: number }> {
-  const listener = net.createServer().listen(0, '127.0.0.1', 4096);
-  await once(listener, 'listening');
-  const { port } = listener.address() as net.AddressInfo;
-  const program = run(
-    [
-      '--link',
-      'front',
-      '--idle',
-      '0',
-      ...tails.flatMap((tail) => ['--tail', `${tail.name} ${tail.path} ${options(tail)}`]),
-      ...args,
-    ],
-    'export LISTEN_FDS=1 LISTEN_PID=$$;',
-    { fds: [descriptorOf(listener)] },
-  );
-  listener.close();
-  return { ...program, port };
-}
-
-/** A server that says its name to every client, and then sends back what it gets. */
-async function named(name: string, port = 0): Promise<{ port: number; server: net.Server }> {
-  return serve((socket) => {
-    socket.write(`${name}\n`);
-    socket.pipe(socket);
-  }, port);
-}
-
-/** Connects, and returns the socket with the name of the server that answers. */
-async function ask(port: number): Promise<{ socket: net.Socket; name: string }> {
-  const socket = await connect(port);
-  const [chunk] = await once(socket, 'data');
-  return { socket, name: `${chunk}`.trim() };
-}
-
-async function namesOf(port: number, count: number): Promise<string[]> {
-  const found: string[] = [];
-  for (let n = 0; n < count; n++) {
-    const { socket, name } = await ask(port);
-    socket.destroy();
-    found.push(name);
-  }
-  return found;
 }
 
 /** Waits until a client is answered by the server of that name. A paused tail gets its next client within 30 s. */
