@@ -9,6 +9,8 @@ import {
 } from '../../src/api/schema.ts';
 import { checkProposal, checkSettlement } from '../../src/api/tunnel-schema.ts';
 import { logLines } from '../../src/docker/container-log.ts';
+import { formatIntroduction, parseIntroduction } from '../../src/forwarder/hand-off/introduction.ts';
+import { LONGEST_SENT_HEADER } from '../../src/forwarder/proxy-protocol/format.ts';
 import { LONGEST_HEADER, parseHeader } from '../../src/forwarder/proxy-protocol/parse.ts';
 import { provesHello, readHello, writeHello } from '../../src/ipsec/hello.ts';
 import { candidates, parseResolvConf } from '../../src/names/resolv-conf.ts';
@@ -308,6 +310,22 @@ export const targets: Record<string, Target> = {
       'PROXY TCP4 10.0.0.1 10.0.0.2 1000 80\r\nGET /',
       '\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\x03\xe8\0\x50rest',
     ],
+  },
+
+  /** What the forwarder of a tail is told about PROXY headers. What is read is written and read again as the same. */
+  'hand-off': {
+    run(input) {
+      const introduction = parseIntroduction(input.toString('utf8'));
+      if (introduction === undefined) return;
+      if (
+        (introduction.header?.length ?? 1) === 0 ||
+        (introduction.header?.length ?? 0) > LONGEST_SENT_HEADER
+      )
+        throw new Error('a header that no pipe takes as a whole');
+      requireSame(introduction, parseIntroduction(formatIntroduction(introduction)), 'its text');
+    },
+    words: ['0 ', '28 ', '- ', 'UFJPWFk=', '=', ' ', '192.0.2.1:40000 behind 10.0.0.1:50000'],
+    examples: ['0 UFJPWFkgVU5LTk9XTg0K ', '47 - 192.0.2.1:40000 behind 10.0.0.1:50000', '9 = x'],
   },
 
   /** The resolv.conf and the hosts of a container. */

@@ -20,6 +20,7 @@ test('the text of a link is read as the same link', () => {
     'url :80 tail url :81',
     `url :80 trigger docker-run "-e 'A=a b%c' -v data:/b tail" child url :1 remote box tail url :2`,
     'url unix:///run/a.sock tail url tcp://:1',
+    "idle 5m url :80 tail docker-ns a weight 2 or url :81 or trigger docker-run '-e A=b or' or remote box tail url :2",
   ]) {
     const link = described(recipe);
     const read = parseDeclaration([{ path: 'f', text: linkText(link, 'a') }], { name: 'a', hostname: 'h' });
@@ -28,6 +29,32 @@ test('the text of a link is read as the same link', () => {
       link,
     );
   }
+});
+
+test('the options of a link with several tails are in its file, and each tail has a line', () => {
+  const { extra, ...link } = described('url :80 tail docker-ns a or trigger docker-ns b weight 3');
+  const text = linkText(
+    { ...link, extra, options: { ...DEFAULT_OPTIONS, balance: 'first', check: 90 } },
+    'a',
+  );
+  assert.is(
+    text.split('\n\n')[0],
+    [
+      '[Link]',
+      'Recipe=url tcp://127.0.0.1:80 \\',
+      '       tail url tcp://127.0.0.1:80 docker-ns a \\',
+      '       or trigger url tcp://127.0.0.1:80 docker-ns b weight 3',
+      'Balance=first',
+      'Check=1m30s',
+    ].join('\n'),
+  );
+  const read = parseDeclaration([{ path: 'f', text }], { name: 'a', hostname: 'h' });
+  assert.equal(read.kind === 'link' && read.options, { ...DEFAULT_OPTIONS, balance: 'first', check: 90 });
+});
+
+test('what people compare tells no value of -e of one of several tails', () => {
+  const one = described('url :80 tail docker-ns a or trigger docker-run "-e A=hunter2 nginx"');
+  assert.not.match(JSON.stringify(comparableTexts(one, one, 'a')), /hunter/);
 });
 
 test('what people compare tells no value of -e, and that one has changed', () => {

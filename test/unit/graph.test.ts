@@ -53,6 +53,35 @@ test('an address is one node, also where the links of two machines meet', () => 
   );
 });
 
+test('a link with several tails has an edge to each of them, and none of its own', () => {
+  const part = (id: string, tail: ListedLink['tail']) =>
+    link(id, { parent: '1', tailOf: '1', head: end(`unixpacket:///run/wormhole/hand-off/1/${id}`), tail });
+  const { machines, edges } = buildGraph([
+    {
+      machine: 'alpha',
+      links: [
+        link('1', { tail: end('', '2 tails') }),
+        part('1-to-web', end('tcp://127.0.0.1:80', 'container web')),
+        part('1-to-beta', end('tcp://10.0.0.2:61234', 'machine beta')),
+      ],
+    },
+  ]);
+  assert.equal(
+    machines.flatMap(({ places }) =>
+      places.flatMap(({ label, nodes }) => nodes.map((node) => `${node.key} ${node.label} ${label}`)),
+    ),
+    [
+      'n0 tcp://127.0.0.1:1 this host',
+      'n1 tcp://127.0.0.1:80 container web',
+      'n2 tcp://10.0.0.2:61234 this host',
+    ],
+  );
+  assert.equal(
+    edges.map(({ from, to, id }) => `${from} ${to} ${id}`),
+    ['n0 n1 1-to-web', 'n0 n2 1-to-beta'],
+  );
+});
+
 test('names that others have chosen stay text in each format', () => {
   const graph = buildGraph([
     { machine: 'a', links: [link('1', { head: end('tcp://127.0.0.1:1', 'netns "]; x\\n<b>&#x\u001b') })] },

@@ -45,6 +45,23 @@ test('the links of a recipe are a tree', () => {
   );
 });
 
+test('the tails of a link are below it, without the socket by which they take clients over', () => {
+  const part = (id: string, more: Partial<ListedLink>) => listed(id, { parent: '80', tailOf: '80', ...more });
+  const family = [
+    listed('80', { tail: end('', '2 tails') }),
+    part('80-to-web', { tail: end('tcp://127.0.0.1:80', 'container web'), drained: true }),
+    part('80-to-beta', { tail: end('', 'machine beta') }),
+  ];
+  assert.is(
+    describeDetails(details({ family })).split('\n\n')[0],
+    [
+      '80  tcp://127.0.0.1:80 ══▶ 2 tails  listening *',
+      '├─ 80-to-web  ══▶ tcp://127.0.0.1:80 in container web  listening',
+      '└─ 80-to-beta  ══▶ machine beta  listening',
+    ].join('\n'),
+  );
+});
+
 test('figures, connections and the journal are printed for people, without what acts on a terminal', () => {
   const now = new Date(2026, 10, 26, 12, 0).getTime();
   const text = describeDetails(

@@ -1,4 +1,4 @@
-import { LONGEST_SENT_HEADER } from '../proxy-protocol/queue.js';
+import { LONGEST_SENT_HEADER } from '../proxy-protocol/format.js';
 import type { Introduction } from '../serve.js';
 
 /** What an OFFER says of PROXY headers: the bytes of the client's own, the one for the target in base64 or "-", and the client's name. */
@@ -11,6 +11,6 @@ export function parseIntroduction(text: string): Introduction | undefined {
   const [, bytes, base64 = '', name = ''] = /^(\d{1,9}) (-|[A-Za-z0-9+/=]+) (.*)$/.exec(text) ?? [];
   if (bytes === undefined) return undefined;
   const header = base64 === '-' ? undefined : Buffer.from(base64, 'base64');
-  if (header !== undefined && header.length > LONGEST_SENT_HEADER) return undefined;
+  if (header !== undefined && (header.length === 0 || header.length > LONGEST_SENT_HEADER)) return undefined;
   return { headerBytes: Number(bytes), ...(header && { header }), ...(name !== '' && { name }) };
 }

@@ -2,6 +2,9 @@ import { addressText } from '../address.js';
 import { addressOf, type Endpoint, type Endpoints, ipv4Of, isIPv4, portOf } from './endpoints.js';
 import { PATH_SIZE, PROXY_COMMAND, SIGNATURE, TCP4, TCP6, TLV_PID, TLV_UID, UNIX_STREAM } from './layout.js';
 
+/** No header that is sent is longer: that of a unix socket, with two TLVs, is not. */
+export const LONGEST_SENT_HEADER = 256;
+
 /** The version of a header: a line of text, or binary. */
 export type Version = 'v1' | 'v2';
 

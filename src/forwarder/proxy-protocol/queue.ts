@@ -2,9 +2,7 @@ import type { Connection } from '../connection.js';
 import { acquire, release } from '../pipes.js';
 import { noteHeld, noteUnstored } from '../store/memory.js';
 import { EPOLLOUT, pinned, write } from '../syscalls.js';
-
-/** The longest header that is sent: that of a unix socket, with two TLVs. */
-export const LONGEST_SENT_HEADER = 256;
+import { LONGEST_SENT_HEADER } from './format.js';
 
 const room = pinned(LONGEST_SENT_HEADER);
 
