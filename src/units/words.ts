@@ -93,7 +93,8 @@ function readEscape(value: string, at: number): { bytes: number[]; length: numbe
 /** A word so that {@link splitWords} and {@link expandSpecifiers} give it back. */
 export function quoteWord(word: string): string {
   const inert = word.replaceAll('%', '%%');
-  if (inert !== '' && !/[\s"'\\\p{Cc}]/u.test(inert)) return inert;
+  // A line that begins with # or ; is a comment, also one that continues another.
+  if (inert !== '' && !/[\s"'\\\p{Cc}]|^[#;]/u.test(inert)) return inert;
   const escaped = inert
     .replaceAll(/["\\]/g, '\\$&')
     .replaceAll(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);

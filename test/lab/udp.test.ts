@@ -5,6 +5,9 @@ import { labSuite } from './suite.ts';
 
 const NODE = 'node /src/wormhole/test/lab';
 
+/** How often a link has to lose datagrams, each time while the direct path loses none, before that is its fault. */
+const LOSSES = 3;
+
 /** What a client hears that sends `say` to a port of 127.0.0.1. */
 async function asked(host: Host, port: number, say = 'hello'): Promise<string> {
   const { stdout } = await host.run(`echo ${say} | socat -t 5 - UDP:127.0.0.1:${port}`, { check: false });
@@ -97,17 +100,17 @@ labSuite(
       for (const rate of ['10M', '100M', '300M']) {
         const lost: number[] = [];
         // While another program has the processor, the server's buffer overflows, with the link or without. Losses of the link would
-        // show each time.
-        for (let attempt = 0; attempt < 6 && !lost.includes(0); attempt++) {
+        // show each time; one comparison alone may have met such a moment only with the link.
+        for (let attempt = 0; attempt < 9 && lost.length < LOSSES && !lost.includes(0); attempt++) {
           const direct = await measured(5305, rate);
           const linked = await measured(5306, rate);
           assert.ok(linked.packets > 1000);
           if (direct.lost_packets === 0) lost.push(linked.lost_packets);
         }
-        if (lost.length > 0) compared++;
-        assert.ok(lost.length === 0 || lost.includes(0), `lost at ${rate}: ${lost.join(', ')}`);
+        if (lost.includes(0)) compared++;
+        assert.ok(lost.length < LOSSES || lost.includes(0), `lost at ${rate}: ${lost.join(', ')}`);
       }
-      assert.ok(compared > 0, 'the direct path loses datagrams at 10 Mbit/s already');
+      assert.ok(compared > 0, 'no rate at which both the direct path and the link lose nothing');
       await succeeds(host, 'delete iperf-tcp iperf-udp');
       await host.run('systemctl stop iperf');
     });

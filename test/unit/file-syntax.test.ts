@@ -78,6 +78,15 @@ test('words: quotes, escapes', () => {
   assert.throws(() => words('a\\q'), /write \\\\ for a backslash/);
 });
 
+test('a word that would begin a comment comes back from a line of its own', () => {
+  const words = ['', '#a', ';b', 'c#'];
+  const { settings } = parseFile(`[A]\nx=${words.map(quoteWord).join(' \\\n  ')}`);
+  assert.equal(
+    splitWords(settings[0]?.value ?? '').map(({ text }) => text),
+    words,
+  );
+});
+
 test('any word comes back', () => {
   fc.assert(
     fc.property(fc.array(fc.string({ unit: 'grapheme' })), (list) => {

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { Failure } from '../../api/failure.js';
 import { interfaceOf, tunnelNumber } from '../../ipsec/names.js';
 import { RecipeError } from '../../recipe/error.js';
@@ -52,7 +53,8 @@ export function farAddressOf(
   const isRight =
     said?.port !== undefined &&
     said.protocol === head.protocol &&
-    said.host !== undefined &&
+    // A part is at an address; a name would be looked up here.
+    isIP(said.host ?? '') !== 0 &&
     (head.port === undefined || said.port === head.port) &&
     (!isFixed || said.host === head.host);
   if (!isRight) {
