@@ -17,6 +17,10 @@ const EXPOSURE: Record<string, number> = {
   // It hears strangers, and makes sockets of both families to DNS servers anywhere.
   'wormhole-names@named.service': 1.1,
   'wormhole-runs.service': 1.0,
+  // The front of a link with several tails makes no socket but unix ones, and hands its clients to forwarders like those above.
+  'wormhole-several.service': 0.7,
+  'wormhole-several-to-127.0.0.1-7000.service': 1.0,
+  'wormhole-several-to-db.service': 1.0,
   // They look into /proc/PID/ns (0.3).
   'wormhole-runs-run.service': 1.0,
   // The files of --env-file may be anyone's, and anywhere.
@@ -75,6 +79,7 @@ labSuite<{ host: Host; neighbour: Host }>(
         'id inside url :7002 tail url :7000 docker-ns db',
         'id away url :7003 trigger remote nobody tail',
         'id named url :7011 tail url db.example.com:7000',
+        'id several url :7012 tail url :7000 or url :7000 docker-ns db',
         'id runs url :7004 trigger docker-run wormhole/tools',
         "id secret url :7005 trigger docker-run '--env-file /root/env wormhole/tools'",
       ])
@@ -105,7 +110,7 @@ labSuite<{ host: Host; neighbour: Host }>(
         `${await host.container('db').inspect('{{.Config.Hostname}}')}\n`,
       );
       // The machine of one of them is not there.
-      for (const id of ['host', 'inside', 'away', 'named', 'runs', 'secret'])
+      for (const id of ['host', 'inside', 'away', 'named', 'several', 'runs', 'secret'])
         await wormhole(host, `delete ${id}`);
       await host.run('systemctl stop wormhole-far.timer wormhole-far.service');
       await host.run('rm -rf /run/wormhole /var/lib/wormhole');
