@@ -42,8 +42,11 @@ export async function showLink(id: string): Promise<LinkDetails> {
     lastLinesOf(names, LINES),
   ]);
   // Those of a link with several tails are in the forwarders of these.
-  const found = (planned.link.tails ?? [planned]).flatMap((one) => sessionsOf(one.id, details.units) ?? []);
-  const sessions = found.length > 0 ? found.sort((one, other) => other.ageMs - one.ageMs) : undefined;
+  const found = (planned.link.tails ?? [planned]).flatMap((one) => {
+    const own = sessionsOf(one.id, details.units);
+    return own ? [own] : [];
+  });
+  const sessions = found.length > 0 ? found.flat().sort((one, other) => other.ageMs - one.ageMs) : undefined;
   await sleep(Math.max(0, RATE_MS - (performance.now() - before.at)));
   const rates = ratesOf(before, { counters: countersOf(planned), at: performance.now() });
   const link = details.links.find((one) => one.id === id);

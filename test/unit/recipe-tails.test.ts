@@ -6,7 +6,7 @@ import { parseFarRecipe, parseRecipe } from '../../src/recipe/parse.ts';
 import { recipeFromText, recipeText } from '../../src/recipe/text.ts';
 import { isEdited } from '../../src/units/digest.ts';
 import { withDrained } from '../../src/units/drain.ts';
-import { type PlannedLink, planLink } from '../../src/units/plan.ts';
+import { type CreateOptions, DEFAULT_OPTIONS, type PlannedLink, planLink } from '../../src/units/plan.ts';
 import { readLink } from '../../src/units/read.ts';
 import { renderLink } from '../../src/units/render.ts';
 import { renderer } from './renderer.ts';
@@ -133,25 +133,34 @@ test('each tail is a part with a forwarder of its own, which the front finds', (
 });
 
 test('a tail that is drained changes the units as if they were written anew, and what somebody has edited stays', () => {
-  const plan = {
-    link: link('url :80 tail docker-ns a or docker-ns b'),
-    options: { startTimeout: 60, pull: 'missing' as const, check: 5 },
+  const two = link('url :80 tail docker-ns a or docker-ns b');
+  const textsOf = (drained: string[], more: Partial<CreateOptions> = {}) => {
+    const plan = { link: two, options: { ...DEFAULT_OPTIONS, ...more } };
+    const [front] = planLink({ ...plan, ...(drained.length > 0 && { drained }) });
+    return renderLink(front as PlannedLink, renderer).map(({ text }) => text);
   };
-  const textsOf = (drained: string[]) =>
-    renderLink(planLink({ ...plan, ...(drained.length > 0 && { drained }) })[0] as PlannedLink, renderer).map(
-      ({ text }) => text,
-    );
-  for (const [former, next] of [
-    [[], ['b']],
-    [['b'], ['b', 'a']],
-    [['b', 'a'], ['a']],
-    [['a'], []],
-  ] as [string[], string[]][])
-    assert.equal(
-      textsOf(former).map((text) => withDrained(text, next)),
-      textsOf(next),
-      `${former} to ${next}`,
-    );
+  const each: Partial<CreateOptions>[] = [
+    {},
+    { check: 5 },
+    { balance: 'first' },
+    { keepAlive: 60 },
+    { maxConnections: 1, maxPerSource: 1 },
+    { rate: 1, idleTimeout: 1 },
+    { proxyProtocol: 'v2' },
+    { acceptProxyProtocol: ['10.0.0.0/8'] },
+  ];
+  for (const options of [...each, Object.assign({}, ...each)])
+    for (const [former, next] of [
+      [[], ['b']],
+      [['b'], ['b', 'a']],
+      [['b', 'a'], ['a']],
+      [['a'], []],
+    ] as [string[], string[]][])
+      assert.equal(
+        textsOf(former, options).map((text) => withDrained(text, next)),
+        textsOf(next, options),
+        `${former} to ${next} ${JSON.stringify(options)}`,
+      );
   for (const text of textsOf([])) {
     const edited = text.replace('[Unit]', '[Unit]\n# mine');
     assert.is(isEdited(withDrained(edited, ['a'])), true);
