@@ -22,6 +22,7 @@ export const subjects: Record<string, Subject> = {
       'recipe-errors',
       'recipe-parts',
       'recipe-duration',
+      'recipe-tails',
       'unit-files',
       'names',
       'examples',
@@ -30,6 +31,7 @@ export const subjects: Record<string, Subject> = {
   units: {
     tests: [
       'unit-files',
+      'recipe-tails',
       'escape',
       'names',
       'ip-filter',
