@@ -25,7 +25,7 @@ labSuite(
       for (const [line, expected] of [
         ['wormhole tunnel-', 'tunnel-create tunnel-delete tunnel-list'],
         ['wormhole peers ', 'accept allow revoke'],
-        ['wormhole list --', '--help --json'],
+        ['wormhole list --', '--container --help --json --machine --state --watch --wide'],
         ['wormhole create --pull ', 'always missing never'],
         ['wormhole create --pull never --rep', '--replace'],
         ['wormhole create url :80 t', 'tail trigger tunnel'],
@@ -44,6 +44,7 @@ labSuite(
         ['wormhole delete w', 'web www'],
         ['wormhole delete web w', 'www'],
         ['wormhole edit ', 'web www'],
+        ['wormhole show ', 'web www'],
         ['wormhole edit web ', ''],
         ['wormhole completion ', 'bash fish zsh'],
         ['wormhole nonsense ', ''],
