@@ -83,6 +83,8 @@ async function valuesOf(option: Option): Promise<Candidates> {
     case '--idle':
     case '--start-timeout':
     case '--udp-timeout':
+    case '--idle-timeout':
+    case '--keepalive':
     case '--check':
       return { words: words(['30s', '5m', '1h']) };
     default:
@@ -98,8 +100,10 @@ async function operandsOf(command: Command, given: string[], current: string): P
     case 'delete':
     case 'upgrade':
     case 'export':
+    case 'report':
       return { words: words((await linkIds()).filter((id) => !given.includes(id))) };
     case 'edit':
+    case 'show':
     case 'stop':
     case 'start':
     case 'sleep':

@@ -27,7 +27,7 @@ export function isLoopback(address: string): boolean {
   return contains(loopback, address);
 }
 
-/** Whether no name leads to an address, whoever says so: it is none of one machine, or needs an interface to be complete. */
+/** Whether no name may lead to an address, according to any source: it is none of one machine, or needs an interface to be complete. */
 export function isUnusable(address: string): boolean {
   return contains(unusable, address);
 }

@@ -25,11 +25,14 @@ labSuite(
       for (const [line, expected] of [
         ['wormhole tunnel-', 'tunnel-create tunnel-delete tunnel-list'],
         ['wormhole peers ', 'accept allow revoke'],
-        ['wormhole list --', '--help --json'],
+        ['wormhole list --', '--container --help --json --machine --state --watch --wide'],
         ['wormhole create --pull ', 'always missing never'],
         ['wormhole create --pull never --rep', '--replace'],
         ['wormhole create url :80 t', 'tail trigger tunnel'],
         ['wormhole create url :80 tail url :81 t', ''],
+        ['wormhole create url :80 tail url :81 o', 'or'],
+        ['wormhole create --balance s', 'source'],
+        ['wormhole drain w', 'web www'],
         ['wormhole create --idle 5m url :80 trigger docker-run "-e A=b nginx" ch', 'chain child'],
         [
           'wormhole create url :80 docker-ns ',
@@ -44,6 +47,7 @@ labSuite(
         ['wormhole delete w', 'web www'],
         ['wormhole delete web w', 'www'],
         ['wormhole edit ', 'web www'],
+        ['wormhole show ', 'web www'],
         ['wormhole edit web ', ''],
         ['wormhole completion ', 'bash fish zsh'],
         ['wormhole nonsense ', ''],
