@@ -18,7 +18,7 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-names@named.service': 1.1,
   'wormhole-runs.service': 1.0,
   // The front of a link with several tails makes no socket but unix ones, and hands its clients to forwarders like those above.
-  'wormhole-several.service': 0.7,
+  'wormhole-several.service': 0.6,
   'wormhole-several-to-127.0.0.1-7000.service': 1.0,
   'wormhole-several-to-db.service': 1.0,
   // They look into /proc/PID/ns (0.3).
