@@ -92,7 +92,7 @@ function beginAttempt(connection: Connection, to: Address): number {
     return failure;
   }
   if (localPortOf(fd) === to.port && peerOf(fd) !== undefined) {
-    // It is connected to itself: see dial.ts.
+    // It is connected to itself: see ephemeral-ports.ts.
     resetOnClose(fd);
     close(fd);
     return E.ECONNREFUSED;

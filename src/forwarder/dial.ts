@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { type Address, localPortOf, peerOf } from './address.js';
 import {
   beginNextAttempt,
@@ -20,6 +19,8 @@ import {
   takeOver,
 } from './connection.js';
 import { bindToDevice } from './device.js';
+import { describeFailure, isPermanent } from './dial-failure.js';
+import { isEphemeral } from './ephemeral-ports.js';
 import { add, release, scheduleClose } from './loop.js';
 import { mustWait } from './named-targets.js';
 import { queueHeader } from './proxy-protocol/queue.js';
@@ -64,12 +65,6 @@ const RESOLVE_AFTER_MS = 1000;
 
 /** How long an attempt to connect a client may hang that another tail can serve, ms. One SYN may get lost. */
 const OFFERED_MS = 2000;
-
-/** Errors that retrying does not fix: policy, or a machine without this address family. */
-const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT, E.EPROTOTYPE]);
-
-/** Errors of a machine that has no resources for another socket or for watching it. */
-const OUT_OF_RESOURCES = new Set([E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.ENOSPC]);
 
 const value = pinned(4);
 const valueSize = pinned(4);
@@ -371,13 +366,6 @@ function giveUp(connection: Connection, failure: number): void {
   abort(connection, `dial ${failure}`, message);
 }
 
-/** Whether further attempts are pointless. A resolver may find another address. */
-function isPermanent(relay: Relay, failure: number): boolean {
-  if (relay.resolver !== undefined) return false;
-  // A server creates its socket first and sets the mode then.
-  return PERMANENT.has(failure) && !(failure === E.EACCES && relay.to?.family === AF_UNIX);
-}
-
 /**
  * Resets both sides and logs `message`. A client could mistake a FIN for an empty answer; a program that sees
  * an error tries again. Clients of the same `kind` within 10 s are counted and logged in one line.
@@ -404,49 +392,9 @@ export function abort(connection: Connection, kind: string, message: string): vo
   closeWithReset(connection);
 }
 
-/** What a failed attempt to connect means, for people. `failure` is errno. */
-export function describeFailure({ target, to, named }: Relay, failure: number): string {
-  if (failure === E.EDESTADDRREQ && named !== undefined)
-    return `no address of ${target} is known${named.problem === undefined ? '' : `: ${named.problem}`}`;
-  if (failure === E.EDESTADDRREQ) return `no address of ${target} was learnt`;
-  if (failure === E.ECONNREFUSED) return `${target} refused`;
-  if (failure === E.ETIMEDOUT) return `${target} did not answer`;
-  if (to?.family === AF_UNIX) return describeUnixFailure(target, failure);
-  if (OUT_OF_RESOURCES.has(failure)) return `no socket to ${target} could be made`;
-  return `${target} could not be reached`;
-}
-
-function describeUnixFailure(target: string, failure: number): string {
-  if (failure === E.ENOENT) return `${target} did not exist`;
-  if (failure === E.EAGAIN) return `${target} had a full backlog`;
-  if (failure === E.EPROTOTYPE) return `${target} is a socket of another type`;
-  if (failure === E.EACCES) return `${target} may not be used by the forwarder, which runs as nobody`;
-  return `${target} could not be reached`;
-}
-
 /** The pending error of `fd` (SO_ERROR, socket(7)), which is cleared by reading it; 0 if there is none. */
 export function errorOf(fd: number): number {
   valueSize.words[0] = 4;
   const isKnown = getsockopt(fd, SOL_SOCKET, SO_ERROR, value.address, valueSize.address) === 0;
   return isKnown ? (value.words[0] as number) : errno();
-}
-
-/*
- * A socket that connects to a local port within the range of source ports may get that very port as its
- * source, and is then connected to itself (simultaneous open, RFC 9293, 3.5). The client would receive its
- * own bytes, and the service could not bind its port.
- */
-function isEphemeral(port: number): boolean {
-  return port >= ephemeral.first && port <= ephemeral.last;
-}
-
-const ephemeral = ephemeralPorts();
-
-function ephemeralPorts(): { first: number; last: number } {
-  try {
-    const [first, last] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split('\t');
-    return { first: Number(first), last: Number(last) };
-  } catch {
-    return { first: 1024, last: 65535 };
-  }
 }

@@ -3,6 +3,7 @@ import type { ExchangeOptions, ExchangeResult } from '../lab/exchange.ts';
 import { installedHost } from '../lab/installed.ts';
 import type { Host } from '../lab/rig/host.ts';
 import { tail } from '../lab/rig/shell.ts';
+import { randomNumbers } from '../unit/forwarder-fidelity-script.ts';
 import { type Fault, faults } from './faults.ts';
 
 /*
@@ -110,15 +111,4 @@ async function play(on: Host, { seed, fault, moment, delay }: Play): Promise<voi
 
 function later(seconds: number): Promise<undefined> {
   return new Promise((resolve) => setTimeout(() => resolve(undefined), 1000 * seconds).unref());
-}
-
-/** Random numbers from 0 up to 1 (mulberry32). */
-function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -28,12 +28,17 @@ import { readTunnel, UnreadableTunnel } from '../../src/units/tunnel.ts';
 
 /** A reader of what others write, under attack. */
 export interface Target {
-  /** Reads an input. Throws if the reader breaks its promise: whatever it throws except the errors that it documents. */
-  run(input: Buffer): void;
+  /**
+   * Reads an input, and returns whether the reader accepts it. Throws if the reader breaks its promise: whatever it throws except the
+   * errors that it documents.
+   */
+  run(input: Buffer): boolean;
   /** Words that inputs are made of. */
   words: string[];
-  /** Inputs to begin with. */
+  /** Inputs to begin with, all of which are accepted. */
   examples: string[];
+  /** An input that is refused. Absent: every input is accepted. */
+  refused?: string;
 }
 
 /** Returns what `read` returns, or undefined when it throws an error that it documents. */
@@ -71,6 +76,7 @@ export const targets: Record<string, Target> = {
         requireSame(recipe, recipeFromText(recipeText(recipe)), 'its text');
       }
       orRefused(() => parseFarRecipe(words), isRecipeError);
+      return recipe !== undefined;
     },
     words: [
       ...KEYWORDS,
@@ -91,13 +97,14 @@ export const targets: Record<string, Target> = {
       'id\nx\nidle\n5m\nurl\nudp://:53\nurl\ntcp://\ntail\nurl\nblue@10.0.0.1:53',
       'url\nunix:///run/x.sock\nremote\nhost\ntail\nurl\nunix:///run/y.sock',
     ],
+    refused: 'url\n:80',
   },
 
   /** One argument of `url`, without the characters that no word of a recipe may have. */
   url: {
     run(input) {
       const text = input.toString('utf8').replaceAll(/[\p{Cc}\p{Cs}]/gu, '');
-      orRefused(() => parseUrl({ text, position: 1 }), isRecipeError);
+      return orRefused(() => parseUrl({ text, position: 1 }), isRecipeError) !== undefined;
     },
     words: [
       'tcp://',
@@ -118,37 +125,44 @@ export const targets: Record<string, Target> = {
       '%',
     ],
     examples: ['tcp://blue@[fe80::1]:80', 'unix:///run/x.sock', 'unix://@name', ':1', 'localhost:65535'],
+    refused: 'tcp://[::1',
   },
 
   /** The arguments of `docker-run`. No message tells what they are. */
   'docker-run': {
     run(input) {
       const text = input.toString('utf8');
-      orRefused(() => parseRun({ text, position: 1 }), isRecipeError);
+      return orRefused(() => parseRun({ text, position: 1 }), isRecipeError) !== undefined;
     },
     words: RUN_OPTIONS,
     examples: [
-      '-e A=b -v /x:/y:ro --mount type=volume,source=a,target=/b -p 127.0.0.1:80:80/udp nginx nginx -g "daemon off;"',
-      "--memory 1g --cpus 0.5 --tmpfs /run:size=1m --ulimit nofile=10 --name x 'a/b:1@sha256:00'",
+      '-e A=b -v /x:/y:ro --mount type=volume,source=data,target=/b -p 127.0.0.1:80:80/udp nginx nginx -g "daemon off;"',
+      `--memory 1g --cpus 0.5 --tmpfs /run:size=1m --add-host a:10.0.0.1 --name x 'a/b:1@sha256:${'0'.repeat(64)}'`,
     ],
+    refused: '--nonsense nginx',
   },
 
   /** Unit files. */
   unit: {
     run(input) {
       const text = input.toString('utf8');
-      orRefused(
+      const link = orRefused(
         () => readLink(text),
         (error) => error instanceof UnreadableLink,
       );
-      orRefused(
+      const tunnel = orRefused(
         () => readTunnel(text),
         (error) => error instanceof UnreadableTunnel,
       );
+      return (link ?? tunnel) !== undefined;
     },
     words: [
       '[X-Wormhole]\n',
-      '[X-Tunnel]\n',
+      'Tunnel=0011223344556677\n',
+      'Peer=',
+      'PeerMachine=',
+      'PeerAddress=',
+      'Mode=esp',
       'Id=',
       'Recipe=',
       'Parent=',
@@ -172,22 +186,24 @@ export const targets: Record<string, Target> = {
       '[X-Wormhole]\nId=3306\nRecipe=id 3306 url tcp://127.0.0.1:3306 tail url tcp://127.0.0.1:3306 docker-ns db\nStartTimeout=60\nPull=missing\n',
       '[X-Wormhole]\nId=a-b\nParent=a\n',
     ],
+    refused: '[X-Wormhole]\nId=a\n',
   },
 
   /** Bodies and ids that strangers send to wormholed. */
   api: {
     run(input) {
       const text = input.toString('utf8');
-      orRefused(() => checkPartId(text), isFailure);
-      orRefused(() => checkLinkId(text), isFailure);
+      const ids = [checkPartId, checkLinkId].map((check) => orRefused(() => check(text), isFailure));
       let body: unknown;
       try {
         body = JSON.parse(text);
       } catch {
-        return;
+        return ids.some((id) => id !== undefined);
       }
-      for (const check of [checkCreateBody, checkDeleteBody, checkPartBody, checkProposal, checkSettlement])
-        orRefused(() => check(body), isFailure);
+      const bodies = [checkCreateBody, checkDeleteBody, checkPartBody, checkProposal, checkSettlement].map(
+        (check) => orRefused<unknown>(() => check(body), isFailure),
+      );
+      return [...ids, ...bodies].some((read) => read !== undefined);
     },
     words: [
       '"recipe":',
@@ -219,6 +235,7 @@ export const targets: Record<string, Target> = {
       '{"recipe":["tail"],"connection":{"local":"10.0.0.1","remote":"10.0.0.2"},"owner":{"id":"a","machine":"b"}}',
       '{"volumes":true,"keep":false}',
     ],
+    refused: '{"recipe":1}',
   },
 
   /** Datagrams that anyone may send to the port of a tunnel in UDP. */
@@ -226,13 +243,15 @@ export const targets: Record<string, Target> = {
     run(input) {
       const secret = Buffer.alloc(32, 7);
       const hello = readHello(input);
-      if (hello === undefined) return;
+      if (hello === undefined) return false;
       if (provesHello(input, 'a', secret)) throw new Error('a forged hello');
-      if (!Number.isSafeInteger(hello.time)) return;
-      requireSame(hello, readHello(writeHello(hello, 'a', secret)), 'its text');
+      if (Number.isSafeInteger(hello.time))
+        requireSame(hello, readHello(writeHello(hello, 'a', secret)), 'its text');
+      return true;
     },
     words: ['\0\0\0\0'],
     examples: [writeHello({ id: '0011223344556677', time: 1 }, 'b', Buffer.alloc(32)).toString('latin1')],
+    refused: 'hello',
   },
 
   /** Files of /etc/wormhole/links.d. Each fault has a line of the file. */
@@ -241,6 +260,7 @@ export const targets: Record<string, Target> = {
       const text = input.toString('utf8');
       try {
         parseDeclaration([{ path: 'a.wormhole', text }], { name: 'a', hostname: 'host' });
+        return true;
       } catch (error) {
         if (!(error instanceof FaultyFile)) throw error;
         const lines = text.split('\n').length;
@@ -248,6 +268,7 @@ export const targets: Record<string, Target> = {
           if (!(line >= 1 && line <= lines)) throw new Error(`line ${line} of ${lines}: ${message}`);
           if (/[\n\r]/.test(message)) throw new Error(`a message of several lines: ${message}`);
         }
+        return false;
       }
     },
     words: [
@@ -274,6 +295,7 @@ export const targets: Record<string, Target> = {
       '[Link]\nIdle=30s\nRecipe=url :80 trigger docker-run nginx \\\n  child url :1 tail url :2\n[Socket]\nBacklog=1\n',
       '[Tunnel]\nHost=%H\nUdp=yes\n[Service]\nNice=1\n',
     ],
+    refused: '[Link]\nRecipe=url\n',
   },
 
   /** What a proxy, or someone who says so, sends first. It is read in pieces, and ends where it ends whatever follows. */
@@ -284,7 +306,7 @@ export const targets: Record<string, Target> = {
         throw new Error('a reason that cannot be printed');
       if (parsed.kind === 'incomplete' && input.length >= LONGEST_HEADER)
         throw new Error('a header without end');
-      if (parsed.kind !== 'complete') return;
+      if (parsed.kind !== 'complete') return false;
       if (parsed.size > input.length) throw new Error('a header that is longer than what was sent');
       for (const end of [parsed.size - 1, parsed.size >> 1])
         if (parseHeader(input.subarray(0, end)).kind !== 'incomplete')
@@ -292,6 +314,7 @@ export const targets: Record<string, Target> = {
       const alone = parseHeader(input.subarray(0, parsed.size));
       if (alone.kind !== 'complete' || alone.size !== parsed.size)
         throw new Error('a header that depends on what follows');
+      return true;
     },
     words: [
       'PROXY TCP4 ',
@@ -310,6 +333,7 @@ export const targets: Record<string, Target> = {
       'PROXY TCP4 10.0.0.1 10.0.0.2 1000 80\r\nGET /',
       '\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\x03\xe8\0\x50rest',
     ],
+    refused: 'PROXY TCP4 10.0.0.1\r\n',
   },
 
   /** What the forwarder of a tail is told about PROXY headers. What is read is written and read again as the same. */
@@ -334,19 +358,22 @@ export const targets: Record<string, Target> = {
       const text = input.toString('utf8');
       const config = parseResolvConf(text);
       if (candidates('db', config).length > 20) throw new Error('a name in very many domains');
-      addressesInHosts(text, 'db');
+      return config.servers.length + addressesInHosts(text, 'db').length > 0;
     },
     words: ['nameserver ', 'search ', 'domain ', 'options ndots:', '10.0.0.1', 'fe80::1%eth0', '# ', '\tdb'],
     examples: [
       'nameserver 127.0.0.11\nsearch a.example b\noptions ndots:0\n',
       '10.0.0.1\tdb db.example\n::1 localhost',
     ],
+    refused: 'nameserver\n',
   },
 
   /** What a container has logged, in the frames of the engine. */
   'container-log': {
     run(input) {
-      for (const line of logLines(input)) if (line.includes('\n')) throw new Error('a line of several lines');
+      const lines = logLines(input);
+      for (const line of lines) if (line.includes('\n')) throw new Error('a line of several lines');
+      return lines.length > 0;
     },
     words: ['\x01\0\0\0\0\0\0\x05', '\x02\0\0\0\0\0\0\x05', '\n'],
     examples: ['\x01\0\0\0\0\0\0\x06hello\n', 'plain\nlines\n'],

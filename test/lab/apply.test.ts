@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
 import { fails, installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
+import { startNamedServers } from './named-servers.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
@@ -42,13 +43,7 @@ labSuite(
     await host.run('docker run -d --network none --name mysql wormhole/mysql');
     await host.run('docker run -d --network none --name app wormhole/tools sleep infinity');
     await host.run('ip netns add blue && groupadd mysql && mkdir -p /run/postgresql');
-    for (const [port, name] of [
-      [4100, 'one'],
-      [4200, 'two'],
-    ] as const)
-      await host.run(
-        `systemd-run --unit ${name} socat TCP-LISTEN:${port},bind=127.0.0.1,fork,reuseaddr SYSTEM:'while read line; do echo ${name} $line; done'`,
-      );
+    await startNamedServers(host);
     return host;
   },
   (test, at) => {

@@ -117,6 +117,34 @@ labSuite(
       await succeeds(host, 'delete quiet');
     });
 
+    test('sessions that are more than a lowered limit continue, again and again, and --keepalive reaches them', async () => {
+      const host = at();
+      await succeeds(host, 'create id lowered url :7000 tail url :7001');
+      const clients = ['c1', 'c2', 'c3', 'c4', 'c5'];
+      for (const unit of clients) await hold(host, unit, 'TCP:127.0.0.1:7000');
+      for (const unit of clients) await answered(host, unit);
+      const sessions = async () =>
+        (await host.run('ss -Htno state established "( sport = :7000 or dport = :7001 )"')).stdout
+          .trim()
+          .split('\n');
+      // Sessions that are older than a second continue.
+      await host.run('sleep 1.5');
+      await succeeds(
+        host,
+        'create --replace --max-connections 2 --keepalive 1m id lowered url :7000 tail url :7001',
+      );
+      for (let restart = 0; restart < 2; restart++) {
+        await host.run('sleep 1.5; systemctl restart wormhole-lowered.service');
+        const lines = await sessions();
+        assert.is(lines.length, 2 * clients.length, lines.join('\n'));
+        for (const line of lines) assert.match(line, /timer:\(keepalive,/);
+      }
+      assert.not.match(await journal(host, 'lowered'), /reset \d+ open/);
+      for (const unit of clients) await host.run(`systemctl stop ${unit}`);
+      await succeeds(host, 'delete lowered');
+      await leavesNothing(host);
+    });
+
     test('what a limit cannot apply to is refused with one line', async () => {
       const host = at();
       for (const [args, message] of [

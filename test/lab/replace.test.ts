@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert';
 import { type Cluster, cluster } from './cluster.ts';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
+import { startNamedServers } from './named-servers.ts';
 import { allGone, greeter, hears } from './pair.ts';
 import type { Host } from './rig/host.ts';
 import type { Running } from './rig/shell.ts';
@@ -19,13 +20,7 @@ labSuite(
   async () => {
     const host = await installedHost({ name: 'replace' });
     await host.run('docker build -q -t notes -', { input: DOCKERFILE });
-    for (const [port, name] of [
-      [4100, 'one'],
-      [4200, 'two'],
-    ] as const)
-      await host.run(
-        `systemd-run --unit ${name} socat TCP-LISTEN:${port},bind=127.0.0.1,fork,reuseaddr SYSTEM:'while read line; do echo ${name} $line; done'`,
-      );
+    await startNamedServers(host);
     return host;
   },
   (test, at) => {

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { chooseSeeds } from './fidelity-seeds.ts';
 import { listenRaw, play, type Trouble } from './forwarder-fidelity-run.ts';
 import { createScript, describeScript } from './forwarder-fidelity-script.ts';
 import { closeAll, launch, until } from './forwarder-launch.ts';
@@ -20,18 +21,7 @@ const AT_ONCE = 300;
 /** How long a step may take on a busy machine, ms. */
 const STEP_TIMEOUT_MS = 30_000;
 
-const [first = Date.now() % 1_000_000_000, count] = (process.env.WORMHOLE_FIDELITY ?? '')
-  .split(':')
-  .filter(Boolean)
-  .map(Number);
-const seeds =
-  process.env.WORMHOLE_FIDELITY === undefined
-    ? [...range(1, AT_ONCE), ...range(first, AT_ONCE)]
-    : range(first, count ?? 1);
-
-function range(from: number, length: number): number[] {
-  return Array.from({ length }, (_, i) => from + i);
-}
+const seeds = chooseSeeds(AT_ONCE);
 
 function playAll(port: (target: number) => number, listener: { fd: number; port: number }): Trouble[] {
   const troubles: Trouble[] = [];

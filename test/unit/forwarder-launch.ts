@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import {
@@ -334,6 +334,11 @@ export async function load(forwarder: Forwarder): Promise<number> {
     least = Math.min(least, ((forwarder.cpu() - before) * 1000) / (performance.now() - start));
   }
   return least;
+}
+
+/** Lets `forwarder` open no descriptor of this number or above. */
+export function limitDescriptors(forwarder: { pid: number }, limit: number): void {
+  execFileSync('prlimit', ['--pid', `${forwarder.pid}`, `--nofile=${limit}:`]);
 }
 
 /** Ends everything this module has begun. */

@@ -1,6 +1,6 @@
 import dgram from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +17,7 @@ import {
   freePort,
   hear,
   launch,
+  limitDescriptors,
   serve,
   sleep,
   until,
@@ -135,6 +136,23 @@ test('an address that refuses costs no client: the next one serves, of either fa
     );
     assert.is(at.count(), 0, 'a working address is no reason to ask');
   }
+});
+
+test('a machine without descriptors left says nothing about the addresses, and serves the client once it has some', async () => {
+  const at = await helper({ addresses: [await greeter('one'), await greeter('two')] });
+  const forwarder = await launchNamed(at, ['--dial-timeout', '20']);
+  assert.is(await hear(forwarder.port), 'one');
+  const used = new Set(readdirSync(`/proc/${forwarder.pid}/fd`).map(Number));
+  let free = 3;
+  while (used.has(free)) free++;
+  // The client gets the only one.
+  limitDescriptors(forwarder, free + 1);
+  const heard = hear(forwarder.port);
+  await sleep(1000);
+  limitDescriptors(forwarder, 1000);
+  assert.is(await heard, 'one');
+  assert.not.match(forwarder.log(), /does not accept/);
+  assert.is(await hear(forwarder.port), 'one');
 });
 
 test('addresses that hang do not hold a client up: the others are tried meanwhile', async () => {

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import type net from 'node:net';
@@ -13,6 +12,7 @@ import {
   connect,
   freePort,
   launch,
+  limitDescriptors,
   load,
   run,
   serve,
@@ -121,11 +121,6 @@ test('clients that come and go keep it from being idle', async () => {
   }
   assert.is(await within(20_000, forwarder.exited), 0);
 });
-
-/** Lets `forwarder` open no descriptor of this number or above. */
-function limitDescriptors(forwarder: { pid: number }, limit: number): void {
-  execFileSync('prlimit', ['--pid', `${forwarder.pid}`, `--nofile=${limit}:`]);
-}
 
 test('without descriptors left it waits without a spin, says so once, and goes on', async () => {
   const forwarder = await launch({ to: await echo(), args: ['--idle', '0'] });

@@ -102,7 +102,7 @@ interface Client {
   readonly down: Lane;
   /** Where the server sends to, if it knows that. */
   conversation: Conversation | undefined;
-  /** The addresses from which the server has heard it since one of them has begun anew. */
+  /** The addresses from which the server has heard it since it last forgot them. */
   readonly sources: Set<string>;
   probedAt: number;
 }

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { chooseSeeds } from './fidelity-seeds.ts';
 import { closeAll, launch } from './forwarder-launch.ts';
 import { createServer, LOOPBACK_MTU, play, type Trouble } from './forwarder-udp-fidelity-run.ts';
 import { createScript, describeScript } from './forwarder-udp-fidelity-script.ts';
@@ -22,18 +23,7 @@ const STEP_TIMEOUT_MS = 30_000;
 
 const mtu = Number(process.env[LOOPBACK_MTU] ?? 65_536);
 
-const [first = Date.now() % 1_000_000_000, count] = (process.env.WORMHOLE_FIDELITY ?? '')
-  .split(':')
-  .filter(Boolean)
-  .map(Number);
-const seeds =
-  process.env.WORMHOLE_FIDELITY === undefined
-    ? [...range(1, AT_ONCE / 2), ...range(first, AT_ONCE / 2)]
-    : range(first, count ?? 1);
-
-function range(from: number, length: number): number[] {
-  return Array.from({ length }, (_, i) => from + i);
-}
+const seeds = chooseSeeds(AT_ONCE / 2);
 
 /** Plays all scripts through what `listen` starts in front of a port. */
 async function playAll(

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { chooseSeeds } from './fidelity-seeds.ts';
 import { randomNumbers } from './forwarder-fidelity-script.ts';
 import { closeAll, run, sleep } from './forwarder-launch.ts';
 import { closeUnixSockets, type UnixSocket, unixSocket } from './unix-sockets.ts';
@@ -19,18 +20,7 @@ import { closeUnixSockets, type UnixSocket, unixSocket } from './unix-sockets.ts
 const AT_ONCE = 100;
 const STEP_TIMEOUT_MS = 30_000;
 
-const [first = Date.now() % 1_000_000_000, count] = (process.env.WORMHOLE_FIDELITY ?? '')
-  .split(':')
-  .filter(Boolean)
-  .map(Number);
-const seeds =
-  process.env.WORMHOLE_FIDELITY === undefined
-    ? [...range(1, AT_ONCE), ...range(first, AT_ONCE)]
-    : range(first, count ?? 1);
-
-function range(from: number, length: number): number[] {
-  return Array.from({ length }, (_, i) => from + i);
-}
+const seeds = chooseSeeds(AT_ONCE);
 
 const directory = mkdtempSync(join(tmpdir(), 'wormhole-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));

@@ -1,6 +1,7 @@
 import { type Address, localPortOf, peerOf } from '../address.js';
 import type { Relay } from '../connection.js';
-import { createSocket, describeFailure, errorOf } from '../dial.js';
+import { createSocket } from '../dial.js';
+import { describeFailure } from '../dial-failure.js';
 import { add, scheduleClose, type Watch } from '../loop.js';
 import { resetOnClose } from '../socket-options.js';
 import { connect, E, EPOLLOUT, errno, errorWords } from '../syscalls.js';
