@@ -1,8 +1,9 @@
 import { type Address, localPortOf, peerOf } from './address.js';
 import type { Connection } from './connection.js';
+import { OUT_OF_RESOURCES } from './dial-failure.js';
 import { add, modify, release, scheduleClose, type Watch } from './loop.js';
 import { avoid, isAvoided, setList } from './named-targets.js';
-import { receiveUrgentInline, resetOnClose, setKeepAlive, socketOption } from './socket-options.js';
+import { pendingError, receiveUrgentInline, resetOnClose, setKeepAlive } from './socket-options.js';
 import {
   close,
   connect,
@@ -11,7 +12,6 @@ import {
   EPOLLHUP,
   EPOLLOUT,
   errno,
-  SO_ERROR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
@@ -47,6 +47,8 @@ const NO_ROUTE = new Set([E.ENETUNREACH, E.EADDRNOTAVAIL, E.EAFNOSUPPORT]);
 
 /** Notes that the address of an attempt has failed with `failure` (errno), or has not answered when another one did (0). */
 export function noteFailed(connection: Connection, to: Address, failure: number): void {
+  // What this machine lacks says nothing about an address.
+  if (OUT_OF_RESOURCES.has(failure)) return;
   const { named, loop, log } = connection.relay;
   if (named === undefined || named.list.length < 2 || !named.list.some(({ text }) => text === to.text))
     return;
@@ -104,7 +106,7 @@ function beginAttempt(connection: Connection, to: Address): number {
     mask: -1,
     changed: false,
     ready: (events) => {
-      const failure = (events & (EPOLLERR | EPOLLHUP)) === 0 ? 0 : socketOption(attempt.fd, SO_ERROR);
+      const failure = (events & (EPOLLERR | EPOLLHUP)) === 0 ? 0 : pendingError(attempt.fd);
       if (failure === 0) attemptSucceeded(connection, attempt);
       else attemptFailed(connection, attempt, failure);
     },

@@ -5,7 +5,7 @@ import { AF_UNIX, E } from './syscalls.js';
 const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT, E.EPROTOTYPE]);
 
 /** Errors of a machine that has no resources for another socket or for watching it. */
-const OUT_OF_RESOURCES = new Set([E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.ENOSPC]);
+export const OUT_OF_RESOURCES = new Set([E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.ENOSPC]);
 
 /** Whether further attempts are pointless. A resolver may find another address. */
 export function isPermanent(relay: Relay, failure: number): boolean {

@@ -26,6 +26,7 @@ import { mustWait } from './named-targets.js';
 import { queueHeader } from './proxy-protocol/queue.js';
 import {
   disconnect,
+  pendingError,
   receiveUrgentInline,
   resetOnClose,
   setKeepAlive,
@@ -44,14 +45,10 @@ import {
   EPOLLOUT,
   errno,
   errorWords,
-  getsockopt,
-  pinned,
   SO_DOMAIN,
-  SO_ERROR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
-  SOL_SOCKET,
   socket,
 } from './syscalls.js';
 import { start, stop } from './timers.js';
@@ -65,9 +62,6 @@ const RESOLVE_AFTER_MS = 1000;
 
 /** How long an attempt to connect a client may hang that another tail can serve, ms. One SYN may get lost. */
 const OFFERED_MS = 2000;
-
-const value = pinned(4);
-const valueSize = pinned(4);
 
 /**
  * Starts a non-blocking connect to the target. The socket is used like a connected one at once: writing to it
@@ -196,7 +190,7 @@ function endAttempt(connection: Connection): void {
   connection.spare = release(relay.loop, target);
   disconnect(connection.spare);
   // An attempt that was still going on leaves an error, which would be taken for one of the next attempt.
-  errorOf(connection.spare);
+  pendingError(connection.spare);
   clearFlags(stored, READING_ERROR);
 }
 
@@ -217,7 +211,7 @@ export function checkHandshake(connection: Connection, events: number): boolean 
   if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
     const { stored } = connection;
     if (stored !== undefined) noteFlags(stored, READING_ERROR);
-    const failure = errorOf(connection.target.fd);
+    const failure = pendingError(connection.target.fd);
     // A reset during the handshake is ECONNREFUSED; a later one is not (tcp_reset() in the kernel). No error
     // at all means that a write after the handshake has consumed it.
     if (failure !== 0 && failure !== E.ECONNRESET && failure !== E.EPIPE) {
@@ -390,11 +384,4 @@ export function abort(connection: Connection, kind: string, message: string): vo
     (count) => `${message}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
   );
   closeWithReset(connection);
-}
-
-/** The pending error of `fd` (SO_ERROR, socket(7)), which is cleared by reading it; 0 if there is none. */
-export function errorOf(fd: number): number {
-  valueSize.words[0] = 4;
-  const isKnown = getsockopt(fd, SOL_SOCKET, SO_ERROR, value.address, valueSize.address) === 0;
-  return isKnown ? (value.words[0] as number) : errno();
 }

@@ -7,13 +7,13 @@ import {
   type Flow,
   READABLE,
 } from './connection.js';
-import { connected, dialFailed, errorOf } from './dial.js';
+import { connected, dialFailed } from './dial.js';
 import { modify, unwatch } from './loop.js';
 import { handleLostPeer } from './lost-peer.js';
 import { acquire, type Pipe, release } from './pipes.js';
 import { BULK_BYTES, chunkSize, classify } from './scheduler.js';
 import { waitForMemory, waitForPipe } from './shortage.js';
-import { setStreamOptions } from './socket-options.js';
+import { pendingError, setStreamOptions } from './socket-options.js';
 import {
   CLIENT_RESET,
   DOWN_DONE,
@@ -152,7 +152,7 @@ export function handleHangup(end: End, events: number): void {
   // EPOLLHUP means that both directions are shut down. If this side has not shut down its own, it was a reset
   // whose error has been consumed: splice(2) writes in pieces and does not report an error after the first. A unix
   // socket reports it when its peer has closed in order.
-  if ((events & EPOLLERR) !== 0 || (!writes.done && !end.isUnix)) lost(end, errorOf(end.fd));
+  if ((events & EPOLLERR) !== 0 || (!writes.done && !end.isUnix)) lost(end, pendingError(end.fd));
   // Nothing reads these bytes any more. The attempt to write them tells.
   else if (writes.held > 0) drain(writes);
   if (connection.closed) return;

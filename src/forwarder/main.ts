@@ -94,7 +94,8 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   const limit = descriptorLimit();
   const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
   const pool = createPool();
-  const survival = openStore({ loop, log, pool, stored, maxSessions: maxOpen });
+  // More than are served at a time: the limit may have been lowered, and sessions that have ended keep their notes for a moment.
+  const survival = openStore({ loop, log, pool, stored, maxSessions: connectionsFor(limit) });
   const relay: Relay = {
     loop,
     pool,

@@ -1,9 +1,11 @@
 import {
   AF_UNSPEC,
   connect,
+  errno,
   getsockopt,
   IPPROTO_TCP,
   pinned,
+  SO_ERROR,
   SO_KEEPALIVE,
   SO_LINGER,
   SO_OOBINLINE,
@@ -24,6 +26,13 @@ export function socketOption(fd: number, name: number): number {
   valueSize.words[0] = 4;
   const isKnown = getsockopt(fd, SOL_SOCKET, name, value.address, valueSize.address) === 0;
   return isKnown ? (value.words[0] as number) : -1;
+}
+
+/** The pending error of `fd` (SO_ERROR, socket(7)), which is cleared by reading it; 0 if there is none. */
+export function pendingError(fd: number): number {
+  valueSize.words[0] = 4;
+  const isKnown = getsockopt(fd, SOL_SOCKET, SO_ERROR, value.address, valueSize.address) === 0;
+  return isKnown ? (value.words[0] as number) : errno();
 }
 
 /** struct linger {1, 0}: close(2) sends a reset (socket(7)). */

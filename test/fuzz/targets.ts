@@ -340,16 +340,18 @@ export const targets: Record<string, Target> = {
   'hand-off': {
     run(input) {
       const introduction = parseIntroduction(input.toString('utf8'));
-      if (introduction === undefined) return;
+      if (introduction === undefined) return false;
       if (
         (introduction.header?.length ?? 1) === 0 ||
         (introduction.header?.length ?? 0) > LONGEST_SENT_HEADER
       )
         throw new Error('a header that no pipe takes as a whole');
       requireSame(introduction, parseIntroduction(formatIntroduction(introduction)), 'its text');
+      return true;
     },
     words: ['0 ', '28 ', '- ', 'UFJPWFk=', '=', ' ', '192.0.2.1:40000 behind 10.0.0.1:50000'],
-    examples: ['0 UFJPWFkgVU5LTk9XTg0K ', '47 - 192.0.2.1:40000 behind 10.0.0.1:50000', '9 = x'],
+    examples: ['0 UFJPWFkgVU5LTk9XTg0K ', '47 - 192.0.2.1:40000 behind 10.0.0.1:50000', '9 UFJPWFk= x'],
+    refused: '9',
   },
 
   /** The resolv.conf and the hosts of a container. */

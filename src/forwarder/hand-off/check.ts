@@ -3,7 +3,7 @@ import type { Relay } from '../connection.js';
 import { createSocket } from '../dial.js';
 import { describeFailure } from '../dial-failure.js';
 import { add, scheduleClose, type Watch } from '../loop.js';
-import { resetOnClose } from '../socket-options.js';
+import { pendingError, resetOnClose } from '../socket-options.js';
 import { connect, E, EPOLLOUT, errno, errorWords } from '../syscalls.js';
 import { createTimer, start, stop } from '../timers.js';
 
@@ -44,7 +44,7 @@ export function watchTarget(relay: Relay, every: number, report: (failure: strin
     wanted: EPOLLOUT,
     mask: -1,
     changed: false,
-    ready: () => finish(peerOf(attempt.fd) === undefined ? errorOf(attempt.fd) || E.ECONNREFUSED : 0),
+    ready: () => finish(peerOf(attempt.fd) === undefined ? pendingError(attempt.fd) || E.ECONNREFUSED : 0),
     refused: finish,
   };
   const timeout = createTimer(() => finish(E.ETIMEDOUT));

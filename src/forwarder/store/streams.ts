@@ -1,12 +1,18 @@
 import { peerOf } from '../address.js';
 import { endOtherAttempts } from '../attempts.js';
 import { type Connection, close, type End, empty, type Flow, READABLE, type Relay } from '../connection.js';
-import { connected, errorOf, prepareSpare } from '../dial.js';
+import { connected, prepareSpare } from '../dial.js';
 import { lost, passReset } from '../flow.js';
 import { add } from '../loop.js';
 import { createPipe } from '../pipes.js';
 import { createConnection, opened } from '../serve.js';
-import { disconnect, setPeerTimeout, setStreamOptions } from '../socket-options.js';
+import {
+  disconnect,
+  pendingError,
+  setKeepAlive,
+  setPeerTimeout,
+  setStreamOptions,
+} from '../socket-options.js';
 import {
   close as closeDescriptor,
   E,
@@ -116,8 +122,8 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
   connection.client.headerBytes = ownOf(notes, HEADER_BYTES);
   resumeFlow(up, client, notes, pipes);
   resumeFlow(down, target, notes, pipes);
-  resumeOptions(client, relay.clientTimeout);
-  resumeOptions(target, relay.targetTimeout);
+  resumeOptions(client, relay.clientTimeout, relay.keepAlive);
+  resumeOptions(target, relay.targetTimeout, relay.keepAlive);
   connection.target.hasStreamOptions = target >= 0;
   // Bytes that have left the pipe have been accepted by the target, and so has whatever it has sent.
   const isConnected = accepted || up.bytes > up.held || down.bytes > 0;
@@ -137,7 +143,7 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
     disconnect(target);
     // An attempt that was still going on leaves an error. If this process dies before the next snapshot is stored, the one after it
     // would take it for that of a target that had accepted.
-    errorOf(target);
+    pendingError(target);
     closeDescriptor(target);
     connection.target.hasStreamOptions = false;
   }
@@ -157,7 +163,7 @@ function hasAccepted(target: number, known: number): boolean {
   if (target < 0) return false;
   if (peerOf(target) !== undefined) return true;
   if (!isClosed(target)) return false;
-  const failure = errorOf(target);
+  const failure = pendingError(target);
   if (failure === 0 && (known & READING_ERROR) !== 0)
     throw new Error('nobody knows whether the target had accepted it');
   return failure === E.ECONNRESET || failure === E.EPIPE;
@@ -187,10 +193,12 @@ function resumeFlow(flow: Flow, from: number, notes: Notes, pipes: Map<number, n
   flow.held = held;
 }
 
-function resumeOptions(fd: number, timeout: number | undefined): void {
+function resumeOptions(fd: number, timeout: number | undefined, keepAlive: number | undefined): void {
   if (fd < 0) return;
   setStreamOptions(fd);
   if (timeout !== undefined) setPeerTimeout(fd, timeout);
+  // The link may have been changed since.
+  else if (keepAlive !== undefined) setKeepAlive(fd, keepAlive);
 }
 
 /** Continues a direction whose end had been passed on, or was about to be. */
@@ -224,7 +232,7 @@ function resumeEvents(connection: Connection): void {
   // The kernel reports the error of a reset once. The process may have died before it noted that.
   for (const end of ends) {
     if (end.fd < 0 || end.reset || !isClosed(end.fd) || hasEndedInOrder(end)) continue;
-    lost(end, errorOf(end.fd));
+    lost(end, pendingError(end.fd));
     if (connection.closed) return;
   }
   if (ends.some(({ reset, reads }) => reset && reads.done)) passReset(connection);

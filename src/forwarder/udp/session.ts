@@ -1,7 +1,9 @@
 import { addressText } from '../address.js';
 import { bindToDevice } from '../device.js';
+import { OUT_OF_RESOURCES } from '../dial-failure.js';
 import { add, scheduleClose } from '../loop.js';
 import { avoid, mustWait, setList } from '../named-targets.js';
+import { pendingError } from '../socket-options.js';
 import {
   AF_INET,
   AF_UNIX,
@@ -13,7 +15,6 @@ import {
   EPOLLIN,
   errno,
   errorWords,
-  getsockopt,
   IP_RECVERR,
   IPPROTO_IP,
   IPPROTO_IPV6,
@@ -21,7 +22,6 @@ import {
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
   pinned,
-  SO_ERROR,
   SO_PASSCRED,
   SO_RCVBUF,
   SOCK_CLOEXEC,
@@ -63,7 +63,6 @@ const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTO
 const RECEIVE_BYTES = 4 << 20;
 
 const value = pinned(4);
-const valueSize = pinned(4);
 
 /** What the target's socket of a session does when it has something to read. */
 export type ReadReplies = (relay: UdpRelay, session: Session) => void;
@@ -204,18 +203,11 @@ export function reconnectSessions(relay: UdpRelay): void {
   }
 }
 
-/** The error that has occurred on a socket, which is reported once: SO_ERROR of socket(7). */
-export function pendingError(fd: number): number {
-  valueSize.words[0] = 4;
-  const isKnown = getsockopt(fd, SOL_SOCKET, SO_ERROR, value.address, valueSize.address) === 0;
-  return isKnown ? (value.words[0] as number) : errno();
-}
-
 /** Has a session whose target has refused, and those that are yet to come, use another address of its name, if there is one. */
 function useOtherAddress(relay: UdpRelay, session: Session, failure: number): void {
   const { named, loop } = relay;
   if (named === undefined || named.list.length < 2) return;
-  if (session.to === undefined || failure === E.EDESTADDRREQ) return;
+  if (session.to === undefined || failure === E.EDESTADDRREQ || OUT_OF_RESOURCES.has(failure)) return;
   avoid(named, session.to, loop.now);
   setList(named, named.list, loop.now);
   relay.to = named.list[0];
