@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LinkDetails } from '../api/schema.js';
 import { describePlace } from '../recipe/describe.js';
-import { farChildOf, localTailOf, type PlaceId } from '../recipe/link.js';
+import { farChildOf, localTailOf, namedTailOf, type PlaceId } from '../recipe/link.js';
 import { type Counters, readCounters, readNotesDescriptor } from '../state/counters.js';
 import { readLinks } from '../state/links.js';
 import { readTunnels } from '../state/tunnels.js';
 import { lastLinesOf } from '../systemd/journal.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
-import { netnsPath, netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
+import { nameUnits, netnsPath, netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
 import { tunnelUnit } from '../units/tunnel.js';
@@ -62,6 +62,7 @@ export async function showLink(id: string): Promise<LinkDetails> {
 /** The units of a link, those that it is reached by first. */
 function unitsOf({ id, link }: PlannedLink): string[] {
   const far = farChildOf(link);
+  const names = nameUnits(id);
   const places = [link.head.place, localTailOf(link)?.place].filter((place) => place !== undefined);
   const units = [
     socketUnit(id),
@@ -69,6 +70,7 @@ function unitsOf({ id, link }: PlannedLink): string[] {
     ...runsOf(link).map(({ unit }) => unit),
     ...places.map((place) => netnsUnit(place)),
     far && far.kind !== 'remote' ? tunnelUnit(far.peer) : undefined,
+    ...(namedTailOf(link) ? [names.socket, names.service] : []),
   ];
   return [...new Set(units)].filter((unit) => unit !== undefined);
 }
