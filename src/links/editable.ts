@@ -1,7 +1,7 @@
 import { formatDuration } from '../recipe/duration.js';
 import { RecipeError } from '../recipe/error.js';
 import { isKeyword } from '../recipe/keywords.js';
-import { quoteWord, recipeText } from '../recipe/text.js';
+import { quoteForShell, recipeText } from '../recipe/text.js';
 import { readLinks } from '../state/links.js';
 import { type CreateOptions, DEFAULT_OPTIONS, type PlannedLink } from '../units/plan.js';
 import { IsChild, NoSuchLink } from './delete.js';
@@ -75,11 +75,11 @@ function optionLines(options: CreateOptions): string[] {
     const key = name as keyof typeof OPTIONS;
     const value = options[key];
     if (value === undefined || value === DEFAULT_OPTIONS[key]) return [];
-    return `${option} ${quoteWord((format as (value: string | number) => string)(value))}`;
+    return `${option} ${quoteForShell((format as (value: string | number) => string)(value))}`;
   });
   if (proxyProtocol !== undefined) lines.push(`--proxy-protocol=${proxyProtocol}`);
   if (acceptProxyProtocol !== undefined)
-    lines.push(`--accept-proxy-protocol ${quoteWord(acceptProxyProtocol.join(','))}`);
+    lines.push(`--accept-proxy-protocol ${quoteForShell(acceptProxyProtocol.join(','))}`);
   return lines;
 }
 
