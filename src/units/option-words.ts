@@ -22,7 +22,7 @@ const OPTIONS = {
 /** Values of options, perhaps of a later version of another machine. */
 export type OptionValues = { readonly [name in keyof CreateOptions]?: string | number | readonly string[] };
 
-/** The options that are not as they are by default. */
+/** The options that differ from the defaults. */
 export function spokenOptions(options: CreateOptions): Partial<CreateOptions> {
   const spoken = Object.keys(OPTIONS).filter((name) => {
     const value = options[name as keyof CreateOptions];
