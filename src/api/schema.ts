@@ -71,11 +71,6 @@ const secondsUpTo = (most: number) => {
 const options = {
   startTimeout: v.exactOptional(seconds),
   udpTimeout: v.exactOptional(seconds),
-  maxConnections: v.exactOptional(count),
-  maxPerSource: v.exactOptional(count),
-  rate: v.exactOptional(count),
-  idleTimeout: v.exactOptional(secondsUpTo(MAX_IDLE_TIMEOUT)),
-  keepAlive: v.exactOptional(secondsUpTo(MAX_KEEPALIVE)),
   socketMode: v.exactOptional(v.pipe(v.string(MODE), v.regex(/^0?[0-7]{3}$/, MODE))),
   socketOwner: v.exactOptional(v.pipe(v.string(OWNER), v.regex(OWNER_FORM, OWNER))),
   group: v.exactOptional(v.pipe(v.string(GROUP), v.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/, GROUP))),
@@ -86,6 +81,11 @@ const NETWORKS = 'must be an array of networks, such as ["10.0.0.0/8"]';
 
 /** Those that only the first link of a recipe has, and no part. */
 const firstLinkOptions = {
+  maxConnections: v.exactOptional(count),
+  maxPerSource: v.exactOptional(count),
+  rate: v.exactOptional(count),
+  idleTimeout: v.exactOptional(secondsUpTo(MAX_IDLE_TIMEOUT)),
+  keepAlive: v.exactOptional(secondsUpTo(MAX_KEEPALIVE)),
   proxyProtocol: v.exactOptional(v.picklist(['v1', 'v2'], 'must be one of v1, v2')),
   acceptProxyProtocol: v.exactOptional(
     v.pipe(
