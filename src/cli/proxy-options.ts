@@ -1,11 +1,11 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { readNetworks, readProxyVersion } from '../units/create-options.js';
 import type { CreateOptions } from '../units/plan.js';
 import { optionValue } from './option-value.js';
 
 /** The options of `wormhole create` about PROXY headers, as they were typed. */
 export interface ProxyFlags {
-  proxyProtocol?: string;
+  proxyProtocol?: 'v1' | 'v2';
   acceptProxyProtocol?: string[];
 }
 
@@ -15,9 +15,13 @@ const ACCEPTING = '--accept-proxy-protocol';
 /** Adds the options of `wormhole create` about PROXY headers. */
 export function addProxyOptions(create: Command): void {
   create
-    .option(
-      `${SENDING} [version]`,
-      'tell the target who the client is, by a PROXY header: =v1 or =v2 (default)',
+    .addOption(
+      new Option(
+        `${SENDING} [version]`,
+        'tell the target who the client is, by a PROXY header; =v2 if the version is left out',
+      )
+        .choices(['v1', 'v2'])
+        .argParser((text) => optionValue(`${SENDING}=`, text, readProxyVersion)),
     )
     .option(
       `${ACCEPTING} <networks>`,
@@ -38,7 +42,7 @@ export function readProxyFlags(
 ): Pick<CreateOptions, 'proxyProtocol' | 'acceptProxyProtocol'> {
   const { proxyProtocol: version, acceptProxyProtocol: networks } = flags;
   return {
-    ...(version !== undefined && { proxyProtocol: optionValue(`${SENDING}=`, version, readProxyVersion) }),
+    ...(version !== undefined && { proxyProtocol: version }),
     ...(networks !== undefined && {
       acceptProxyProtocol: networks.flatMap((text) => optionValue(ACCEPTING, text, readNetworks)),
     }),
