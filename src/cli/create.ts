@@ -16,6 +16,7 @@ import { type ClientLimits, type CreateOptions, DEFAULT_OPTIONS } from '../units
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
+import { optionValue } from './option-value.js';
 import { printCreated } from './output.js';
 import { addProxyOptions, type ProxyFlags, readProxyFlags } from './proxy-options.js';
 
@@ -149,13 +150,4 @@ function readClientLimits({
     }),
     ...(keepalive !== undefined && { keepAlive: optionValue('--keepalive', keepalive, readKeepAlive) }),
   };
-}
-
-/** The value of an option. @throws UsageError */
-function optionValue<T>(option: string, text: string, read: (text: string) => T): T {
-  try {
-    return read(text);
-  } catch (error) {
-    throw new UsageError(`${option} "${text}": ${(error as Error).message}`);
-  }
 }

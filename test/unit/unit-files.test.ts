@@ -86,6 +86,8 @@ const kinds: Record<string, Kind> = {
   'path-in-a-home': { recipe: words('id a url unix:///srv/x tail url unix:///home/me/x') },
   'unix-datagrams': { recipe: words('id a url unixgram:///srv/log tail url unixgram:///dev/log') },
   'unix-messages': { recipe: words('id a url unixpacket://@x tail url unixpacket://blue@@y') },
+  'to-a-name': { recipe: words('id a url :5432 tail url db.example.com:5432') },
+  'to-a-name-in-a-container': { recipe: words('id a url :5432 tail url db:5432 docker-ns app') },
   'to-another-machine': {
     recipe: words('id a url :3307 remote beta tail docker-ns db'),
     far,
@@ -138,6 +140,8 @@ function render({ recipe, options, render, ...bonds }: Kind): UnitFile[] {
 /** The kinds of unit by the ends of their names, and the files that say what all of a kind have in common. */
 const common: [RegExp, string][] = [
   [/^wormhole-tunnel@.*\.service$/, 'every-tunnel.service'],
+  [/^wormhole-names@.*\.service$/, 'every-names.service'],
+  [/^wormhole-names@.*\.socket$/, 'every-names.socket'],
   [/-run\.service$/, 'every-link-run.service'],
   [/\.service$/, 'every-link.service'],
   [/\.socket$/, 'every-link.socket'],

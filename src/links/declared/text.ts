@@ -4,7 +4,7 @@ import { formatRecipe } from '../../recipe/format.js';
 import { isFar, type Recipe, type RecipeEnd } from '../../recipe/recipe.js';
 import type { ExtraLines } from '../../units/declaration.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../../units/plan.js';
-import { quoteWord } from '../../units/words.js';
+import { quoteForUnit } from '../../units/words.js';
 
 /** A link as a file describes it. */
 export interface DescribedLink {
@@ -100,7 +100,7 @@ function recipeLines(words: string[]): string {
   return words
     .map((word, at) => {
       const isOpening = OPENING.includes(word) && words[at - 1] !== 'docker-run';
-      return `${isOpening ? ' \\\n       ' : at === 0 ? '' : ' '}${quoteWord(word)}`;
+      return `${isOpening ? ' \\\n       ' : at === 0 ? '' : ' '}${quoteForUnit(word)}`;
     })
     .join('');
 }
