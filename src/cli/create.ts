@@ -105,7 +105,8 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   if (dryRun) return printFiles(await previewLink({ recipe, options, keyFile, replace }));
   requireRoot('create …');
   const { showProgress } = await import('./progress.js');
-  printLink(await createLink({ recipe, options, keyFile, replace, ifAbsent }, showProgress()));
+  const request = { recipe, options, keyFile, replace, ifAbsent };
+  printLink((await createLink(request, showProgress())).link);
 }
 
 type AskedOptions = CreateOptions & { replace?: boolean; ifAbsent?: boolean };

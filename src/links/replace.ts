@@ -36,7 +36,7 @@ export interface Replacement {
   dropIns?: DropInChange;
 }
 
-/** A link that was changed in place; `left` has a line for each thing that is left on another machine, for people. */
+/** A link that was changed in place; `left` has a line for each thing that is left of what it was, for people. */
 export interface ReplacedLink {
   id: string;
   url: string;
@@ -108,23 +108,22 @@ export async function replaceLink(
   });
   const [url = '', ...also] = endUrls(link.head);
   const replaced = { id: root.id, url, ...(also.length > 0 && { also }) };
+  const left: string[] = [];
   const swap = (tell?: { id: string; tell: () => void }) =>
     withLock('links', async () => {
       await removeUnfinished(systemd);
       requireSame(family, readLinks());
       requireUntaken(link, without(family, readLinks()));
-      await changeLink(
-        { former: family, next, ...(tell && { far: tell }), ...(dropIns && { dropIns }) },
-        systemd,
-      );
+      const change = { former: family, next, ...(tell && { far: tell }), ...(dropIns && { dropIns }) };
+      left.push(...(await changeLink(change, systemd)));
     });
   const farLink = findFarLink(link);
   const isNew = far !== undefined && far.partId !== root.far?.partId;
   if (isNew && farLink && isEager(recipe))
     await withNewPart({ link: farLink, far, options, exactNames }, swap);
   else await swap();
-  const left = root.far && root.far.partId !== far?.partId ? await deleteFormerPart(root) : undefined;
-  return { ...replaced, ...(left !== undefined && { left: [left] }) };
+  if (root.far && root.far.partId !== far?.partId) left.push(...(await deleteFormerPart(root)));
+  return { ...replaced, ...(left.length > 0 && { left }) };
 }
 
 /** The id that create would give a link if there were no other. */
@@ -183,14 +182,16 @@ async function withNewPart(
   held.discard();
 }
 
-/** Returns why the other machine could not be told, if it could not. */
-async function deleteFormerPart(root: PlannedLink): Promise<string | undefined> {
+/** Returns why the other machine could not be told, if it could not, as a line for people. */
+async function deleteFormerPart(root: PlannedLink): Promise<string[]> {
   const part = partDeletion(root);
-  if (!part) return undefined;
+  if (!part) return [];
   recordDeletion(part).release();
   const reason = await carryOutDeletion(part);
-  if (reason === undefined) return undefined;
-  return `link "${root.id}" is changed; its former part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`;
+  if (reason === undefined) return [];
+  return [
+    `link "${root.id}" is changed; its former part on machine ${part.peer} is deleted as soon as that machine can be told: ${reason}`,
+  ];
 }
 
 /** @throws Irreplaceable when another command has changed or deleted the link meanwhile */
