@@ -4,6 +4,7 @@ import { checkAnswer } from './check.js';
 import { connectMachine, type Machine } from './connect.js';
 import { endpointText } from './endpoint.js';
 import { type ApiRequest, openConnection, type SendRequest } from './exchange.js';
+import { Failure } from './failure.js';
 import { identify } from './identify.js';
 import {
   type CreateBody,
@@ -70,15 +71,27 @@ export async function previewAt(
 }
 
 /**
- * Deletes a link on a machine.
+ * Deletes a link on a machine. One of an older version takes no body, and does not tell what is left.
  *
  * @returns what is left of it, or goes that somebody had added: a line each, for people
  * @throws Failure, `not-found` when there is none of that id; Unreachable, KeyUnusable
  */
 export async function deleteAt(machine: Machine, id: string, body: DeleteBody = {}): Promise<string[]> {
   const path = `/v1/links/${encodeURIComponent(id)}`;
-  return checkAnswer(deletedLink, await ask(machine, { method: 'DELETE', path, body, timeout: CHANGE_MS }))
-    .left;
+  const request = { method: 'DELETE', path, timeout: CHANGE_MS };
+  try {
+    return checkAnswer(deletedLink, await ask(machine, { ...request, body })).left;
+  } catch (error) {
+    if (!(error instanceof Failure && error.code === 'usage' && / takes no body$/.test(error.message)))
+      throw error;
+    if (body.volumes || body.keep)
+      throw new Failure(
+        'usage',
+        `the machine has an older version of Wormhole, which deletes links without ${body.volumes ? '--volumes' : '--keep'}: upgrade Wormhole there`,
+      );
+    await ask(machine, request);
+    return [];
+  }
 }
 
 /** Stops, starts or puts to sleep a link on a machine. @throws Failure, `not-found`; Unreachable, KeyUnusable */

@@ -26,7 +26,7 @@
 import * as v from 'valibot';
 import { isNetwork } from '../text/network.js';
 import { quoted } from '../text/quote.js';
-import { BALANCES, MAX_COUNT, MAX_IDLE_TIMEOUT, MAX_KEEPALIVE } from '../units/plan.js';
+import { BALANCES, type CreateOptions, MAX_COUNT, MAX_IDLE_TIMEOUT, MAX_KEEPALIVE } from '../units/plan.js';
 import { check, invalid, strictObject } from './check.js';
 import { address, tunnelId } from './tunnel-schema.js';
 
@@ -71,11 +71,6 @@ const secondsUpTo = (most: number) => {
 const options = {
   startTimeout: v.exactOptional(seconds),
   udpTimeout: v.exactOptional(seconds),
-  maxConnections: v.exactOptional(count),
-  maxPerSource: v.exactOptional(count),
-  rate: v.exactOptional(count),
-  idleTimeout: v.exactOptional(secondsUpTo(MAX_IDLE_TIMEOUT)),
-  keepAlive: v.exactOptional(secondsUpTo(MAX_KEEPALIVE)),
   socketMode: v.exactOptional(v.pipe(v.string(MODE), v.regex(/^0?[0-7]{3}$/, MODE))),
   socketOwner: v.exactOptional(v.pipe(v.string(OWNER), v.regex(OWNER_FORM, OWNER))),
   group: v.exactOptional(v.pipe(v.string(GROUP), v.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/, GROUP))),
@@ -88,6 +83,11 @@ const NETWORKS = 'must be an array of networks, such as ["10.0.0.0/8"]';
 
 /** Those that only the first link of a recipe has, and no part. */
 const firstLinkOptions = {
+  maxConnections: v.exactOptional(count),
+  maxPerSource: v.exactOptional(count),
+  rate: v.exactOptional(count),
+  idleTimeout: v.exactOptional(secondsUpTo(MAX_IDLE_TIMEOUT)),
+  keepAlive: v.exactOptional(secondsUpTo(MAX_KEEPALIVE)),
   proxyProtocol: v.exactOptional(v.picklist(['v1', 'v2'], 'must be one of v1, v2')),
   acceptProxyProtocol: v.exactOptional(
     v.pipe(
@@ -225,6 +225,16 @@ const counters = v.object({
   lastFailure: v.exactOptional(v.object({ at: v.number(), reason: v.string() })),
 });
 
+const number = v.exactOptional(v.number());
+const text = v.exactOptional(v.string());
+const listedOptions = v.object({
+  ...{ startTimeout: number, udpTimeout: number, maxConnections: number, maxPerSource: number, rate: number },
+  ...{ idleTimeout: number, keepAlive: number, socketMode: text, socketOwner: text, group: text, pull: text },
+  proxyProtocol: text,
+  acceptProxyProtocol: v.exactOptional(v.array(v.string())),
+  ...{ balance: text, check: number },
+} satisfies { [name in keyof CreateOptions]-?: unknown });
+
 const listedLink = v.object({
   id: v.string(),
   parent: v.exactOptional(v.string()),
@@ -251,6 +261,7 @@ const listedLink = v.object({
   volumes: v.exactOptional(v.array(v.object({ name: v.string(), path: v.string() }))),
   proxyProtocol: v.exactOptional(v.string()),
   acceptProxyProtocol: v.exactOptional(v.array(v.string())),
+  options: v.exactOptional(listedOptions),
 });
 
 /**
@@ -264,7 +275,8 @@ const listedLink = v.object({
  * machine), or `deleted` (except for its volumes; its ends and its recipe are unknown). `detail` is what the forwarder does, what the link waits for, or where to look. `counters` are those of
  * state/counters.ts; they are absent before the first client. `volumes` are those that
  * Wormhole has made for its containers, and their places there; they are absent when there are none, and when the Docker engine
- * does not run. `proxyProtocol` and `acceptProxyProtocol` are the options of those names, of the first link of a recipe.
+ * does not run. `options` are those of {@link CreateBody} that differ from the defaults; only the first link of a recipe has them.
+ * `proxyProtocol` and `acceptProxyProtocol` repeat two of them, where earlier versions have them.
  */
 export type ListedLink = v.InferOutput<typeof listedLink>;
 

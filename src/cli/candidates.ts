@@ -22,7 +22,7 @@ export async function candidatesFor(program: Command, typed: string[]): Promise<
   for (let at = 0; at < before.length; at++) {
     const word = before[at] ?? '';
     const option = operands.length === 0 || !isCreate(command) ? optionOf(command, word) : undefined;
-    if (option && takesValue(option) && !word.includes('=')) {
+    if (option?.required && !word.includes('=')) {
       if (at === before.length - 1) return valuesOf(option);
       at++;
     } else if (word.startsWith('-') && operands.length === 0) continue;
@@ -33,7 +33,7 @@ export async function candidatesFor(program: Command, typed: string[]): Promise<
     }
   }
   if (current.startsWith('-') && !(isCreate(command) && operands.length > 0))
-    return { words: optionsOf(command) };
+    return current.includes('=') ? assignmentsOf(command, current) : { words: optionsOf(command) };
   const subcommands =
     operands.length === 0
       ? visible(command).map((one) => ({ text: one.name(), about: one.description() }))
@@ -52,10 +52,6 @@ function optionOf(command: Command, word: string): Option | undefined {
   return command.options.find(({ short, long }) => short === name || long === name);
 }
 
-function takesValue({ required, optional }: Option): boolean {
-  return required || optional;
-}
-
 function findCommand(command: Command, name: string): Command | undefined {
   return command.commands.find((one) => one.name() === name);
 }
@@ -69,6 +65,14 @@ function optionsOf(command: Command): Candidates['words'] {
     .createHelp()
     .visibleOptions(command)
     .map(({ long, short, description }) => ({ text: long ?? short ?? '', about: description }));
+}
+
+/** What may stand behind the = of an option. One whose value may be missing, such as --proxy-protocol, has it only there. */
+async function assignmentsOf(command: Command, current: string): Promise<Candidates> {
+  const option = optionOf(command, current);
+  if (!option) return NOTHING;
+  const { words: values } = await valuesOf(option);
+  return { words: values.map(({ text }) => ({ text: `${option.long}=${text}` })) };
 }
 
 async function valuesOf(option: Option): Promise<Candidates> {

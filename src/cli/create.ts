@@ -22,6 +22,7 @@ import {
 import type { UnitFile } from '../units/render.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
+import { optionValue } from './option-value.js';
 import { printCreated } from './output.js';
 import { addProxyOptions, type ProxyFlags, readProxyFlags } from './proxy-options.js';
 
@@ -120,7 +121,8 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   if (dryRun) return printFiles(await previewLink({ recipe, options, keyFile, replace }));
   requireRoot('create …');
   const { showProgress } = await import('./progress.js');
-  printLink(await createLink({ recipe, options, keyFile, replace, ifAbsent }, showProgress()));
+  const request = { recipe, options, keyFile, replace, ifAbsent };
+  printLink((await createLink(request, showProgress())).link);
 }
 
 type AskedOptions = CreateOptions & { replace?: boolean; ifAbsent?: boolean };
@@ -165,13 +167,4 @@ function readClientLimits({
     }),
     ...(keepalive !== undefined && { keepAlive: optionValue('--keepalive', keepalive, readKeepAlive) }),
   };
-}
-
-/** The value of an option. @throws UsageError */
-function optionValue<T>(option: string, text: string, read: (text: string) => T): T {
-  try {
-    return read(text);
-  } catch (error) {
-    throw new UsageError(`${option} "${text}": ${(error as Error).message}`);
-  }
 }

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { UsageError } from './fail.js';
 import { readListings } from './listings.js';
 
@@ -15,7 +15,12 @@ export function addGraph(program: Command): void {
   program
     .command('graph')
     .description('print the links of one or more machines as a graph')
-    .option('--format <format>', FORMATS.join(', '), readFormat, 'mermaid')
+    .addOption(
+      new Option('--format <format>', 'how to draw them')
+        .choices(FORMATS)
+        .argParser(readFormat)
+        .default('mermaid' satisfies Format),
+    )
     .addHelpText('after', HELP)
     .action(async ({ format }: { format: Format }, command: Command) => {
       const { listings } = await readListings(command);

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { ListedLink } from '../api/schema.js';
 import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
@@ -36,7 +36,7 @@ export function addList(program: Command): void {
     .option('--json', 'print them as JSON')
     .option('--wide', 'print what has flowed, and the recipes, too')
     .option('--watch', 'print them again every two seconds')
-    .option('--state <state>', 'only links in that state', readState)
+    .addOption(new Option('--state <state>', 'only links in that state').choices(STATES).argParser(readState))
     .option('--machine <name>', 'only links that lead to a machine, or that are for it')
     .option('--container <name>', 'only links with an end in a container')
     .addHelpText('after', HELP)

@@ -2,6 +2,7 @@ import prettyBytes from 'pretty-bytes';
 import type { LinkDetails, ListedLink } from '../api/schema.js';
 import { printable } from '../text/printable.js';
 import { describeTime } from '../text/time.js';
+import { optionWords } from '../units/option-words.js';
 import { describeListedEnd } from './listed-end.js';
 import { printTable } from './table.js';
 
@@ -41,11 +42,13 @@ function drawFamily(family: ListedLink[], id: string): string {
   return `${roots.flatMap((root) => draw(root, '', '')).join('\n')}\n`;
 }
 
-function facts({ state, detail, owner, tunnel, recipe, volumes = [] }: ListedLink): string {
+function facts({ state, detail, owner, tunnel, recipe, options = {}, volumes = [] }: ListedLink): string {
   const rows: [string, string][] = [['state', detail === '' ? state : `${state} ${detail}`]];
   if (owner !== undefined) rows.push(['for', owner]);
   if (tunnel !== undefined) rows.push(['tunnel', tunnel]);
   rows.push(['recipe', recipe]);
+  const words = optionWords(options);
+  if (words.length > 0) rows.push(['options', words.join(' ')]);
   for (const { name, path } of volumes) rows.push(['volume', `${name} at ${path}`]);
   return list(rows);
 }

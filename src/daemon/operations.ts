@@ -51,9 +51,11 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
     create: async (body, caller) => {
       const creator = caller.kind === 'machine' ? caller.id : undefined;
       const request = { ...requestOf(body, keyFile), ...(creator !== undefined && { creator }) };
-      const created = await createLink(request, () => {});
-      if (creator !== undefined) await requireStillAllowed(creator, () => deleteLink(created.id));
-      return created;
+      const { link, isNew } = await createLink(request, () => {});
+      // One that was there before may be of somebody else.
+      const undo = async () => (isNew ? await deleteLink(link.id) : []);
+      if (creator !== undefined) await requireStillAllowed(creator, undo);
+      return link;
     },
     preview: async (body) => ({ files: await previewLink(requestOf(body, keyFile)) }),
     async delete(id, body) {

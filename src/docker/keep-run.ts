@@ -1,10 +1,7 @@
 import { inspectByName } from './container.js';
 import { HOLDER_STOP_SECONDS } from './holder.js';
-import { ForeignContainer, inspectOwn, type Ownership, rename, stop } from './own-container.js';
+import { findOwn, rename, STOP_SECONDS, stop } from './own-container.js';
 import { containerName, holderName, type RunNames } from './runs.js';
-
-/** How long the container may take to end, seconds: docker stop's own default. */
-const STOP_SECONDS = 10;
 
 /** A container that stays when its link is deleted, and the holder of its network namespace, without which it does not start. */
 export interface KeptRun {
@@ -38,13 +35,14 @@ export async function keepRun({ name, link, said }: RunNames): Promise<KeptRun |
   return { container, holder: `${container}-netns` };
 }
 
-async function findOwn(dockerName: string, owner: Ownership) {
-  try {
-    return await inspectOwn(dockerName, owner);
-  } catch (error) {
-    if (error instanceof ForeignContainer) return undefined;
-    throw error;
-  }
+/** Gives the containers of a run the names back that {@link keepRun} has taken from them. @throws EngineDown, or the engine's own error */
+export async function takeBackRun({ name, link, said }: RunNames, kept: KeptRun): Promise<void> {
+  const container = await findOwn(kept.container, { name, link, role: 'container' });
+  const called = containerName(name, { ...(said !== undefined && { name: said }) });
+  if (container !== undefined) await rename(container.Id, called);
+  if (kept.holder === undefined) return;
+  const holder = await findOwn(kept.holder, { name, link, role: 'netns' });
+  if (holder !== undefined) await rename(holder.Id, holderName(name));
 }
 
 async function freeName(base: string): Promise<string> {

@@ -8,6 +8,9 @@ import { linkLabel, type Role, roleLabel, runLabel } from './runs.js';
 /** How long the engine may take to carry out an action, in ms: it is slow on a machine that is booting. */
 const ACTION_MS = 120_000;
 
+/** How long the container of a run may take to end at its stop signal, seconds: docker stop's own default. */
+export const STOP_SECONDS = 10;
+
 /** A container has the name of one of ours and is not ours. */
 export class ForeignContainer extends Error {}
 
@@ -42,6 +45,19 @@ export async function inspectOwn(
   // The command that is removing it decides about its volumes; a new one may have taken them over.
   await removeContainer(found.Id, { volumes: false });
   return undefined;
+}
+
+/** As {@link inspectOwn}; undefined also when a container that has the name is not ours. */
+export async function findOwn(
+  dockerName: string,
+  owner: Ownership,
+): Promise<ContainerInspectInfo | undefined> {
+  try {
+    return await inspectOwn(dockerName, owner);
+  } catch (error) {
+    if (error instanceof ForeignContainer) return undefined;
+    throw error;
+  }
 }
 
 /**

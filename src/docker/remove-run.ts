@@ -1,5 +1,5 @@
 import { engine, explain } from './engine.js';
-import { ForeignContainer, inspectOwn, type Ownership, removeContainer } from './own-container.js';
+import { findOwn, type Ownership, removeContainer } from './own-container.js';
 import { containerName, holderName, type RunNames, replacedName, runLabel } from './runs.js';
 
 /**
@@ -23,12 +23,8 @@ export async function removeRun(run: RunNames): Promise<string[]> {
 }
 
 async function removeOwn(dockerName: string, owner: Ownership): Promise<void> {
-  try {
-    const found = await inspectOwn(dockerName, owner);
-    if (found !== undefined) await removeContainer(found.Id, { volumes: true });
-  } catch (error) {
-    if (!(error instanceof ForeignContainer)) throw error;
-  }
+  const found = await findOwn(dockerName, owner);
+  if (found !== undefined) await removeContainer(found.Id, { volumes: true });
 }
 
 async function labelled(name: string): Promise<string[]> {

@@ -7,19 +7,17 @@ import { readEnvFiles } from './env-file.js';
 import { declaredVolumes } from './image.js';
 import {
   createOwn,
-  ForeignContainer,
+  findOwn,
   inspectOwn,
   type Ownership,
   removeContainer,
   rename,
+  STOP_SECONDS,
   start,
   stop,
 } from './own-container.js';
 import { containerName, holderName, replacedName } from './runs.js';
 import { ensureVolume, type GivenVolume, volumeName } from './volumes.js';
-
-/** How long a container may take to end, in seconds: docker stop's own default. */
-const STOP_SECONDS = 10;
 
 /** A container that runs now. */
 export interface Started {
@@ -81,13 +79,8 @@ export async function ownState(
   link: string,
   container = containerName(name),
 ): Promise<ContainerState | undefined> {
-  try {
-    const found = await inspectOwn(container, { name, link, role: 'container' });
-    return found && asState(found);
-  } catch (error) {
-    if (error instanceof ForeignContainer) return undefined;
-    throw error;
-  }
+  const found = await findOwn(container, { name, link, role: 'container' });
+  return found && asState(found);
 }
 
 /**

@@ -1,27 +1,24 @@
-import {
-  ForeignContainer,
-  inspectOwn,
-  type Ownership,
-  removeContainer,
-  rename,
-  stop,
-} from './own-container.js';
+import { HOLDER_STOP_SECONDS } from './holder.js';
+import { findOwn, type Ownership, removeContainer, rename, STOP_SECONDS, stop } from './own-container.js';
 import { containerName, formerName, holderName, type RunNames } from './runs.js';
 
-/** How long a container may take to end, seconds: docker stop's own default. */
-const STOP_SECONDS = 10;
+/** A run whose containers are set aside; `next` is the name of the container that is made in the place of its container. */
+export interface RunAside extends RunNames {
+  next?: string;
+}
 
-/** A container of a run, what it is called, and what it is called while it is set aside. */
+/** A container of a run, what it is called, and what it and the one in its place are called while it is set aside. */
 interface Aside {
   owner: Ownership;
   name: string;
   former: string;
+  next: string;
   seconds: number;
 }
 
 /**
  * Stops the containers of a run, and gives them other names, while others are tried in their place. Then call either
- * {@link bringBackRun} or {@link discardFormerRun}.
+ * {@link bringBackRuns} or {@link discardFormerRun}. What an earlier change has left there goes.
  *
  * @throws ForeignContainer when a name is taken; EngineDown, or the engine's own error
  */
@@ -29,23 +26,28 @@ export async function setAsideRun(run: RunNames): Promise<void> {
   for (const { owner, name, former, seconds } of containersOf(run)) {
     const found = await findOwn(name, owner);
     if (found === undefined) continue;
-    await stop(found, name, seconds);
-    await rename(found, former);
+    const older = await findOwn(former, owner);
+    if (older !== undefined) await removeContainer(older.Id, { volumes: false });
+    await stop(found.Id, name, seconds);
+    await rename(found.Id, former);
   }
 }
 
 /**
- * Gives the containers of a run their names back, and removes those that were made in their place. What an earlier call has done
- * already is fine. @throws as setAsideRun
+ * Gives the containers of the runs of a link their names back, and removes those that were made in their place. What an earlier call
+ * has done already is fine. @throws as setAsideRun
  */
-export async function bringBackRun(run: RunNames): Promise<void> {
-  for (const { owner, name, former } of containersOf(run)) {
+export async function bringBackRuns(runs: RunAside[]): Promise<void> {
+  const aside: { id: string; name: string }[] = [];
+  for (const { owner, name, former, next } of runs.flatMap(containersOf)) {
     const found = await findOwn(former, owner);
-    if (found === undefined) continue;
-    const other = await findOwn(name, owner);
-    if (other !== undefined) await removeContainer(other, { volumes: false });
-    await rename(found, name);
+    // What was not set aside yet has its own name.
+    const made = found !== undefined || next !== name ? await findOwn(next, owner) : undefined;
+    if (made !== undefined) await removeContainer(made.Id, { volumes: false });
+    if (found !== undefined) aside.push({ id: found.Id, name });
   }
+  // One container may have been made under the former name of another one.
+  for (const { id, name } of aside) await rename(id, name);
 }
 
 /**
@@ -55,25 +57,27 @@ export async function bringBackRun(run: RunNames): Promise<void> {
 export async function discardFormerRun(run: RunNames): Promise<void> {
   for (const { owner, former } of containersOf(run)) {
     const found = await findOwn(former, owner);
-    if (found !== undefined) await removeContainer(found, { volumes: false });
+    if (found !== undefined) await removeContainer(found.Id, { volumes: false });
   }
 }
 
-function containersOf({ name, link, said }: RunNames): Aside[] {
+function containersOf({ name, link, said, next }: RunAside): Aside[] {
   const container = containerName(name, { ...(said !== undefined && { name: said }) });
   const former = formerName(name);
   return [
-    { owner: { name, link, role: 'container' }, name: container, former, seconds: STOP_SECONDS },
-    { owner: { name, link, role: 'netns' }, name: holderName(name), former: `${former}-netns`, seconds: 0 },
+    {
+      owner: { name, link, role: 'container' },
+      name: container,
+      former,
+      next: next ?? container,
+      seconds: STOP_SECONDS,
+    },
+    {
+      owner: { name, link, role: 'netns' },
+      name: holderName(name),
+      former: `${former}-netns`,
+      next: holderName(name),
+      seconds: HOLDER_STOP_SECONDS,
+    },
   ];
-}
-
-/** The id of a container. */
-async function findOwn(dockerName: string, owner: Ownership): Promise<string | undefined> {
-  try {
-    return (await inspectOwn(dockerName, owner))?.Id;
-  } catch (error) {
-    if (error instanceof ForeignContainer) return undefined;
-    throw error;
-  }
 }

@@ -1,10 +1,10 @@
-import { rmSync } from 'node:fs';
-import { bringBackRun, discardFormerRun, setAsideRun } from '../docker/set-aside.js';
+import { removeRun } from '../docker/remove-run.js';
+import { containerName, type RunNames } from '../docker/runs.js';
+import { bringBackRuns, setAsideRun } from '../docker/set-aside.js';
 import { type FormerLink, forgetFormerLink, formerLinks, recordFormerLinks } from '../state/former-links.js';
 import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { forgetKeptContainer } from '../state/kept-containers.js';
 import { readLinks } from '../state/links.js';
-import { removeCounters } from '../state/traffic.js';
 import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { readDropIn, removeDropIn, writeDropIns } from '../systemd/drop-ins.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
@@ -21,8 +21,16 @@ import { DROP_IN, type DropIn, hasText } from '../units/declared-drop-ins.js';
 import { farFile, linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink } from '../units/render.js';
+import type { Run } from '../units/runs.js';
 import { closeGate, openGate } from './containers/gates.js';
 import { requireEngine } from './containers/require-engine.js';
+import { runsIn } from './containers/runs.js';
+import {
+  removeFormerVersions,
+  removeLeftFormerVersion,
+  requireWhole,
+  tryToRemoveFormerVersion,
+} from './former-version.js';
 import { loadedOf, requireLoaded, startParts, startUnits } from './install.js';
 import { isStopped } from './is-stopped.js';
 
@@ -49,23 +57,29 @@ export interface DropInChange {
  * Changes a link in place: what is the same in both versions goes on, its container, its listening socket, its sessions. When
  * anything fails, the former version is put back. Call it with the lock `links` held.
  *
+ * @returns what is left of the former version, a line each, for people
  * @throws ForeignUnit, before anything is done; EngineDown; as startUnits
  */
-export async function changeLink(replacement: LinkReplacement, systemd: Systemd): Promise<void> {
-  const error = (await changeLinks([replacement], systemd)).get(replacement);
+export async function changeLink(replacement: LinkReplacement, systemd: Systemd): Promise<string[]> {
+  const { failures, left } = await changeLinks([replacement], systemd);
+  const error = failures.get(replacement);
   if (error) throw error;
+  return left;
+}
+
+/** What became of several changes. */
+export interface Changes {
+  /** Why links could not be changed, which are what they were before. */
+  failures: Map<LinkReplacement, Error>;
+  /** What is left of the former versions of links that are changed, a line each, for people. */
+  left: string[];
 }
 
 /**
  * Changes several links as {@link changeLink} does, with one reload of systemd for all of them. All that cannot stay is closed
  * before anything new is opened, so links can exchange their ports.
- *
- * @returns why links could not be changed, which are what they were before
  */
-export async function changeLinks(
-  replacements: LinkReplacement[],
-  systemd: Systemd,
-): Promise<Map<LinkReplacement, Error>> {
+export async function changeLinks(replacements: LinkReplacement[], systemd: Systemd): Promise<Changes> {
   const failures = new Map<LinkReplacement, Error>();
   const begun: Application[] = [];
   for (const replacement of replacements) {
@@ -118,8 +132,12 @@ export async function changeLinks(
     systemd,
   );
   await each(async ({ files }) => requireLoaded(files, loaded));
-  for (const { replacement, saved } of begun.filter(isChanged)) await finish(replacement, saved);
-  return failures;
+  const left = await removeFormerVersions(
+    begun
+      .filter(isChanged)
+      .map(({ replacement, saved }) => [rootOf(replacement), { ...saved, removed: removedBy(replacement) }]),
+  );
+  return { failures, left };
 }
 
 /** What does something the first time, and has what came of that for every other time. */
@@ -138,6 +156,8 @@ async function begin(replacement: LinkReplacement, systemd: Systemd): Promise<Ap
   const change = planChange(versions.former, versions.next);
   const root = former[0];
   if (!root || (change.isEmpty && !far && !dropIns)) return undefined;
+  await requireWhole(root.id);
+  await removeLeftFormerVersion(root.id);
   for (const name of change.added) requireOwnName(name);
   if (change.runs.length > 0) await requireEngine();
   const saved: FormerLink = {
@@ -148,7 +168,7 @@ async function begin(replacement: LinkReplacement, systemd: Systemd): Promise<Ap
     added: change.added,
     close: [...new Set([...change.close, ...(dropIns?.close ?? [])])],
     restart: [...new Set([...change.restart, ...(dropIns?.restart ?? [])])],
-    runs: runsOfChange(change),
+    ...runsOfChange(change, versions),
     isStopped: await isStopped(root, systemd),
     ...(far && { far: withText(far.id) }),
     ...(dropIns && { dropIns: dropIns.dropIns.map(({ unit }) => formerDropIn(unit)) }),
@@ -161,25 +181,26 @@ function formerDropIn(unit: string): DropIn {
   return { unit, ...(text !== undefined && { text }) };
 }
 
-/** A link is changed: what it was before goes. */
-async function finish({ former, next }: LinkReplacement, saved: FormerLink): Promise<void> {
-  for (const run of saved.runs) await discardFormerRun(run);
+/** The ids of the children that a link no longer has. */
+function removedBy({ former, next }: LinkReplacement): string[] {
   const kept = new Set(next.map(({ id }) => id));
-  for (const { id } of former)
-    if (!kept.has(id)) {
-      await removeCounters([id]);
-      rmSync(linkDirectory(id), { recursive: true, force: true });
-    }
-  forgetFormerLink(rootOf({ former }));
+  return former.flatMap(({ id }) => (kept.has(id) ? [] : id));
 }
 
 function rootOf({ former }: Pick<LinkReplacement, 'former'>): string {
   return former[0]?.id ?? '';
 }
 
-/** Puts back the links whose changes were killed midway. Call it with the lock `links` held. @throws as changeLink */
+/**
+ * Puts back the links whose changes were killed midway, and removes what is left of the former versions of those that are changed.
+ * Call it with the lock `links` held.
+ *
+ * @throws as changeLink
+ */
 export async function putBackKilledChanges(systemd: Systemd): Promise<void> {
-  const killed = [...formerLinks()];
+  const all = [...formerLinks()];
+  for (const [id, { removed }] of all) if (removed !== undefined) await tryToRemoveFormerVersion(id);
+  const killed = all.filter(([, { removed }]) => removed === undefined);
   if (killed.length === 0) return;
   await putBack(killed, systemd);
   for (const [id, saved] of killed) {
@@ -199,11 +220,34 @@ async function version(parts: PlannedLink[]): Promise<LinkVersion> {
   return { parts, files: parts.flatMap((part) => renderLink(part, renderer)) };
 }
 
-function runsOfChange({ runs }: LinkChange): FormerLink['runs'] {
-  return runs.map(({ name, link, place }) => {
-    const said = place.kind === 'run' ? place.request.name : undefined;
-    return { name, link, ...(said !== undefined && { said }) };
-  });
+function runsOfChange(
+  { runs }: LinkChange,
+  { former, next }: Record<'former' | 'next', LinkVersion>,
+): Required<Pick<FormerLink, 'runs' | 'addedRuns'>> {
+  const existing = new Set(ownRuns(former.parts).map(({ name }) => name));
+  const made = new Map(ownRuns(next.parts).map((run) => [run.name, run]));
+  return {
+    runs: runs.map(({ name, link, place }) => {
+      const run = made.get(name);
+      return {
+        ...namesOf({ name, link, place }),
+        ...(run && { next: containerName(name, { ...(run.said !== undefined && { name: run.said }) }) }),
+      };
+    }),
+    addedRuns: [...made.values()].filter(({ name }) => !existing.has(name)),
+  };
+}
+
+/** The containers that are the links' own. */
+function ownRuns(parts: PlannedLink[]): RunNames[] {
+  return runsIn(parts)
+    .filter(({ place }) => place.kind === 'run')
+    .map(({ name, link, place }) => namesOf({ name, link: link.id, place }));
+}
+
+function namesOf({ name, link, place }: Pick<Run, 'name' | 'place'> & { link: string }): RunNames {
+  const said = place.kind === 'run' ? place.request.name : undefined;
+  return { name, link, ...(said !== undefined && { said }) };
 }
 
 function withText(id: string): NonNullable<FormerLink['far']> {
@@ -248,18 +292,26 @@ function setDropIns(dropIns: { unit: string; text?: string }[]): void {
 
 /** Puts the units and containers of links back as they were. What an earlier call has done already is fine. */
 async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise<void> {
-  if (links.some(([, saved]) => saved.runs.length > 0)) await requireEngine();
+  const needsEngine = ({ runs, addedRuns = [] }: FormerLink) => runs.length > 0 || addedRuns.length > 0;
+  if (links.some(([, saved]) => needsEngine(saved))) await requireEngine();
   try {
     for (const [, saved] of links) closeGates(saved);
     for (const [, saved] of links) {
       writeUnitFiles(saved.units.toReversed());
       setDropIns(saved.dropIns ?? []);
       await close(saved, systemd);
-      for (const unit of saved.added) if (foreignUnit(unit) === undefined) await systemd.stop(unit);
-      for (const run of saved.runs) {
-        await bringBackRun(run);
-        forgetKeptContainer(run.name);
+      for (const unit of saved.added)
+        if (foreignUnit(unit) === undefined) {
+          await systemd.stop(unit);
+          // A start that was going on counts as failed.
+          await systemd.resetFailed(unit);
+        }
+      for (const run of saved.addedRuns ?? []) {
+        await stopNamespaceOf(run.name, systemd);
+        await removeRun(run);
       }
+      await bringBackRuns(saved.runs);
+      for (const { name } of [...saved.runs, ...(saved.addedRuns ?? [])]) forgetKeptContainer(name);
       unlinkUnitFiles([...saved.units.map(({ name }) => name), ...saved.added]);
       removeUnitFiles(saved.added);
       if (saved.far?.text !== undefined) {
@@ -315,10 +367,15 @@ async function close({ close: ids, runs }: FormerLink, systemd: Systemd): Promis
   for (const { name, link } of runs) {
     await systemd.stop(serviceUnit(link));
     await systemd.stop(runUnit(name));
-    const namespace = netnsUnit({ kind: 'run', name }) ?? '';
-    await systemd.stop(namespace);
-    for (const unit of [runUnit(name), namespace]) await systemd.resetFailed(unit);
+    await stopNamespaceOf(name, systemd);
+    await systemd.resetFailed(runUnit(name));
   }
+}
+
+async function stopNamespaceOf(run: string, systemd: Systemd): Promise<void> {
+  const namespace = netnsUnit({ kind: 'run', name: run }) ?? '';
+  await systemd.stop(namespace);
+  await systemd.resetFailed(namespace);
 }
 
 async function reload(parts: PlannedLink[], systemd: Systemd): Promise<void> {

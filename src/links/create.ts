@@ -10,7 +10,14 @@ import { readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
 import { startPendingDeletions } from '../state/pending-deletions.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
-import { type CreateOptions, isEager, type LinkPlan, type Owner, planLink } from '../units/plan.js';
+import {
+  type CreateOptions,
+  isEager,
+  type LinkPlan,
+  type Owner,
+  type PlannedLink,
+  planLink,
+} from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
 import { checkBalanceOptions } from './balance-options.js';
@@ -18,6 +25,7 @@ import type { DropInChange } from './change.js';
 import { checkClientLimits } from './client-limits.js';
 import { completeLink, requireUntaken, Taken } from './complete.js';
 import { findVolumesIfKnown } from './containers/volumes.js';
+import { requireWhole } from './former-version.js';
 import { freePort } from './free-port.js';
 import { findPresent } from './if-absent.js';
 import { installAll, type NewLink } from './install.js';
@@ -28,8 +36,8 @@ import { farPartsOf } from './remote/far-parts-of.js';
 import { withFarParts } from './remote/with-far-parts.js';
 import { remove } from './remove.js';
 import { findReplaced, replaceLink, withFormerPort, without } from './replace.js';
-import { type Naming, resolveRecipe } from './resolve.js';
-import { markFinished, markUnfinished, removeUnfinished } from './unfinished.js';
+import { type Naming, requireFreeNames, resolveRecipe } from './resolve.js';
+import { markFinished, markUnfinished, putBackUnfinished, removeUnfinished } from './unfinished.js';
 import { checkPathOptions } from './unix-paths.js';
 
 /** Reports the progress of a pull, many times a second, and `done` at its end. */
@@ -42,6 +50,12 @@ export interface CreatedLink {
   also?: string[];
   /** What is left of the link that it replaces, a line each, for people; never none. */
   left?: string[];
+}
+
+/** What became of a request for a link: whether it is a new one, or else one that was there and stays, or is changed. */
+export interface CreateOutcome {
+  link: CreatedLink;
+  isNew: boolean;
 }
 
 /** What a link is created from. */
@@ -72,24 +86,23 @@ export interface CreateRequest {
  *
  * @throws Error with a message of one line
  */
-export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreatedLink> {
+export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreateOutcome> {
   const { options, keyFile, owner, creator, exactNames = false, replace = false, dropIns } = request;
   const { ifAbsent = false } = request;
+  if (replace || ifAbsent) await putBackFirst();
   const present = ifAbsent && (await findPresent(request, { isResolved: false }));
-  if (present) return describeCreated(present.link);
+  if (present) return describePresent(present);
   const recipe = await prepareRecipe(request, show);
   const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
   return withSystemd(async (systemd) => {
     try {
       const same = ifAbsent && (await findPresent({ recipe, options }, { isResolved: true }));
-      if (same) return describeCreated(same.link);
+      if (same) return describePresent(same);
       const family = replace ? await findReplaced(recipe, readLinks()) : undefined;
-      if (family)
-        return await replaceLink(
-          family,
-          { recipe, options, keyFile, exactNames, ...(dropIns && { dropIns }) },
-          systemd,
-        );
+      if (family) {
+        const replacement = { recipe, options, keyFile, exactNames, ...(dropIns && { dropIns }) };
+        return { link: await replaceLink(family, replacement, systemd), isNew: false };
+      }
       const plan = {
         options,
         ...(owner && { owner }),
@@ -97,35 +110,55 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
         ...(far && { far }),
         ...(dropIns && { dropIns: dropIns.dropIns }),
       };
-      if (!far || !isEager(recipe)) return await createHere(recipe, plan, systemd);
+      if (!far || !isEager(recipe)) return { link: await createHere(recipe, plan, systemd), isNew: true };
       const link = await completeLink(recipe, completion(owner));
       const withTails = { ...far, ...farTails(link) };
-      return await createOnBothMachines({ ...plan, link, far: withTails, exactNames }, systemd);
+      const created = await createOnBothMachines({ ...plan, link, far: withTails, exactNames }, systemd);
+      return { link: created, isNew: true };
     } catch (error) {
       // Another command may have created it meanwhile.
       if (!ifAbsent || !(error instanceof Taken)) throw error;
       const same = await findPresent({ recipe, options }, { isResolved: true });
       if (!same) throw error;
-      return describeCreated(same.link);
+      return describePresent(same);
     } finally {
       await startPendingDeletions(systemd);
     }
   });
 }
 
+/** A link is compared with what it is, and not with what a command that was killed has made of it. */
+function putBackFirst(): Promise<void> {
+  return withSystemd((systemd) => withLock('links', () => putBackUnfinished(systemd)));
+}
+
+/** What `create --if-absent` finds. @throws EngineDown when it is half changed, and cannot be put back */
+async function describePresent({ id, link }: PlannedLink): Promise<CreateOutcome> {
+  await requireWhole(id);
+  return { link: describeCreated(link), isNew: false };
+}
+
 /**
- * Makes sure that a link can be created of a recipe, as far as this can be told beforehand, and fetches the images it needs.
+ * Makes sure that a link can be created of a recipe, as far as this can be told beforehand, and fetches the images it needs. With
+ * `replace` or `ifAbsent`, the names that containers of the existing link have are no obstacle.
  *
  * @returns the recipe with what it names looked up
  * @throws RecipeError; as resolveRecipe and ensureImage
  */
 export async function prepareRecipe(
-  { recipe, options, exactNames = false }: Pick<CreateRequest, 'recipe' | 'options' | 'exactNames'>,
+  {
+    recipe,
+    options,
+    exactNames = false,
+    replace = false,
+    ifAbsent = false,
+  }: Pick<CreateRequest, 'recipe' | 'options' | 'exactNames' | 'replace' | 'ifAbsent'>,
   show: ShowProgress | 'fetch nothing',
 ): Promise<Recipe> {
   checkProxyOptions(recipe, options);
   hasFarPart(recipe);
   const resolved = await resolveRecipe(recipe, { exactNames });
+  await requireFreeNames(resolved, replace || ifAbsent ? await findReplaced(resolved, readLinks()) : []);
   checkClientLimits(resolved, options);
   checkBalanceOptions(resolved, options);
   await checkPathOptions(resolved, options);
@@ -148,14 +181,15 @@ export async function previewLink({
 }: CreateRequest): Promise<UnitFile[]> {
   checkProxyOptions(recipe, options);
   const resolved = await resolveRecipe(recipe, { exactNames: false });
+  const family = (replace && (await findReplaced(resolved, readLinks()))) || [];
+  await requireFreeNames(resolved, family);
   checkClientLimits(resolved, options);
   checkBalanceOptions(resolved, options);
   await checkPathOptions(resolved, options);
-  const family = (replace && (await findReplaced(resolved, readLinks()))) || [];
-  const { existing, ...rest } = completion(owner);
+  const { existing: others, ...rest } = completion(owner);
   const link = await completeLink(withFormerPort(resolved, family), {
     ...rest,
-    existing: without(family, existing),
+    existing: without(family, others),
   });
   const far = hasFarPart(recipe) ? { ...newFarPart(keyFile), ...farTails(link) } : undefined;
   const renderer = await linkRenderer();

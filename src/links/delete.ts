@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import pLimit from 'p-limit';
-import { keepRun } from '../docker/keep-run.js';
+import { type KeptRun, keepRun, takeBackRun } from '../docker/keep-run.js';
+import type { RunNames } from '../docker/runs.js';
 import { type OwnVolume, removeVolume } from '../docker/volumes.js';
 import { runName } from '../recipe/link.js';
 import { familyOf, type Links, readLinks } from '../state/links.js';
@@ -20,9 +21,12 @@ import { isId, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { findVolumes, findVolumesIfKnown, nameVolumes } from './containers/volumes.js';
 import { contentOf, unitsOfLink } from './declared/drop-ins.js';
+import { requireWhole } from './former-version.js';
+import { startUnits } from './install.js';
+import { isStopped } from './is-stopped.js';
 import { deletionOf, farPartsOf } from './remote/far-parts-of.js';
 import { existingRuns, forgetUnits, removeUnits } from './remove.js';
-import { markFinished, markUnfinished, removeUnfinished } from './unfinished.js';
+import { markFinished, markUnfinished, putBackUnfinished, removeUnfinished } from './unfinished.js';
 
 /** There is no link with that id. */
 export class NoSuchLink extends Error {}
@@ -117,12 +121,18 @@ async function deleteHere(
   { volumes: removesVolumes, keep, mentionFiles }: Required<Omit<DeleteOptions, 'tell'>>,
   systemd: Systemd,
 ): Promise<DeletionHere[]> {
+  // A link is deleted as it is, and not as a command that was killed has half changed it.
+  await putBackUnfinished(systemd);
   const deletions = planDeletions(ids, readLinks());
+  for (const deletion of deletions)
+    if (!deletion.failure) await failing(deletion, () => requireWhole(deletion.id));
   const volumes = await volumesFor(deletions, removesVolumes);
   if (removesVolumes) planVolumeDeletions(ids, deletions, volumes);
   await removeUnfinished(systemd);
   // Before anything is marked as half deleted: a kill must not make the next command remove what is to be kept.
-  if (keep) for (const deletion of deletions) if (!deletion.failure) await keepContainers(deletion, systemd);
+  if (keep)
+    for (const deletion of deletions)
+      if (!deletion.failure) await failing(deletion, () => keepContainers(deletion, systemd));
   const open = deletions.filter(({ failure }) => failure === undefined);
   if (mentionFiles) for (const deletion of open) mentionFile(deletion);
   markUnfinished(open.flatMap(({ family }) => family));
@@ -181,25 +191,48 @@ function hasRuns({ family }: DeletionHere): boolean {
   );
 }
 
-/** Leaves the containers of a link, stopped and under other names, and says which. */
+/** Leaves the containers of a link, stopped and under other names, and says which. When that fails, the link is as it was. */
 async function keepContainers(deletion: DeletionHere, systemd: Systemd): Promise<void> {
   const { id, family } = deletion;
+  const runs = existingRuns(family).filter(({ name }) => foreignUnit(runUnit(name)) === undefined);
+  if (runs.length > 0) await requireEngine();
+  const parts = readLinks().links.filter((link) => family.includes(link.id));
+  const [root] = parts;
+  const wasOpen = root !== undefined && !(await isStopped(root, systemd));
+  const kept: { run: RunNames; as: KeptRun }[] = [];
   try {
-    const runs = existingRuns(family).filter(({ name }) => foreignUnit(runUnit(name)) === undefined);
-    if (runs.length > 0) await requireEngine();
     // No client starts again what is being stopped.
     for (const unit of [...family.map(socketUnit), ...family.map(serviceUnit)])
       if (foreignUnit(unit) === undefined) await systemd.stop(unit);
     for (const run of runs) {
       await systemd.stop(runUnit(run.name));
-      const kept = await keepRun(run);
-      if (!kept) continue;
-      const names = [kept.holder, kept.container].filter((name) => name !== undefined);
-      deletion.kept = [...(deletion.kept ?? []), ...names];
-      deletion.left.push(
-        `link "${id}": its container stays, stopped, as "${kept.container}": docker start ${names.join(' ')} starts it, docker rm ${names.join(' ')} removes it`,
+      const as = await keepRun(run);
+      if (as) kept.push({ run, as });
+    }
+  } catch (error) {
+    try {
+      for (const { run, as } of kept) await takeBackRun(run, as);
+      if (wasOpen) await startUnits(parts, systemd);
+    } catch (worse) {
+      throw new Error(
+        `${(error as Error).message}; leaving link "${id}" as it was failed too (${(worse as Error).message}): give this command again, or wormhole start ${id}`,
       );
     }
+    throw error;
+  }
+  for (const { as } of kept) {
+    const names = [as.holder, as.container].filter((name) => name !== undefined);
+    deletion.kept = [...(deletion.kept ?? []), ...names];
+    deletion.left.push(
+      `link "${id}": its container stays, stopped, as "${as.container}": docker start ${names.join(' ')} starts it, docker rm ${names.join(' ')} removes it`,
+    );
+  }
+}
+
+/** Does a step of a deletion, which fails with it. */
+async function failing(deletion: DeletionHere, step: () => Promise<void>): Promise<void> {
+  try {
+    await step();
   } catch (error) {
     deletion.failure = error as Error;
   }

@@ -1,9 +1,9 @@
-import { formatDuration } from '../recipe/duration.js';
 import { RecipeError } from '../recipe/error.js';
 import { isKeyword } from '../recipe/keywords.js';
-import { quoteWord, recipeText } from '../recipe/text.js';
+import { recipeText } from '../recipe/text.js';
 import { readLinks } from '../state/links.js';
-import { type CreateOptions, DEFAULT_OPTIONS, type PlannedLink } from '../units/plan.js';
+import { optionWords, spokenOptions } from '../units/option-words.js';
+import type { PlannedLink } from '../units/plan.js';
 import { IsChild, NoSuchLink } from './delete.js';
 import { Irreplaceable } from './replace.js';
 
@@ -14,23 +14,6 @@ export interface EditableLink {
   /** Returns the words of an edited text. @throws RecipeError when they are of another link */
   requireSameId(words: string[]): string[];
 }
-
-/** The options of `wormhole create`, as they are typed. */
-const OPTIONS = {
-  startTimeout: ['--start-timeout', formatDuration],
-  udpTimeout: ['--udp-timeout', formatDuration],
-  maxConnections: ['--max-connections', String],
-  maxPerSource: ['--max-per-source', String],
-  rate: ['--rate', String],
-  idleTimeout: ['--idle-timeout', formatDuration],
-  keepAlive: ['--keepalive', formatDuration],
-  socketMode: ['--mode', String],
-  socketOwner: ['--owner', String],
-  group: ['--group', String],
-  pull: ['--pull', String],
-  balance: ['--balance', String],
-  check: ['--check', formatDuration],
-} as const;
 
 /** What a person may change of a link. @throws NoSuchLink, IsChild, Irreplaceable */
 export function editableLink(id: string): EditableLink {
@@ -65,24 +48,10 @@ function textOf({ id, link, options }: PlannedLink): string {
   const lines = [
     `# Link ${id}. What is written here takes effect when the editor ends; an unchanged text changes nothing.`,
     '# First come options of wormhole create, if any, then the recipe: wormhole help create.',
-    ...optionLines(options),
+    ...optionWords(spokenOptions(options)),
     ...recipeLines(recipeText(link)),
   ];
   return `${lines.join('\n')}\n`;
-}
-
-function optionLines(options: CreateOptions): string[] {
-  const { proxyProtocol, acceptProxyProtocol } = options;
-  const lines = Object.entries(OPTIONS).flatMap(([name, [option, format]]) => {
-    const key = name as keyof typeof OPTIONS;
-    const value = options[key];
-    if (value === undefined || value === DEFAULT_OPTIONS[key]) return [];
-    return `${option} ${quoteWord((format as (value: string | number) => string)(value))}`;
-  });
-  if (proxyProtocol !== undefined) lines.push(`--proxy-protocol=${proxyProtocol}`);
-  if (acceptProxyProtocol !== undefined)
-    lines.push(`--accept-proxy-protocol ${quoteWord(acceptProxyProtocol.join(','))}`);
-  return lines;
 }
 
 /** A line for each keyword with its argument; a word in quotes is never broken. */

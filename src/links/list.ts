@@ -16,6 +16,7 @@ import { readTunnels } from '../state/tunnels.js';
 import { type LoadedUnit, type Systemd, withSystemd } from '../systemd/systemd.js';
 import { describeTime } from '../text/time.js';
 import { givenUpFile, netnsInstance, serviceUnit, socketUnit } from '../units/names.js';
+import { spokenOptions } from '../units/option-words.js';
 import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
 import type { Tunnel } from '../units/tunnel.js';
@@ -55,11 +56,14 @@ export async function describeLink(
   const counters = countersOf(planned);
   // A forwarder that was killed, or stopped with the machine, has not counted them down.
   const isRunning = !['inactive', 'failed', undefined].includes(units.get(serviceUnit(planned.id))?.active);
+  const options = spokenOptions(planned.options);
+  const hasOptions = planned.parent === undefined && Object.keys(options).length > 0;
   return {
     ...describe(planned, tunnels),
     ...withLosses(await stateOf(planned, { units, counters, systemd }), planned),
     ...(counters && { counters: isRunning ? counters : { ...counters, open: 0 } }),
     recipe: recipeText(planned.link),
+    ...(hasOptions && { options }),
   };
 }
 

@@ -39,7 +39,7 @@ export interface Replacement {
   dropIns?: DropInChange;
 }
 
-/** A link that was changed in place; `left` has a line for each thing that is left on another machine, for people. */
+/** A link that was changed in place; `left` has a line for each thing that is left of what it was, for people. */
 export interface ReplacedLink {
   id: string;
   url: string;
@@ -115,15 +115,14 @@ export async function replaceLink(
   });
   const [url = '', ...also] = endUrls(link.head);
   const replaced = { id: root.id, url, ...(also.length > 0 && { also }) };
+  const left: string[] = [];
   const swap = (tell?: { id: string; tell: () => void }) =>
     withLock('links', async () => {
       await removeUnfinished(systemd);
       requireSame(family, readLinks());
       requireUntaken(link, without(family, readLinks()));
-      await changeLink(
-        { former: family, next, ...(tell && { far: tell }), ...(dropIns && { dropIns }) },
-        systemd,
-      );
+      const change = { former: family, next, ...(tell && { far: tell }), ...(dropIns && { dropIns }) };
+      left.push(...(await changeLink(change, systemd)));
       if (link.tails) tellForwarder(link.id, drained);
     });
   const kept = new Set(farPartsOf(next).map((part) => part.far.partId));
@@ -140,7 +139,6 @@ export async function replaceLink(
       await swap();
     });
   } else await swap();
-  const left: string[] = [];
   for (const part of former)
     if (!kept.has(part.far.partId)) left.push(...(await deleteFormerPart(root.id, deletionOf(part))));
   return { ...replaced, ...(left.length > 0 && { left }) };
@@ -226,7 +224,7 @@ async function withNewPart(
   held.discard();
 }
 
-/** Returns why the other machine could not be told, if it could not. */
+/** Returns why the other machine could not be told, if it could not, as a line for people. */
 async function deleteFormerPart(id: string, part: PartDeletion): Promise<string[]> {
   recordDeletion(part).release();
   const reason = await carryOutDeletion(part);

@@ -3,6 +3,7 @@ import { networkInterfaces } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { findByNameOrId, findContainer } from '../docker/container.js';
 import { containerState } from '../docker/container-state.js';
+import { ownState } from '../docker/run-container.js';
 import { address, describePlace } from '../recipe/describe.js';
 import type { PlaceId } from '../recipe/link.js';
 import {
@@ -18,8 +19,10 @@ import {
   tailOf,
 } from '../recipe/recipe.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
+import type { PlannedLink } from '../units/plan.js';
 import { findNamespace, PlaceAbsent } from './containers/namespace.js';
 import { requireEngine } from './containers/require-engine.js';
+import { containerOf, type LinkRun, runsIn } from './containers/runs.js';
 
 /** A recipe that is well formed, but cannot be carried out on this machine as it is. */
 export class Unresolvable extends Error {}
@@ -73,7 +76,6 @@ async function resolveEnd(
   const { place } = end;
   if (place.kind === 'run') {
     await requireEngine();
-    await requireFreeName(place.request.name);
     return end;
   }
   if (place.kind !== 'container') {
@@ -87,8 +89,25 @@ async function resolveEnd(
   return { ...end, place: found };
 }
 
-async function requireFreeName(name: string | undefined): Promise<void> {
+/**
+ * Makes sure that the containers which a link is to run can have the names that --name gives them.
+ *
+ * @param recipe looked up already
+ * @param replaced the link that it replaces, with its children: the names of their containers are free for it
+ * @throws Unresolvable; EngineDown, or the engine's own error
+ */
+export async function requireFreeNames(recipe: Recipe, replaced: PlannedLink[] = []): Promise<void> {
+  const { head, child } = recipe;
+  const tails = (recipe.tails ?? [recipe]).map(({ tail }) => tail).filter((tail) => tail !== undefined);
+  for (const { place } of [head, ...tails])
+    if (place.kind === 'run') await requireFreeName(place.request.name, runsIn(replaced));
+  if (child && !isFar(child)) await requireFreeNames(child.link, replaced);
+}
+
+async function requireFreeName(name: string | undefined, former: LinkRun[]): Promise<void> {
   if (name === undefined || (await containerState(name)) === undefined) return;
+  for (const run of former)
+    if (containerOf(run) === name && (await ownState(run.name, run.link.id, name)) !== undefined) return;
   throw new Unresolvable(
     `--name "${name}": there is a container of that name; take another, or docker rm ${name}`,
   );

@@ -35,16 +35,26 @@ export function unfinishedIds(): string[] {
  * no command is at work on them.
  */
 export async function removeUnfinished(systemd: Systemd): Promise<void> {
-  removeTemporaryFiles((unit) => unit.startsWith('wormhole-') && !isTunnelUnit(unit));
+  await putBackUnfinished(systemd);
   const ids = unfinishedIds();
-  try {
-    await putBackKilledChanges(systemd);
-    if (ids.length === 0) return;
+  if (ids.length === 0) return;
+  await unlessEngineDown(async () => {
     await remove(ids, systemd);
+    markFinished(ids);
+  });
+}
+
+/** Puts back the links that killed commands have half changed; see {@link requireWhole}. Call it as {@link removeUnfinished}. */
+export async function putBackUnfinished(systemd: Systemd): Promise<void> {
+  removeTemporaryFiles((unit) => unit.startsWith('wormhole-') && !isTunnelUnit(unit));
+  await unlessEngineDown(() => putBackKilledChanges(systemd));
+}
+
+/** Links wait for an engine that can exchange or remove their containers; commands that concern others do not. */
+async function unlessEngineDown(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
   } catch (error) {
-    // They wait for an engine that can remove their containers; other commands do not.
-    if (error instanceof EngineDown) return;
-    throw error;
+    if (!(error instanceof EngineDown)) throw error;
   }
-  markFinished(ids);
 }

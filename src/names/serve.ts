@@ -44,14 +44,14 @@ const MOST_WAITING = 64;
  */
 export async function serveName(service: NameService, sockets: PassedSocket[], log: Log): Promise<void> {
   const waiting = new Set<Socket>();
-  let last = Date.now();
+  let last = performance.now();
   let next = 0;
   let running: Promise<void> | undefined;
   const accept = (socket: Socket): void => {
-    last = Date.now();
+    last = performance.now();
     socket.on('error', () => {});
     socket.on('close', () => waiting.delete(socket));
-    const isFresh = running === undefined && Date.now() < next;
+    const isFresh = running === undefined && performance.now() < next;
     if (isFresh || waiting.size >= MOST_WAITING) {
       socket.destroy();
       return;
@@ -63,15 +63,15 @@ export async function serveName(service: NameService, sockets: PassedSocket[], l
         log(`link ${link}: ${name} was looked up in vain: ${message}. The next client tries again.`, true);
       })
       .finally(() => {
-        next = Date.now() + PAUSE_MS;
+        next = performance.now() + PAUSE_MS;
         running = undefined;
         for (const one of waiting) one.destroy();
       });
   };
   const servers = sockets.map(({ fd }) => createServer(accept).listen({ fd }));
-  const end = Date.now() + LONGEST_MS;
+  const end = performance.now() + LONGEST_MS;
   for (;;) {
-    const wait = Math.min(last + QUIET_MS, end) - Date.now();
+    const wait = Math.min(last + QUIET_MS, end) - performance.now();
     if (wait <= 0 && running === undefined) break;
     await new Promise((done) => setTimeout(done, Math.max(wait, 100)));
   }

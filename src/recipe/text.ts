@@ -6,7 +6,7 @@ import type { Recipe } from './recipe.js';
 
 /** A recipe as one line of text in its canonical form, quoted so that a shell would read the same words. */
 export function recipeText(recipe: Recipe): string {
-  return formatRecipe(recipe).map(quoteWord).join(' ');
+  return formatRecipe(recipe).map(quoteForShell).join(' ');
 }
 
 /**
@@ -27,7 +27,7 @@ function wordsOf(text: string): string[] {
 }
 
 /** A word as {@link recipeText} writes it. */
-export function quoteWord(word: string): string {
+export function quoteForShell(word: string): string {
   // shlex's own quote puts a ' in double quotes, and its split then loses backslashes from the text before.
   return word.includes("'") ? `'${word.replaceAll("'", "'\\''")}'` : quote(word);
 }

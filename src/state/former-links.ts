@@ -8,21 +8,27 @@ import { stateDirectory } from './directory.js';
 const directory = () => `${stateDirectory()}/former-links`;
 
 const strings = v.array(v.string());
+const run = { name: v.string(), link: v.string(), said: v.exactOptional(v.string()) };
 const schema = v.object({
   units: v.array(v.object({ name: v.string(), text: v.string() })),
   added: strings,
   close: strings,
   restart: strings,
-  runs: v.array(v.object({ name: v.string(), link: v.string(), said: v.exactOptional(v.string()) })),
+  runs: v.array(v.object({ ...run, next: v.exactOptional(v.string()) })),
+  addedRuns: v.exactOptional(v.array(v.object(run))),
   isStopped: v.boolean(),
   far: v.exactOptional(v.object({ id: v.string(), text: v.exactOptional(v.string()) })),
   dropIns: v.exactOptional(v.array(v.object({ unit: v.string(), text: v.exactOptional(v.string()) }))),
+  removed: v.exactOptional(strings),
 });
 
 /**
  * A link before it was changed: the texts of its `units`, and whether it `isStopped`. Of the change: the units that it `added`,
- * the links that it had to `close`, the forwarders that it had to `restart`, and the `runs` whose containers are set aside. `far` is
- * what the forwarder of its far end was told, if that changes. `dropIns` are those of files that change, as they were.
+ * the links that it had to `close`, the forwarders that it had to `restart`, and the `runs` whose containers are set aside, with the
+ * `next` names of the containers that are made in their place; `addedRuns` are those that it did not have. `far` is what the
+ * forwarder of its far end was told, if that changes. `dropIns` are those of files that change, as they were.
+ *
+ * With `removed`, the ids of children that it no longer has, the link is changed: then the former containers remain to be removed.
  */
 export type FormerLink = v.InferOutput<typeof schema>;
 

@@ -85,21 +85,30 @@ export function restoreCounters(): Promise<void> {
  * cannot be written, which is told on stderr, keeps no link from being deleted.
  */
 export async function removeCounters(ids: string[]): Promise<void> {
+  const removeFiles = () => {
+    for (const id of ids) rmSync(countersFile(id), { force: true });
+  };
   try {
     await withLock('traffic', async () => {
-      const now = new Date();
-      const before = readCurrent(now);
-      if (!ids.some((id) => id in before.counters || readCountersFile(countersFile(id)))) return;
-      const after = record(before, now);
-      for (const id of ids) delete after.counters[id];
-      writeCurrent(before, after);
+      recordAndForget(ids);
+      // While the lock is held: another process would record again what it finds there.
+      removeFiles();
     });
   } catch (error) {
     process.stderr.write(
       `wormhole: what has flowed through ${ids.join(', ')} since the last record is lost: ${(error as Error).message}\n`,
     );
+    removeFiles();
   }
-  for (const id of ids) rmSync(countersFile(id), { force: true });
+}
+
+function recordAndForget(ids: string[]): void {
+  const now = new Date();
+  const before = readCurrent(now);
+  if (!ids.some((id) => id in before.counters || readCountersFile(countersFile(id)))) return;
+  const after = record(before, now);
+  for (const id of ids) delete after.counters[id];
+  writeCurrent(before, after);
 }
 
 /** What has flowed on each recorded day, the oldest first, up to this moment. */

@@ -91,7 +91,7 @@ function readEscape(value: string, at: number): { bytes: number[]; length: numbe
 }
 
 /** A word so that {@link splitWords} and {@link expandSpecifiers} give it back. */
-export function quoteWord(word: string): string {
+export function quoteForUnit(word: string): string {
   const inert = word.replaceAll('%', '%%');
   // A line that begins with # or ; is a comment, also one that continues another.
   if (inert !== '' && !/[\s"'\\\p{Cc}]|^[#;]/u.test(inert)) return inert;

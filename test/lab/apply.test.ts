@@ -338,6 +338,38 @@ labSuite(
       await host.run('systemctl reset-failed wormhole-apply.service', { check: false });
     });
 
+    test('what systemctl set-property says of a link goes with it, also where a service deletes it', async () => {
+      const host = at();
+      const setProperties = () =>
+        host.run(`systemctl set-property wormhole-props.service MemoryMax=150M
+          systemctl set-property --runtime wormhole-props.service CPUWeight=50
+          mkdir -p /run/systemd/system/wormhole-props.socket.d
+          printf '[Socket]\\nBacklog=9\\n' >/run/systemd/system/wormhole-props.socket.d/mine.conf`);
+      const left = async () =>
+        (await host.run('find /etc/systemd /run/systemd -name "wormhole-props.*"')).stdout.trim();
+      const daemon = '-H unix:///run/wormhole.sock';
+      // None of the directories need exist when the daemon starts.
+      await host.run('rmdir /etc/systemd/system.control /run/systemd/system.control 2>/dev/null || true');
+      await succeeds(host, `${daemon} create id props url :4050 tail url :4100`);
+      await setProperties();
+      const { stderr, status } = await wormhole(host, `${daemon} delete props`);
+      assert.is(status, 0, stderr);
+      for (const path of [
+        '/etc/systemd/system.control/wormhole-props.service.d/50-MemoryMax.conf',
+        '/run/systemd/system.control/wormhole-props.service.d/50-CPUWeight.conf',
+        '/run/systemd/system/wormhole-props.socket.d/mine.conf',
+      ])
+        assert.ok(stderr.includes(`its drop-in ${path} is removed with it`), stderr);
+      assert.is(await left(), '');
+      await write(host, 'props', '[Link]\nRecipe=url :4050 tail url :4100\n');
+      await host.run('systemctl start wormhole-apply.service');
+      await setProperties();
+      await remove(host, 'props');
+      await host.run('systemctl start wormhole-apply.service');
+      assert.is(await left(), '');
+      assert.not.match(await succeeds(host, 'list'), /^props /m);
+    });
+
     test('create --if-absent: the second time nothing, and a link that differs stays', async () => {
       const host = at();
       const create = 'create --if-absent --start-timeout 9s';

@@ -27,6 +27,13 @@ labSuite(
         ['wormhole peers ', 'accept allow revoke'],
         ['wormhole list --', '--container --help --json --machine --state --watch --wide'],
         ['wormhole create --pull ', 'always missing never'],
+        ['wormhole create --pull=', 'always missing never'],
+        ['wormhole create --proxy-protocol=', 'v1 v2'],
+        // It has no value of its own: the recipe follows.
+        ['wormhole create --proxy-protocol ur', 'url'],
+        ['wormhole create --proxy-protocol url :80 tai', 'tail'],
+        ['wormhole list --state s', 'sleeping stopped'],
+        ['wormhole graph --format ', 'dot mermaid svg'],
         ['wormhole create --pull never --rep', '--replace'],
         ['wormhole create url :80 t', 'tail trigger tunnel'],
         ['wormhole create url :80 tail url :81 t', ''],

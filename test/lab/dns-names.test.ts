@@ -1,4 +1,5 @@
 import * as assert from 'uvu/assert';
+import type { LinkDetails } from '../../src/api/schema.ts';
 import { writeKey } from './cluster.ts';
 import { installedHost, leavesNothing, succeeds } from './installed.ts';
 import { boot, type Host } from './rig/host.ts';
@@ -184,6 +185,30 @@ labSuite<Hosts>(
       await succeeds(near, 'create id short url :7005 tail url late:7000');
       assert.is(await hears(near, 7005), 'first');
       await succeeds(near, 'delete short');
+    });
+
+    test('show and the fields of the journal know the units that look up a name', async () => {
+      const { near } = at();
+      const looked = /^link late: late\.lab does not exist: NXDOMAIN /;
+      const { units, journal }: LinkDetails = JSON.parse(await succeeds(near, 'show --json late'));
+      assert.equal(
+        units.map(({ name, load }) => `${name} ${load}`),
+        [
+          'wormhole-late.socket loaded',
+          'wormhole-late.service loaded',
+          'wormhole-names@late.socket loaded',
+          'wormhole-names@late.service loaded',
+        ],
+      );
+      assert.ok(
+        journal.some(({ text }) => looked.test(text)),
+        JSON.stringify(journal),
+      );
+      const { stdout } = await near.run('journalctl -q -o cat --no-pager WORMHOLE_LINK=late');
+      assert.ok(
+        stdout.split('\n').some((line) => looked.test(line)),
+        stdout,
+      );
     });
 
     test('the last known addresses stay in use while the DNS server is away, and while it fails', async () => {

@@ -24,6 +24,19 @@ async function answered(host: Host, unit: string): Promise<void> {
   });
 }
 
+/** Makes sure that `edit` has the limits that `create --replace` has set. */
+async function showsLimits(host: Host): Promise<void> {
+  const { stdout } = await host.run('EDITOR=cat wormhole edit few 2>/dev/null');
+  for (const line of [
+    '--max-connections 50',
+    '--max-per-source 2',
+    '--rate 9',
+    '--idle-timeout 1h',
+    '--keepalive 1m',
+  ])
+    assert.ok(stdout.split('\n').includes(line), `${line} in\n${stdout}`);
+}
+
 labSuite(
   'overload',
   () => installedHost({ name: 'overload' }),
@@ -70,15 +83,19 @@ labSuite(
         host,
         'create --replace --max-connections 50 --max-per-source 2 --rate 9 --idle-timeout 1h --keepalive 1m id few url :7000 tail url :7001',
       );
-      const { stdout } = await host.run('EDITOR=cat wormhole edit few 2>/dev/null');
-      for (const line of [
-        '--max-connections 50',
-        '--max-per-source 2',
-        '--rate 9',
-        '--idle-timeout 1h',
-        '--keepalive 1m',
-      ])
-        assert.ok(stdout.split('\n').includes(line), `${line} in\n${stdout}`);
+      await showsLimits(host);
+      // A unit that is to be rendered again.
+      await host.run(
+        'sed -i /^MemoryMax/d /etc/systemd/system/wormhole-few.service; wormhole upgrade --force',
+      );
+      const unit = (await host.run('cat /etc/systemd/system/wormhole-few.service')).stdout;
+      assert.match(unit, /^MemoryMax=/m);
+      assert.match(
+        unit,
+        /^ExecStart=.* --max-connections 50 --max-per-source 2 --rate 9 --idle-timeout 3600 --keepalive 60$/m,
+      );
+      await showsLimits(host);
+      await host.run('rm -r /var/lib/wormhole/replaced');
       // The session of before counts for its source.
       await hold(host, 'second', 'TCP:127.0.0.1:7000');
       await answered(host, 'second');

@@ -201,6 +201,52 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
     await allGone(near, myserver);
   });
 
+  test('a machine that is refused while it changes a link of somebody else, or finds it there, does not take it away', async () => {
+    const { near, myserver } = at();
+    const id = await idOf(myserver);
+    await succeeds(myserver, 'ping near');
+    await succeeds(near, 'create id own url :7007 tail url :7001');
+    const refusedMidway = async (args: string) => {
+      const lock = near.spawn('flock /run/wormhole/links.lock sleep 100');
+      await near.waitFor(
+        async () => (await near.run('flock -n /run/wormhole/links.lock true', { check: false })).status !== 0,
+        { what: 'the lock to be held' },
+      );
+      const asking = myserver.spawn(`wormhole -H tcp://near create ${args}`);
+      await near.waitFor(
+        async () => {
+          const pid = 'systemctl show -P MainPID wormholed.service';
+          const { stdout } = await near.run(`find /proc/$(${pid})/fd -lname /run/wormhole/links.lock`, {
+            check: false,
+          });
+          return stdout !== '';
+        },
+        { what: 'the request to wait for the lock' },
+      );
+      const revoking = near.spawn('wormhole peers revoke myserver');
+      await near.waitFor(
+        async () =>
+          (await near.run(`test -e /var/lib/wormhole/refused/${id}`, { check: false })).status === 0,
+        { what: 'the machine to be refused' },
+      );
+      await lock.stop();
+      const { stderr, status } = await asking.exited;
+      assert.match(stderr, /^wormhole: machine \S+ is refused here\n$/m, args);
+      assert.is(status, 1, args);
+      await revoking.exited;
+      await succeeds(near, 'peers allow myserver');
+    };
+    await refusedMidway('--replace id own url :7009 tail url :7001');
+    assert.is(await hears(near, 7009), 'near\n');
+    await refusedMidway('--if-absent id own url :7009 tail url :7001');
+    assert.is(await hears(near, 7009), 'near\n');
+    await refusedMidway('id new url :7010 tail url :7001');
+    await refusedMidway('--replace id new url :7010 tail url :7001');
+    assert.is(await hears(near, 7010), '');
+    await succeeds(near, 'delete own');
+    await allGone(near, myserver);
+  });
+
   test('peers: what cannot be', async () => {
     const { near } = at();
     for (const [args, expected, status] of [

@@ -165,6 +165,23 @@ labSuite(
       assert.is((await host.run('docker ps -aq --filter name=wormhole-web')).stdout, '');
     });
 
+    test('the options that a link was created with are as they are typed', async () => {
+      const host = at();
+      const typed = '--start-timeout 2m --max-connections 50 --rate 9 --mode 660 --proxy-protocol=v1';
+      await succeeds(host, `create ${typed} id limited url unix:///run/limited.sock tail url :7100`);
+      const { link } = await show(host, 'limited');
+      assert.equal(link.options, {
+        ...{ startTimeout: 120, maxConnections: 50, rate: 9, socketMode: '660', proxyProtocol: 'v1' },
+      });
+      for (const way of ['', '-H unix:///run/wormhole.sock '])
+        assert.ok(
+          (await succeeds(host, `${way}show limited`)).split('\n').includes(`options  ${typed}`),
+          `${way}show`,
+        );
+      assert.is((await show(host, 'flow')).link.options, undefined);
+      assert.not.match(await succeeds(host, 'show flow'), /^options/m);
+    });
+
     test('a user who is not root sees what is open to all', async () => {
       const host = at();
       const { stdout } = await host.run(

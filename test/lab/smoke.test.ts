@@ -1,9 +1,11 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { boot, type Host } from './rig/host.ts';
 import { sessionDirectory, sessionName } from './rig/session.ts';
+import { run, start } from './rig/shell.ts';
+import { waitFor } from './rig/wait.ts';
 import { labSuite } from './suite.ts';
 
 const answers = (host: Host, name: string) =>
@@ -141,6 +143,41 @@ labSuite(
       } finally {
         rmSync(directory, { recursive: true });
       }
+    });
+
+    test('several processes that open at once remove what a dead one has left, and leave each other alone', async () => {
+      const dead = `lab-${process.pid}.1`;
+      const group = `${dead}/machine`;
+      mkdirSync(join(dirname(sessionDirectory), dead));
+      await run([
+        ...['unshare', '--mount', '--propagation=private', 'sh', '-ec'],
+        `mount -t cgroup2 cgroup2 /sys/fs/cgroup
+        cd /sys/fs/cgroup
+        for part in 1 2 3 4 5 6 7 8; do
+          mkdir -p "${group}/$part"
+          sh -c 'echo $$ > "$1/cgroup.procs"; exec setsid sleep 100' sh "${group}/$part" </dev/null >/dev/null 2>&1 &
+        done
+        wait_until=$(($(date +%s) + 10))
+        until [ "$(cat ${group}/*/cgroup.procs | wc -l)" = 8 ]; do [ "$(date +%s)" -lt $wait_until ]; sleep 0.05; done`,
+      ]);
+      const session = `
+        import { existsSync } from 'node:fs';
+        import { openSession, sessionDirectory } from './test/lab/rig/session.ts';
+        openSession();
+        process.stdin.on('end', () => console.log(existsSync(sessionDirectory))).resume();
+        console.log('open');
+      `;
+      const script = [process.execPath, '--import', 'tsx', '--input-type=module', '--eval', session];
+      const processes = [1, 2, 3, 4].map(() => start(script));
+      await waitFor(() => processes.every((each) => each.stdout() !== '' || each.stderr() !== ''), {
+        what: 'the sessions to open',
+      });
+      for (const each of processes) each.end();
+      for (const each of processes) {
+        const { stdout, stderr, status } = await each.exited;
+        assert.equal({ stdout, stderr, status }, { stdout: 'open\ntrue\n', stderr: '', status: 0 });
+      }
+      assert.not.ok(existsSync(join(dirname(sessionDirectory), dead)));
     });
 
     test('power off leaves nothing behind', async () => {

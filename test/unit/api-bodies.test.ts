@@ -100,6 +100,15 @@ test('a part of a link', () => {
     ],
     [['exactNames'], ['yes', 1, null], /^"exactNames" must be true or false$/],
     [['options', 'dryRun'], [true], /^"options" has a field "dryRun"/],
+    ...['maxConnections', 'maxPerSource', 'rate', 'idleTimeout', 'keepAlive'].map(
+      (limit): [Path, unknown[], RegExp] => [
+        ['options', limit],
+        [1],
+        new RegExp(`^"options" has a field "${limit}", which is unknown here$`),
+      ],
+    ),
+    [['options', 'proxyProtocol'], ['v2'], /^"options" has a field "proxyProtocol"/],
+    [['options', 'acceptProxyProtocol'], [['::1']], /^"options" has a field "acceptProxyProtocol"/],
     [
       ['options', 'startTimeout'],
       NOT_SECONDS,

@@ -1,10 +1,11 @@
 import './own-state.ts';
 import { once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
-import { createAt, ping, withConnection } from '../../src/api/client.ts';
+import { createAt, deleteAt, ping, withConnection } from '../../src/api/client.ts';
 import type { Machine } from '../../src/api/connect.ts';
 import { apiSuite, context, daemon, directory, fails, journal, local, there } from './api-daemon.ts';
 
@@ -91,6 +92,32 @@ test('a daemon that falls silent, or goes away, is distinguished from one that f
     /gives an answer \(200\) that is no wormholed's/,
   );
   odd.close();
+});
+
+test('a daemon that takes no body with DELETE deletes all the same, and is not asked for what it cannot do', async () => {
+  const asked: string[] = [];
+  const older = createHttpServer((request, response) => {
+    const length = Number(request.headers['content-length'] ?? 0);
+    asked.push(`${request.method} ${request.url} ${length > 0 ? 'with' : 'without'} a body`);
+    request.resume();
+    const message = `${request.url} takes no body`;
+    if (length === 0) response.writeHead(request.url === '/v1/links/there' ? 204 : 404);
+    else response.writeHead(400, { connection: 'close' });
+    if (length > 0) response.end(JSON.stringify({ error: { code: 'usage', message } }));
+    else if (request.url === '/v1/links/there') response.end();
+    else response.end(JSON.stringify({ error: { code: 'not-found', message: 'no link' } }));
+  }).listen(join(directory, 'older'));
+  await once(older, 'listening');
+  const machine: Machine = { ...local, endpoint: { kind: 'unix', path: join(directory, 'older') } };
+  assert.equal(await deleteAt(machine, 'there'), []);
+  assert.equal(await deleteAt(machine, 'there', { keep: false, volumes: false }), []);
+  await fails(deleteAt(machine, 'gone'), /^no link$/);
+  asked.length = 0;
+  for (const body of [{ volumes: true }, { keep: true }])
+    await fails(deleteAt(machine, 'there', body), /older version.*: upgrade Wormhole there/);
+  assert.equal(asked, Array(2).fill('DELETE /v1/links/there with a body'));
+  assert.equal(await deleteAt(local, 'there'), []);
+  older.close();
 });
 
 test.run();

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { FaultyFile, parseDeclaration } from '../../src/units/declaration.ts';
 import { readDropIns, renderDropIns } from '../../src/units/declared-drop-ins.ts';
 import { parseFile } from '../../src/units/syntax.ts';
-import { expandSpecifiers, quoteWord, splitWords } from '../../src/units/words.ts';
+import { expandSpecifiers, quoteForUnit, splitWords } from '../../src/units/words.ts';
 
 /* Files of links: systemd.syntax(7), and what they describe. */
 
@@ -80,7 +80,7 @@ test('words: quotes, escapes', () => {
 
 test('a word that would begin a comment comes back from a line of its own', () => {
   const words = ['', '#a', ';b', 'c#'];
-  const { settings } = parseFile(`[A]\nx=${words.map(quoteWord).join(' \\\n  ')}`);
+  const { settings } = parseFile(`[A]\nx=${words.map(quoteForUnit).join(' \\\n  ')}`);
   assert.equal(
     splitWords(settings[0]?.value ?? '').map(({ text }) => text),
     words,
@@ -91,7 +91,7 @@ test('any word comes back', () => {
   fc.assert(
     fc.property(fc.array(fc.string({ unit: 'grapheme' })), (list) => {
       const wanted = list.map((word) => word.replaceAll('\0', ''));
-      const parsed = parseFile(`[A]\nx=${wanted.map(quoteWord).join(' \\\n  ')}`);
+      const parsed = parseFile(`[A]\nx=${wanted.map(quoteForUnit).join(' \\\n  ')}`);
       const read = splitWords(parsed.settings[0]?.value ?? '').map(({ text }) => expandSpecifiers(text, {}));
       assert.equal(read, wanted);
     }),

@@ -29,7 +29,7 @@ test.before(() => {
       ...(isRoot ? [] : ['--map-root-user']),
       '--mount',
       ...['strace', '-f', '-y', '-q', '-s', '4096', '-e', 'signal=none', '-o', log],
-      ...['-e', 'trace=access,faccessat,faccessat2,unlink,unlinkat,rmdir,fsync'],
+      ...['-e', 'trace=access,faccessat,faccessat2,unlink,unlinkat,rmdir,fsync,close'],
       ...[process.execPath, '--import', 'tsx', program],
     ],
     { encoding: 'utf8', env: { ...process.env, WORMHOLE_STATE_DIRECTORY: join(directory, 'state') } },
@@ -45,6 +45,8 @@ function eventOf(line: string): string[] {
   if (told !== undefined) return [told];
   const synced = /fsync\(\d+<([^>]+)>/.exec(line)?.[1];
   if (synced !== undefined) return [`sync ${synced}`];
+  const released = /close\(\d+<[^>]*\/(\w+\.lock)>\)/.exec(line)?.[1];
+  if (released !== undefined) return [`release ${released}`];
   const removed = /(?:unlink|unlinkat|rmdir)\(.*?"([^"]+)".* = 0$/.exec(line)?.[1];
   return removed === undefined ? [] : [`unlink ${removed}`];
 }
@@ -97,6 +99,10 @@ test('the file with the recipe goes last, and what is removed outlives a power c
   );
   happens([unitFile('a.socket')], [`sync ${UNITS}`]);
   happens([`sync ${UNITS}`], ['forget wormhole-a.socket']);
+});
+
+test('what forwarders have counted goes while no other command can record it again', () => {
+  happens(['unlink /run/wormhole/counters/a', 'unlink /run/wormhole/counters/b'], ['release traffic.lock']);
 });
 
 test.run();

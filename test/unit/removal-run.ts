@@ -5,8 +5,10 @@ import { pauseImages } from '../../src/docker/pause-image.ts';
 import { remove } from '../../src/links/remove.ts';
 import { asLink } from '../../src/recipe/as-link.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
+import { formatCountersFile } from '../../src/state/counters-file.ts';
 import type { Systemd } from '../../src/systemd/systemd.ts';
 import { UNIT_DIR } from '../../src/systemd/unit-files.ts';
+import { COUNTERS_DIR, countersFile } from '../../src/units/names.ts';
 import { DEFAULT_OPTIONS, planLink } from '../../src/units/plan.ts';
 import { renderLink } from '../../src/units/render.ts';
 import { renderer } from './renderer.ts';
@@ -30,6 +32,8 @@ symlinkSync('../wormhole-a.socket', `${UNIT_DIR}/sockets.target.wants/wormhole-a
 for (const id of ['a', 'b']) {
   mkdirSync(`/run/wormhole/links/${id}`, { recursive: true });
   writeFileSync(`/run/wormhole/links/${id}/given-up`, '');
+  mkdirSync(COUNTERS_DIR, { recursive: true });
+  writeFileSync(countersFile(id), formatCountersFile({ figures: { served: 1 }, texts: {} }));
 }
 
 /** The containers of both links, one that somebody else has, and which of them are removed. */

@@ -110,6 +110,24 @@ test('figures, connections and the journal are printed for people, without what 
     assert.ok(text.includes(`\n${line}\n`), `${line}\n---\n${text}`);
 });
 
+test('options are shown as they are typed, also those of another machine, and none is said if all are as by default', () => {
+  const options = {
+    maxConnections: 50,
+    idleTimeout: 5400,
+    socketOwner: 'a b',
+    pull: 'else',
+    proxyProtocol: 'v2',
+  };
+  const text = describeDetails(details({ link: listed('80', { options }) }));
+  assert.ok(
+    text.includes(
+      "\noptions  --max-connections 50 --idle-timeout 1h30m --owner 'a b' --pull else --proxy-protocol=v2\n",
+    ),
+    text,
+  );
+  assert.not.match(describeDetails(details({})), /^options/m);
+});
+
 test('notes of a forwarder are read as far as they make sense', () => {
   const file = Buffer.alloc(4 * (64 + 4 * 32));
   file.writeInt32LE(0x54534857, 0);

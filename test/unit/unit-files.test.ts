@@ -86,6 +86,8 @@ const kinds: Record<string, Kind> = {
   'path-in-a-home': { recipe: words('id a url unix:///srv/x tail url unix:///home/me/x') },
   'unix-datagrams': { recipe: words('id a url unixgram:///srv/log tail url unixgram:///dev/log') },
   'unix-messages': { recipe: words('id a url unixpacket://@x tail url unixpacket://blue@@y') },
+  'to-a-name': { recipe: words('id a url :5432 tail url db.example.com:5432') },
+  'to-a-name-in-a-container': { recipe: words('id a url :5432 tail url db:5432 docker-ns app') },
   'to-another-machine': {
     recipe: words('id a url :3307 remote beta tail docker-ns db'),
     far,

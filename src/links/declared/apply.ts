@@ -91,7 +91,7 @@ export function applyLinks(request: ApplyRequest, report: ApplyReport): Promise<
           reporting(declared, report, async () => {
             if (await isAsDescribed(declared, remaining)) return;
             const show = request.dryRun ? 'fetch nothing' : () => {};
-            different.push({ declared, recipe: await prepareRecipe(declared, show) });
+            different.push({ declared, recipe: await prepareRecipe({ ...declared, replace: true }, show) });
           }),
         ),
       ),
@@ -252,13 +252,13 @@ async function applyHere(differences: Difference[], systemd: Systemd, report: Ap
         declared,
       ]),
   );
-  const failedChanges = await changeLinks([...changes.keys()], systemd);
+  const { failures, left } = await changeLinks([...changes.keys()], systemd);
   for (const change of changes.keys()) {
     const [root] = change.next;
-    if (root?.link.tails && !failedChanges.has(change)) tellForwarder(root.id, root.drained ?? []);
+    if (root?.link.tails && !failures.has(change)) tellForwarder(root.id, root.drained ?? []);
   }
-  for (const [change, declared] of changes)
-    tell(declared, change.next, failedChanges.get(change), report.changed);
+  for (const [change, declared] of changes) tell(declared, change.next, failures.get(change), report.changed);
+  for (const line of left) report.note(line);
   const creations = new Map(
     plans
       .filter(isNew)
@@ -300,12 +300,13 @@ async function applyWithPart(
     });
     if (dryRun) return;
     const dropIns = dropInChange(unitsOfLink(id), declared, id);
-    const { left = [], ...created } = await createLink(
+    const { link, isNew } = await createLink(
       { recipe: declared.recipe, options, keyFile, replace: true, ...(dropIns && { dropIns }) },
       () => {},
     );
+    const { left = [], ...created } = link;
     for (const line of left) report.note(line);
-    (root ? report.changed : report.created)(created);
+    (isNew ? report.created : report.changed)(created);
   });
 }
 

@@ -4,7 +4,7 @@ import { formatRecipe } from '../../recipe/format.js';
 import { isFar, type Recipe, type RecipeEnd, type RecipeTail } from '../../recipe/recipe.js';
 import type { ExtraLines } from '../../units/declaration.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from '../../units/plan.js';
-import { quoteWord } from '../../units/words.js';
+import { quoteForUnit } from '../../units/words.js';
 
 /** A link as a file describes it. */
 export interface DescribedLink {
@@ -113,7 +113,7 @@ function recipeLines(words: string[]): string {
     .map((word, at) => {
       const before = words[at - 1];
       const isOpening = OPENING.includes(word) && before !== 'docker-run' && before !== 'or';
-      return `${isOpening ? ' \\\n       ' : at === 0 ? '' : ' '}${quoteWord(word)}`;
+      return `${isOpening ? ' \\\n       ' : at === 0 ? '' : ' '}${quoteForUnit(word)}`;
     })
     .join('');
 }

@@ -52,8 +52,10 @@ export function createPart(request: PartRequest): Promise<CreatedPart> {
   const wanted: Recipe = { ...recipe, head: fillIn(recipe.head, { host: facing }) };
   return inTurn(owner.partId, async () => {
     const existing = findPart(owner.partId);
-    if (existing === undefined)
-      return createLink({ recipe: wanted, options, keyFile, owner, exactNames }, () => {});
+    if (existing === undefined) {
+      const request = { recipe: wanted, options, keyFile, owner, exactNames };
+      return (await createLink(request, () => {})).link;
+    }
     requireOwner(existing, owner.identity);
     return updatePart(existing, { ...request, recipe: wanted }, portOf(recipe.head) === undefined);
   });

@@ -8,13 +8,14 @@ export const mountControlGroups = `
   mount -t cgroup2 cgroup2 /sys/fs/cgroup
 `;
 
-/** Kills every process in the control group `path` (as `lab-1/box`) and below, and removes it. None is no error. */
+/** Kills every process in the control group `path` (as `lab-1.2/box`) and below, and removes it. None is no error. */
 export function removeControlGroup(path: string): void {
   const script = `
     ${mountControlGroups}
-    cd "/sys/fs/cgroup/$1" 2>/dev/null || exit 0
     for try in $(seq 200); do
-      echo 1 > cgroup.kill
+      # Another process may remove it at the same time.
+      [ -d "/sys/fs/cgroup/$1" ] || exit 0
+      { echo 1 > "/sys/fs/cgroup/$1/cgroup.kill"; } 2>/dev/null
       # A group stays busy for a moment after its last process has been killed.
       find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} + 2>/dev/null && exit 0
       sleep 0.05

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheDirectory } from './cache.ts';
 import { removeControlGroup } from './control-group.ts';
@@ -11,8 +11,11 @@ import { removeTree } from './shell.ts';
 
 const sessions = join(cacheDirectory, 'sessions');
 
-/** What this process's directory, network namespaces and control group are called: `lab-PID`. */
-export const sessionName = `lab-${process.pid}`;
+/**
+ * What this process's directory, network namespaces and control group are called: `lab-PID.START`. The name alone says which process
+ * they are of, so another one can tell from the first moment that they are in use.
+ */
+export const sessionName = `lab-${process.pid}.${startOf(process.pid)}`;
 
 /** The directory for this process's state. `openSession` makes it; it goes when the process ends. */
 export const sessionDirectory = join(sessions, sessionName);
@@ -26,7 +29,6 @@ export function openSession(): void {
   sweepDeadSessions();
   allowInotifyInstances();
   mkdirSync(sessionDirectory, { recursive: true });
-  writeFileSync(join(sessionDirectory, 'birth'), birth(process.pid));
   process.on('exit', () => removeSession(sessionName));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 }
@@ -38,19 +40,18 @@ export function sweepDeadSessions(): void {
 }
 
 function isAlive(name: string): boolean {
+  const [, pid, start] = /^lab-(\d+)\.(\d+)$/.exec(name) ?? [];
   try {
-    const recorded = readFileSync(join(sessions, name, 'birth'), 'utf8');
-    return recorded === birth(Number(name.slice('lab-'.length)));
+    return pid !== undefined && startOf(Number(pid)) === start;
   } catch {
     return false;
   }
 }
 
-/** When process `pid` was started, which tells it from an earlier one with the same id. */
-function birth(pid: number): string {
+/** When process `pid` was started, in clock ticks since the boot (proc(5)), which tells it from an earlier one with the same id. */
+function startOf(pid: number): string | undefined {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${afterName[19]}`;
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
 }
 
 function removeSession(name: string): void {

@@ -1,0 +1,264 @@
+import * as assert from 'uvu/assert';
+import { fails, installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
+import { startNamedServers } from './named-servers.ts';
+import { withRefusingEngine } from './refusing-engine.ts';
+import type { Host } from './rig/host.ts';
+import { labSuite } from './suite.ts';
+
+/* Commands that are killed midway or fail midway: what the next one finds, and what they leave. Containers with names of their own. */
+
+const DOCKERFILE = `FROM wormhole/tools
+RUN mkdir /data && echo seed >/data/notes
+VOLUME /data
+CMD ["socat", "TCP-LISTEN:7000,fork,reuseaddr", "SYSTEM:read line; echo $line $MARK >>/data/notes; cat /data/notes"]
+`;
+
+/** A container that is not ready for a long time. */
+const SLOW = `FROM wormhole/tools
+HEALTHCHECK --interval=1s --timeout=400s CMD sleep 300
+CMD ["sleep", "600"]
+`;
+
+/** Two containers of a link, of which the inner one answers. */
+const TWO_CONTAINERS =
+  "id web url :4001 trigger url :7001 docker-run 'wormhole/tools socat -t 60 TCP-LISTEN:7001,fork TCP:127.0.0.1:7000' child id base url :7000 trigger docker-run notes";
+
+labSuite(
+  'links that are half changed',
+  async () => {
+    const host = await installedHost({ name: 'half' });
+    await host.run('docker build -q -t notes -', { input: DOCKERFILE });
+    await host.run('docker build -q -t slow -', { input: SLOW });
+    await startNamedServers(host);
+    return host;
+  },
+  (test, at) => {
+    test('a container with a name of its own is changed by create --replace, edit and apply, and keeps its data', async () => {
+      const host = at();
+      await succeeds(host, "create id db url :5000 trigger url :7000 docker-run '--name data-db notes'");
+      assert.is(await note(host, 5000, 'a'), 'seed\na\n');
+      await succeeds(
+        host,
+        "create --replace id db url :5001 trigger url :7000 docker-run '--name data-db notes'",
+      );
+      await succeeds(
+        host,
+        "create --replace id db url :5001 trigger url :7000 docker-run '--name data-db -e MARK=two notes'",
+      );
+      assert.is(await note(host, 5001, 'b'), 'seed\na\nb two\n');
+      const edited = await host.run(
+        ['env', 'EDITOR=sed -i s/MARK=two/MARK=three/', 'wormhole', 'edit', 'db'],
+        {
+          check: false,
+        },
+      );
+      assert.equal([edited.stderr, edited.status], ['', 0]);
+      assert.is(await note(host, 5001, 'c'), 'seed\na\nb two\nc three\n');
+      await host.run('mkdir -p /root/links && wormhole export -o /root/links db');
+      await host.run('sed -i s/MARK=three/MARK=four/ /root/links/*');
+      await succeeds(host, 'apply --dry-run -f /root/links');
+      await succeeds(host, 'apply -f /root/links');
+      assert.is(await note(host, 5001, 'd'), 'seed\na\nb two\nc three\nd four\n');
+      assert.is(await names(host), 'data-db wormhole-db-netns');
+      await host.run('rm -r /root/links');
+    });
+
+    test('a name of its own that changes, or that somebody else has, and a change that fails', async () => {
+      const host = at();
+      const recipe = (args: string) => `create --replace id db url :5001 tail url :7000 docker-run '${args}'`;
+      await succeeds(host, recipe('--name first notes'));
+      await host.run('docker run -d --name others wormhole/tools sleep infinity');
+      await fails(host, recipe('--name others notes'), /--name "others": there is a container of that name/);
+      await fails(host, recipe('--name first notes false'), /link "db"|container "first"/);
+      assert.is(await names(host), 'first others wormhole-db-netns');
+      await fails(host, recipe('--name second notes false'), /link "db"|container "second"/);
+      assert.is(await names(host), 'first others wormhole-db-netns');
+      assert.match(await note(host, 5001, 'e'), /d four\ne\n$/);
+      await host.run('docker rm -f others first');
+      await host.run('docker run -d --name first wormhole/tools sleep infinity');
+      await fails(
+        host,
+        recipe('--name first -e MARK=x notes'),
+        /--name "first": there is a container of that name/,
+      );
+      await host.run('docker rm -f first');
+      await succeeds(host, 'delete --volumes db');
+      assert.is(await names(host), '');
+      await leavesNothing(host);
+    });
+
+    test('a change that was killed is put back before delete looks at the link', async () => {
+      const host = at();
+      await killMidway(host);
+      await succeeds(host, 'delete p');
+      await leavesNothing(host);
+      assert.is(await names(host), '');
+      await fails(host, 'delete p', /no link "p"/);
+    });
+
+    test('a change that was killed is put back before create --replace and --if-absent look at the link', async () => {
+      const host = at();
+      await killMidway(host);
+      await fails(
+        host,
+        `create --if-absent id p url :4600 tail url :7000 docker-run slow`,
+        /link "p" exists, and differs/,
+      );
+      assert.match(await succeeds(host, 'list'), /^c /m);
+      await succeeds(host, 'create --if-absent id p url :4600 chain id c url :4601 tail url :4200');
+      await killMidway(host);
+      await succeeds(host, 'create --if-absent id p url :4600 chain id c url :4601 tail url :4200');
+      await killMidway(host);
+      await succeeds(host, 'create --replace id p url :4600 tail url :4200');
+      assert.is(await note(host, 4600, 'x'), 'two x\n');
+      assert.is(await note(host, 4601, 'x'), '');
+      await succeeds(host, 'delete p');
+      await leavesNothing(host);
+      assert.is(await names(host), '');
+    });
+
+    test('without its engine, a link that was half changed is neither deleted nor taken for what it is to be', async () => {
+      const host = at();
+      await succeeds(host, 'create id other url :4610 tail url :4200');
+      await succeeds(host, "create id db url :5000 tail url :7000 docker-run 'notes'");
+      await killed(host, `create --replace id db url :5000 tail url :7000 docker-run slow`, 'wormhole-db');
+      await host.run('systemctl stop docker.socket docker');
+      const down = /Docker is not running/;
+      await fails(host, 'delete db', down);
+      await fails(host, `create --if-absent id db url :5000 tail url :7000 docker-run slow`, down);
+      await succeeds(host, 'delete other');
+      await host.run('systemctl start docker');
+      await succeeds(host, 'create --if-absent id db url :5000 tail url :7000 docker-run notes');
+      assert.is(await note(host, 5000, 'x'), 'seed\nx\n');
+      await succeeds(host, 'delete --volumes db');
+      await leavesNothing(host);
+      assert.is(await names(host), '');
+    });
+
+    test('delete of a link whose create was killed removes it', async () => {
+      const host = at();
+      await killed(host, `create id q url :4602 tail url :7000 docker-run slow`, 'wormhole-q');
+      await succeeds(host, 'delete q');
+      await leavesNothing(host);
+      assert.is(await names(host), '');
+    });
+
+    test('a former container that cannot be removed keeps no link from being changed or created', async () => {
+      const host = at();
+      const link = (port: number, mark: string) =>
+        `[Link]\nRecipe=url :${port} trigger url :7000 docker-run '-e MARK=${mark} notes'\n`;
+      const write = (name: string, text: string) =>
+        host.run(`mkdir -p /root/many && cat >/root/many/${name}.wormhole`, { input: text });
+      for (const [name, port] of [
+        ['x', 5010],
+        ['y', 5011],
+      ] as const) {
+        await write(name, link(port, 'one'));
+        await succeeds(host, 'apply -f /root/many');
+        assert.is(await note(host, port, 'a'), 'seed\na one\n');
+      }
+      await write('x', link(5010, 'two'));
+      await write('y', link(5011, 'two'));
+      await write('z', '[Link]\nRecipe=url :5012 tail url :4200\n');
+      await withRefusingEngine(
+        host,
+        { method: 'DELETE', url: /containers/, which: 'all' },
+        async (environment) => {
+          const { stdout, stderr, status } = await host.run(`${environment} wormhole apply -f /root/many`, {
+            check: false,
+          });
+          for (const line of [/^changed link x /m, /^changed link y /m, /^created link z /m])
+            assert.match(stdout, line, stderr);
+          assert.is(
+            stderr.replaceAll(/ \(.*?\)/g, ''),
+            ['x', 'y']
+              .map(
+                (id) =>
+                  `wormhole: link "${id}" is changed; its former container is not removed yet: the next command that changes links tries again\n`,
+              )
+              .join(''),
+          );
+          assert.is(status, 0);
+          const again = await host.run(
+            `${environment} wormhole create --replace id x url :5010 trigger url :7000 docker-run '-e MARK=three notes'`,
+            { check: false },
+          );
+          assert.match(again.stderr, /the test refuses this/);
+          assert.is(again.status, 1);
+        },
+      );
+      assert.is(await note(host, 5010, 'b'), 'seed\na one\nb two\n');
+      await succeeds(host, 'start z');
+      assert.is(await names(host), 'wormhole-x wormhole-x-netns');
+      assert.is(await note(host, 5011, 'b'), 'seed\na one\nb two\n');
+      assert.is(await note(host, 5012, 'b'), 'two b\n');
+      assert.is((await host.run('ls /var/lib/wormhole/former-links')).stdout, '');
+      await host.run('rm -r /root/many');
+      await succeeds(host, 'delete --volumes x y z');
+      await leavesNothing(host);
+    });
+
+    test('delete --keep that fails leaves the link as it was', async () => {
+      const host = at();
+      await succeeds(host, `create ${TWO_CONTAINERS}`);
+      assert.is(await note(host, 4001, 'a'), 'seed\na\n');
+      const before = await names(host);
+      const failing = () =>
+        withRefusingEngine(host, { method: 'POST', url: /\/rename/, which: 3 }, async (environment) => {
+          const { stderr, status } = await host.run(`${environment} wormhole delete --keep web`, {
+            check: false,
+          });
+          assert.match(stderr, /^wormhole: [^\n]*the test refuses this[^\n]*\n$/);
+          assert.is(status, 1);
+        });
+      await failing();
+      assert.is(await names(host), before);
+      assert.is(await note(host, 4001, 'b'), 'seed\na\nb\n');
+      assert.not.match(await succeeds(host, 'list'), /created again/);
+      await succeeds(host, 'stop web');
+      await failing();
+      assert.is(await names(host), before);
+      assert.match(await succeeds(host, 'list'), /^web .* stopped /m);
+      assert.is(await note(host, 4001, 'c'), '');
+      await succeeds(host, 'start web');
+      assert.is((await wormhole(host, 'delete --keep web')).status, 0);
+      await host.run('docker rm -f $(docker ps -aq)');
+      await succeeds(host, 'delete --volumes base');
+      await leavesNothing(host);
+    });
+  },
+);
+
+/** Changes a link that has a child in place, and kills that when the child is gone already. */
+async function killMidway(host: Host): Promise<void> {
+  const listed = await succeeds(host, 'list --json');
+  if (!/"id": "p"/.test(listed))
+    await succeeds(host, 'create id p url :4600 chain id c url :4601 tail url :4200');
+  assert.is(await note(host, 4601, 'x'), 'two x\n');
+  await killed(host, `create --replace id p url :4600 tail url :7000 docker-run slow`, 'wormhole-p');
+  await host.run('test ! -e /etc/systemd/system/wormhole-c.socket');
+}
+
+/** Kills a command while it waits for a container to be ready. */
+async function killed(host: Host, args: string, container: string): Promise<void> {
+  await host.run(`
+    wormhole ${args} & pid=$!
+    until docker inspect -f '{{.Config.Image}} {{.State.Running}}' ${container} 2>&1 | grep -qx 'slow true'
+      do kill -0 $pid || exit; sleep 0.1; done
+    kill -KILL $pid
+    wait $pid; [ $? = 137 ]`);
+}
+
+/** The names of all containers, in order. */
+async function names(host: Host): Promise<string> {
+  return (await host.run("docker ps -a --format '{{.Names}}' | sort | paste -sd ' '")).stdout.trim();
+}
+
+/** Sends a line to a port of the host's 127.0.0.1, and returns the answer. */
+async function note(host: Host, port: number, line: string): Promise<string> {
+  const { stdout } = await host.run(`echo ${line} | timeout 60 nc -N 127.0.0.1 ${port}`, {
+    check: false,
+    timeout: 90,
+  });
+  return stdout;
+}
