@@ -74,6 +74,8 @@ labSuite(
       await fails(host, recipe('--name second notes false'), /link "db"|container "second"/);
       assert.is(await names(host), 'first others wormhole-db-netns');
       assert.match(await note(host, 5001, 'e'), /d four\ne\n$/);
+      // A link without a trigger would have its container created again at once.
+      await succeeds(host, 'stop db');
       await host.run('docker rm -f others first');
       await host.run('docker run -d --name first wormhole/tools sleep infinity');
       await fails(
