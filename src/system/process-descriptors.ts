@@ -12,7 +12,6 @@ const TCP_INFO = 11;
 /** Offsets of fields in struct tcp_info (linux/tcp.h), bytes. */
 const LAST_DATA_SENT = 44;
 const LAST_DATA_RECEIVED = 52;
-const BYTES_ACKED = 120;
 const BYTES_RECEIVED = 128;
 const INFO_BYTES = 136;
 
@@ -26,11 +25,10 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const ADDRESS_BYTES = 128;
 
-/** A socket of another process. `sent` bytes have been acknowledged by the peer; `idleMs` is since data came or went last. */
+/** A socket of another process. `idleMs` is since data came or went last. */
 export interface ProcessSocket {
   peer: string;
   received: number;
-  sent: number;
   idleMs: number;
 }
 
@@ -115,7 +113,6 @@ function readSocket(fd: number): ProcessSocket | undefined {
   return {
     peer: addressText(address.subarray(0, addressSize.readUInt32LE())),
     received: isTcp ? Number(info.readBigUInt64LE(BYTES_RECEIVED)) : 0,
-    sent: isTcp ? Number(info.readBigUInt64LE(BYTES_ACKED)) : 0,
     idleMs: isTcp ? Math.min(info.readUInt32LE(LAST_DATA_SENT), info.readUInt32LE(LAST_DATA_RECEIVED)) : 0,
   };
 }

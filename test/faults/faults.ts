@@ -12,7 +12,7 @@ const suspended = (unit: string, seconds: number): string =>
 /** A command that is killed at a random moment, and the next one, which has to put right what it has left. */
 const killed = (command: string): string =>
   `timeout -s KILL $DELAY ${command} >/dev/null 2>&1; wormhole list >/dev/null; wormhole delete victim >/dev/null 2>&1
-   ! systemctl cat wormhole-victim.socket wormhole-victim.service >/dev/null 2>&1`;
+   ! systemctl cat wormhole-victim.socket >/dev/null 2>&1 && ! systemctl cat wormhole-victim.service >/dev/null 2>&1`;
 
 const VICTIM = 'wormhole create id victim url :7100 tail docker-ns web';
 

@@ -54,7 +54,6 @@ const BASE = 2;
 const READ = 4;
 /** Words that each kind of session uses as it likes, behind the two of {@link noteDescriptors}. */
 export const OWN = 20;
-export const OWN_WORDS = RECORD_WORDS - OWN;
 
 /** Instead of the number of a pipe: bytes may be in a pipe that could not be stored. */
 const UNSTORED_PIPE = -1;
