@@ -85,6 +85,14 @@ test('a tail that refuses is skipped, and gets its share again after its return'
   assert.match(front.log(), new RegExp(`tail ${down.name} accepts again`));
 });
 
+test('a client that a tail has refused does not count as a session', async () => {
+  const [down, up] = [tailTo(freePort()), tailTo((await named('up')).port)];
+  for (const tail of [down, up]) tail.start();
+  const front = await frontTo([down, up], ['--balance', 'first', '--max-connections', '1']);
+  for (let n = 0; n < 4; n++) assert.equal(await namesOf(front.port, 1), ['up']);
+  assert.not.match(front.log(), /has waited/);
+});
+
 test('a client whose first bytes are there before any tail accepts loses none of them', async () => {
   const ports = [freePort(), freePort()];
   const tails = ports.map((port) => tailTo(port));
