@@ -317,7 +317,9 @@ async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise
   try {
     for (const [, saved] of links) closeGates(saved);
     for (const [, saved] of links) {
-      writeUnitFiles(saved.units.toReversed());
+      // On a disk that is full, what is as it was must not be written.
+      const differ = saved.units.filter(({ name, text }) => readUnitFile(name) !== text);
+      writeUnitFiles(differ.toReversed());
       setDropIns(saved.dropIns ?? []);
       await close(saved, systemd);
       for (const unit of saved.added)

@@ -134,6 +134,27 @@ labSuite(
       await leavesNothing(host);
     });
 
+    test('a change that fails because the disk is full is taken back, and the link can be stopped, started and deleted', async () => {
+      const host = at();
+      const units = '/etc/systemd/system';
+      await host.run(`cp -a ${units} /run/units && mount -t tmpfs -o size=1M tmpfs ${units} &&
+        cp -a /run/units/. ${units} && systemctl daemon-reload`);
+      await succeeds(host, 'create id t url :4620 tail url :4200 or url :4201');
+      await host.run(`dd if=/dev/zero of=${units}/full bs=4k`, { check: false });
+      await fails(
+        host,
+        'create --replace id t url :4620 tail url :4200 or url :4202',
+        /^wormhole: ENOSPC[^;]*\n$/,
+      );
+      assert.match(await note(host, 4620, 'x'), / x\n$/);
+      await succeeds(host, 'stop t');
+      await succeeds(host, 'start t');
+      assert.match(await note(host, 4620, 'x'), / x\n$/);
+      await succeeds(host, 'delete t');
+      await host.run(`umount ${units} && rm -r /run/units && systemctl daemon-reload`);
+      await leavesNothing(host);
+    });
+
     test('of several changes that were killed, one that cannot be put back keeps no other link closed', async () => {
       const host = at();
       await succeeds(host, 'create id a url :4620 tail url :4200');
@@ -293,7 +314,9 @@ async function killed(host: Host, args: string, container: string): Promise<void
 
 /** Has socat listen at a port of 127.0.0.1 meanwhile. */
 async function occupied(host: Host, port: number, use: () => Promise<void>): Promise<void> {
-  await host.run(`systemd-run --collect --unit occupant socat TCP-LISTEN:${port},bind=127.0.0.1,fork EXEC:cat`);
+  await host.run(
+    `systemd-run --collect --unit occupant socat TCP-LISTEN:${port},bind=127.0.0.1,fork EXEC:cat`,
+  );
   await host.waitFor(async () => (await host.run(`ss -Hltn sport = :${port}`)).stdout !== '', {
     timeout: 10,
     what: `socat to listen at ${port}`,
