@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { removeRun } from '../docker/remove-run.js';
 import { containerName, type RunNames } from '../docker/runs.js';
 import { bringBackRuns, setAsideRun } from '../docker/set-aside.js';
@@ -5,6 +6,7 @@ import { type FormerLink, forgetFormerLink, formerLinks, recordFormerLinks } fro
 import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { forgetKeptContainer } from '../state/kept-containers.js';
 import { readLinks } from '../state/links.js';
+import { removeCounters } from '../state/traffic.js';
 import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { readDropIn, removeDropIn, writeDropIns } from '../systemd/drop-ins.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
@@ -18,7 +20,15 @@ import {
 } from '../systemd/unit-files.js';
 import { type LinkChange, type LinkVersion, planChange } from '../units/change.js';
 import { DROP_IN, type DropIn, hasText } from '../units/declared-drop-ins.js';
-import { farFile, linkDirectory, netnsUnit, runUnit, serviceUnit, socketUnit } from '../units/names.js';
+import {
+  farFile,
+  idOfUnit,
+  linkDirectory,
+  netnsUnit,
+  runUnit,
+  serviceUnit,
+  socketUnit,
+} from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink } from '../units/render.js';
 import type { Run } from '../units/runs.js';
@@ -203,16 +213,18 @@ export async function putBackKilledChanges(systemd: Systemd): Promise<void> {
   const killed = all.filter(([, { removed }]) => removed === undefined);
   if (killed.length === 0) return;
   await putBack(killed, systemd);
+  const failures: string[] = [];
   for (const [id, saved] of killed) {
     try {
       await openAgain(id, saved, systemd);
     } catch (error) {
-      // It is forgotten already, so that a port which somebody has taken holds up one command and not every one.
-      throw new Error(
-        `link "${id}" is put back, which a killed command had half changed, and does not listen (${(error as Error).message}): wormhole start ${id}; then give this command again`,
+      failures.push(
+        `link "${id}" is put back, which a killed command had half changed, and does not listen (${(error as Error).message}): wormhole start ${id}`,
       );
     }
   }
+  // They are forgotten already, so that a port which somebody has taken holds up one command and not every one.
+  if (failures.length > 0) throw new Error(`${failures.join('; ')}; then give this command again`);
 }
 
 async function version(parts: PlannedLink[]): Promise<LinkVersion> {
@@ -290,6 +302,14 @@ function setDropIns(dropIns: { unit: string; text?: string }[]): void {
   writeDropIns(dropIns.filter(hasText), DROP_IN);
 }
 
+/** Removes what links have had beside these units, which are removed. */
+async function removeStateOf(units: string[]): Promise<void> {
+  const ids = units.flatMap((unit) => (unit.endsWith('.socket') ? idOfUnit(unit) : undefined) ?? []);
+  if (ids.length === 0) return;
+  for (const id of ids) rmSync(linkDirectory(id), { recursive: true, force: true });
+  await removeCounters(ids);
+}
+
 /** Puts the units and containers of links back as they were. What an earlier call has done already is fine. */
 async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise<void> {
   const needsEngine = ({ runs, addedRuns = [] }: FormerLink) => runs.length > 0 || addedRuns.length > 0;
@@ -297,7 +317,9 @@ async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise
   try {
     for (const [, saved] of links) closeGates(saved);
     for (const [, saved] of links) {
-      writeUnitFiles(saved.units.toReversed());
+      // On a disk that is full, what is as it was must not be written.
+      const differ = saved.units.filter(({ name, text }) => readUnitFile(name) !== text);
+      writeUnitFiles(differ.toReversed());
       setDropIns(saved.dropIns ?? []);
       await close(saved, systemd);
       for (const unit of saved.added)
@@ -314,6 +336,7 @@ async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise
       for (const { name } of [...saved.runs, ...(saved.addedRuns ?? [])]) forgetKeptContainer(name);
       unlinkUnitFiles([...saved.units.map(({ name }) => name), ...saved.added]);
       removeUnitFiles(saved.added);
+      await removeStateOf(saved.added);
       if (saved.far?.text !== undefined) {
         makeDirectory(linkDirectory(saved.far.id));
         writeAtomically(farFile(saved.far.id), saved.far.text);

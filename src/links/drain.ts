@@ -68,7 +68,9 @@ function findLink(id: string): PlannedLink {
 
 function findTail({ id, link }: PlannedLink, tail: string): string {
   const tails = link.tails ?? [];
-  const found = tails.find((one, index) => [one.name, one.id].includes(tail) || tail === `${index + 1}`);
+  const found =
+    tails.find(({ name, id }) => [name, id].includes(tail)) ??
+    tails.find((_, index) => tail === `${index + 1}`);
   if (found) return found.name;
   throw new NoSuchTail(
     `link "${id}" has no tail "${tail}"; it has ${tails.map(({ name }) => name).join(', ')}`,

@@ -1,4 +1,5 @@
 import { realpathSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { findByNameOrId, findContainer } from '../docker/container.js';
@@ -13,11 +14,13 @@ import {
   type Recipe,
   type RecipeAddress,
   type RecipeEnd,
+  type RecipeIpAddress,
   type RecipePlace,
   type RecipeTail,
   splitEnd,
   tailOf,
 } from '../recipe/recipe.js';
+import { destination, listensOn } from '../recipe/self.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
 import type { PlannedLink } from '../units/plan.js';
 import { findNamespace, PlaceAbsent } from './containers/namespace.js';
@@ -118,23 +121,39 @@ function requireLocalAddress(head: RecipeEnd): void {
   if (isUnix(head)) return;
   const { host, place } = head;
   if (place.kind !== 'host' || host === undefined || isAlwaysPresent(host)) return;
-  const own = Object.values(networkInterfaces()).flatMap((list) =>
-    (list ?? []).map((entry) => entry.address),
-  );
+  const own = ownAddresses();
   if (!own.includes(host)) {
     throw new Unresolvable(`"${host}" is no address of this host; it has ${own.join(', ')}`);
   }
 }
 
+function ownAddresses(): string[] {
+  return Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((entry) => entry.address));
+}
+
 /** The recipe alone distinguishes names. Namespaces may be the same: a container may share that of the host or of another. */
 async function requireTwoEnds(head: RecipeEnd, tail: RecipeEnd): Promise<void> {
   if (isUnix(head) || isUnix(tail)) return requireTwoSockets(head, tail);
-  const covers = head.host === tail.host || head.host === '0.0.0.0' || head.host === '::';
-  if (!covers || head.protocol !== tail.protocol || head.port === undefined || head.port !== tail.port)
-    return;
+  if (head.protocol !== tail.protocol || head.port === undefined || head.port !== tail.port) return;
+  if (!listensAt(head, tail)) return;
   if (!(await areOneNamespace(head.place, tail.place))) return;
   throw new Unresolvable(
     `cannot proxy to self: ${describePlace(head.place)} and ${describePlace(tail.place)} share one network namespace, and both ends are ${address(head)} there`,
+  );
+}
+
+/** An end with an address and a port. */
+type IpEnd = RecipeIpAddress & Pick<RecipeEnd, 'place'>;
+
+/** Whether a head listens at the address of a tail, if the two are in one namespace. Where a name leads to is not known yet. */
+function listensAt(head: IpEnd, tail: IpEnd): boolean {
+  if (head.host === undefined || tail.host === undefined) return head.host === tail.host;
+  const target = destination(tail.host);
+  if (listensOn(head.host, target)) return true;
+  const isWildcard = head.host === '::' || (head.host === '0.0.0.0' && isIP(target) === 4);
+  // The addresses of other namespaces are not known here.
+  return (
+    isWildcard && [head, tail].some(({ place }) => place.kind === 'host') && ownAddresses().includes(target)
   );
 }
 

@@ -47,7 +47,8 @@ function samePlace({ place: one }: RecipeEnd, { place: other }: RecipeEnd): bool
   return one.name === other.name;
 }
 
-function listensOn(host: string, address: string): boolean {
+/** Whether a head at `host` takes connections to `address`, as far as that is certain. */
+export function listensOn(host: string, address: string): boolean {
   if (host === '0.0.0.0') return address.startsWith('127.');
   // A socket on :: takes IPv4 as well.
   if (host === '::') return address.startsWith('127.') || address === '::1';
@@ -55,7 +56,7 @@ function listensOn(host: string, address: string): boolean {
 }
 
 /** Where a connection to an address goes: one to a wildcard address goes to the loopback. */
-function destination(host: string): string {
+export function destination(host: string): string {
   if (host === '::') return '::1';
   const address = unmapIPv4(host);
   return address === '0.0.0.0' ? '127.0.0.1' : address;

@@ -9,13 +9,21 @@ export interface JournalLine {
   text: string;
 }
 
+/** The most that journalctl may print, bytes. */
+const MOST_BYTES = 16 * 1024 * 1024;
+
 /** The last lines of some units, the oldest first; none when the journal cannot be read. */
 export async function lastLinesOf(units: string[], count: number): Promise<JournalLine[]> {
   const matches = units.flatMap((unit) => ['-u', unit]);
   const args = ['-o', 'json', '-n', String(count), '--no-pager', '-q', ...matches];
-  const { stdout } = await promisify(execFile)('journalctl', args, { maxBuffer: 16 * 1024 * 1024 }).catch(
-    () => ({ stdout: '' }),
-  );
+  const { stdout } = await promisify(execFile)('journalctl', args, { maxBuffer: MOST_BYTES }).catch(() => ({
+    stdout: '',
+  }));
+  return linesOf(stdout);
+}
+
+/** The lines that `journalctl -o json` prints. */
+function linesOf(stdout: string): JournalLine[] {
   return stdout
     .split('\n')
     .filter((line) => line !== '')
@@ -48,11 +56,17 @@ export async function lastLines(unit: string, since: number, count = 5): Promise
   const about = [`UNIT=${unit}`, '_UID=0', '+', `_SYSTEMD_UNIT=${unit}`];
   // Not -b: in a container, ProtectKernelTunables= makes a service see the boot id of the machine, not its own.
   const from = `--since=@${Math.floor(since / 1000)}`;
-  const args = ['-o', 'cat', '-n', String(count), '--no-pager', '-q', from];
+  // -r: with --since alone, -n is about the first lines.
+  const args = ['-o', 'json', '-r', '-n', String(count), '--no-pager', '-q', from];
   try {
     await run('journalctl', ['--sync']);
-    const { stdout } = await run('journalctl', [...args, ...about]);
-    return stdout.split('\n').filter((line) => line !== '');
+    const { stdout } = await run('journalctl', [...args, ...about], { maxBuffer: MOST_BYTES });
+    return linesOf(stdout)
+      .filter(({ time }) => time >= since)
+      .reverse()
+      .flatMap(({ text }) => text.split('\n'))
+      .filter((line) => line !== '')
+      .slice(-count);
   } catch (error) {
     return [`(the journal could not be read: ${(error as Error).message.split('\n')[0]})`];
   }

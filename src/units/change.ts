@@ -43,7 +43,9 @@ export function planChange(former: LinkVersion, next: LinkVersion): LinkChange {
     isEmpty: former.files.length === next.files.length && next.files.every(isSame),
     close: close.map(({ id }) => id),
     runs,
-    restart: next.files.filter((file) => services.has(file.name) && !isSame(file)).map(({ name }) => name),
+    restart: next.files
+      .filter((file) => services.has(file.name) && texts.has(file.name) && !isSame(file))
+      .map(({ name }) => name),
     gone: [...texts.keys()].filter((name) => !names.has(name)),
     added: [...names].filter((name) => !texts.has(name)),
   };

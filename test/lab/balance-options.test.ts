@@ -150,6 +150,19 @@ labSuite(
       await succeeds(host, 'undrain l web1');
     });
 
+    test('a tail whose name is a number is drained by its name', async () => {
+      const host = at();
+      for (const name of ['1', '2']) await host.run(`ip netns add ${name}`);
+      await succeeds(host, 'create id number url :4900 tail url 2@:80 or url 1@:80');
+      await succeeds(host, 'drain number 1');
+      assert.match(
+        await succeeds(host, 'list'),
+        /^number-to-2 .* listening\nnumber-to-1 .* listening drained$/m,
+      );
+      await succeeds(host, 'delete number');
+      for (const name of ['1', '2']) await host.run(`ip netns del ${name}`);
+    });
+
     test('what does not fit several tails is refused, and deleting leaves nothing', async () => {
       const host = at();
       await fails(

@@ -181,6 +181,25 @@ labSuite(
       await host.run('rmdir /etc/systemd/system/wormhole-x && rm /etc/systemd/victim.service');
     });
 
+    test('a head at all addresses leads to the same port of another machine, and not to one of its own', async () => {
+      const host = at();
+      const at6500 = (head: string, tail: string) => `create id all url ${head}:6500 tail url ${tail}:6500`;
+      for (const tail of [host.address, '127.0.0.1'])
+        await fails(host, at6500('0.0.0.0', tail), /cannot proxy to self/, tail === '127.0.0.1' ? 2 : 1);
+      for (const tail of [`[${host.address6}]`, host.address])
+        await fails(host, at6500('[::]', tail), /cannot proxy to self/);
+      for (const [head, tail] of [
+        ['0.0.0.0', '10.90.0.250'],
+        ['0.0.0.0', 'db.example.com'],
+        ['0.0.0.0', '[fd90::250]'],
+        ['[::]', '[fd90::250]'],
+      ] as const) {
+        await succeeds(host, at6500(head, tail));
+        await succeeds(host, 'delete all');
+      }
+      await leavesNothing(host);
+    });
+
     test('two names for one namespace are still one', async () => {
       const host = at();
       await host.run('docker run -d --network host --name shares wormhole/tools sleep infinity');

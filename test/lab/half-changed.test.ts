@@ -119,6 +119,67 @@ labSuite(
       assert.is(await names(host), '');
     });
 
+    test('a tail that is added is taken back with a change that fails', async () => {
+      const host = at();
+      await succeeds(host, 'create id t url :4620 tail url :4200 or url :4201');
+      await occupied(host, 4621, () =>
+        fails(
+          host,
+          'create --replace id t url :4621 tail url :4200 or url :4202',
+          /^wormhole: 127\.0\.0\.1:4621 on this host is in use already by socat \(pid \d+\): stop what listens there, or take another port\n$/,
+        ),
+      );
+      assert.match(await note(host, 4620, 'x'), / x\n$/);
+      await succeeds(host, 'delete t');
+      await leavesNothing(host);
+    });
+
+    test('a change that fails because the disk is full is taken back, and the link can be stopped, started and deleted', async () => {
+      const host = at();
+      const units = '/etc/systemd/system';
+      await host.run(`cp -a ${units} /run/units && mount -t tmpfs -o size=1M tmpfs ${units} &&
+        cp -a /run/units/. ${units} && systemctl daemon-reload`);
+      await succeeds(host, 'create id t url :4620 tail url :4200 or url :4201');
+      await host.run(`dd if=/dev/zero of=${units}/full bs=4k`, { check: false });
+      await fails(
+        host,
+        'create --replace id t url :4620 tail url :4200 or url :4202',
+        /^wormhole: ENOSPC[^;]*\n$/,
+      );
+      assert.match(await note(host, 4620, 'x'), / x\n$/);
+      await succeeds(host, 'stop t');
+      await succeeds(host, 'start t');
+      assert.match(await note(host, 4620, 'x'), / x\n$/);
+      await succeeds(host, 'delete t');
+      await host.run(`umount ${units} && rm -r /run/units && systemctl daemon-reload`);
+      await leavesNothing(host);
+    });
+
+    test('of several changes that were killed, one that cannot be put back keeps no other link closed', async () => {
+      const host = at();
+      await succeeds(host, 'create id a url :4620 tail url :4200');
+      await succeeds(host, 'create id q url :4621 tail url :4200 or url :4201');
+      const file = (id: string, recipe: string) =>
+        `printf '[Link]\\nRecipe=${recipe}\\n' >/root/links/${id}.wormhole`;
+      await host.run(`mkdir -p /root/links
+        ${file('a', 'url :4622 tail url :7000 docker-run slow')}
+        ${file('q', 'url :4623 tail url :4200 or url :4202')}`);
+      await killed(host, 'apply -f /root/links', 'wormhole-a');
+      await occupied(host, 4620, () =>
+        fails(
+          host,
+          'stop q',
+          /^wormhole: link "a" is put back, which a killed command had half changed, and does not listen \(.*socat.*\): wormhole start a; then give this command again\n$/,
+        ),
+      );
+      assert.match(await note(host, 4621, 'x'), / x\n$/);
+      await succeeds(host, 'start a');
+      assert.match(await note(host, 4620, 'x'), / x\n$/);
+      await succeeds(host, 'delete a q');
+      await host.run('rm -r /root/links');
+      await leavesNothing(host);
+    });
+
     test('without its engine, a link that was half changed is neither deleted nor taken for what it is to be', async () => {
       const host = at();
       await succeeds(host, 'create id other url :4610 tail url :4200');
@@ -249,6 +310,22 @@ async function killed(host: Host, args: string, container: string): Promise<void
       do kill -0 $pid || exit; sleep 0.1; done
     kill -KILL $pid
     wait $pid; [ $? = 137 ]`);
+}
+
+/** Has socat listen at a port of 127.0.0.1 meanwhile. */
+async function occupied(host: Host, port: number, use: () => Promise<void>): Promise<void> {
+  await host.run(
+    `systemd-run --collect --unit occupant socat TCP-LISTEN:${port},bind=127.0.0.1,fork EXEC:cat`,
+  );
+  await host.waitFor(async () => (await host.run(`ss -Hltn sport = :${port}`)).stdout !== '', {
+    timeout: 10,
+    what: `socat to listen at ${port}`,
+  });
+  try {
+    await use();
+  } finally {
+    await host.run('systemctl stop occupant');
+  }
 }
 
 /** The names of all containers, in order. */

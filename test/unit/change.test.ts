@@ -51,6 +51,15 @@ test('a container stays with the same arguments, and is replaced with others', (
   assert.equal(change(plain, run).added, ['wormhole-a-run.service']);
 });
 
+test('the forwarder of a tail that is added is not there to be restarted', () => {
+  const { restart, added } = change(
+    'id a url :80 tail url :81 or url :82',
+    'id a url :80 tail url :81 or url :83',
+  );
+  assert.equal(restart, ['wormhole-a.service']);
+  assert.equal(added, ['wormhole-a-to-127.0.0.1-83.socket', 'wormhole-a-to-127.0.0.1-83.service']);
+});
+
 test('a head in a container that is replaced is closed with it', () => {
   const child = (image: string) =>
     `id a url :80 trigger url :81 docker-run ${image} child id b url :82 tail url :83`;

@@ -5,6 +5,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { sendDescriptors } from '../../src/forwarder/store/descriptors.ts';
 import {
   closeAll,
   collect,
@@ -27,7 +28,7 @@ import {
   tailTo,
   tailWith,
 } from './tails.ts';
-import { closeUnixSockets } from './unix-sockets.ts';
+import { closeUnixSockets, unixSocket } from './unix-sockets.ts';
 
 /* A link with several tails: a front, and a forwarder for each tail that it hands clients to. */
 
@@ -83,6 +84,14 @@ test('a tail that refuses is skipped, and gets its share again after its return'
   await answersBecome(front.port, 'back');
   assert.equal([...new Set(await namesOf(front.port, 20))], ['back']);
   assert.match(front.log(), new RegExp(`tail ${down.name} accepts again`));
+});
+
+test('a client that a tail has refused does not count as a session', async () => {
+  const [down, up] = [tailTo(freePort()), tailTo((await named('up')).port)];
+  for (const tail of [down, up]) tail.start();
+  const front = await frontTo([down, up], ['--balance', 'first', '--max-connections', '1']);
+  for (let n = 0; n < 4; n++) assert.equal(await namesOf(front.port, 1), ['up']);
+  assert.not.match(front.log(), /has waited/);
 });
 
 test('a client whose first bytes are there before any tail accepts loses none of them', async () => {
@@ -250,6 +259,22 @@ test('drained tails get no new client, and their sessions go on', async () => {
   const { how } = await collect(net.connect(front.port, '127.0.0.1'));
   assert.is(how, 'ECONNRESET');
   assert.match(front.log(), /all its tails are drained/);
+});
+
+test('a tail keeps no descriptor of a message that it does not understand, or that has too many', async () => {
+  const tail = tailTo(freePort());
+  const program = tail.start();
+  const front = unixSocket('unixpacket').connect(tail.path);
+  await until(() => front.receive() !== undefined);
+  const before = program.descriptors('socket');
+  const many = Array.from({ length: 50 }, () => front.fd);
+  const words = (magic: number) => Buffer.from(Int32Array.of(magic, 1, 1, 0).buffer);
+  // The magic number of an offer whose client refuses to be read, then one of another version.
+  assert.is(sendDescriptors(front.fd, words(0x314f4857), many), 0);
+  assert.is(sendDescriptors(front.fd, words(0x324f4857), many), 0);
+  // The listener stays.
+  await until(() => program.descriptors('socket') === 1);
+  assert.is(before, 2);
 });
 
 test('a tail whose socket is closed is skipped, and the journal names its unit', async () => {

@@ -1,5 +1,5 @@
 import { receiveDescriptors, sendDescriptors } from '../store/descriptors.js';
-import { E } from '../syscalls.js';
+import { close, E } from '../syscalls.js';
 
 /*
  * What the front forwarder of a link with several tails and the forwarder of each tail say to each other, over a unix socket that
@@ -68,7 +68,10 @@ export function receiveMessage(socket: number): Message | 'end' | undefined {
   const received = receiveDescriptors(socket);
   if (received === undefined || received === 'end') return received;
   const { bytes, descriptors } = received;
-  if (bytes.length < HEADER || bytes.readInt32LE(0) !== MAGIC) return 'end';
+  const isOurs = bytes.length >= HEADER && bytes.readInt32LE(0) === MAGIC;
+  // What nobody uses would stay open for good.
+  for (const unused of descriptors.splice(isOurs ? 1 : 0)) close(unused);
+  if (!isOurs) return 'end';
   const [descriptor] = descriptors;
   return {
     type: bytes.readInt32LE(4),

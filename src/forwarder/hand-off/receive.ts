@@ -188,19 +188,19 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       mayRetry,
       accepted() {
         pending -= 1;
-        front.told = sessions();
         // Kept for later, it would not be in the queue of the front when the client is read.
         if (front.fd >= 0 && front.unsent.length === 0 && answerNow(front, client) === 0) return true;
         answer(REFUSED, 'the front forwarder has not read what its forwarder has said');
         return false;
       },
+      // It is still among the open ones, and no session.
       refused(reason) {
-        pending -= 1;
         answer(REFUSED, reason);
+        pending -= 1;
       },
       gone() {
-        pending -= 1;
         answer(GONE);
+        pending -= 1;
       },
     };
     const isUnix = socketOption(descriptor, SO_DOMAIN) === AF_UNIX;
@@ -214,11 +214,14 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       say(front, { type: SOURCE, client: 0, open: sessions(), text });
     }
   };
-  const answerNow = (front: Front, client: number): number =>
-    sendMessage(front.fd, { type: ACCEPTED, client, open: sessions(), text: rejection });
+  const answerNow = (front: Front, client: number): number => {
+    front.told = sessions();
+    return sendMessage(front.fd, { type: ACCEPTED, client, open: front.told, text: rejection });
+  };
 
   const say = (front: Front, message: Message): number => {
     if (front.fd < 0) return E.EPIPE;
+    front.told = message.open;
     const failure = front.unsent.length > 0 ? E.EAGAIN : sendMessage(front.fd, message);
     if (!isFull(failure)) return failure;
     front.unsent.push(message);
@@ -251,7 +254,6 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       for (const front of fronts) {
         tellSources(front);
         if (front.told === open || front.unsent.length > 0) continue;
-        front.told = open;
         say(front, { type: OPEN, client: 0, open, text: '' });
       }
     },

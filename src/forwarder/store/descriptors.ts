@@ -86,6 +86,7 @@ export function peekDescriptors(socket: number): Received | undefined {
 export function receiveDescriptors(socket: number): Received | 'end' | undefined {
   const received = receive(socket, 0);
   if (received !== undefined && received.bytes.length > 0) return received;
+  for (const unused of received?.descriptors ?? []) close(unused);
   return received !== undefined || errno() !== E.EAGAIN ? 'end' : undefined;
 }
 
