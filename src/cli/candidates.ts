@@ -159,6 +159,8 @@ async function argumentsOf(keyword: Keyword | undefined, current: string): Promi
       return ['30s', '5m', '1h'];
     case 'weight':
       return ['1', '2', '3'];
+    case 'unit':
+      return services();
     default:
       return [];
   }
@@ -170,6 +172,22 @@ function urls(current: string): string[] {
   const protocols = ['tcp://', 'udp://', 'unix://', 'unixgram://', 'unixpacket://'];
   const namespaces = list('/run/netns').map((name) => `${protocol}${name}@`);
   return protocol === '' ? [...protocols, ...namespaces] : namespaces;
+}
+
+/** Where files of units are (systemd.unit(5)). */
+const UNIT_DIRECTORIES = [
+  '/etc/systemd/system',
+  '/run/systemd/system',
+  '/run/systemd/generator',
+  '/usr/local/lib/systemd/system',
+  '/usr/lib/systemd/system',
+  '/lib/systemd/system',
+];
+
+/** The services that have a unit file of their own, without those of Wormhole. */
+function services(): string[] {
+  const names = UNIT_DIRECTORIES.flatMap(list).filter((name) => /[^@]\.service$/.test(name));
+  return [...new Set(names)].filter((name) => !/^wormholed?[-.@]/.test(name)).sort();
 }
 
 async function linkIds(): Promise<string[]> {

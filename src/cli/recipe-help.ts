@@ -7,6 +7,7 @@ export const recipeHelp = `The recipe describes a link from its head, where it l
                                        unixpacket:// for messages over a connection
   docker-ns [CONTAINER]                the current end lives in that container; with no name, on this host
   docker-run "ARGS"                    a container is run as by docker run ARGS, and the current end lives in it
+  unit NAME                            the tail is served by that service of systemd's, which the link starts
   tail                                 from here on the words describe the tail
   trigger                              as tail, but what it describes is started by the first connection
   child                                the rest describes a second link, whose head starts as our tail
@@ -54,6 +55,8 @@ Examples:
     wormhole create url :80 trigger docker-run wormhole/wordpress child url :3306 trigger docker-run wormhole/mysql
   a container of yours that may be stopped: started on a connection
     wormhole create url :5432 trigger docker-ns postgres
+  a service of this host, a generated one of Quadlet too: started on a connection, stopped ten minutes after the last
+    wormhole create url 10.0.0.7:5432 idle 10m trigger unit postgresql.service
   the database in container db on another machine that has our key
     wormhole create url :3306 remote myserver tail docker-ns db
   the same, started there by the first connection here

@@ -6,21 +6,30 @@ import { logError, logLine } from './output.js';
 /** How often `systemctl status` is told the progress of a start, ms. */
 const INTERVAL_MS = 1_000;
 
+interface RunOptions {
+  stop?: boolean;
+  died?: boolean;
+  ended?: boolean;
+}
+
 /** Adds `wormhole run`, which wormhole-NAME-run.service runs; it is not for people. */
 export function addRun(program: Command): void {
   program
     .command('run', { hidden: true })
-    .description('start, or stop, the container that a link runs')
+    .description('start, or stop, the container or the service that a link runs')
     .argument('<name>', 'the NAME of wormhole-NAME-run.service')
-    .addOption(new Option('--stop', 'stop it instead').conflicts('died'))
+    .addOption(new Option('--stop', 'stop it instead').conflicts(['died', 'ended']))
     .addOption(new Option('--died', 'it has ended by itself'))
-    .action(async (name: string, { stop, died = false }: { stop?: boolean; died?: boolean }) => {
+    .addOption(new Option('--ended', 'the service may have ended').conflicts('died'))
+    .action(async (name: string, { stop, died = false, ended }: RunOptions) => {
       requireRoot('run …');
-      const { startRun, stopRun } = await import('../links/containers/run.js');
-      if (stop) return stopRun(name);
+      const { noteEndOfRun, startRun, stopRun } = await import('../links/containers/run.js');
+      const journal = { log: logLine, warn: logError };
+      if (stop) return stopRun(name, journal);
+      if (ended) return noteEndOfRun(name, journal);
       const { notifySystemd } = await import('../systemd/notify.js');
       const showStatus = atMostEverySecond((status) => notifySystemd(`STATUS=${status}`));
-      await startRun(name, died, { log: logLine, warn: logError, showStatus });
+      await startRun(name, died, { ...journal, showStatus });
     });
 }
 

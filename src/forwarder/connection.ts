@@ -41,6 +41,8 @@ export interface Relay {
   readonly device: Device | undefined;
   /** Finds the target when it is unreachable; undefined if its address never changes. */
   readonly resolver: Resolver | undefined;
+  /** Has the target started again when it refuses a connection; undefined if nothing starts it. */
+  readonly restarter: Resolver | undefined;
   /** The addresses of a target that has a name; undefined if it has none. `to` is the first of them. */
   readonly named: NamedTargets | undefined;
   /**

@@ -261,6 +261,7 @@ export function dialFailed(connection: Connection, failure: number): void {
   }
   if (dialOther(connection, failure)) return;
   relay.resolver?.refresh();
+  relay.restarter?.refresh();
   if (isPermanent(relay, failure) || loop.now >= connection.deadline || isRefusal(connection, failure)) {
     giveUp(connection, failure);
     return;

@@ -122,6 +122,19 @@ function forward(options: Options, { sockets, stored }: Passed): void {
               udp?.setTarget(relay.to, relay.target);
             },
           ),
+    restarter:
+      options.restarter &&
+      createResolver(
+        loop,
+        log,
+        {
+          read: () => ({}),
+          service: options.restarter,
+          subject: 'the start of the target',
+          unit: 'wormhole-far.socket',
+        },
+        () => {},
+      ),
     named,
     rejections: 0,
     rejectedAt: 0,
@@ -249,6 +262,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
           access: options.allow,
           device: options.device,
           resolver: relay.resolver,
+          restarter: relay.restarter,
           named,
           counters: relay.counters,
           starter: relay.starter,
@@ -270,6 +284,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     dialTimeout: options.dialTimeout,
     targetFailed: relay.targetFailed,
     starter: relay.starter,
+    restarter: relay.restarter,
     onOpen: () => status.touch(),
     onClose: closed,
   };

@@ -22,6 +22,8 @@ export interface Options {
   readonly name: string | undefined;
   /** The socket of the service that rewrites that file when the target is unreachable. */
   readonly ask: Address | undefined;
+  /** The socket of the service that starts the target again, when that refuses connections. Default: nothing does. */
+  readonly restarter: Address | undefined;
   /** Which clients are admitted. Default: all. */
   readonly allow: AccessRule | undefined;
   /** The only network interface through which clients are served. Default: any. */
@@ -77,7 +79,7 @@ const MAX_KEEPIDLE = 32_767;
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-connections N] [--max-per-source N] [--rate N] [--idle-timeout SECONDS] [--keepalive SECONDS] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD] [--proxy-protocol v1|v2] [--accept-proxy-protocol NETWORK[,NETWORK…]] [--name NAME:PORT] [--hand-off once|retry] [--check SECONDS]; or --link ID --tail "NAME SOCKET WEIGHT SECONDS [on-demand]"… [--balance POLICY] [--drained NAME]… [--drained-file FILE]';
+  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-connections N] [--max-per-source N] [--rate N] [--idle-timeout SECONDS] [--keepalive SECONDS] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD] [--proxy-protocol v1|v2] [--accept-proxy-protocol NETWORK[,NETWORK…]] [--name NAME:PORT] [--hand-off once|retry] [--check SECONDS] [--restarter SOCKET]; or --link ID --tail "NAME SOCKET WEIGHT SECONDS [on-demand]"… [--balance POLICY] [--drained NAME]… [--drained-file FILE]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -108,6 +110,7 @@ export function parseOptions(args: string[]): Options {
       name: { type: 'string' },
       'hand-off': { type: 'string' },
       check: { type: 'string' },
+      restarter: { type: 'string' },
       ...BALANCE_OPTIONS,
     },
   });
@@ -135,6 +138,7 @@ export function parseOptions(args: string[]): Options {
     toFile,
     name: values.name,
     ask: ask === undefined ? undefined : parseUnixAddress('--ask', ask),
+    restarter: values.restarter === undefined ? undefined : parseUnixAddress('--restarter', values.restarter),
     allow: allow === undefined ? undefined : createAccessRule(allow),
     device: values.interface === undefined ? undefined : parseDevice(values.interface),
     peerTimeout: peerTimeout === undefined ? undefined : 1000 * seconds('--peer-timeout', peerTimeout),

@@ -74,5 +74,5 @@ export function setTarget(relay: Relay, to: Address | undefined): void {
 function describeTarget(to: string | undefined, location: string | undefined): string {
   if (to === undefined) return location ?? 'the far side';
   if (location === undefined) return to;
-  return `${to} ${/^(?:machine |this host$)/.test(location) ? 'on' : 'in'} ${location}`;
+  return `${to} ${/^(?:machine |this host\b)/.test(location) ? 'on' : 'in'} ${location}`;
 }

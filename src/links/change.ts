@@ -34,7 +34,7 @@ import { renderLink } from '../units/render.js';
 import type { Run } from '../units/runs.js';
 import { closeGate, openGate } from './containers/gates.js';
 import { requireEngine } from './containers/require-engine.js';
-import { runsIn } from './containers/runs.js';
+import { runsIn, servicesIn } from './containers/runs.js';
 import {
   removeFormerVersions,
   removeLeftFormerVersion,
@@ -43,6 +43,7 @@ import {
 } from './former-version.js';
 import { loadedOf, requireLoaded, startParts, startUnits } from './install.js';
 import { isStopped } from './is-stopped.js';
+import { releaseService } from './services/existing.js';
 
 /** A change of a link, with its children the parent first, in place. */
 export interface LinkReplacement {
@@ -282,8 +283,9 @@ function writeChanged(applications: Application[]): void {
 }
 
 /** Stops what cannot stay of a link. */
-async function exchange({ change, saved }: Application, systemd: Systemd): Promise<void> {
+async function exchange({ replacement, change, saved }: Application, systemd: Systemd): Promise<void> {
   await close(saved, systemd);
+  await endOtherStarts(replacement, systemd);
   for (const run of saved.runs) {
     await setAsideRun(run);
     forgetKeptContainer(run.name);
@@ -291,6 +293,16 @@ async function exchange({ change, saved }: Application, systemd: Systemd): Promi
   for (const unit of change.gone) await systemd.stop(unit);
   unlinkUnitFiles(change.gone);
   removeUnitFiles(change.gone);
+}
+
+/** Ends what starts the service of a tail that starts another one now, or did start a container: it would count as started. */
+async function endOtherStarts({ former, next }: LinkReplacement, systemd: Systemd): Promise<void> {
+  const wanted = servicesIn(next);
+  for (const { name, place } of servicesIn(former))
+    if (!wanted.some((other) => other.name === name && other.place.name === place.name))
+      await releaseService({ name, service: place.name }, systemd);
+  for (const { name, unit } of runsIn(former))
+    if (wanted.some((other) => other.name === name)) await systemd.stop(unit);
 }
 
 function unitsOf({ saved, files }: Application): string[] {

@@ -164,7 +164,10 @@ async function stateOf(planned: PlannedLink, { units, counters, systemd }: Signs
       : { state: 'stopped', detail: `see systemctl status ${socketUnit(id)}` };
   }
   if (run && existsSync(givenUpFile(run.name)))
-    return { state: 'failed', detail: `to start its container: see journalctl -u ${run.unit}` };
+    return {
+      state: 'failed',
+      detail: `to start ${run.place.kind === 'unit' ? run.place.name : 'its container'}: see journalctl -u ${run.unit}`,
+    };
   const farAddress = far && readFarAddress(id);
   if (far && farAddress && 'failure' in farAddress)
     return { state: 'waiting', detail: `for ${describePeer(far.peer)}: ${farAddress.failure}` };

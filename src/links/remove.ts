@@ -20,6 +20,7 @@ import {
 } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
+import { existingServices, releaseService, serviceOfRun } from './services/existing.js';
 
 /**
  * Removes all that links consist of, in whatever state they are. What does not exist is fine, and units that are not Wormhole's
@@ -51,6 +52,7 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   const isOurs = (unit: string) => foreignUnit(unit) === undefined;
   const runs = existingRuns(ids).filter(({ name }) => isOurs(runUnit(name)));
   if (runs.length > 0) await requireEngine();
+  const services = existingServices(ids).filter(({ name }) => isOurs(runUnit(name)));
 
   // The heads first, so that no client starts again what is being removed.
   const heads = ids.map(socketUnit).filter(isOurs);
@@ -63,6 +65,7 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
     .flatMap(({ socket, service }) => [service, socket])
     .filter((unit) => readUnitFile(unit) !== undefined && isOurs(unit));
   for (const unit of names) await systemd.stop(unit);
+  for (const service of services) await releaseService(service, systemd);
   // Containers go before their units are stopped: that would only take the time to end them gracefully.
   for (const run of runs) await removeRun(run);
   const left: Removed['left'] = [];
@@ -84,7 +87,8 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   for (const { name } of runs) forgetKeptContainer(name);
 
   // The socket's file holds the recipe. It goes last, so that a link is known while anything of it exists.
-  const units = [...runs.map(({ name }) => runUnit(name)), ...names, ...forwarders, ...heads];
+  const started = [...runs, ...services].map(({ name }) => runUnit(name));
+  const units = [...started, ...names, ...forwarders, ...heads];
   unlinkUnitFiles(units);
   for (const unit of units) removeDropIn(unit, DROP_IN);
   removeUnitFiles(units);
@@ -98,11 +102,11 @@ export async function forgetUnits(units: string[], systemd: Systemd): Promise<vo
   if ((await systemd.loaded(units)).size > 0) await systemd.beginReload();
 }
 
-/** The runs of links that have units, Wormhole's or not. Of a link that cannot be read, what --name said is unknown. */
+/** The runs of links that start containers and have units, Wormhole's or not. Of a link that cannot be read, what --name said is unknown. */
 export function existingRuns(ids: string[]): RunNames[] {
   const runs = ids
     .flatMap((link) => [runName(link, 'tail'), runName(link, 'head')].map((name) => ({ name, link })))
-    .filter(({ name }) => readUnitFile(runUnit(name)) !== undefined);
+    .filter(({ name }) => readUnitFile(runUnit(name)) !== undefined && serviceOfRun(name) === undefined);
   if (runs.length === 0) return [];
   const known = runsIn(readLinks().links);
   return runs.map((run) => {

@@ -26,6 +26,7 @@ import type { PlannedLink } from '../units/plan.js';
 import { findNamespace, PlaceAbsent } from './containers/namespace.js';
 import { requireEngine } from './containers/require-engine.js';
 import { containerOf, type LinkRun, runsIn } from './containers/runs.js';
+import { findService } from './services/find.js';
 
 /** A recipe that is well formed, but cannot be carried out on this machine as it is. */
 export class Unresolvable extends Error {}
@@ -40,10 +41,10 @@ export interface Naming {
  * Looks up what a recipe names: every container runs, every named netns exists, every head address is one of this machine's.
  *
  * A container that was given by its id, or the beginning of it, is kept by its name: that stays the same when the container is
- * removed and created again, and people read it.
+ * removed and created again, and people read it. A service that was given by an alias is kept by its own name.
  *
  * @returns a new recipe; the given one stays as it is
- * @throws NoSuchContainer, PlaceAbsent, EngineDown; Unresolvable when an address is not here, or an end is the other
+ * @throws NoSuchContainer, PlaceAbsent, EngineDown; NoSuchService; Unresolvable when an address is not here, or an end is the other
  */
 export async function resolveRecipe(recipe: Recipe, naming: Naming): Promise<Recipe> {
   const { head, tail, trigger, child } = recipe;
@@ -81,6 +82,8 @@ async function resolveEnd(
     await requireEngine();
     return end;
   }
+  if (place.kind === 'host' && place.unit !== undefined)
+    return { ...end, place: { ...place, unit: await findService(place.unit) } };
   if (place.kind !== 'container') {
     await findNamespace(place);
     return end;

@@ -39,7 +39,11 @@ export async function showLink(id: string): Promise<LinkDetails> {
   const names = unitsOf(planned);
   const [details, journal] = await Promise.all([
     withSystemd((systemd) => describe(family, names, systemd)),
-    lastLinesOf(names, LINES),
+    // What a service itself writes is for those who may read its journal.
+    lastLinesOf(
+      names.filter((name) => name.startsWith('wormhole-')),
+      LINES,
+    ),
   ]);
   // Those of a link with several tails are in the forwarders of these.
   const found = (planned.link.tails ?? [planned]).flatMap((one) => {
@@ -78,7 +82,7 @@ function unitsOf({ id, link }: PlannedLink): string[] {
     socketUnit(id),
     serviceUnit(id),
     ...(link.tails ?? []).flatMap((tail) => [socketUnit(tail.id), serviceUnit(tail.id)]),
-    ...runsOf(link).map(({ unit }) => unit),
+    ...runsOf(link).flatMap(({ unit, place }) => (place.kind === 'unit' ? [unit, place.name] : unit)),
     ...places.map((place) => netnsUnit(place)),
     far && far.kind !== 'remote' ? tunnelUnit(far.peer) : undefined,
     ...(namedTailOf(link) ? [names.socket, names.service] : []),

@@ -10,6 +10,9 @@ import { IsChild, NoSuchLink } from './delete.js';
 import { startUnits } from './install.js';
 import { removeUnfinished } from './unfinished.js';
 
+/** A command says itself what it has done. */
+const NO_JOURNAL = { log: () => {}, warn: () => {} };
+
 /** The link has no trigger, so nothing of it can sleep. */
 export class NothingToSleep extends Error {}
 
@@ -91,7 +94,7 @@ async function putToSleep(family: PlannedLink[], systemd: Systemd): Promise<void
     for (const { name, unit } of runsOf(part.link)) {
       await systemd.stop(unit);
       // Without a span of idleness, the unit has no ExecStop=.
-      await stopRun(name);
+      await stopRun(name, NO_JOURNAL);
     }
   }
 }

@@ -18,6 +18,8 @@ export function defaultTail(head: RecipeEnd, port: number | undefined): RecipeEn
 /** The head of a local child before any word: the tail of its parent, at the loopback address if that has a name. */
 export function localHead(tail: RecipeEnd): RecipeEnd {
   const head = structuredClone(tail);
+  // The service is the tail's: what listens here is the child.
+  if (head.place.kind === 'host') head.place = { kind: 'host' };
   for (const address of [head, ...(head.also ?? [])]) if (hasHostName(address)) address.host = LOOPBACK;
   return head;
 }

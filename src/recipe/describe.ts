@@ -50,10 +50,11 @@ export function describeRun(name: string): string {
   return `the container of link ${name.replace(/-head$/, '')}`;
 }
 
-/** Where an end is, for people: `127.0.0.1:3306 in container mysql`; addresses that differ in protocol only are named once. */
+/** Where an end is, for people: `127.0.0.1:3306 in container mysql`, `127.0.0.1:5432 on this host (db.service)`; addresses that differ in protocol only are named once. */
 export function describeEnd(end: RecipeEnd): string {
   const addresses = new Set(splitEnd(end).map(address));
-  return `${[...addresses].join(' and ')} ${end.place.kind === 'host' ? 'on' : 'in'} ${describePlace(end.place)}`;
+  const unit = end.place.kind === 'host' && end.place.unit !== undefined ? ` (${end.place.unit})` : '';
+  return `${[...addresses].join(' and ')} ${end.place.kind === 'host' ? 'on' : 'in'} ${describePlace(end.place)}${unit}`;
 }
 
 /** Where a link leads to, for people: as {@link describeEnd}, or the machine that has its tail. */

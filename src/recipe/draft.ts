@@ -86,6 +86,11 @@ export function openLocalChild(draft: Draft, kind: LocalRecipeChild['kind'], wor
       'the link has no tail yet; say tail or trigger first, or chain for the child to be it',
     );
   }
+  if (kind === 'chain' && link.tail?.place.kind === 'host' && link.tail.place.unit !== undefined)
+    throw wrongWord(
+      word,
+      `the tail is served by ${link.tail.place.unit}, and the head of a chain by Wormhole`,
+    );
   if (kind === 'chain' && link.tail && splitEnd(link.tail).some(hasHostName))
     throw wrongWord(
       word,
@@ -150,6 +155,8 @@ export function hasTailPort({ asker, link }: Draft): boolean {
 
 function alreadySet(end: RecipeEnd, field: Field): string {
   if (field === 'place') {
+    if (end.place.kind === 'host' && end.place.unit !== undefined)
+      return `the end is already served by ${end.place.unit}; an end has one service, on this host`;
     const place = end.place.kind === 'host' ? "this host's netns" : describePlace(end.place);
     return `the end already lives in ${place}; an end lives in one place`;
   }

@@ -53,7 +53,7 @@ function tailWords({ tail, trigger, child }: Pick<Recipe, 'tail' | 'trigger' | '
 
 /** The head of a local child starts where the tail of its parent is. */
 function startOfChild(tail: RecipeEnd | undefined): RecipePlace {
-  return tail?.place ?? { kind: 'host' };
+  return tail === undefined || tail.place.kind === 'host' ? { kind: 'host' } : tail.place;
 }
 
 function headUrls(head: RecipeEnd): string[] {
@@ -74,6 +74,7 @@ function tailUrl(tail: RecipeEnd): string {
 function placeWords(place: RecipePlace, start: RecipePlace): string[] {
   switch (place.kind) {
     case 'host':
+      if (place.unit !== undefined) return ['unit', place.unit];
       return start.kind === 'host' ? [] : ['docker-ns'];
     case 'netns':
       return [];

@@ -16,6 +16,7 @@ export const KEYWORDS = [
   'idle',
   'or',
   'weight',
+  'unit',
 ] as const;
 
 /** Those that a slip of the pen is likely to be meant for: any word of three letters with an o or r in it is near to "or". */

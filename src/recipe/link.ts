@@ -3,17 +3,17 @@ import { hasHostName } from './host-name.js';
 import { type FarChild, type IpProtocol, isFar, isUnix, type UnixAddress } from './recipe.js';
 
 /**
- * The network namespace of an end, as in a recipe; `name` of one that the link runs distinguishes its container from those
+ * The network namespace of an end, as in a recipe, with the `unit` that a tail may have there; `name` of one that the link runs distinguishes its container from those
  * of all other links.
  */
 export type Place =
-  | { kind: 'host' }
+  | { kind: 'host'; unit?: string }
   | { kind: 'netns'; name: string }
   | { kind: 'container'; name: string }
   | { kind: 'run'; name: string; args: string; request: RunRequest };
 
 /** What identifies a place on this machine. Every {@link Place} is one. */
-export type PlaceId = { kind: 'host' } | { kind: 'netns' | 'container' | 'run'; name: string };
+export type PlaceId = { kind: 'host'; unit?: string } | { kind: 'netns' | 'container' | 'run'; name: string };
 
 /** A complete IP address and port. */
 export interface IpAddress {
@@ -97,6 +97,11 @@ export function findFarLink(link: Link): FarLink | undefined {
   if (child) return { ...link, child };
   const local = localChildOf(link);
   return local && findFarLink(local.link);
+}
+
+/** The service that a link starts for its tail; undefined when it starts none. */
+export function unitOfTail({ tail }: Pick<Link, 'tail'>): string | undefined {
+  return tail?.place.kind === 'host' ? tail.place.unit : undefined;
 }
 
 /** The addresses of an end. */

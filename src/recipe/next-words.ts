@@ -25,6 +25,7 @@ const CONTINUATIONS: Partial<Record<Keyword, string[][]>> = {
   trigger: TAILS,
   or: TAILS,
   // One is for a link with several tails, the next of which may be typed yet.
+  unit: [['x']],
   weight: [['1'], ['1', 'or', 'url', ':3']],
 };
 
@@ -38,6 +39,7 @@ const WANTING: readonly Keyword[] = [
   'id',
   'idle',
   'weight',
+  'unit',
 ];
 
 /** What may come after the words of a recipe that is being typed. The parser itself tells which keywords may stand there. */

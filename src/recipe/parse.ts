@@ -17,6 +17,7 @@ import { parseContainer, parseId, parsePeer } from './names.js';
 import type { Recipe, RecipePlace } from './recipe.js';
 import { parseRun } from './run.js';
 import { sayPlace, sayUrl } from './say-url.js';
+import { parseService } from './service-name.js';
 import { parseUrl, URL_FORM } from './url.js';
 
 /** The words of a recipe, and how many of them are read. */
@@ -102,6 +103,12 @@ function readWord(word: Word, draft: Draft, line: Line): Draft {
       sayPlace(draft, parseRun(args), word);
       return draft;
     }
+    case 'unit': {
+      const unit = parseService(argument(line, word, 'a service of systemd, such as postgresql.service'));
+      requireTailForUnit(draft, word);
+      sayPlace(draft, { kind: 'host', unit }, word);
+      return draft;
+    }
     case 'tail':
     case 'trigger':
       beginTail(draft, word);
@@ -142,6 +149,11 @@ function containerPlace(line: Line): RecipePlace {
   if (!word || isKeyword(word.text)) return { kind: 'host' };
   line.read++;
   return { kind: 'container', name: parseContainer(refuseOption(word)) };
+}
+
+/** A connection to the head reaches no service: it is relayed to the tail. */
+function requireTailForUnit({ part }: Draft, word: Word): void {
+  if (part === 'head') throw wrongWord(word, 'a service is for a tail: say trigger, or tail, before it');
 }
 
 function take(line: Line): Word | undefined {

@@ -15,7 +15,7 @@ export type Protocol = IpProtocol | UnixProtocol;
 /**
  * The network namespace in which an end lives.
  *
- * - `host`: that of the machine itself.
+ * - `host`: that of the machine itself. Only a tail has a `unit`: a service of systemd's that serves it, and that the link starts.
  * - `netns`: one that `ip netns add NAME` made, at `/run/netns/NAME` (ip-netns(8)).
  * - `container`: that of the container with this name.
  * - `run`: that of a container which the link itself starts; `args` is the text after `docker-run`, `request` what it asks
@@ -23,7 +23,7 @@ export type Protocol = IpProtocol | UnixProtocol;
  *   the parent's container.
  */
 export type RecipePlace =
-  | { kind: 'host' }
+  | { kind: 'host'; unit?: string }
   | { kind: 'netns'; name: string }
   | { kind: 'container'; name: string }
   | { kind: 'run'; args: string; request: RunRequest };

@@ -8,8 +8,8 @@ export const MOST_WEIGHT = 256;
 const LONGEST_NAME = 60;
 
 /**
- * The names of the tails of a link, by which its units and `wormhole drain` know them: that of the container, netns or machine,
- * or the address. Equal ones get `-2`, `-3`, … in the order of the recipe.
+ * The names of the tails of a link, by which its units and `wormhole drain` know them: that of the container, netns, service or
+ * machine, or the address. Equal ones get `-2`, `-3`, … in the order of the recipe.
  */
 export function nameTails(tails: RecipeTail[]): string[] {
   const names: string[] = [];
@@ -39,6 +39,7 @@ function nameOf({ tail, child }: RecipeTail): string {
 function nameOfEnd(end: RecipeEnd): string {
   const { place } = end;
   if (place.kind === 'container' || place.kind === 'netns') return place.name;
+  if (place.kind === 'host' && place.unit !== undefined) return place.unit.replace(/\.service$/, '');
   // What docker-run is given may be secret, but not a name of the container.
   if (place.kind === 'run') return place.request.name ?? 'container';
   return isUnix(end) ? (end.path.split('/').at(-1) ?? '') : `${end.host}-${end.port ?? ''}`;

@@ -86,6 +86,11 @@ export interface Systemd {
   loaded(patterns: string[]): Promise<Map<string, LoadedUnit>>;
   /** What `wormhole show` tells of units; those that are not in memory are loaded for it. */
   details(unit: string): Promise<UnitDetails>;
+  /**
+   * Properties of a unit, by name: those that all units have, or those of its type; what it has not is left out. The unit is loaded
+   * for it.
+   */
+  properties(unit: string, of: 'Unit' | 'Service'): Promise<Record<string, unknown>>;
   /** Forgets that a unit failed, so that systemd unloads it. */
   resetFailed(unit: string): Promise<void>;
   close(): void;
@@ -243,6 +248,17 @@ export async function connectSystemd(): Promise<Systemd> {
         since: Math.trunc(Number(since) / 1000),
         mainPid: Number(mainPid),
       };
+    },
+    async properties(unit, of) {
+      const [all] = (await bus.call({
+        destination: DESTINATION,
+        path: unitPath(unit),
+        interface: PROPERTIES,
+        member: 'GetAll',
+        signature: 's',
+        body: [of === 'Unit' ? UNIT : SERVICE],
+      })) as [Record<string, { value: unknown }>];
+      return Object.fromEntries(Object.entries(all).map(([name, { value }]) => [name, value]));
     },
     async resetFailed(unit) {
       try {

@@ -3,6 +3,7 @@ import { type Link, type LinkTail, namedTailOf } from '../recipe/link.js';
 import { isUnix } from '../recipe/recipe.js';
 import { drainedFile, handOffDirectory, OWN_DIRECTORY, TAILS_DIRECTORY } from './names.js';
 import type { CreateOptions, PlannedLink } from './plan.js';
+import { startsTail } from './runs.js';
 
 /** The seconds in which a tail that runs has to accept or refuse a client, with the start of its forwarder. */
 const RUNNING_TIMEOUT = 5;
@@ -31,7 +32,7 @@ export function frontOptions({ link, options, drained = [] }: PlannedLink): stri
 /** What the forwarder of one of several tails is started with besides; none for every other link. */
 export function tailOptions({ tailOf, link, options: { check } }: PlannedLink): string[] {
   if (tailOf === undefined) return [];
-  const isStarted = startsContainer(link);
+  const isStarted = startsTail(link);
   const isLocal = link.child === undefined;
   const dialTimeout = namedTailOf(link) ? NAMED_DIAL_TIMEOUT : DIAL_TIMEOUT;
   return [
@@ -56,11 +57,7 @@ function tailText(tail: LinkTail, options: CreateOptions): string {
 }
 
 function timeoutOf(tail: LinkTail, { startTimeout }: CreateOptions): number {
-  if (tail.trigger || startsContainer(tail)) return startTimeout + RUNNING_TIMEOUT;
+  if (tail.trigger || startsTail(tail)) return startTimeout + RUNNING_TIMEOUT;
   const mustLearn = tail.child || (tail.tail && !isUnix(tail.tail) && hasHostName(tail.tail));
   return mustLearn ? FAR_TIMEOUT : RUNNING_TIMEOUT;
-}
-
-function startsContainer({ tail, trigger }: Pick<LinkTail, 'tail' | 'trigger'>): boolean {
-  return tail?.place.kind === 'run' || (trigger && tail?.place.kind === 'container');
 }

@@ -36,6 +36,16 @@ export function runUnit(name: string): string {
   return `wormhole-${name}-run.service`;
 }
 
+/** The unit that is active while a service runs that a link starts, and takes what starts it along when that ends. */
+export function followUnit(service: string): string {
+  return `wormhole-unit@${service}.target`;
+}
+
+/** A file that exists while a service runs that a connection to a link has started; `name` is that of the run. */
+export function startedFile(name: string): string {
+  return `${linkDirectory(name)}/started`;
+}
+
 /** Where a forwarder sees its {@link linkDirectory}, whatever its link is called, so that none sees the names of others. */
 export const OWN_DIRECTORY = '/run/wormhole/link';
 

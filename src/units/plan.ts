@@ -1,6 +1,7 @@
 import { type Link, type LinkTail, localChildOf } from '../recipe/link.js';
 import { isFar, type Recipe } from '../recipe/recipe.js';
 import { handOffDirectory, runUnit, serviceUnit } from './names.js';
+import { startsTail } from './runs.js';
 
 /**
  * Limits on the clients of a link, at the head of the one that is created: neither its children nor a part on another machine have
@@ -176,15 +177,10 @@ function childOf({ openedBy, link }: Placed): Placed | undefined {
   const { id, tail, trigger } = link;
   const child = localChildOf(link);
   if (!child) return undefined;
-  const opener = trigger ? (startsContainer(link) ? runUnit(id) : serviceUnit(id)) : undefined;
+  const opener = trigger ? (startsTail(link) ? runUnit(id) : serviceUnit(id)) : undefined;
   const inOwnContainer = tail?.place.kind === 'run' && child.kind === 'child' ? runUnit(id) : undefined;
   const opened = opener ?? inOwnContainer ?? openedBy;
   return { parent: id, link: child.link, ...(opened === undefined ? {} : { openedBy: opened }) };
-}
-
-/** Whether the tail is a container that a connection, or the creation, starts. */
-function startsContainer({ tail, trigger }: Link): boolean {
-  return tail?.place.kind === 'run' || (trigger && tail?.place.kind === 'container');
 }
 
 /** Whether all of a link up to its far part is carried out at creation, and not by the first connection. */

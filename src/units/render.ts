@@ -9,6 +9,7 @@ import {
   localChildOf,
   localTailOf,
   namedTailOf,
+  unitOfTail,
 } from '../recipe/link.js';
 import { kindOf } from '../recipe/protocols.js';
 import { isPath, isUnix } from '../recipe/recipe.js';
@@ -21,6 +22,7 @@ import {
   countersFile,
   FAR_SOCKET,
   farFile,
+  followUnit,
   givenUpFile,
   HAND_OFF_DIR,
   handOffDirectory,
@@ -37,7 +39,7 @@ import {
   socketUnit,
 } from './names.js';
 import type { PlannedLink } from './plan.js';
-import { type Run, runsOf } from './runs.js';
+import { isServiceRun, type Run, runsOf } from './runs.js';
 
 /** After this many seconds of silence, the other machine or the wire to it counts as gone. */
 const PEER_TIMEOUT = 30;
@@ -195,7 +197,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     libraryPath: installation.libraries.join(':'),
     linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     ownDirectory: OWN_DIRECTORY,
-    farSocket: farChildOf(link) ? FAR_SOCKET : undefined,
+    farSocket: farChildOf(link) || startsService(link) ? FAR_SOCKET : undefined,
     peer: peerOf(planned),
   });
   return { name: serviceUnit(id), text: addDigest(text) };
@@ -206,20 +208,28 @@ function renderRun(
   { id, root, openedBy, link }: PlannedLink,
   { installation, templates }: Renderer,
 ): UnitFile {
+  const service = place.kind === 'unit' ? place.name : undefined;
   const text = templates.run({
     ...installation,
+    service,
+    followUnit: service && followUnit(service),
     id,
     root,
     name,
     own: place.kind === 'run',
-    description: `Wormhole ${id}: ${place.kind === 'run' ? 'its container' : describePlace(place)}`,
-    netnsUnit: netnsUnit(place),
+    description: `Wormhole ${id}: ${describeRun(place)}`,
+    netnsUnit: place.kind === 'unit' ? undefined : netnsUnit(place),
     sockets: present([end === 'head' ? socketUnit(id) : childSocketOfRun(link)]),
     idle: link.idle,
     atBoot: openedBy === undefined && !link.trigger,
     envFiles: place.kind === 'run' && place.request.envFiles.length > 0,
   });
   return { name: unit, text: addDigest(text) };
+}
+
+function describeRun(place: Run['place']): string {
+  if (place.kind === 'unit') return place.name;
+  return place.kind === 'run' ? 'its container' : describePlace(place);
 }
 
 /** The units that look up the name of the tail, if it has one, while the forwarder runs. */
@@ -303,8 +313,14 @@ function targetOptions(link: Link): string[] {
 /** Where a link leads to, for the journal. */
 function placeText(link: Link): string {
   const tail = localTailOf(link);
-  if (tail) return describePlace(tail.place);
+  const unit = unitOfTail(link);
+  if (tail) return `${describePlace(tail.place)}${unit === undefined ? '' : ` (${unit})`}`;
   return link.tails ? `${link.tails.length} tails` : describePeer(farChildOf(link)?.peer ?? '');
+}
+
+/** Whether the link starts a service for its tail. */
+function startsService(link: Link): boolean {
+  return runsOf(link).some(isServiceRun);
 }
 
 /** The path at which the forwarder sees a file of its link's directory. */
@@ -363,6 +379,7 @@ function timeoutOptions({ link, options: { startTimeout, udpTimeout } }: Planned
   if (udpTimeout !== undefined && hasDatagrams(link)) options.push('--udp-timeout', String(udpTimeout));
   const run = tailRunOf(link);
   if (run) options.push('--dial-timeout', String(startTimeout), '--given-up', seen(givenUpFile(run.name)));
+  if (run && isServiceRun(run)) options.push('--restarter', FAR_SOCKET);
   if (farChildOf(link))
     options.push('--dial-timeout', String(startTimeout), '--peer-timeout', String(PEER_TIMEOUT));
   return options;

@@ -95,6 +95,7 @@ export const targets: Record<string, Target> = {
       'url\n:3306\ntail\ndocker-ns\ndb',
       'url\n:80\ntrigger\ndocker-run\n-e A=1 nginx\nchild\nurl\n:3306\ntrigger\ndocker-run\nmysql',
       'id\nx\nidle\n5m\nurl\nudp://:53\nurl\ntcp://\ntail\nurl\nblue@10.0.0.1:53',
+      'url\n:80\ntrigger\nunit\na@b.service\nurl\n:81',
       'url\nunix:///run/x.sock\nremote\nhost\ntail\nurl\nunix:///run/y.sock',
     ],
     refused: 'url\n:80',

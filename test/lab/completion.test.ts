@@ -46,6 +46,8 @@ labSuite(
           '/tail chain database id idle remote tail trigger tunnel udptunnel url',
         ],
         ['wormhole create url :80 tail docker-ns dat', 'database'],
+        ['wormhole create url :80 trigger unit systemd-journald.s', 'systemd-journald.service'],
+        ['wormhole create url :80 trigger unit wormhole', ''],
         ['wormhole create url bl', 'blue@'],
         // bash breaks words at a colon, and replaces what is behind it.
         ['wormhole create url udp://b', '//blue@'],

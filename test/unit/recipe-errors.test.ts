@@ -61,6 +61,36 @@ const errors: Record<string, string> = {
   'url -n': 'word 2, "-n": options go before the recipe',
   'tail remote -K': 'word 3, "-K": options go before the recipe',
 
+  // Services
+  'unit x url :80 tail': 'word 1, "unit": a service is for a tail: say trigger, or tail, before it',
+  'url :80 remote m unit x trigger':
+    'word 5, "unit": a service is for a tail: say trigger, or tail, before it',
+  'url :80 trigger unit': 'after "unit" (word 4): expected a service of systemd, such as postgresql.service',
+  'url :80 trigger unit tail':
+    'after "unit" (word 4): expected a service of systemd, such as postgresql.service',
+  'url :80 trigger unit x unit y':
+    'word 6, "unit": the end is already served by x.service; an end has one service, on this host',
+  'url :80 trigger unit x docker-ns y':
+    'word 6, "docker-ns": the end is already served by x.service; an end has one service, on this host',
+  'url :80 trigger docker-ns y unit x':
+    'word 6, "unit": the end already lives in container y; an end lives in one place',
+  'url :80 trigger url blue@:80 unit x':
+    'word 6, "unit": the end already lives in netns blue; an end lives in one place',
+  'url :80 trigger unit x.socket':
+    'word 5, "x.socket": a connection starts a service, and no unit of another type',
+  'url :80 trigger unit x@': 'word 5, "x@": "x@" is a template: say an instance of it, such as x@1.service',
+  'url :80 trigger unit a/b': 'word 5, "a/b": "a/b" cannot be the name of a service',
+  'url :80 trigger unit a%n': 'word 5, "a%n": "a%n" cannot be the name of a service',
+  'url :80 trigger unit .x': 'word 5, ".x": ".x" cannot be the name of a service',
+  'url :80 trigger unit @x.service': 'word 5, "@x.service": "@x.service" cannot be the name of a service',
+  'url :80 trigger unit --now': 'word 5, "--now": options go before the recipe',
+  'url :80 trigger unit wormhole-80': `word 5, "wormhole-80": it is one of Wormhole's own units, which links start by themselves`,
+  'url :80 trigger unit wormholed': `word 5, "wormholed": it is one of Wormhole's own units, which links start by themselves`,
+  'url :80 trigger unit x':
+    'word 3, "trigger": cannot proxy to self: the recipe itself listens at 127.0.0.1:80 of this host',
+  'url :80 trigger unit x url :81 chain url :82 tail url :83':
+    'word 8, "chain": the tail is served by x.service, and the head of a chain by Wormhole',
+
   // What is missing
   url: `after "url" (word 1): ${URL_FORM}`,
   'url tail': `after "url" (word 1): ${URL_FORM}`,

@@ -80,6 +80,11 @@ const ports = fc.integer({ min: 1, max: 65535 });
 const ids = fc
   .stringMatching(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/)
   .filter((id) => notKeyword(id) && !/(\.socket|\.service|-run|-head|^sync)$/.test(id));
+/** Names of services, with and without an instance, such as `a\\x2db@c@d.service`. */
+const services = fc
+  .stringMatching(/^[a-zA-Z0-9:_\\-][a-zA-Z0-9:_.\\-]{0,20}(@[a-zA-Z0-9:_.\\@-]{1,20})?$/)
+  .map((name) => `${name}.service`)
+  .filter((name) => !/^(-|wormholed?[-.@])/.test(name));
 const peers = fc.oneof(
   hosts,
   fc
@@ -145,6 +150,12 @@ function someName(gen: Gen, tail: RecipeEnd): RecipeEnd {
   return { ...tail, host, ...(also && { also }) };
 }
 
+/** A tail, served by a service of systemd's now and then. */
+function someService(gen: Gen, tail: RecipeEnd): RecipeEnd {
+  if (tail.place.kind !== 'host' || gen(fc.boolean)) return tail;
+  return { ...tail, place: { kind: 'host', unit: gen(() => services) } };
+}
+
 /** A head, with further listeners by other protocols now and then. */
 function someHead(gen: Gen, inherited: number | undefined): RecipeEnd {
   const head = someEnd(gen, gen(fc.constantFrom, ...PROTOCOLS) as Protocol, inherited);
@@ -191,7 +202,7 @@ function someLink(gen: Gen, head: RecipeEnd, inherited: Inherited, chance: numbe
   if (gen(fc.boolean)) link.id = gen(() => ids);
   if (gen(fc.boolean)) link.idle = gen(fc.integer, { min: 1, max: 365 * 24 * 3600 });
   if (gen(fc.integer, { min: 0, max: 9 }) >= chance) {
-    link.tail = someName(gen, someTail(gen, head, inherited));
+    link.tail = someService(gen, someName(gen, someTail(gen, head, inherited)));
     return link;
   }
   link.child = someChild(gen, link, inherited, chance - 1);
@@ -204,10 +215,12 @@ function someChild(gen: Gen, link: Recipe, inherited: Inherited, chance: number)
   const kinds = onlyHere ? ['child', 'chain'] : ['child', 'chain', 'remote', 'tunnel', 'udptunnel'];
   const kind = gen(fc.constantFrom, ...kinds);
   if (kind === 'child') {
-    const tail = someName(gen, someTail(gen, head, inherited));
+    const tail = someService(gen, someName(gen, someTail(gen, head, inherited)));
     link.tail = tail;
     const childHead = someHead(gen, portOf(tail));
-    const inPlace = { ...childHead, place: { ...tail.place } };
+    // The service is the tail's, and not that of the child whose head is beside it.
+    const place: RecipePlace = tail.place.kind === 'host' ? { kind: 'host' } : { ...tail.place };
+    const inPlace = { ...childHead, place };
     const used = gen(fc.boolean) && !splitEnd(childHead).some(isPath) ? inPlace : childHead;
     return { kind, link: someLink(gen, used, fromHead(used), chance) };
   }
@@ -307,6 +320,7 @@ const pieces = fc.oneof(
     weight: 8,
     arbitrary: fc.constantFrom(['tail'], ['trigger'], ['child'], ['chain'], ['docker-ns'], ['or']),
   },
+  { weight: 3, arbitrary: fc.oneof(services, texts).map((name) => ['unit', name]) },
   { weight: 2, arbitrary: fc.constantFrom(['weight', '2'], ['weight', '0'], ['weight']) },
   { weight: 4, arbitrary: fc.tuple(fc.constantFrom('remote', 'tunnel', 'udptunnel'), peers) },
   { weight: 2, arbitrary: fc.tuple(fc.constantFrom('docker-run', 'id', 'idle', 'url'), texts) },

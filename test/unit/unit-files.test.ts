@@ -54,6 +54,11 @@ const kinds: Record<string, Kind> = {
   },
   'at-once-with-child': { recipe: words('id a url :80 tail docker-run web child id b url :81 tail url :82') },
   'existing-container-on-demand': { recipe: words('id a url :5432 idle 10m trigger docker-ns pg') },
+  'service-on-demand': {
+    recipe: words('id a url :80 idle 10m trigger unit web@a.service url :81 child id b url :82 tail url :83'),
+    options: { startTimeout: 90 },
+  },
+  'service-at-once': { recipe: words('id a url :5432 docker-ns app tail unit postgresql.service') },
   'head-in-own-container': { recipe: words('id a url :1 docker-run app tail url :2') },
   'child-of-a-host': { recipe: words('id a url :80 trigger url :81 child id b url :82 tail url :83') },
   chain: { recipe: words('id a url :9000 chain id b url :9001 tail url :9002') },

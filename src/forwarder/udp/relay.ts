@@ -28,6 +28,8 @@ export interface UdpRelay {
   readonly device: Device | undefined;
   /** Finds the target when it is unreachable; undefined if it has a fixed address. */
   readonly resolver: Resolver | undefined;
+  /** Has the target started again when it refuses; undefined if nothing starts it. */
+  readonly restarter: Resolver | undefined;
   /** The addresses of a target that has a name; undefined if it has none. */
   readonly named: NamedTargets | undefined;
   /** Whether starting the target has failed. */

@@ -51,6 +51,7 @@ export type UdpOptions = Pick<
   | 'access'
   | 'device'
   | 'resolver'
+  | 'restarter'
   | 'named'
   | 'counters'
   | 'starter'

@@ -173,6 +173,7 @@ export function failed(relay: UdpRelay, session: Session, failure: number): void
   // A later datagram is lost, as it is without a relay.
   if (session.answered || (session.first !== undefined && !isOfFirst)) return;
   relay.resolver?.refresh();
+  relay.restarter?.refresh();
   useOtherAddress(relay, session, failure);
   const { loop } = relay;
   const isOver = relay.targetFailed() || loop.now >= session.deadline || PERMANENT.has(failure);

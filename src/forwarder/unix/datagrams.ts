@@ -220,6 +220,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   /** Keeps a datagram while the target may be starting, and drops it when that takes too long. */
   function holdOrDrop(session: Session, message: Datagram, failure: number): void {
     failingSince ??= loop.now;
+    options.restarter?.refresh();
     if (options.targetFailed() || loop.now >= failingSince + dialTimeout) {
       const reason = describeUnreached(options, failure);
       counters.fail(reason);

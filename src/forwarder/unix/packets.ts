@@ -186,6 +186,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
       close(pair);
       return;
     }
+    options.restarter?.refresh();
     if (options.targetFailed() || loop.now >= pair.deadline) {
       abort(pair, describeUnreached(options, failure));
       return;

@@ -2,6 +2,7 @@ import type { Address } from '../address.js';
 import type { Counters } from '../counters.js';
 import type { Log } from '../log.js';
 import type { Loop } from '../loop.js';
+import type { Resolver } from '../resolver.js';
 import { E, errorWords } from '../syscalls.js';
 
 /** The first and the longest pause between two attempts to reach the target, ms. */
@@ -21,6 +22,8 @@ export interface MessageOptions {
   /** Whether starting the target has failed, and the unit that starts it. */
   readonly targetFailed: () => boolean;
   readonly starter: string | undefined;
+  /** Has the target started again when it refuses; undefined if nothing starts it. */
+  readonly restarter: Resolver | undefined;
   /** Called when a session begins and when one ends. */
   readonly onOpen: () => void;
   readonly onClose: () => void;

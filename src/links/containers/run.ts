@@ -1,7 +1,4 @@
-import { rmSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import * as v from 'valibot';
 import { lastLog } from '../../docker/container-log.js';
 import { EngineDown } from '../../docker/engine.js';
 import { ensureImage } from '../../docker/image.js';
@@ -9,26 +6,20 @@ import { waitUntilReady, whyBroken } from '../../docker/ready.js';
 import { ownState, startContainer, stopContainer } from '../../docker/run-container.js';
 import { startExisting, stopExisting } from '../../docker/user-container.js';
 import type { RunRequest } from '../../docker-run/request.js';
-import { makeDirectory, readIfExists, writeAtomically } from '../../system/files.js';
 import { withSystemd } from '../../systemd/systemd.js';
-import { givenUpFile, netnsInstance } from '../../units/names.js';
+import { netnsInstance } from '../../units/names.js';
+import { isServiceRun } from '../../units/runs.js';
+import { noteEndOfService, startService, stopService } from '../services/run.js';
+import { forgetFailures, noteFailure, pauseAfter, readFailures } from '../start-failures.js';
 import { isEmptyNamespace } from './empty-namespace.js';
 import { passGate } from './gates.js';
 import { type JournalLines, noteContainer } from './kept-container.js';
 import { remountNamespace } from './netns.js';
 import { requireEngine } from './require-engine.js';
-import { containerOf, findRun, type LinkRun } from './runs.js';
+import { containerOf, findRun, findServiceRun, type LinkRun, type LinkService } from './runs.js';
 
 /** A container that ended this soon after its start never worked: starting it again at once would only repeat that. */
 const SHORT_LIFE_MS = 10_000;
-
-/** The pause after the first failure; each further failure doubles it. */
-const FIRST_PAUSE_MS = 1_000;
-const LAST_PAUSE_MS = 30_000;
-
-/** What the file of {@link givenUpFile} holds: the failures in a row, and the time of the last, in ms since the epoch. */
-const failuresSchema = v.object({ count: v.number(), last: v.number() });
-type Failures = v.InferOutput<typeof failuresSchema>;
 
 /** Where the progress of a start is reported. */
 export interface StartReporter extends JournalLines {
@@ -37,13 +28,14 @@ export interface StartReporter extends JournalLines {
 }
 
 /**
- * Starts the container of a run, and waits until it is healthy if it has a health check, for wormhole-NAME-run.service.
+ * Starts what a link runs, for wormhole-NAME-run.service: a container, which is waited for until it is healthy if it has a health
+ * check, or a service of systemd's.
  *
  * After a failure the next call waits first: 1 s, and twice as long after each further one, up to 30 s.
  *
  * @param name the run, as in the unit's name
  * @param died whether the container was running and has ended by itself
- * @throws Error with the container's last words when it does not start; waiting clients are then closed
+ * @throws Error with the last words of what does not start; waiting clients are then closed
  */
 export async function startRun(name: string, died: boolean, reporter: StartReporter): Promise<void> {
   await passGate(name);
@@ -55,21 +47,30 @@ export async function startRun(name: string, died: boolean, reporter: StartRepor
     await sleep(pause);
   }
   try {
-    await requireEngine();
-    await (run.place.kind === 'run'
-      ? startOwn(run, { request: run.place.request, died, reporter })
-      : startUsers(run, run.place.name, reporter));
-    rmSync(givenUpFile(name), { force: true });
+    if (isServiceRun(run)) await startService(run, { failures: failures?.count ?? 0, reporter });
+    else await startContainerOf(run, died, reporter);
+    forgetFailures(name);
   } catch (error) {
-    const count = (failures?.count ?? 0) + 1;
-    writeFailures(name, { count, last: Date.now() });
-    const next = `Waiting clients are closed; the next connection tries again, at the earliest in ${pauseAfter(count) / 1000} s.`;
+    const next = noteFailure(name, failures?.count ?? 0);
     throw new Error(`link ${run.link.id}: ${(error as Error).message.replace(/[.\s]*$/, '')}. ${next}`);
   }
 }
 
-/** Stops the container of a run, and keeps it with all that it has written. @throws Error when the engine cannot */
-export async function stopRun(name: string): Promise<void> {
+async function startContainerOf(run: LinkRun, died: boolean, reporter: StartReporter): Promise<void> {
+  await requireEngine();
+  await (run.place.kind === 'run'
+    ? startOwn(run, { request: run.place.request, died, reporter })
+    : startUsers(run, run.place.name, reporter));
+}
+
+/**
+ * Stops what a link runs: a container, which is kept with all that it has written, or a service that a connection has started.
+ *
+ * @throws Error when the engine, or systemd, cannot
+ */
+export async function stopRun(name: string, journal: JournalLines): Promise<void> {
+  const run = requireRun(name);
+  if (isServiceRun(run)) return stopService(run, journal);
   try {
     await requireEngine();
   } catch (error) {
@@ -77,14 +78,19 @@ export async function stopRun(name: string): Promise<void> {
     if (error instanceof EngineDown) return;
     throw error;
   }
-  const run = requireRun(name);
   if (run.place.kind === 'container') await stopExisting(run.place.name);
   else await stopContainer(name, containerOf(run));
 }
 
-function requireRun(name: string): LinkRun {
-  const run = findRun(name);
-  if (!run) throw new Error(`no link runs a container with the name "${name}"`);
+/** Notes that the service of a run has ended, if it has. @throws Error when systemd cannot be asked */
+export async function noteEndOfRun(name: string, journal: JournalLines): Promise<void> {
+  const run = requireRun(name);
+  if (isServiceRun(run)) await noteEndOfService(run, journal);
+}
+
+function requireRun(name: string): LinkRun | LinkService {
+  const run = findRun(name) ?? findServiceRun(name);
+  if (!run) throw new Error(`no link runs anything with the name "${name}"`);
   return run;
 }
 
@@ -158,19 +164,4 @@ async function refuseShortLife(run: LinkRun): Promise<void> {
 async function withLastWords(container: string, error: Error): Promise<Error> {
   const words = await lastLog(container, 3).catch(() => []);
   return words.length === 0 ? error : new Error(`${error.message}; its last words: ${words.join(' / ')}`);
-}
-
-function pauseAfter(failures: number): number {
-  return Math.min(LAST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (failures - 1));
-}
-
-function readFailures(name: string): Failures | undefined {
-  const text = readIfExists(givenUpFile(name));
-  return text === undefined ? undefined : v.parse(failuresSchema, JSON.parse(text));
-}
-
-function writeFailures(name: string, failures: Failures): void {
-  const file = givenUpFile(name);
-  makeDirectory(dirname(file));
-  writeAtomically(file, JSON.stringify(failures));
 }

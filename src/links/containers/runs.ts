@@ -3,23 +3,50 @@ import { describePlace } from '../../recipe/describe.js';
 import type { PlaceId } from '../../recipe/link.js';
 import { readLinks } from '../../state/links.js';
 import type { PlannedLink } from '../../units/plan.js';
-import { type Run, runsOf } from '../../units/runs.js';
+import {
+  type ContainerRun,
+  isContainerRun,
+  isServiceRun,
+  runsOf,
+  type ServiceRun,
+} from '../../units/runs.js';
 
 /** A container that a link starts, with the link. */
-export type LinkRun = Run & { link: PlannedLink };
+export type LinkRun = ContainerRun & { link: PlannedLink };
+
+/** A service that a link starts, with the link. */
+export type LinkService = ServiceRun & { link: PlannedLink };
 
 /** The containers that links start. */
 export function runsIn(links: PlannedLink[]): LinkRun[] {
-  return links.flatMap((planned) => runsOf(planned.link).map((run) => ({ ...run, link: planned })));
+  return links.flatMap((planned) =>
+    runsOf(planned.link)
+      .filter(isContainerRun)
+      .map((run) => ({ ...run, link: planned })),
+  );
 }
 
-/** The run of that name; undefined when no link has it. */
+/** The services that links start. */
+export function servicesIn(links: PlannedLink[]): LinkService[] {
+  return links.flatMap((planned) =>
+    runsOf(planned.link)
+      .filter(isServiceRun)
+      .map((run) => ({ ...run, link: planned })),
+  );
+}
+
+/** The run of that name; undefined when no link runs a container by that name. */
 export function findRun(name: string): LinkRun | undefined {
   return runsIn(readLinks().links).find((run) => run.name === name);
 }
 
+/** The run of that name; undefined when no link starts a service by that name. */
+export function findServiceRun(name: string): LinkService | undefined {
+  return servicesIn(readLinks().links).find((run) => run.name === name);
+}
+
 /** The engine's name for the container of a run. */
-export function containerOf({ name, place }: Run): string {
+export function containerOf({ name, place }: ContainerRun): string {
   return place.kind === 'container' ? place.name : containerName(name, place.request);
 }
 

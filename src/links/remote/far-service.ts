@@ -11,6 +11,7 @@ import {
 import type { PassedSocket } from '../../systemd/listen-fds.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { carryOutTunnelDeletion } from '../../tunnels/carry-out-deletion.js';
+import { servicesIn } from '../containers/runs.js';
 import { unfinishedIds } from '../unfinished.js';
 import { carryOutDeletion } from './carry-out-deletion.js';
 import { createFarPart, type FarPartRequest } from './far-part.js';
@@ -30,10 +31,10 @@ const QUIET_MS = 5_000;
 const BOOT_PAUSES_MS = [2_000, 5_000, 10_000];
 
 /**
- * Sees to what links have on other machines, for wormhole-far.service.
+ * Sees to what links have on other machines, and to services that they start, for wormhole-far.service.
  *
  * When a forwarder cannot reach its far end and asks for its address, the other machine is asked to create its part, or to tell
- * where it is now. After a boot that is done for every link whose part does not wait for a connection. Machines that could
+ * where it is now; when its tail is a service that it cannot reach, that is started. After a boot that is done for every link whose part does not wait for a connection. Machines that could
  * not be reached when a link was deleted are told now. The service ends when nobody has asked for 5 s.
  *
  * @param sockets where forwarders ask; none when the service was not started by one
@@ -89,7 +90,7 @@ function farParts(): (FarPartRequest & { isEagerRoot: boolean })[] {
 
 async function resolveFarEnd(id: string, log: Log): Promise<void> {
   const request = farParts().find(({ link }) => link.id === id);
-  if (!request) return;
+  if (!request) return startServiceOf(id);
   const before = readFarAddress(id);
   try {
     await create(request, log);
@@ -101,6 +102,12 @@ async function resolveFarEnd(id: string, log: Log): Promise<void> {
         `link ${id}: machine ${request.link.child.peer} cannot create its part: ${failure}. Clients are closed; each new one tries again.`,
       );
   }
+}
+
+/** Starts the service of a link again, which its forwarder cannot reach, unless it runs. What goes wrong is in the journal of its unit. */
+async function startServiceOf(id: string): Promise<void> {
+  const run = servicesIn(readLinks().links).find(({ link }) => link.id === id);
+  if (run && !unfinishedIds().includes(id)) await withSystemd((systemd) => systemd.queue(run.unit));
 }
 
 async function createAtBoot(request: FarPartRequest, log: Log): Promise<void> {
