@@ -66,6 +66,7 @@ tcp=wormholed-tcp.socket
 # Likewise: what tells Prometheus of links.
 metrics="wormhole-metrics.socket wormhole-metrics.timer"
 apply="wormhole-apply.path wormhole-apply.service"
+labels="wormhole-labels.path wormhole-labels.service"
 # What only a boot starts.
 atboot="wormhole-far.service"
 live= # files of this running machine, not of a package
@@ -146,7 +147,7 @@ if [ -n "$uninstall" ]; then
 		# Before the program goes, which stops their containers.
 		stop_links
 		# shellcheck disable=SC2086 # words
-		systemctl disable --now $enabled $tcp $metrics $apply $atboot >/dev/null 2>&1 || true
+		systemctl disable --now $enabled $tcp $metrics $apply $labels $atboot >/dev/null 2>&1 || true
 		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service wormhole-counters.timer wormhole-counters-save.service wormhole-metrics.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done

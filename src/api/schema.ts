@@ -280,10 +280,14 @@ const listedLink = v.object({
  */
 export type ListedLink = v.InferOutput<typeof listedLink>;
 
-/** What `wormhole list` prints: the links, and the ids whose units cannot be read, with the reason. */
+/**
+ * What `wormhole list` prints: the links, and the ids whose units cannot be read, with the reason. `labels` has a line for each label
+ * of a container from which no link could be made; it is absent when there is none.
+ */
 export const listing = v.object({
   links: v.array(listedLink),
   unreadable: v.array(v.object({ id: v.string(), reason: v.string() })),
+  labels: v.exactOptional(v.array(v.string())),
 });
 export type Listing = v.InferOutput<typeof listing>;
 

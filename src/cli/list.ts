@@ -77,14 +77,16 @@ async function print({ listings, several }: Listings, options: ListOptions): Pro
   process.stdout.write(
     options.json ? `${printableJson(rows)}\n` : await describeAll(rows, { several, ...options }),
   );
-  for (const { machine, listing } of listings)
+  for (const { machine, listing } of listings) {
+    const where = several ? `${machine}: ` : '';
+    for (const line of listing.labels ?? []) process.stderr.write(`wormhole: ${printable(where + line)}\n`);
     for (const { id, reason } of listing.unreadable) {
-      const where = several ? `${machine}: ` : '';
       process.stderr.write(
         `wormhole: ${printable(`${where}link "${id}" cannot be read: ${reason}`)}; wormhole delete ${printable(id)} removes it\n`,
       );
       process.exitCode = 1;
     }
+  }
 }
 
 /** The links as a table, and a line for each deleted one of which volumes are left. */

@@ -15,6 +15,7 @@ import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
 import { addGraph } from './graph.js';
 import { addHelp } from './help.js';
+import { addLabels } from './labels.js';
 import { addList } from './list.js';
 import { addMetrics } from './metrics.js';
 import { addNames } from './names.js';
@@ -64,6 +65,7 @@ for (const add of [
   addUpgrade,
   addApply,
   addExport,
+  addLabels,
   addCompletion,
   addHelp,
 ])

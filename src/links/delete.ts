@@ -239,7 +239,11 @@ async function failing(deletion: DeletionHere, step: () => Promise<void>): Promi
 }
 
 function mentionFile({ id, left }: DeletionHere): void {
-  const { file } = contentOf(unitsOfLink(id));
+  const { file, label } = contentOf(unitsOfLink(id));
+  if (label !== undefined)
+    left.push(
+      `link "${id}": its label stays, ${label}, and wormhole labels creates the link again: remove the container too`,
+    );
   if (file !== undefined && existsSync(file))
     left.push(
       `link "${id}": its file ${file} stays, and wormhole apply creates the link again: remove the file too`,

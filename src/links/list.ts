@@ -9,6 +9,7 @@ import { isUnix, type RecipeEnd, splitEnd } from '../recipe/recipe.js';
 import { recipeFromText, recipeText } from '../recipe/text.js';
 import { type Counters, type Failing, readCounters } from '../state/counters.js';
 import { readFarAddress } from '../state/far-address.js';
+import { describeLabelFault, readLabelFaults } from '../state/label-faults.js';
 import { readLinks } from '../state/links.js';
 import { type KnownName, knownNameOf } from '../state/name-file.js';
 import { type PartDeletion, releasedDeletions } from '../state/pending-deletions.js';
@@ -38,7 +39,12 @@ export async function listLinks(): Promise<Listing> {
   const withVolumes = listed.map((link) => ({ ...link, ...volumesOf(link.id, volumes) }));
   const existing = new Set([...links, ...unreadable].map(({ id }) => id));
   const deleted = volumes.filter(({ link }) => !existing.has(link));
-  return { links: [...withVolumes, ...leavingLinks(), ...deletedLinks(deleted)], unreadable };
+  const labels = isRoot ? readLabelFaults().map(describeLabelFault) : [];
+  return {
+    links: [...withVolumes, ...leavingLinks(), ...deletedLinks(deleted)],
+    unreadable,
+    ...(labels.length > 0 && { labels }),
+  };
 }
 
 /** What {@link describeLink} needs to know of this machine; `units` as `loaded` of {@link Systemd} returns them. */

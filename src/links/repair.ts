@@ -148,9 +148,10 @@ async function retryListening(planned: PlannedLink, context: RepairContext): Pro
 async function listen(planned: PlannedLink, { systemd, log }: RepairContext): Promise<void> {
   const { id, openedBy } = planned;
   if (openedBy !== undefined || (await systemd.state(socketUnit(id))).active === 'active') return;
-  if (await isStopped(planned, systemd)) return;
   await withLock('links', async () => {
     if (!readLinks().links.some((other) => other.id === id)) return;
+    // Not before: systemd would look for the files of units that are being deleted.
+    if (await isStopped(planned, systemd)) return;
     try {
       await systemd.start(socketUnit(id));
     } catch (error) {

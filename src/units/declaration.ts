@@ -57,6 +57,8 @@ export interface ExtraLines {
 interface Declared {
   /** The file that it was read from, absolute; undefined for standard input. */
   file?: string;
+  /** The label that it was read from, such as `app wormhole.link.db`; undefined for what a file describes. */
+  label?: string;
   /** What errors are about. */
   at: FileLine;
   extra: ExtraLines;

@@ -17,9 +17,10 @@ export function hasText(dropIn: DropIn): dropIn is Required<DropIn> {
   return dropIn.text !== undefined;
 }
 
-/** What the drop-ins of units say: the file that they come from, and its lines for them. */
+/** What the drop-ins of units say: the file that they come from, and its lines for them; or the label of a container. */
 export interface DropInContent {
   file?: string;
+  label?: string;
   extra: ExtraLines;
 }
 
@@ -30,11 +31,17 @@ export interface DropInUnits {
 }
 
 /** The drop-ins of a link or of a tunnel. @throws Error when the path of the file cannot stand in a unit */
-export function renderDropIns(units: DropInUnits, { file, extra }: DropInContent): DropIn[] {
+export function renderDropIns(units: DropInUnits, { file, label, extra }: DropInContent): DropIn[] {
   const { socket, service } = units;
   const own = (isFirst: boolean): [string, string[]][] => [
     ['Unit', extra.Unit],
-    [SECTION, isFirst && file !== undefined ? [`File=${plainValue(file)}`] : []],
+    [
+      SECTION,
+      [
+        ...(isFirst && file !== undefined ? [`File=${plainValue(file)}`] : []),
+        ...(isFirst && label !== undefined ? [`Label=${plainValue(label)}`] : []),
+      ],
+    ],
   ];
   return [
     ...(socket === undefined ? [] : [render(socket, [...own(true), ['Socket', extra.Socket]])]),
@@ -59,11 +66,13 @@ export function readDropIns(texts: {
 }): DropInContent {
   const [socket, service] = [texts.socket ?? '', texts.service ?? ''].map((text) => parseFile(text).settings);
   const all = [...(socket ?? []), ...(service ?? [])];
-  const file = all.find(({ section, key }) => section === SECTION && key === 'File')?.value;
+  const noted = (name: string) => all.find(({ section, key }) => section === SECTION && key === name)?.value;
+  const [file, label] = [noted('File'), noted('Label')];
   const lines = (settings: typeof socket, name: string) =>
     (settings ?? []).filter(({ section }) => section === name).map(({ key, value }) => `${key}=${value}`);
   return {
     ...(file !== undefined && { file }),
+    ...(label !== undefined && { label }),
     extra: {
       Unit: lines(texts.service === undefined ? socket : service, 'Unit'),
       Socket: lines(socket, 'Socket'),

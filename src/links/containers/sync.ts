@@ -45,7 +45,7 @@ export async function followContainers(log: (line: string) => void): Promise<voi
     busy.set(key, done);
   };
   try {
-    stops.push(...watchDirectories(touch), await watchEngine(touch));
+    stops.push(await watchForChanges(touch));
     while (dirty || busy.size > 0) {
       if (dirty) {
         dirty = false;
@@ -66,6 +66,18 @@ export async function followContainers(log: (line: string) => void): Promise<voi
     systemd.close();
   }
   if (failures.length > 0) throw failures[0];
+}
+
+/**
+ * Calls `touch` whenever a container or a network namespace may have come, gone or changed.
+ *
+ * @returns a function that stops it
+ */
+export async function watchForChanges(touch: () => void): Promise<() => void> {
+  const stops = [...watchDirectories(touch), await watchEngine(touch)];
+  return () => {
+    for (const stop of stops) stop();
+  };
 }
 
 function watchDirectories(touch: () => void): (() => void)[] {

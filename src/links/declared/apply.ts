@@ -20,7 +20,7 @@ import {
 import { deleteLinks } from '../delete.js';
 import { tellForwarder } from '../drain.js';
 import { isWanted, planReplacement } from '../if-absent.js';
-import { findReplaced, withFormerPort } from '../replace.js';
+import { findReplaced, Irreplaceable, withFormerPort } from '../replace.js';
 import { removeUnfinished } from '../unfinished.js';
 import { contentOf, dropInChange, unitsOfLink } from './drop-ins.js';
 import { comparableTexts, linkText } from './text.js';
@@ -118,7 +118,8 @@ async function prune(
   for (const root of roots) {
     if (wanted.has(root.id)) continue;
     const content = contentOf(unitsOfLink(root.id));
-    const { file } = content;
+    const { file, label } = content;
+    if (label !== undefined) continue;
     if (file === undefined) {
       report.note(
         `link "${root.id}" is in no file, and stays: wormhole export ${root.id} writes its file, wormhole delete ${root.id} deletes it`,
@@ -166,9 +167,18 @@ async function reporting(
 async function isAsDescribed(declared: DeclaredLink, existing: Links): Promise<boolean> {
   const family = await findReplaced(declared.recipe, existing);
   if (!family) return false;
+  requireSameOrigin(declared);
   return (
     (await isWanted(declared, family, existing)) &&
     dropInChange(unitsOfLink(declared.id), declared, declared.id) === undefined
+  );
+}
+
+/** A file takes over a link that somebody has typed; a label of a container does not. @throws Irreplaceable */
+function requireSameOrigin({ id, label }: DeclaredLink): void {
+  if (label === undefined || contentOf(unitsOfLink(id)).label !== undefined) return;
+  throw new Irreplaceable(
+    `link "${id}" exists, and was made from no label: it stays, and the label needs another name`,
   );
 }
 
@@ -223,6 +233,7 @@ async function planRound(
     const { declared, recipe } = difference;
     try {
       const former = (await findReplaced(declared.recipe, existing)) ?? [];
+      if (former.length > 0) requireSameOrigin(declared);
       const next = await planReplacement({ recipe, options: declared.options }, former, taken);
       const dropIns = dropInChange(unitsOfLink(declared.id), declared, declared.id);
       if (!dropIns && isDeepStrictEqual(next, former)) {

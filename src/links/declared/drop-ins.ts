@@ -32,16 +32,20 @@ export function contentOf({ socket, service }: DropInUnits): DropInContent {
 
 /**
  * What a declaration changes in the drop-ins of units; undefined when it is nothing. What was read from standard input leaves the
- * name of the file that is noted there.
+ * name of the file that is noted there. A label is noted in its place, and a file in that of a label.
  */
 export function dropInChange(
   units: DropInUnits,
-  { file, extra }: Declaration,
+  { file, label, extra }: Declaration,
   id?: string,
 ): DropInChange | undefined {
   const former = contentOf(units);
-  const noted = file ?? former.file;
-  const dropIns = renderDropIns(units, { extra, ...(noted !== undefined && { file: noted }) });
+  const noted = label === undefined ? (file ?? former.file) : undefined;
+  const dropIns = renderDropIns(units, {
+    extra,
+    ...(noted !== undefined && { file: noted }),
+    ...(label !== undefined && { label }),
+  });
   if (dropIns.every(({ unit, text }) => readDropIn(unit, DROP_IN) === text)) return undefined;
   return {
     dropIns,

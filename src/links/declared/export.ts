@@ -7,6 +7,7 @@ import { IsChild, NoSuchLink } from '../delete.js';
 import { Irreplaceable } from '../replace.js';
 import { fileOfLink } from './apply.js';
 import { fileOfTunnel } from './apply-tunnels.js';
+import { contentOf, unitsOfLink } from './drop-ins.js';
 
 /** A file that describes a link or a tunnel. */
 export interface ExportedFile {
@@ -42,6 +43,11 @@ export function exportLinks(ids?: string[]): Export {
           `link "${id}" is a part of link "${link.owner.id}" on machine ${link.owner.machine}: export that one`,
         );
       throw new IsChild(`link "${id}" is a part of link "${link.root}": export that one`);
+    }
+    const { label } = contentOf(unitsOfLink(id));
+    if (label !== undefined && !ids) {
+      found.left.push(`link "${id}" is in no file: a label of a container describes it, ${label}`);
+      continue;
     }
     found.files.push({ name: id, text: fileOfLink(link) });
     found.left.push(

@@ -107,7 +107,7 @@ function withoutRivals({ declarations, faults }: Declarations): Declarations {
 function readSources(path: string): Source[] {
   const directory = `${path}.d`;
   const parts = statSync(directory, { throwIfNoEntry: false })?.isDirectory() ? partsOf(path, directory) : [];
-  return [path, ...parts].map((one) => ({ path: one, text: readRootsFile(one) }));
+  return [path, ...parts].map(readSource);
 }
 
 function partsOf(path: string, directory: string): string[] {
@@ -118,6 +118,11 @@ function partsOf(path: string, directory: string): string[] {
   } catch (error) {
     throw new FaultyFile([{ path, line: 1, message: (error as Error).message }]);
   }
+}
+
+/** Reads a file that acts as root. @throws FaultyFile when it cannot be read, or others than root can change it */
+export function readSource(path: string): Source {
+  return { path, text: readRootsFile(path) };
 }
 
 function readRootsFile(path: string): string {

@@ -1,0 +1,50 @@
+import type { Command } from 'commander';
+import { printable } from '../text/printable.js';
+import { exitStatus, requireRoot, UsageError } from './fail.js';
+import { machineOf, type ProgramOptions } from './machine.js';
+import { logLine } from './output.js';
+
+const HELP = `
+Without options, links are made what the labels wormhole.link.NAME and wormhole.expose.NAME of containers say: man wormhole, LABELS OF
+CONTAINERS. systemctl enable --now wormhole-labels.path has that done whenever containers come and go.
+Exit status 1 if a link could not be made from a label; the others are.`;
+
+interface Flags {
+  dryRun?: boolean;
+  deleteAll?: boolean;
+  follow?: boolean;
+}
+
+/** Adds `wormhole labels`, which wormhole-labels.service runs with --follow. */
+export function addLabels(program: Command): void {
+  program
+    .command('labels')
+    .description('create, change and delete links as labels of containers say')
+    .option('--dry-run', 'print what would change, and change nothing')
+    .option('--delete-all', 'delete the links of all labels, and make none')
+    .option('--follow', 'go on until containers have not changed for a while (systemd runs this by itself)')
+    .addHelpText('after', HELP)
+    .action(labels);
+}
+
+async function labels(flags: Flags, command: Command): Promise<void> {
+  const { dryRun = false, deleteAll = false, follow = false } = flags;
+  if (await machineOf(command)) throw new UsageError('labels acts on this machine alone: leave out -H');
+  if (follow && (dryRun || deleteAll)) throw new UsageError('--follow goes with no other option');
+  requireRoot('labels …');
+  const keyFile = command.optsWithGlobals<ProgramOptions>().key;
+  if (follow) {
+    const { followLabels } = await import('../links/declared/follow-labels.js');
+    // A warning, sd-daemon(3).
+    await followLabels(keyFile, { log: logLine, warn: (line) => logLine(`<4>${line}`) });
+    return;
+  }
+  const { applyLabels } = await import('../links/declared/labels.js');
+  const { describeLabelFault } = await import('../state/label-faults.js');
+  const request = { keyFile, dryRun, deleteAll, mayDelete: () => true };
+  const { faults } = await applyLabels(request, logLine);
+  for (const fault of faults) {
+    process.stderr.write(`wormhole: ${printable(describeLabelFault(fault))}\n`);
+    process.exitCode = exitStatus.failure;
+  }
+}

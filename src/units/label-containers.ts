@@ -1,0 +1,156 @@
+import { LABEL_PREFIX, type LabelledLink, RefusedLabel, readLabel } from './label.js';
+import type { LabelPolicy } from './labels-config.js';
+
+/** A container as far as labels are concerned; see docker/labelled.ts. */
+export interface ContainerLabels {
+  id: string;
+  name: string;
+  running: boolean;
+  network: string;
+  labels: Record<string, string>;
+  imageLabels: Record<string, string>;
+  imageMissing: boolean;
+}
+
+/** What is wrong with a label of a container. The message is one line. */
+export interface LabelFault {
+  container: string;
+  label: string;
+  message: string;
+}
+
+/** A link that a label asks for, and the label. */
+export interface WantedLink extends LabelledLink {
+  container: string;
+  label: string;
+  /** Whether the container runs, in whose namespace one end is. */
+  running: boolean;
+}
+
+/** What the labels of all containers ask for. */
+export interface LabelsRead {
+  links: WantedLink[];
+  faults: LabelFault[];
+  /** The ids of links of which it cannot be told now what they are to be: those that exist stay as they are. */
+  undecided: string[];
+}
+
+const COMPOSE = 'com.docker.compose.';
+
+/** The prefixes of labels that are read, that of Wormhole first. */
+export const READ_PREFIXES = [LABEL_PREFIX, COMPOSE];
+
+/** Labels that Wormhole gives to the containers that links run; see docker/runs.ts. */
+const OF_RUNS = ['wormhole.link', 'wormhole.run', 'wormhole.role', 'wormhole.path'];
+
+/** A container that a label names is not there at this moment. */
+class Absent extends Error {}
+
+/** Reads the labels of all containers. */
+export function readAllLabels(containers: ContainerLabels[], policy: LabelPolicy): LabelsRead {
+  const read: LabelsRead = { links: [], faults: [], undecided: [] };
+  for (const container of containers) readContainer(container, { containers, policy, read });
+  const rivals = new Set(
+    read.links.filter(({ id }, at) => read.links.some((other, index) => index !== at && other.id === id)),
+  );
+  for (const { container, label } of rivals)
+    read.faults.push({
+      container,
+      label,
+      message: 'a label wormhole.link and a label wormhole.expose of one container cannot have one name',
+    });
+  read.links = read.links.filter((link) => !rivals.has(link));
+  return read;
+}
+
+function readContainer(
+  container: ContainerLabels,
+  { containers, policy, read }: { containers: ContainerLabels[]; policy: LabelPolicy; read: LabelsRead },
+): void {
+  const { name, running } = container;
+  const fault = (label: string, message: string) => read.faults.push({ container: name, label, message });
+  const own = (labels: Record<string, string>) =>
+    Object.entries(labels).filter(([key]) => key.startsWith(LABEL_PREFIX) && !OF_RUNS.includes(key));
+  for (const [label] of own(container.imageLabels))
+    fault(label, 'its image brings it, and labels of images do not count: give it to the container');
+  for (const [label, value] of own(container.labels)) {
+    const guess = `${name}.${label.slice(label.lastIndexOf('.') + 1)}`;
+    try {
+      if (container.imageMissing) throw new Absent('its image is gone, which may have brought it');
+      if ('wormhole.run' in container.labels)
+        throw new RefusedLabel(
+          'a container that a link runs cannot ask for links: say child in the recipe of that',
+        );
+      requireOwnNamespace(container, containers);
+      const resolve = (wanted: string) => {
+        const found = findNamed(wanted, container, containers);
+        requireOwnNamespace(found, containers);
+        return found.name;
+      };
+      const link = readLabel({ key: label, value }, { container: name, policy, resolve });
+      read.links.push({ ...link, container: name, label, running });
+    } catch (error) {
+      if (!(error instanceof RefusedLabel) && !(error instanceof Absent)) throw error;
+      fault(label, error.message);
+      if (error instanceof Absent) read.undecided.push(guess);
+    }
+  }
+}
+
+/**
+ * The container that a label means: that of the service of this name in the Compose project of the container with the label, or
+ * else the container of exactly this name.
+ */
+function findNamed(
+  wanted: string,
+  { labels }: ContainerLabels,
+  containers: ContainerLabels[],
+): ContainerLabels {
+  const project = labels[`${COMPOSE}project`];
+  const services =
+    project === undefined
+      ? []
+      : containers.filter(
+          (other) =>
+            !other.imageMissing &&
+            other.labels[`${COMPOSE}project`] === project &&
+            other.labels[`${COMPOSE}service`] === wanted &&
+            !/^true$/i.test(other.labels[`${COMPOSE}oneoff`] ?? ''),
+        );
+  const [service, ...more] = services;
+  if (service && more.length > 0)
+    throw new Absent(
+      `service "${wanted}" of this Compose project has ${services.length} containers, ${services
+        .map(({ name }) => `"${name}"`)
+        .sort()
+        .join(', ')}: name those that are meant, with or between them`,
+    );
+  const found = service ?? containers.find(({ name }) => name === wanted);
+  if (!found)
+    throw new Absent(
+      `there is no container "${wanted}"${project === undefined ? '' : ', nor a service of that name in this Compose project'}`,
+    );
+  return found;
+}
+
+/** A container that is in the namespace of the host would be a way to all of the host. */
+function requireOwnNamespace(container: ContainerLabels, containers: ContainerLabels[]): void {
+  // The engine would take it for the id of another one.
+  if (/^[0-9a-f]{64}$/.test(container.name))
+    throw new RefusedLabel(`container "${container.name}" is named like an id`);
+  const seen = new Set<string>();
+  for (let at = container; ; ) {
+    seen.add(at.id);
+    const [, other] = /^container:(.+)$/.exec(at.network) ?? [];
+    if (other === undefined) {
+      if (at.network !== 'host' && !at.network.includes(':')) return;
+      throw new RefusedLabel(
+        `container "${container.name}" is in the network namespace of this host, to which labels do not lead`,
+      );
+    }
+    const next = containers.find(({ id, name }) => id === other || name === other);
+    if (!next || seen.has(next.id))
+      throw new Absent(`container "${container.name}" is in the network of a container that is gone`);
+    at = next;
+  }
+}

@@ -1,0 +1,254 @@
+import { readFileSync } from 'node:fs';
+import * as assert from 'uvu/assert';
+import { installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
+import type { Host } from './rig/host.ts';
+import { labSuite } from './suite.ts';
+
+/* Links that labels of containers ask for, with docker run and with the Compose file of the README. */
+
+/** The Compose file of the README, as it stands there. */
+const COMPOSE = /^```yaml\n(services:\n[\s\S]*?)^```$/m.exec(
+  readFileSync(new URL('../../README.md', import.meta.url), 'utf8'),
+)?.[1];
+
+const TOOLS = 'docker run -d --network none';
+const SERVER = (name: string, port: number) =>
+  `${TOOLS} --name ${name} wormhole/tools socat TCP-LISTEN:${port},fork,reuseaddr EXEC:"echo ${name}"`;
+const client = (name: string, labels: string[], more = '') =>
+  `${TOOLS} --name ${name} ${labels.map((label) => `--label '${label}'`).join(' ')} ${more} wormhole/tools sleep infinity`;
+
+const ids = async (host: Host): Promise<string[]> =>
+  JSON.parse((await wormhole(host, 'list --json')).stdout)
+    .map(({ id }: { id: string }) => id)
+    .sort();
+
+async function hasLinks(host: Host, wanted: string[]): Promise<void> {
+  await host
+    .waitFor(async () => String(await ids(host)) === String(wanted), { timeout: 30, what: `links ${wanted}` })
+    .catch(async () => assert.equal(await ids(host), wanted));
+}
+
+/** What a port says in a container, or on the host. */
+async function ask(host: Host, port: number, container?: string): Promise<string> {
+  const nc = `timeout 20 nc -N 127.0.0.1 ${port} </dev/null`;
+  const run = container === undefined ? host.run : host.container(container).runInNetwork;
+  return (await run(nc, { check: false })).stdout.trim();
+}
+
+async function answers(host: Host, wanted: string, port: number, container?: string): Promise<void> {
+  await host.waitFor(async () => (await ask(host, port, container)) === wanted, {
+    timeout: 20,
+    what: `${wanted} at port ${port} of ${container ?? 'the host'}`,
+  });
+}
+
+/** The lines of the journal about labels that hold a text. */
+const told = async (host: Host, text: string) =>
+  (await host.journal('-t', 'wormhole-labels', '-o', 'cat'))
+    .split('\n')
+    .filter((line) => line.includes(text));
+
+/** Waits until the service has ended, so that nothing but the path unit watches. */
+const rests = (host: Host) =>
+  host.waitFor(
+    async () =>
+      (await host.run('systemctl is-active wormhole-labels', { check: false })).stdout === 'inactive\n',
+    { timeout: 60, what: 'wormhole-labels.service to end' },
+  );
+
+labSuite(
+  'links of labels',
+  () => installedHost({ name: 'labelled', packages: ['docker-compose'] }),
+  (test, at) => {
+    test('labels do nothing until they are enabled; then the link comes', async () => {
+      const host = at();
+      await host.run(SERVER('db', 7000));
+      await host.run(SERVER('other', 7000));
+      await host.run(client('app', ['wormhole.link.db=url :7000 tail docker-ns db']));
+      await host.run('sleep 3');
+      assert.equal(await ids(host), []);
+      await host.run('systemctl enable --now wormhole-labels.path');
+      await host.run('systemctl start wormhole-labels.service', { timeout: 60 });
+      await hasLinks(host, ['app.db']);
+      await answers(host, 'db', 7000, 'app');
+      assert.match(
+        (await host.run('systemctl cat wormhole-app.db.socket')).stdout,
+        /^Label=app wormhole\.link\.db$/m,
+      );
+    });
+
+    test('comes with its container, follows restarts, and goes with the container, stopped or not', async () => {
+      const host = at();
+      await rests(host);
+      await host.run(
+        client('two', [
+          'wormhole.link.db=url :7000 tail docker-ns other',
+          'wormhole.expose.x=url :7100 tail url :7000',
+        ]),
+      );
+      await hasLinks(host, ['app.db', 'two.db', 'two.x']);
+      await answers(host, 'other', 7000, 'two');
+      await answers(host, 'other', 7100);
+      await answers(host, 'db', 7000, 'app');
+      await host.run('docker restart -t 0 two');
+      await answers(host, 'other', 7100);
+      await host.run('docker stop -t 0 two');
+      await rests(host);
+      assert.equal(await ids(host), ['app.db', 'two.db', 'two.x']);
+      await host.run('docker rm two');
+      await hasLinks(host, ['app.db']);
+    });
+
+    test('a container that is recreated with another label has its link changed in place', async () => {
+      const host = at();
+      await host.run(
+        `docker rm -f app; ${client('app', ['wormhole.link.db=url :7000 tail docker-ns other'])}`,
+      );
+      await answers(host, 'other', 7000, 'app');
+      assert.equal(await ids(host), ['app.db']);
+      assert.is((await told(host, 'changed link app.db')).length, 1);
+      assert.is((await told(host, 'deleted link app.db')).length, 0);
+      assert.is((await told(host, 'created link app.db')).length, 1);
+    });
+
+    test('what a label may not say is refused with one line, told once, and list has it', async () => {
+      const host = at();
+      await succeeds(host, 'create id bad.mine url :7300 tail url :7000');
+      const image =
+        'printf \'FROM wormhole/tools\\nLABEL wormhole.expose.image="url :7400"\\n\' | docker build -q -t labelled -';
+      await host.run(image, { timeout: 120 });
+      const refused: [string, string, RegExp][] = [
+        ['wormhole.lnk.a', 'url :1 tail docker-ns db', /no such label of Wormhole/],
+        ['wormhole.link.host', 'url :1 tail url :22', /tail of a label is docker-ns/],
+        ['wormhole.link.run', 'url :1 trigger docker-run "-v /:/host db"', /cannot say "trigger"/],
+        ['wormhole.link.far', 'url :1 remote box tail docker-ns db', /cannot say "remote"/],
+        [
+          'wormhole.link.path',
+          'url :1 tail url unix:///run/docker.sock docker-ns db',
+          /a path is one of this host/,
+        ],
+        ['wormhole.link.netns', 'url :1 tail url blue@:1', /cannot name a network namespace/],
+        ['wormhole.link.hostnet', 'url :1 tail docker-ns hostnet', /namespace of this host/],
+        ['wormhole.expose.low', 'url 0.0.0.0:22', /the port is not one of ExposePorts=/],
+        [
+          'wormhole.link.mine',
+          'url :1 tail docker-ns db',
+          /link "bad\.mine" exists, and was made from no label/,
+        ],
+        ['wormhole.link.none', 'url :1 tail docker-ns nobody', /no container "nobody"/],
+      ];
+      await host.run('docker run -d --network host --name hostnet wormhole/tools sleep infinity');
+      const labels = refused.map(([key, value]) => `${key}=${value}`);
+      await host.run(client('bad', labels).replace('wormhole/tools', 'labelled'));
+      const lines = () => told(host, 'container "bad"');
+      await host.waitFor(async () => (await lines()).length >= refused.length + 1, {
+        timeout: 30,
+        what: 'the lines',
+      });
+      await host.run('docker restart -t 0 bad');
+      await rests(host);
+      const all = await lines();
+      const list = (await wormhole(host, 'list')).stderr;
+      for (const [key, , reason] of [
+        ...refused,
+        ['wormhole.expose.image', '', /labels of images do not count/] as const,
+      ]) {
+        const own = all.filter((line) => line.includes(`label "${key}": `));
+        assert.is(own.length, 1, `${key}: ${own.join('\n')}`);
+        assert.match(own[0] ?? '', reason);
+        assert.match(list, new RegExp(`^wormhole: container "bad", label "${key}": `, 'm'));
+      }
+      assert.is(all.length, refused.length + 1, all.join('\n'));
+      assert.equal(await ids(host), ['app.db', 'bad.mine']);
+      const status = (await host.run('systemctl status wormhole-labels', { check: false })).stdout;
+      assert.match(status, /Status: "container "bad", label ".*10 more: wormhole list"/);
+      assert.is(await host.failedUnits(), '');
+      await host.run('docker rm -f bad hostnet');
+      await host.waitFor(async () => !(await wormhole(host, 'list')).stderr.includes('bad'), {
+        timeout: 30,
+        what: 'the faults to go',
+      });
+      await succeeds(host, 'delete bad.mine');
+    });
+
+    test('the administrator restricts what is exposed, also what is exposed already', async () => {
+      const host = at();
+      await host.run(
+        client('web', [
+          'wormhole.expose.a=url :7500 tail url :7000',
+          'wormhole.expose.b=url :8500 tail url :7000',
+        ]),
+      );
+      await hasLinks(host, ['app.db', 'web.a', 'web.b']);
+      await host.run(
+        "printf '[Labels]\\nExposePorts=8000-8999\\nExposeAddresses=127.0.0.1\\n' > /etc/wormhole/labels.conf",
+      );
+      await hasLinks(host, ['app.db', 'web.b']);
+      await host.run("printf '[Labels]\\nExposePorts=x\\n' > /etc/wormhole/labels.conf");
+      await host.waitFor(async () => (await told(host, '/etc/wormhole/labels.conf:2: ')).length > 0, {
+        timeout: 30,
+        what: 'the fault',
+      });
+      assert.equal(await ids(host), ['app.db', 'web.b']);
+      await host.run('rm /etc/wormhole/labels.conf; docker rm -f web');
+      await hasLinks(host, ['app.db']);
+    });
+
+    test('killed at any moment, it goes on', async () => {
+      const host = at();
+      const names = [1, 2, 3].map((n) => `k${n}`);
+      for (const name of names)
+        await host.run(client(name, ['wormhole.link.db=url :7000 tail docker-ns db']));
+      for (let kills = 0; kills < 3; kills++) {
+        await host.run(
+          'systemctl start --no-block wormhole-labels; sleep 0.8; systemctl kill -s KILL wormhole-labels',
+          { check: false },
+        );
+      }
+      await hasLinks(host, ['app.db', ...names.map((name) => `${name}.db`)]);
+      for (const name of names) await answers(host, 'db', 7000, name);
+      await host.run(`docker rm -f ${names.join(' ')}`);
+      await host.run('sleep 3.5; systemctl kill -s KILL wormhole-labels', { check: false });
+      await hasLinks(host, ['app.db']);
+      assert.is(await host.failedUnits(), '');
+    });
+
+    test('the Compose file of the README', async () => {
+      const host = at();
+      assert.ok(COMPOSE, 'the README has a Compose file');
+      // Not the database of the other tests, which a label means only outside of a project.
+      await host.run('mkdir -p /root/shop && tee /root/shop/docker-compose.yml', { input: COMPOSE });
+      await host.run('cd /root/shop && docker-compose up -d', { timeout: 120 });
+      const page = async () =>
+        (await host.run('curl -sS -m 20 -L http://127.0.0.1:8080/wp-admin/install.php', { check: false }))
+          .stdout;
+      await host.waitFor(async () => /<title>WordPress/.test(await page()), {
+        timeout: 60,
+        what: 'WordPress with its database',
+      });
+      const { stdout } = await wormhole(host, 'list');
+      assert.match(stdout, /shop_wordpress_1\.db .*shop_db_1/);
+      await host.run('cd /root/shop && docker-compose up -d --force-recreate', { timeout: 120 });
+      await host.waitFor(async () => /<title>WordPress/.test(await page()), {
+        timeout: 60,
+        what: 'WordPress again',
+      });
+      await host.run('cd /root/shop && docker-compose down', { timeout: 120 });
+      await hasLinks(host, ['app.db']);
+    });
+
+    test('without the path unit, labels --delete-all leaves nothing', async () => {
+      const host = at();
+      await host.run('systemctl disable --now wormhole-labels.path && systemctl stop wormhole-labels');
+      assert.match(await succeeds(host, 'labels --dry-run --delete-all'), /^would delete link app\.db$/);
+      assert.match(
+        await succeeds(host, 'labels --delete-all'),
+        /^deleted link app\.db, of label app wormhole\.link\.db$/,
+      );
+      assert.match(await succeeds(host, 'labels --dry-run'), /^would create link app\.db$/);
+      await host.run('docker rm -f app db other');
+      assert.is(await succeeds(host, 'labels'), '');
+      await leavesNothing(host);
+    });
+  },
+);
