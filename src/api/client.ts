@@ -183,10 +183,14 @@ export async function versionAt(machine: Machine): Promise<ProgramVersion> {
   return checkAnswer(programVersion, await ask(machine, { method: 'GET', path: '/v1/version' }));
 }
 
-/** How long a machine's daemon took to answer, ms, and the id of the machine. */
+/**
+ * How long a machine's daemon took to answer, ms, and the id of the machine. `clockMs` is by how much its clock is ahead of ours, ms,
+ * give or take `milliseconds`; an earlier version does not tell.
+ */
 export interface Ping {
   milliseconds: number;
   machine: string;
+  clockMs?: number;
 }
 
 /**
@@ -202,8 +206,10 @@ export async function ping(machine: Machine): Promise<Ping> {
     const began = performance.now();
     const answer = await request(echo);
     const milliseconds = performance.now() - began;
+    const { machine: said, time } = checkAnswer(pong, answer);
+    const clockMs = time === undefined ? undefined : Math.round(time - (Date.now() - milliseconds / 2));
     // A unix socket leads to this machine itself, which need not prove who it is.
-    return { milliseconds, machine: proved === '' ? checkAnswer(pong, answer).machine : proved };
+    return { milliseconds, machine: proved || said, ...(clockMs !== undefined && { clockMs }) };
   });
 }
 

@@ -193,7 +193,7 @@ const listedEnd = v.object({
 export const SESSION_PATH = '/v1/session';
 
 /** The id of the machine that has answered. */
-export const pong = v.object({ machine: v.string() });
+export const pong = v.object({ machine: v.string(), time: v.exactOptional(v.number()) });
 
 /**
  * An end as `wormhole list` shows it: `place` in words, such as `this host`, `container mysql` or `machine myserver`. The

@@ -8,6 +8,7 @@ import { addCompletion } from './completion.js';
 import { addCounters } from './counters.js';
 import { addCreate } from './create.js';
 import { addDelete } from './delete.js';
+import { addDoctor } from './doctor.js';
 import { addDrain } from './drain.js';
 import { addEdit } from './edit.js';
 import { addExport } from './export.js';
@@ -68,6 +69,7 @@ for (const add of [
   addLabels,
   addCompletion,
   addHelp,
+  addDoctor,
 ])
   add(program);
 for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices, addCounters, addNames]) add(program);

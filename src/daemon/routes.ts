@@ -41,7 +41,7 @@ export function findRoute(
 
 function fixedPaths(operations: Operations): Record<string, Routes | undefined> {
   return {
-    '/v1/ping': { GET: getRoute(() => ({ machine: ownIdentity().id })) },
+    '/v1/ping': { GET: getRoute(() => ({ machine: ownIdentity().id, time: Date.now() })) },
     '/v1/version': { GET: getRoute(() => ({ version: version(), api: 1 })) },
     '/v1/traffic': { GET: getRoute(() => operations.report()) },
     '/v1/links': { GET: getRoute(() => operations.list()), POST: createRoute(operations) },

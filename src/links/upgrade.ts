@@ -10,8 +10,8 @@ import { foreignUnit, readUnitFile, replaceUnitFile, UNIT_DIR } from '../systemd
 import { linkDirectory, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
-import { renderTunnel } from '../units/tunnel.js';
-import { planUpgrade } from '../units/upgrade.js';
+import { renderTunnel, type Tunnel } from '../units/tunnel.js';
+import { planUpgrade, type UnitUpgrade } from '../units/upgrade.js';
 import { NoSuchLink } from './delete.js';
 import { isStopped } from './is-stopped.js';
 import { removeUnfinished } from './unfinished.js';
@@ -39,10 +39,35 @@ export interface EditedUnit {
   rendered: string;
 }
 
-/** Which links to upgrade, the default being all links and tunnels, and whether to replace units that have been edited. */
+/**
+ * Which links to upgrade, the default being all links and tunnels, and whether to replace units that have been edited. With
+ * `untouchedOnly`, those stay too of which nobody can tell whether they have been edited.
+ */
 export interface UpgradeRequest {
   ids?: string[];
   force?: boolean;
+  untouchedOnly?: boolean;
+}
+
+/** A unit that is not as this version renders it, and what an upgrade does with it; `current` is undefined if its file is missing. */
+export interface DifferingUnit {
+  unit: string;
+  current: string | undefined;
+  rendered: string;
+  plan: Exclude<UnitUpgrade, 'keep'>;
+}
+
+/** The units of links and tunnels that are not as this version renders them. It changes nothing. */
+export async function differingUnits(links: PlannedLink[], tunnels: Tunnel[]): Promise<DifferingUnit[]> {
+  const renderer = await linkRenderer();
+  const template = await tunnelTemplate();
+  return differing(
+    [
+      ...links.flatMap((link) => renderLink(link, renderer)),
+      ...tunnels.map((tunnel) => renderTunnel(tunnel, installation(), template)),
+    ],
+    false,
+  );
 }
 
 /**
@@ -54,7 +79,11 @@ export interface UpgradeRequest {
  *
  * @throws NoSuchLink; the system call's error when a file cannot be written
  */
-export function upgradeUnits({ ids, force = false }: UpgradeRequest): Promise<Upgrade> {
+export function upgradeUnits({
+  ids,
+  force = false,
+  untouchedOnly = false,
+}: UpgradeRequest): Promise<Upgrade> {
   return withSystemd((systemd) =>
     withLock('links', async () => {
       await removeUnfinished(systemd);
@@ -63,8 +92,9 @@ export function upgradeUnits({ ids, force = false }: UpgradeRequest): Promise<Up
       const renderer = await linkRenderer();
       const files = wanted.flatMap((link) => renderLink(link, renderer));
       const upgrade = newUpgrade(links, ids);
-      writeUnits(files, force, upgrade);
-      if (ids === undefined) await withLock('tunnels', () => upgradeTunnels(force, upgrade));
+      const options = { force, untouchedOnly };
+      writeUnits(files, options, upgrade);
+      if (ids === undefined) await withLock('tunnels', () => upgradeTunnels(options, upgrade));
       if (upgrade.written.length > 0) await systemd.reloadAll();
       makeForwarderRoot();
       for (const link of wanted) {
@@ -95,23 +125,30 @@ function selectLinks({ links, unreadable }: Links, ids: string[] | undefined): P
   return links.filter(({ id }) => wanted.has(id));
 }
 
-async function upgradeTunnels(force: boolean, upgrade: Upgrade): Promise<void> {
+async function upgradeTunnels(options: WriteOptions, upgrade: Upgrade): Promise<void> {
   const { tunnels, unreadable } = readTunnels();
   upgrade.unreadable.push(...unreadable);
   const template = await tunnelTemplate();
   writeUnits(
     tunnels.map((tunnel) => renderTunnel(tunnel, installation(), template)),
-    force,
+    options,
     upgrade,
   );
 }
 
-function writeUnits(files: UnitFile[], force: boolean, upgrade: Upgrade): void {
-  for (const { name, text: rendered } of files) {
+type WriteOptions = Required<Pick<UpgradeRequest, 'force' | 'untouchedOnly'>>;
+
+function differing(files: UnitFile[], force: boolean): DifferingUnit[] {
+  return files.flatMap(({ name, text: rendered }) => {
     const current = readUnitFile(name);
     const plan = planUpgrade({ current, rendered, isForeign: foreignUnit(name) !== undefined, force });
-    if (plan === 'keep') continue;
-    if (plan === 'leave') {
+    return plan === 'keep' ? [] : { unit: name, current, rendered, plan };
+  });
+}
+
+function writeUnits(files: UnitFile[], { force, untouchedOnly }: WriteOptions, upgrade: Upgrade): void {
+  for (const { unit: name, current, rendered, plan } of differing(files, force)) {
+    if (plan === 'leave' || (plan === 'replace' && untouchedOnly)) {
       upgrade.left.push({ unit: name, path: join(UNIT_DIR, name), current: current ?? '', rendered });
       continue;
     }

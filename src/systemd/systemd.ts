@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
 import { type Bus, connectBus, isBusError } from './bus.js';
 
 const DESTINATION = 'org.freedesktop.systemd1';
@@ -6,6 +7,7 @@ const MANAGER_PATH = '/org/freedesktop/systemd1';
 const MANAGER = 'org.freedesktop.systemd1.Manager';
 const UNIT = 'org.freedesktop.systemd1.Unit';
 const SERVICE = 'org.freedesktop.systemd1.Service';
+const SOCKET = 'org.freedesktop.systemd1.Socket';
 const PROPERTIES = 'org.freedesktop.DBus.Properties';
 
 /** Jobs end by the units' own timeouts, and a pull may take long. This is for a manager that no longer answers. */
@@ -38,6 +40,12 @@ export interface UnitDetails extends LoadedUnit {
 export interface ServiceProcess {
   unit: string;
   controlGroup: string;
+}
+
+/** One address of a socket unit: `Stream`, `Datagram`, `SequentialPacket`, …, and the address as systemd writes it. */
+export interface SocketListener {
+  kind: string;
+  address: string;
 }
 
 /** A job that ended otherwise than `done`: `failed`, `dependency`, `timeout`, `canceled`, … */
@@ -91,6 +99,10 @@ export interface Systemd {
    * for it.
    */
   properties(unit: string, of: 'Unit' | 'Service'): Promise<Record<string, unknown>>;
+  /** The names of the unit files whose names match one of the patterns, and which are enabled. */
+  enabled(patterns: string[]): Promise<string[]>;
+  /** What a socket unit listens on (systemd.socket(5)): kinds such as `Stream`, and addresses such as `[::]:80`. */
+  listeners(socket: string): Promise<SocketListener[]>;
   /** Forgets that a unit failed, so that systemd unloads it. */
   resetFailed(unit: string): Promise<void>;
   close(): void;
@@ -259,6 +271,16 @@ export async function connectSystemd(): Promise<Systemd> {
         body: [of === 'Unit' ? UNIT : SERVICE],
       })) as [Record<string, { value: unknown }>];
       return Object.fromEntries(Object.entries(all).map(([name, { value }]) => [name, value]));
+    },
+    async enabled(patterns) {
+      const [files] = (await manager('ListUnitFilesByPatterns', 'asas', [['enabled'], patterns])) as [
+        [string, string][],
+      ];
+      return files.map(([path]) => basename(path));
+    },
+    async listeners(unit) {
+      const listening = (await property(unit, SOCKET, 'Listen')) as [string, string][];
+      return listening.map(([kind, address]) => ({ kind, address }));
     },
     async resetFailed(unit) {
       try {

@@ -12,6 +12,7 @@ const SRC = new URL('../../src/', import.meta.url).pathname;
 const layers = [
   'cli',
   'daemon',
+  'doctor',
   'names',
   'links',
   'tunnels',
