@@ -29,6 +29,7 @@ import { addSync } from './sync.js';
 import { addTunnels } from './tunnel.js';
 import { addTunnelServices } from './tunnel-services.js';
 import { addUpgrade } from './upgrade.js';
+import { addWeb } from './web.js';
 
 handleLostOutput();
 
@@ -66,6 +67,7 @@ for (const add of [
   addExport,
   addCompletion,
   addHelp,
+  addWeb,
 ])
   add(program);
 for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices, addCounters, addNames]) add(program);
