@@ -60,11 +60,12 @@ lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
 # What systemd listens to and watches for; the rest of the units is started by these, and by links.
-enabled="wormhole-sync.path wormholed.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service wormhole-counters.service"
+enabled="wormhole-sync.path wormholed.socket wormholed-read.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service wormhole-counters.service"
 # Only on request; an upgrade leaves it as it is.
 tcp=wormholed-tcp.socket
 # Likewise: what tells Prometheus of links.
 metrics="wormhole-metrics.socket wormhole-metrics.timer"
+web="wormholed-web.socket"
 apply="wormhole-apply.path wormhole-apply.service"
 labels="wormhole-labels.path wormhole-labels.service"
 # What only a boot starts.
@@ -147,8 +148,8 @@ if [ -n "$uninstall" ]; then
 		# Before the program goes, which stops their containers.
 		stop_links
 		# shellcheck disable=SC2086 # words
-		systemctl disable --now $enabled $tcp $metrics $apply $labels $atboot >/dev/null 2>&1 || true
-		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service wormhole-counters.timer wormhole-counters-save.service wormhole-metrics.service 2>/dev/null || true
+		systemctl disable --now $enabled $tcp $metrics $web $apply $labels $atboot >/dev/null 2>&1 || true
+		systemctl stop wormhole-sync.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service wormhole-counters.timer wormhole-counters-save.service wormhole-metrics.service wormholed-web.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"
@@ -164,7 +165,7 @@ if [ -n "$uninstall" ]; then
 	if booted; then
 		systemctl daemon-reload
 		if [ -n "$purge" ]; then
-			rm -rf /run/wormhole /var/lib/wormhole
+			rm -rf /run/wormhole /run/wormholed-web /run/private/wormholed-web /var/lib/wormhole
 			# What has failed stays in memory otherwise, not found.
 			systemctl reset-failed 'wormhole*' 2>/dev/null || true
 		fi
@@ -233,14 +234,14 @@ fi
 
 # Each file takes its place by renaming, so that at no moment a program is missing that a connection may start.
 umask 022
-mkdir -p "$destdir$lib/dist/cli" "$destdir$lib/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man5" "$destdir$prefix/share/man/man8" "$destdir$units"
+mkdir -p "$destdir$lib/dist/cli" "$destdir$lib/dist/web" "$destdir$lib/dist/forwarder" "$destdir$prefix/bin" "$destdir$prefix/share/man/man1" "$destdir$prefix/share/man/man5" "$destdir$prefix/share/man/man8" "$destdir$units"
 lay() {
 	cp "$1" "$2.new"
 	chmod 644 "$2.new"
 	mv -T "$2.new" "$2"
 }
 # koffi.node goes first: it is loaded by the others. The units of links that an earlier version has created start the last two.
-for file in dist/koffi.node dist/*.cjs dist/*.cjs.map dist/package.json dist/THIRD-PARTY-LICENSES dist/cli/main.js dist/forwarder/main.js LICENSE; do
+for file in dist/koffi.node dist/*.cjs dist/*.cjs.map dist/package.json dist/THIRD-PARTY-LICENSES dist/cli/main.js dist/forwarder/main.js dist/web/*.* LICENSE; do
 	lay "$file" "$destdir$lib/$file"
 done
 ln -sfn "$node" "$destdir$lib/node.new"
@@ -249,7 +250,7 @@ mv -T "$destdir$lib/node.new" "$destdir$lib/node"
 for file in "$destdir$lib"/* "$destdir$lib"/dist/* "$destdir$lib"/dist/*/*; do
 	name=${file#"$destdir$lib"/}
 	case $name in
-	dist | dist/cli | dist/forwarder | node | LICENSE) ;;
+	dist | dist/cli | dist/forwarder | dist/web | node | LICENSE) ;;
 	dist/*) [ -e "$source/$name" ] || rm -rf "$file" ;;
 	*) rm -rf "$file" ;;
 	esac
@@ -337,7 +338,7 @@ fi
 if booted; then
 	[ -z "$changed" ] || systemctl daemon-reload
 	# It ends once it has finished what it is at; the next caller starts the new version. That it can still be started is no news.
-	systemctl --quiet stop wormholed.service
+	systemctl --quiet stop wormholed.service wormholed-web.service
 	# It goes on for as long as there are tunnels in UDP.
 	systemctl try-restart wormhole-tunnel-udp.service
 	# shellcheck disable=SC2086 # words

@@ -36,6 +36,7 @@ const formerPaths = {
  */
 export async function build(root: string, out: string): Promise<void> {
   const began = new Date();
+  const page = await buildPage(root);
   const { outputFiles, metafile } = await esbuild.build({
     absWorkingDir: root,
     entryPoints: Object.entries(programs).map(([name, path]) => ({ in: path, out: name })),
@@ -65,10 +66,40 @@ export async function build(root: string, out: string): Promise<void> {
   });
   const files = new Map<string, string | Uint8Array>(Object.entries(formerPaths));
   for (const { path, contents } of outputFiles) files.set(basename(path), contents);
+  for (const { path, contents } of page.outputFiles) files.set(`web/${basename(path)}`, contents);
+  for (const name of ['index.html', 'icon.svg'])
+    files.set(`web/${name}`, readFileSync(join(root, 'src/web/page', name)));
   files.set('koffi.node', readFileSync(addonPath()));
   // Written last: a build that is killed leaves an old one, which tells install.sh and the tests.
-  files.set('THIRD-PARTY-LICENSES', thirdPartyLicenses(root, Object.keys(metafile.inputs)));
+  files.set(
+    'THIRD-PARTY-LICENSES',
+    thirdPartyLicenses(
+      root,
+      [metafile, page.metafile].flatMap(({ inputs }) => Object.keys(inputs)),
+    ),
+  );
   writeTree(out, files, began);
+}
+
+/** The script and the style of the page that `wormhole web` opens: one file each, for a browser. */
+function buildPage(root: string) {
+  return esbuild.build({
+    absWorkingDir: root,
+    entryPoints: [
+      { in: 'src/web/page/main.ts', out: 'page' },
+      { in: 'src/web/page/page.css', out: 'page' },
+    ],
+    outdir: 'dist/web',
+    write: false,
+    bundle: true,
+    platform: 'browser',
+    target: ['chrome110', 'firefox115', 'safari16'],
+    format: 'iife',
+    legalComments: 'none',
+    minify: true,
+    metafile: true,
+    logLevel: 'warning',
+  });
 }
 
 /** Makes a directory hold these files and no others. Each has its new text or its old one, also while others read it. */

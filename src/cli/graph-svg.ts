@@ -1,6 +1,6 @@
 import { graphlib, layout } from '@dagrejs/dagre';
+import type { Graph, GraphEdge } from '../links/graph-model.js';
 import { printable } from '../text/printable.js';
-import type { Graph, GraphEdge } from './graph-model.js';
 import { edgeLabel, STATE_COLOURS } from './graph-text.js';
 
 /** Sizes in pixels. A letter of the monospace font is 0.6 of its size wide; the other font is rarely wider. */

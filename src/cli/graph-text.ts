@@ -1,6 +1,6 @@
 import type { ListedLink } from '../api/schema.js';
+import type { Graph, GraphEdge } from '../links/graph-model.js';
 import { printable } from '../text/printable.js';
-import type { Graph, GraphEdge } from './graph-model.js';
 
 /** The colour of a link in each state, as CSS and Graphviz know it; one without has the default. */
 export const STATE_COLOURS: Partial<Record<ListedLink['state'], string>> = {

@@ -24,7 +24,7 @@ export function addGraph(program: Command): void {
     .addHelpText('after', HELP)
     .action(async ({ format }: { format: Format }, command: Command) => {
       const { listings } = await readListings(command);
-      const { buildGraph } = await import('./graph-model.js');
+      const { buildGraph } = await import('../links/graph-model.js');
       const graph = buildGraph(listings.map(({ machine, listing }) => ({ machine, links: listing.links })));
       process.stdout.write(await draw(format, graph));
     });

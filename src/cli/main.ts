@@ -31,6 +31,7 @@ import { addSync } from './sync.js';
 import { addTunnels } from './tunnel.js';
 import { addTunnelServices } from './tunnel-services.js';
 import { addUpgrade } from './upgrade.js';
+import { addWeb } from './web.js';
 
 handleLostOutput();
 
@@ -70,6 +71,7 @@ for (const add of [
   addCompletion,
   addHelp,
   addDoctor,
+  addWeb,
 ])
   add(program);
 for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices, addCounters, addNames]) add(program);

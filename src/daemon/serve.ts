@@ -8,6 +8,7 @@ import { callerOf, callerText } from './caller.js';
 import { failureOf } from './error-response.js';
 import type { Log } from './log.js';
 import type { Operations } from './operations.js';
+import { findReadRoute } from './read-routes.js';
 import type { Answer, Task } from './route.js';
 import { findRoute } from './routes.js';
 import { openSession } from './session.js';
@@ -26,19 +27,23 @@ export interface RequestContext {
   onEnd(): void;
 }
 
+/** What a caller may do: all of the API, or only look. */
+export type Access = 'all' | 'read';
+
 /** Answers one request. Work that has begun is completed, even if the client goes away. Never throws. */
 export async function serve(
   request: IncomingMessage,
   response: ServerResponse,
   context: RequestContext,
+  access: Access = 'all',
 ): Promise<void> {
   response.on('error', () => {});
   context.working++;
   try {
     const { status, body } =
-      request.url === SESSION_PATH
+      access === 'all' && request.url === SESSION_PATH
         ? { status: 200, body: await openSession(request) }
-        : await runTask({ request, response, context });
+        : await runTask({ request, response, context, access });
     send(response, status, body);
   } catch (error) {
     const { code, message, status } = failureOf(error);
@@ -56,8 +61,10 @@ export async function serve(
 async function read(
   request: IncomingMessage,
   { operations, settings, working }: RequestContext,
+  access: Access,
 ): Promise<Task> {
-  const route = findRoute(request, operations, settings);
+  const route =
+    access === 'read' ? findReadRoute(request, operations) : findRoute(request, operations, settings);
   if (!route.takesBody && hasBody(request)) throw new Failure('usage', `${request.url} takes no body`);
   if (working > MAX_WORKING) {
     throw new Failure('busy', `this wormholed works on ${MAX_WORKING} requests already; try again later`);
@@ -70,11 +77,12 @@ interface Exchange {
   request: IncomingMessage;
   response: ServerResponse;
   context: RequestContext;
+  access: Access;
 }
 
-async function runTask({ request, response, context }: Exchange): Promise<Answer> {
+async function runTask({ request, response, context, access }: Exchange): Promise<Answer> {
   const caller = callerOf(request.socket);
-  const task = await read(request, context);
+  const task = await read(request, context, access);
   const { log } = context;
   const began = performance.now();
   const logResult = (result: string) => {

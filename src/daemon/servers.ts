@@ -7,7 +7,7 @@ import { serverTls } from '../api/tls.js';
 import { unmapIPv4 } from '../text/ip-address.js';
 import { createConnectionLimiter } from './connection-limit.js';
 import type { Refusals } from './refusals.js';
-import { type RequestContext, serve } from './serve.js';
+import { type Access, type RequestContext, serve } from './serve.js';
 
 /** How long a caller may take for its request's headers, and for all of the request, ms. */
 const HEADERS_MS = 5_000;
@@ -28,8 +28,8 @@ const SETTINGS = {
 
 /** The servers of the API. A server listens at one place only, so each place gets one of its own. */
 export interface Servers {
-  /** Creates a server that does not listen yet: over TLS for TCP, or plain for a unix socket. */
-  create(kind: 'tcp' | 'unix'): http.Server;
+  /** Creates a server that does not listen yet: over TLS for TCP, or plain for a unix socket, whose callers may only look with `read`. */
+  create(kind: 'tcp' | 'unix', access?: Access): http.Server;
   /** How many connections they have open. */
   open(): number;
   /** Accepts no more connections, and closes those without a request. */
@@ -47,8 +47,9 @@ export function createServers(context: RequestContext, keys: () => Key[], refusa
   let connections = 0;
 
   return {
-    create(kind) {
-      const server = kind === 'tcp' ? createTls() : http.createServer(SETTINGS, answer);
+    create(kind, access = 'all') {
+      const answer = answerWith(access);
+      const server = kind === 'tcp' ? createTls(answer) : http.createServer(SETTINGS, answer);
       server.maxConnections = MAX_CONNECTIONS;
       // So a connection does not outlive a change of the key for long.
       server.maxRequestsPerSocket = 10;
@@ -65,11 +66,11 @@ export function createServers(context: RequestContext, keys: () => Key[], refusa
     },
   };
 
-  function answer(request: http.IncomingMessage, response: http.ServerResponse): void {
-    void serve(request, response, context);
+  function answerWith(access: Access): http.RequestListener {
+    return (request, response) => void serve(request, response, context, access);
   }
 
-  function createTls(): https.Server {
+  function createTls(answer: http.RequestListener): https.Server {
     const server = https.createServer({ ...SETTINGS, ...serverTls(usableKeys) }, answer);
     server.on('connection', limiter.add);
     server.on('secureConnection', limiter.exempt);

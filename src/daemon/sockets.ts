@@ -6,7 +6,11 @@ import { familyOf } from '../system/socket-options.js';
 import type { PassedSocket } from '../systemd/listen-fds.js';
 import { withSystemd } from '../systemd/systemd.js';
 import type { Log } from './log.js';
+import type { Access } from './serve.js';
 import type { Servers } from './servers.js';
+
+/** The unit of the socket whose callers may only look. */
+const READ_SOCKET = 'wormholed-read.socket';
 
 /** What sockets are opened with. */
 export interface Opening {
@@ -25,13 +29,19 @@ export interface Opening {
 export async function openPassed(passed: PassedSocket[], { servers, noKey, log }: Opening): Promise<void> {
   for (const { fd, name } of passed) {
     const family = familyOf(fd);
-    if (family === 'unix' || noKey === undefined) await startListening(servers.create(family), { fd });
+    if (family === 'unix') await startListening(servers.create(family, accessOn(name)), { fd });
+    else if (noKey === undefined) await startListening(servers.create(family), { fd });
     else {
       closeSync(fd);
       log.warn(`${noKey}; TCP stays closed until then`);
       if (name.endsWith('.socket')) await stopUnit(name, log);
     }
   }
+}
+
+/** What callers on a unix socket of systemd's may do. */
+function accessOn(name: string): Access {
+  return name === READ_SOCKET ? 'read' : 'all';
 }
 
 /**

@@ -10,6 +10,11 @@ import { repairTunnels } from './repair.js';
 /** Lists the tunnels of this machine, after a repair of what killed commands have left. @throws IpError */
 export async function listTunnels(): Promise<TunnelListing> {
   await repairTunnels();
+  return describeTunnels();
+}
+
+/** The tunnels of this machine as they are, without a repair. @throws IpError */
+export async function describeTunnels(): Promise<TunnelListing> {
   const { tunnels, unreadable } = readTunnels();
   const kernel = await readKernel();
   const leaving = releasedDeletions()

@@ -266,7 +266,7 @@ labSuite('wormholed', cluster, (test, at) => {
   test('systemd-analyze has nothing to say of the units', async () => {
     const { beta } = at();
     const verified = await beta.run(
-      'systemd-analyze verify wormholed.service wormholed.socket wormholed-tcp.socket wormholed-key.path wormholed-key.service 2>&1 | grep wormholed',
+      'systemd-analyze verify wormholed.service wormholed.socket wormholed-tcp.socket wormholed-key.path wormholed-key.service wormholed-read.socket wormholed-web.socket wormholed-web.service 2>&1 | grep wormholed',
       { check: false },
     );
     assert.is(verified.stdout, '');

@@ -1,10 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ListedLink } from '../../src/api/schema.ts';
-import { buildGraph } from '../../src/cli/graph-model.ts';
 import { svgOf } from '../../src/cli/graph-svg.ts';
 import { dotOf, mermaidOf } from '../../src/cli/graph-text.ts';
 import { selectLinks } from '../../src/cli/link-filter.ts';
+import { buildGraph } from '../../src/links/graph-model.ts';
 
 const test = suite('graph');
 

@@ -11,6 +11,7 @@ const SRC = new URL('../../src/', import.meta.url).pathname;
 /** The folders, the upper ones first. A file imports from its own folder and from those below it. */
 const layers = [
   'cli',
+  'web',
   'daemon',
   'doctor',
   'names',

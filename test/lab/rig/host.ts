@@ -35,6 +35,8 @@ export interface Host {
   address: string;
   /** Its IPv6 address on eth0, in fd90::/64. */
   address6: string;
+  /** Its network namespace, as ip-netns(8) of this machine names it. */
+  namespace: string;
   /** Runs a command as root and waits for it. A string is a command line for bash. */
   run(command: string | string[], options?: RunOptions): Promise<Result>;
   /** Starts a command as root and returns at once. */
@@ -126,6 +128,7 @@ export async function boot(options: HostOptions): Promise<Host> {
     name,
     address: plug.address,
     address6: plug.address6,
+    namespace: plug.namespace,
     run: async (command, runOptions) => run(enter(command), runOptions, show(command)),
     spawn: (command) => start(enter(command)),
     container: (containerName) => container(host.run, containerName),
