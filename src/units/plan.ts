@@ -1,6 +1,6 @@
 import { type Link, type LinkTail, localChildOf } from '../recipe/link.js';
 import { isFar, type Recipe } from '../recipe/recipe.js';
-import { handOffDirectory, runUnit, serviceUnit } from './names.js';
+import { handOffSocket, runUnit, serviceUnit } from './names.js';
 
 /**
  * Limits on the clients of a link, at the head of the one that is created: neither its children nor a part on another machine have
@@ -155,7 +155,7 @@ function planTails(
       id: tailId,
       head: {
         protocol: 'unixpacket',
-        path: `${handOffDirectory(id)}/${tailId}`,
+        path: handOffSocket(id, tailId),
         place: { kind: 'host' },
       },
       trigger,
