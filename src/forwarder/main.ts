@@ -235,6 +235,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
       ? undefined
       : createFront({
           ...options.balance,
+          link: options.link,
           relay,
           isChecked: options.checkEvery !== undefined,
           onChange: () => {

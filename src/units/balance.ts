@@ -1,7 +1,8 @@
+import { posix } from 'node:path';
 import { hasHostName } from '../recipe/host-name.js';
 import { type Link, type LinkTail, namedTailOf } from '../recipe/link.js';
 import { isUnix } from '../recipe/recipe.js';
-import { drainedFile, handOffDirectory, OWN_DIRECTORY, TAILS_DIRECTORY } from './names.js';
+import { drainedFile, handOffDirectory, handOffSocket, OWN_DIRECTORY, TAILS_DIRECTORY } from './names.js';
 import type { CreateOptions, PlannedLink } from './plan.js';
 import { startsTail } from './runs.js';
 
@@ -22,7 +23,7 @@ export function frontOptions({ link, options, drained = [] }: PlannedLink): stri
   const { balance = 'least', check } = options;
   return [
     ...['--balance', balance],
-    ...tails.flatMap((tail) => ['--tail', tailText(tail, options)]),
+    ...tails.flatMap((tail) => ['--tail', tailText(id, tail, options)]),
     ...drained.flatMap((name) => ['--drained', name]),
     ...['--drained-file', `${OWN_DIRECTORY}/${drainedFile(id).split('/').at(-1)}`],
     ...(check === undefined ? [] : ['--check', String(check)]),
@@ -50,9 +51,10 @@ export function tailsDirectory({
   return tails && { handOffDirectory: handOffDirectory(id), tailsDirectory: TAILS_DIRECTORY };
 }
 
-function tailText(tail: LinkTail, options: CreateOptions): string {
+function tailText(front: string, tail: LinkTail, options: CreateOptions): string {
   const { id, name, trigger, weight = 1 } = tail;
-  const words = [name, `${TAILS_DIRECTORY}/${id}`, weight, timeoutOf(tail, options)];
+  const socket = `${TAILS_DIRECTORY}/${posix.basename(handOffSocket(front, id))}`;
+  const words = [name, socket, weight, timeoutOf(tail, options)];
   return `${words.join(' ')}${trigger ? ' on-demand' : ''}`;
 }
 

@@ -10,6 +10,9 @@ export const NETNS_DIR = '/run/wormhole/netns';
 const NAMED = 'netns:';
 const RUN = 'run:';
 
+/** The longest path of a socket, bytes (unix(7)). */
+const LONGEST_PATH = 107;
+
 /** The socket unit of the link with that id: its head. */
 export function socketUnit(id: string): string {
   return `wormhole-${id}.socket`;
@@ -51,10 +54,11 @@ export const OWN_DIRECTORY = '/run/wormhole/link';
 
 /**
  * Holds what a forwarder is told while it runs, until the next boot: {@link givenUpFile} and {@link farFile}. Each link has a
- * directory of its own, and its forwarder sees no other. The socket of a link that needs it creates it.
+ * directory of its own, and its forwarder sees no other. The socket of a link that needs it creates it. Its path leaves room for
+ * that of {@link nameSocket}.
  */
 export function linkDirectory(name: string): string {
-  return `/run/wormhole/links/${name}`;
+  return `/run/wormhole/links/${shortened(name, 83)}`;
 }
 
 /** A file that exists while the container of a run cannot be started: the forwarder then closes its clients. */
@@ -70,7 +74,20 @@ export const TAILS_DIRECTORY = '/run/wormhole/tails';
 
 /** Holds the sockets of the tails of a link that has several. */
 export function handOffDirectory(id: string): string {
-  return `${HAND_OFF_DIR}/${id}`;
+  return `${HAND_OFF_DIR}/${shortened(id, 40)}`;
+}
+
+/** Where the forwarder of a tail takes over the clients of the link `front`. */
+export function handOffSocket(front: string, tail: string): string {
+  const directory = handOffDirectory(front);
+  return `${directory}/${shortened(tail, LONGEST_PATH - directory.length - 1)}`;
+}
+
+/** A name for an id in the path of a socket, of at most `most` characters. It is the id if that fits; no id has a "~". */
+function shortened(id: string, most: number): string {
+  if (id.length <= most) return id;
+  const digest = createHash('sha256').update(id).digest('hex').slice(0, 16);
+  return `${id.slice(0, most - digest.length - 1)}~${digest}`;
 }
 
 /** The file that says which tails of a link get no new client, one name a line; as long as it is absent, its unit does. */

@@ -1,6 +1,6 @@
 import { type Link, type LinkTail, localChildOf } from '../recipe/link.js';
 import { isFar, type Recipe } from '../recipe/recipe.js';
-import { handOffDirectory, runUnit, serviceUnit } from './names.js';
+import { handOffSocket, runUnit, serviceUnit } from './names.js';
 import { startsTail } from './runs.js';
 
 /**
@@ -156,7 +156,7 @@ function planTails(
       id: tailId,
       head: {
         protocol: 'unixpacket',
-        path: `${handOffDirectory(id)}/${tailId}`,
+        path: handOffSocket(id, tailId),
         place: { kind: 'host' },
       },
       trigger,

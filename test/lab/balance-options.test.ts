@@ -163,6 +163,24 @@ labSuite(
       for (const name of ['1', '2']) await host.run(`ip netns del ${name}`);
     });
 
+    test('the longest id, and tails whose names are as long, fit into the paths of their sockets', async () => {
+      const host = at();
+      const id = 'i'.repeat(100);
+      const container = 'c'.repeat(100);
+      const name = `${'n'.repeat(50)}.test`;
+      await host.run(echo(container));
+      await host.run(`echo '127.0.0.7 ${name}' >>/etc/hosts
+        systemd-run --unit far-name socat TCP-LISTEN:9001,bind=127.0.0.7,fork,reuseaddr SYSTEM:'cat >/dev/null; echo name'`);
+      await succeeds(
+        host,
+        `create --balance round-robin id ${id} url :85 tail url ${name}:9001 or url :80 docker-ns ${container}`,
+      );
+      for (const expected of ['name\n', 'self', 'name\n'])
+        assert.is(await answer(host, 85, 'self'), expected);
+      await succeeds(host, `delete ${id}`);
+      await host.run(`docker rm -f ${container}; systemctl stop far-name`);
+    });
+
     test('what does not fit several tails is refused, and deleting leaves nothing', async () => {
       const host = at();
       await fails(

@@ -289,7 +289,7 @@ test('a tail whose socket is closed is skipped, and the journal names its unit',
   assert.equal(await namesOf(front.port, 2), ['here', 'here']);
   assert.match(
     front.log(),
-    /tail gone does not serve: .*ENOENT.*systemctl status wormhole-x-to-gone\.socket/,
+    /tail gone does not serve: .*ENOENT.*systemctl status wormhole-front-to-gone\.socket/,
   );
 });
 

@@ -27,6 +27,8 @@ const RECONNECT_MS = 200;
 
 /** What a front is created with. */
 export interface FrontOptions {
+  /** The id of the link, which the units of its tails are named after. */
+  readonly link: string;
   readonly relay: Relay;
   readonly policy: Policy;
   readonly tails: readonly TailOption[];
@@ -209,7 +211,7 @@ export function createFront(options: FrontOptions): Front {
     client.tried.add(tail);
     const failure = connection.offer(client.id, client.descriptor, client.introduction);
     if (failure !== 0) {
-      client.reason = `its forwarder cannot be reached (${errorWords(failure)}): systemctl status wormhole-${unitOf(state.option)}.socket`;
+      client.reason = `its forwarder cannot be reached (${errorWords(failure)}): systemctl status wormhole-${options.link}-to-${state.name}.socket`;
       failed(tail, client.reason, false);
       return false;
     }
@@ -355,11 +357,6 @@ export function createFront(options: FrontOptions): Front {
     if (mayHaveSources || isWatched(tail)) tail.connection.open();
   }
   return { take, sessions };
-}
-
-/** The id of a tail, which its socket and its units are named after. */
-function unitOf({ address }: TailOption): string {
-  return address.text.slice(address.text.lastIndexOf('/') + 1);
 }
 
 /** Tells which tails are drained, which may change while the process runs. */
