@@ -40,9 +40,10 @@ async function labels(flags: Flags, command: Command): Promise<void> {
     return;
   }
   const { applyLabels } = await import('../links/declared/labels.js');
-  const { describeLabelFault } = await import('../state/label-faults.js');
+  const { describeLabelFault, writeLabelFaults } = await import('../state/label-faults.js');
   const request = { keyFile, dryRun, deleteAll, mayDelete: () => true };
   const { faults } = await applyLabels(request, logLine);
+  if (!dryRun) writeLabelFaults(faults);
   for (const fault of faults) {
     process.stderr.write(`wormhole: ${printable(describeLabelFault(fault))}\n`);
     process.exitCode = exitStatus.failure;

@@ -43,6 +43,12 @@ export const READ_PREFIXES = [LABEL_PREFIX, COMPOSE];
 /** Labels that Wormhole gives to the containers that links run; see docker/runs.ts. */
 const OF_RUNS = ['wormhole.link', 'wormhole.run', 'wormhole.role', 'wormhole.path'];
 
+/** How many labels of one container count: each is a link, with units of its own. */
+const MAX_LABELS = 20;
+
+/** How much of the name of a label is told, which may be of any length. */
+const MAX_NAME = 80;
+
 /** A container that a label names is not there at this moment. */
 class Absent extends Error {}
 
@@ -68,9 +74,25 @@ function readContainer(
   { containers, policy, read }: { containers: ContainerLabels[]; policy: LabelPolicy; read: LabelsRead },
 ): void {
   const { name, running } = container;
-  const fault = (label: string, message: string) => read.faults.push({ container: name, label, message });
-  const own = (labels: Record<string, string>) =>
-    Object.entries(labels).filter(([key]) => key.startsWith(LABEL_PREFIX) && !OF_RUNS.includes(key));
+  const fault = (label: string, message: string) =>
+    read.faults.push({
+      container: name,
+      label: label.length > MAX_NAME ? `${label.slice(0, MAX_NAME)}…` : label,
+      message,
+    });
+  const own = (labels: Record<string, string>) => {
+    const all = Object.entries(labels).filter(
+      ([key]) => key.startsWith(LABEL_PREFIX) && !OF_RUNS.includes(key),
+    );
+    all.sort(([one], [other]) => (one < other ? -1 : 1));
+    const [first] = all.slice(MAX_LABELS);
+    if (first)
+      fault(
+        first[0],
+        `only the first ${MAX_LABELS} labels of a container count, by name: it and ${all.length - MAX_LABELS - 1} more do not`,
+      );
+    return all.slice(0, MAX_LABELS);
+  };
   for (const [label] of own(container.imageLabels))
     fault(label, 'its image brings it, and labels of images do not count: give it to the container');
   for (const [label, value] of own(container.labels)) {

@@ -136,6 +136,7 @@ labSuite(
           /link "bad\.mine" exists, and was made from no label/,
         ],
         ['wormhole.link.none', 'url :1 tail docker-ns nobody', /no container "nobody"/],
+        ['wormhole.\u001b[31m', '', /no such label of Wormhole/],
       ];
       await host.run('docker run -d --network host --name hostnet wormhole/tools sleep infinity');
       const labels = refused.map(([key, value]) => `${key}=${value}`);
@@ -148,20 +149,21 @@ labSuite(
       await host.run('docker restart -t 0 bad');
       await rests(host);
       const all = await lines();
-      const list = (await wormhole(host, 'list')).stderr;
+      const list = `\n${(await wormhole(host, 'list')).stderr}`;
       for (const [key, , reason] of [
         ...refused,
         ['wormhole.expose.image', '', /labels of images do not count/] as const,
       ]) {
-        const own = all.filter((line) => line.includes(`label "${key}": `));
+        const shown = `container "bad", label "${key.replace('\u001b', '\ufffd')}": `;
+        const own = all.filter((line) => line.includes(shown));
         assert.is(own.length, 1, `${key}: ${own.join('\n')}`);
         assert.match(own[0] ?? '', reason);
-        assert.match(list, new RegExp(`^wormhole: container "bad", label "${key}": `, 'm'));
+        assert.ok(list.includes(`\nwormhole: ${shown}`), `${shown} in ${list}`);
       }
       assert.is(all.length, refused.length + 1, all.join('\n'));
       assert.equal(await ids(host), ['app.db', 'bad.mine']);
       const status = (await host.run('systemctl status wormhole-labels', { check: false })).stdout;
-      assert.match(status, /Status: "container "bad", label ".*10 more: wormhole list"/);
+      assert.match(status, /Status: "container "bad", label ".*11 more: wormhole list"/);
       assert.is(await host.failedUnits(), '');
       await host.run('docker rm -f bad hostnet');
       await host.waitFor(async () => !(await wormhole(host, 'list')).stderr.includes('bad'), {
@@ -235,6 +237,24 @@ labSuite(
       });
       await host.run('cd /root/shop && docker-compose down', { timeout: 120 });
       await hasLinks(host, ['app.db']);
+    });
+
+    test('a link of a label is in no file; one that a file takes over is none of the label', async () => {
+      const host = at();
+      assert.is(await succeeds(host, 'apply --prune'), '');
+      const exported = await wormhole(host, 'export');
+      assert.is(exported.stdout, '');
+      assert.match(exported.stderr, /link "app\.db" is in no file: a label .*, app wormhole\.link\.db\n/);
+      const deleted = await wormhole(host, 'delete app.db');
+      assert.match(deleted.stderr, /its label stays, app wormhole\.link\.db/);
+      assert.match(await succeeds(host, 'labels'), /^created link app\.db /);
+      const file = '/etc/wormhole/links.d/app.db.wormhole';
+      await host.run(`wormhole export app.db >${file} && wormhole apply`);
+      const other = await wormhole(host, 'labels');
+      assert.is(other.status, 1);
+      assert.match(other.stderr, /^wormhole: container "app", .* was made from no label: .*\n$/);
+      await host.run(`rm ${file} && wormhole apply --prune && wormhole labels`);
+      await answers(host, 'other', 7000, 'app');
     });
 
     test('without the path unit, labels --delete-all leaves nothing', async () => {

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatRecipe } from '../../src/recipe/format.ts';
+import { readDropIns, renderDropIns } from '../../src/units/declared-drop-ins.ts';
 import { readLabel } from '../../src/units/label.ts';
 import { type ContainerLabels, readAllLabels } from '../../src/units/label-containers.ts';
 import { allowsAddress, DEFAULT_POLICY, parseLabelPolicy } from '../../src/units/labels-config.ts';
@@ -213,6 +214,27 @@ test('labels of images, of containers that links run, and of those whose image i
   assert.match(reasons(container('app', { labels: { ...run, ...LINK } })).join(), /that a link runs/);
   const orphan = readAllLabels([container('app', { labels: LINK, imageMissing: true }), db], policy);
   assert.equal([orphan.links, orphan.undecided, orphan.faults.length], [[], ['app.db'], 1]);
+});
+
+test('a container has 20 labels at most, and what is told of a name has a bound', () => {
+  const labels = Object.fromEntries(
+    Array.from({ length: 30 }, (_, at) => [`wormhole.link.n${at + 10}`, `url :${at + 1} tail docker-ns db`]),
+  );
+  const { links, faults } = readAllLabels([container('app', { labels }), container('db')], policy);
+  assert.equal([links.length, links.at(-1)?.id, faults.length], [20, 'app.n29', 1]);
+  assert.match(faults[0]?.message ?? '', /first 20 labels .* it and 9 more do not/);
+  const long = { [`wormhole.${'x'.repeat(100_000)}`]: '' };
+  const [fault] = readAllLabels([container('app', { labels: long })], policy).faults;
+  assert.ok(fault && fault.label.length < 100 && fault.message.length < 200);
+});
+
+test('units tell the label or the file that a link comes from', () => {
+  const extra = { Unit: [], Socket: [], Service: ['Nice=1'] };
+  const units = { socket: 'a.socket', service: 'a.service' };
+  for (const content of [{ label: 'app wormhole.link.db', extra }, { file: '/etc/x', extra }, { extra }]) {
+    const [socket, service] = renderDropIns(units, content).map(({ text }) => text);
+    assert.equal(readDropIns({ socket, service }), content);
+  }
 });
 
 test('two labels of one name refuse each other; the same name in two containers does not', () => {

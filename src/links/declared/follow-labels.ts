@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { EngineDown } from '../../docker/engine.js';
 import { describeLabelFault, readLabelFaults, writeLabelFaults } from '../../state/label-faults.js';
 import { notifySystemd } from '../../systemd/notify.js';
+import { printable } from '../../text/printable.js';
 import { FaultyFile } from '../../units/declaration.js';
 import type { LabelFault } from '../../units/label-containers.js';
 import { watchForChanges } from '../containers/sync.js';
@@ -101,7 +102,7 @@ function describeStatus(faults: LabelFault[]): string {
   const [first] = faults;
   if (!first) return 'all labels are carried out';
   const others = faults.length > 1 ? `; ${faults.length - 1} more: wormhole list` : '';
-  return `${describeLabelFault(first)}${others}`;
+  return printable(`${describeLabelFault(first)}${others}`);
 }
 
 /** Since when things have been seen without a break. */

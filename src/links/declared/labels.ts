@@ -126,7 +126,6 @@ async function applyAll(
   { keyFile, dryRun }: LabelsRequest,
   log: LogLine,
 ): Promise<LabelFault[]> {
-  if (links.length === 0) return [];
   const faults: LabelFault[] = [];
   const origins = new Map(links.map((link) => [link.id, originOf(link)]));
   const tell = (what: string, { id, url, also = [] }: { id: string; url: string; also?: string[] }) =>
