@@ -9,6 +9,24 @@ import { labSuite } from './suite.ts';
 const UNITS = '/etc/systemd/system';
 const KEY = '/etc/wormhole/key.secret';
 
+/** A tunnel as its unit tells it, which a kernel without IPsec could not be given. */
+const TUNNEL = `[Service]
+Type=oneshot
+ExecStart=true
+
+[X-Wormhole]
+Tunnel=0123456789abcdef
+Peer=patient
+PeerMachine=${'0'.repeat(32)}
+Address=10.90.0.98
+PeerAddress=10.90.0.99
+Local=100.64.0.1
+Remote=100.64.0.2
+Mode=esp
+Asked=yes
+KeyFile=${KEY}
+`;
+
 labSuite(
   'doctor',
   () => installedHost({ name: 'patient' }),
@@ -269,6 +287,31 @@ labSuite(
         check: false,
       });
       assert.is(nobody.stderr, 'wormhole: this needs root: sudo wormhole doctor\n');
+    });
+
+    test('a machine without Docker: links of its own need none, and a tunnel needs the kernel for it', async () => {
+      const host = await installedHost({ name: 'bare', docker: false });
+      await healthy(host);
+      await succeeds(host, 'create id plain url :9000 tail url :7000');
+      await healthy(host);
+      await host.run(`ln -s key ${KEY}.new && mv ${KEY} /etc/wormhole/key && mv ${KEY}.new ${KEY}`);
+      await healthy(host);
+      await host.run('chmod 644 /etc/wormhole/key');
+      const linked = /^\/etc\/wormhole\/key\.secret: its mode is 0644/m;
+      await finds(host, linked);
+      const { stdout } = await wormhole(host, 'doctor --fix');
+      assert.ok(linked.test(stdout), stdout);
+      assert.not.match(stdout, /repaired/);
+      await host.run('chmod 600 /etc/wormhole/key');
+      await write(host, `${UNITS}/wormhole-tunnel@patient.service`, TUNNEL);
+      const hasIpsec =
+        (await host.run('unshare --net ip link add t type xfrm if_id 1', { check: false })).status === 0;
+      const found = (await wormhole(host, 'doctor')).stdout;
+      assert.ok(/^wormhole-tunnel@patient\.service: another version has written it/m.test(found), found);
+      assert.ok(/^machine patient: .* does not accept our key/m.test(found), found);
+      if (hasIpsec) assert.ok(/^the tunnel to patient: it is down/m.test(found), found);
+      else assert.ok(/^the kernel \S+: .*cannot carry tunnels, it lacks .*modprobe -a/m.test(found), found);
+      await host.powerOff();
     });
 
     test('nothing of this is left', async () => {
