@@ -155,6 +155,12 @@ labSuite<Pair>(
           ),
         { what: 'the deletion to be pending' },
       );
+      const failed = await wormhole(near, 'doctor --fix');
+      assert.match(
+        failed.stdout,
+        /^not repaired: the part of deleted link gone: no daemon at tcp:\/\/myserver:9999/m,
+      );
+      assert.is(failed.status, 1);
       await myserver.run('systemctl start wormholed-tcp.socket');
       const { stdout } = await wormhole(near, 'doctor --fix');
       assert.match(

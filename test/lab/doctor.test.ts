@@ -107,6 +107,16 @@ labSuite(
       );
       await repairs(host, /^repaired: made systemd read all units again$/m);
 
+      const socket = `${UNITS}/wormhole-plain.socket`;
+      const recipe = (await host.run(`cat ${socket}`)).stdout;
+      await host.run(`sed -i s/^Recipe=.*/Recipe=nonsense/ ${socket}; systemctl daemon-reload`);
+      await finds(
+        host,
+        /^link plain: \[X-Wormhole\] cannot be read: .*nonsense.*: wormhole delete plain, or restore/m,
+      );
+      await write(host, socket, recipe);
+      await host.run('systemctl daemon-reload');
+
       await host.run(`rm ${file}`);
       await finds(host, /^wormhole-plain\.service: its file is missing: /m);
       await repairs(host, /^repaired: wrote again: wormhole-plain\.service$/m);
@@ -240,6 +250,13 @@ labSuite(
           ),
         { what: 'the finding' },
       );
+      await succeeds(host, "create id ends url :9006 trigger url :7000 docker-run 'wormhole/tools false'");
+      await host.run('nc -w 20 127.0.0.1 9006 </dev/null', { check: false, timeout: 40 });
+      await finds(
+        host,
+        /^link ends: its container cannot be started, and clients are closed: journalctl -u wormhole-ends-run\.service/m,
+      );
+      await succeeds(host, 'delete ends');
       await succeeds(host, 'delete wrong');
       await write(host, '/etc/wormhole/links.d/bad.wormhole', '[Link]\nRecipe=url :1 tial\n');
       await finds(host, /^\/etc\/wormhole\/links\.d\/bad\.wormhole:2: .*tial.*: correct the file/m);
@@ -265,6 +282,17 @@ labSuite(
         `rm -r ${UNITS}/wormhole-counters-save.service.d; systemctl daemon-reload; systemctl reset-failed wormhole-counters-save.service`,
       );
       await healthy(host);
+    });
+
+    test('a kernel without an inotify instance left', async () => {
+      const host = at();
+      // The limit is that of this machine and all its hosts, so the call fails for this command alone, as it does at the limit.
+      const limited =
+        'systemd-run --quiet --pipe --wait -p SystemCallFilter=~inotify_init1:EMFILE wormhole doctor';
+      const { stdout, stderr } = await host.run(limited, { check: false });
+      const line =
+        /^fs\.inotify\.max_user_instances: there is no inotify instance left for root: .*: sysctl -w fs\.inotify/m;
+      assert.ok(line.test(stdout), `${stdout}${stderr}`);
     });
 
     test('as JSON, and what makes no sense', async () => {
