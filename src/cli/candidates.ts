@@ -84,6 +84,8 @@ async function valuesOf(option: Option): Promise<Candidates> {
     case '--file':
     case '--output':
       return { words: [], files: true };
+    case '--link':
+      return { words: words(await linkIds()) };
     case '--idle':
     case '--start-timeout':
     case '--udp-timeout':

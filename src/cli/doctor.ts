@@ -11,9 +11,14 @@ One line for each finding: what it is about, what is wrong, and what to do. Exit
 --fix repairs what is safe, says what it did, and looks again: modes of keys, kernel modules, units that nobody has edited,
 links that should listen and do not, what killed commands have left, containers of links that do not exist, pending deletions.`;
 
+const LINK_HELP = `
+--link follows one link hop by hop and says where it breaks: it connects to the target as the forwarder would, and sends nothing. What
+sleeps stays asleep.`;
+
 interface Flags {
   fix?: boolean;
   json?: boolean;
+  link?: string;
 }
 
 /** Adds `wormhole doctor`. */
@@ -23,16 +28,42 @@ export function addDoctor(program: Command): void {
     .description('find what is wrong on this machine, and say what to do')
     .option('--fix', 'repair what is safe to repair')
     .option('--json', 'print it as JSON')
-    .addHelpText('after', HELP)
-    .action(async ({ fix = false, json = false }: Flags, command: Command) => {
+    .option('--link <id>', 'follow one link hop by hop instead')
+    .addHelpText('after', HELP + LINK_HELP)
+    .action(async ({ fix = false, json = false, link }: Flags, command: Command) => {
       if (await machineOf(command))
         throw new UsageError('doctor looks at this machine alone: leave out -H, and run it there');
+      if (link !== undefined && fix)
+        throw new UsageError('--link only looks: leave out --fix, or leave out --link');
       requireRoot(`doctor${fix ? ' --fix' : ''}`);
+      if (link !== undefined) return printHops(link, json);
       const { diagnose } = await import('../doctor/diagnose.js');
       const diagnosis = await diagnose({ fix });
       process.stdout.write(json ? asJson(diagnosis) : asText(diagnosis));
       if (diagnosis.findings.length > 0) process.exitCode = exitStatus.failure;
     });
+}
+
+async function printHops(id: string, json: boolean): Promise<void> {
+  const { followLink } = await import('../doctor/link/follow.js');
+  const hops = await followLink(id);
+  const broken = hops.find(({ state }) => state === 'broken');
+  if (broken) process.exitCode = exitStatus.failure;
+  if (json) {
+    process.stdout.write(`${printableJson({ hops })}\n`);
+    return;
+  }
+  const width = Math.max(...hops.map(({ link }) => link.length));
+  const lines = hops.map(({ link, state, text, advice }) =>
+    [state.padEnd(7), link.padEnd(width), advice === undefined ? text : `${text}: ${advice}`].join(' '),
+  );
+  const isAsleep = hops.some(({ state }) => state === 'asleep');
+  const end = broken
+    ? `link ${id} breaks at: ${broken.text}`
+    : `link ${id} is whole${isAsleep ? ', as far as it is awake' : ''}`;
+  process.stdout.write(
+    [...lines, end].map((line) => `${printable(line.replace(/\s*\n\s*/g, ' / '))}\n`).join(''),
+  );
 }
 
 function asText({ findings, repaired }: Diagnosis): string {

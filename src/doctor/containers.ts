@@ -49,9 +49,11 @@ function knownIds(): Set<string> {
   ]);
 }
 
-/** A machine whose links need no engine may have one, and containers of former links in it. */
-async function mayAsk({ engineRuns, systemd }: Facts): Promise<boolean> {
-  if (engineRuns !== undefined) return engineRuns;
-  const { active } = await systemd.state('docker.service');
-  return active === 'active';
+/**
+ * Whether the engine is this machine's own: the containers in another one's, such as that of the host of a container that we are in, may
+ * belong to links there. A machine whose links need no engine may have one, and containers of former links in it.
+ */
+async function mayAsk({ systemd }: Facts): Promise<boolean> {
+  if (process.env.DOCKER_HOST !== undefined) return false;
+  return (await systemd.state('docker.service')).active === 'active';
 }

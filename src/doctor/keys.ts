@@ -1,4 +1,4 @@
-import { closeSync, constants, fchmodSync, fstatSync, lstatSync, openSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, fstatSync, lstatSync, openSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { KEY_FILE, KeyUnusable, readKeys } from '../api/key.js';
 import { stateDirectory } from '../state/directory.js';
@@ -11,7 +11,7 @@ const PRIVATE = [0o600, 0o400];
 /** Bits of a mode by which others than its owner get at a file. */
 const OTHERS = 0o077;
 
-/** What lstat(2) says of a file. */
+/** What stat(2) says of a file. */
 export interface FileStatus {
   uid: number;
   mode: number;
@@ -109,7 +109,8 @@ export function unusableKey(file: string, message: string): Omit<Finding, 'check
 
 /** The mode of a file of root's is set, in a directory that root alone can change: elsewhere, a link may lead to any file. */
 function repairOf(file: string, status: FileStatus | undefined): Pick<Finding, 'repair'> {
-  if (!status?.isFile || status.uid !== 0 || !isRootsAlone(dirname(file))) return {};
+  if (!status?.isFile || status.uid !== 0 || !isRootsAlone(dirname(file)) || !lstatSync(file).isFile())
+    return {};
   return {
     async repair() {
       const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -130,7 +131,8 @@ function isRootsAlone(directory: string): boolean {
   return isPrivate && (basename(directory) === '' || isRootsAlone(dirname(directory)));
 }
 
+/** A symbolic link to a secret is as good as the secret. */
 function statusOf(file: string): FileStatus | undefined {
-  const found = lstatSync(file, { throwIfNoEntry: false });
+  const found = statSync(file, { throwIfNoEntry: false });
   return found && { uid: found.uid, mode: found.mode, isFile: found.isFile() };
 }

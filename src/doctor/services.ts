@@ -7,6 +7,8 @@ import type { Finding } from './finding.js';
 interface OwnUnit {
   unit: string;
   purpose: string;
+  /** Whether only a boot starts it, so that it is inactive where what it is for has come later. */
+  isForBoot?: boolean;
   isNeeded(facts: Facts): boolean;
 }
 
@@ -28,6 +30,7 @@ const OWN_UNITS: OwnUnit[] = [
   {
     unit: 'wormhole-tunnel-guard.service',
     purpose: 'packets may leave a tunnel in clear text after a boot',
+    isForBoot: true,
     isNeeded: ({ tunnels }) => tunnels.tunnels.length > 0,
   },
   {
@@ -48,7 +51,7 @@ export const servicesCheck: Check = {
 };
 
 async function ownUnit(
-  { unit, purpose }: OwnUnit,
+  { unit, purpose, isForBoot = false }: OwnUnit,
   { systemd, units }: Facts,
 ): Promise<Omit<Finding, 'check'>[]> {
   if (readUnitFile(unit) === undefined)
@@ -58,7 +61,7 @@ async function ownUnit(
       { subject: unit, problem: `it is not enabled: ${purpose}`, advice: `systemctl enable --now ${unit}` },
     ];
   const active = units.get(unit)?.active ?? 'inactive';
-  if (['active', 'activating', 'reloading'].includes(active)) return [];
+  if (active !== 'failed' && (isForBoot || active !== 'inactive')) return [];
   return [
     {
       subject: unit,

@@ -3,7 +3,7 @@ import { listenersOf } from '../units/listeners.js';
 import type { PlannedLink } from '../units/plan.js';
 
 /** What the socket of a link listens on, as systemd tells it of any socket. */
-export function listenersOfLink({ link }: PlannedLink): SocketListener[] {
+export function listenersOfLink({ link }: { link: Pick<PlannedLink['link'], 'head'> }): SocketListener[] {
   return listenersOf(link.head).listen.map(({ setting, address }) => ({
     kind: setting.replace(/^Listen/, ''),
     address,

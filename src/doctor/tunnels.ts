@@ -18,15 +18,26 @@ export const tunnelsCheck: Check = {
     const findings: Omit<Finding, 'check'>[] = interrupted === undefined ? [] : [halfBuilt(interrupted)];
     const { tunnels } = facts.tunnels;
     if (tunnels.length === 0) return findings;
-    const { interfaces } = await readKernel();
+    const interfaces = await readInterfaces();
+    if (!interfaces) return findings;
     for (const tunnel of tunnels) {
-      const down = await downTunnel(tunnel, facts);
-      const wrong = down ?? (await wrongMtu(tunnel, interfaces));
+      // One whose interface is not as it should be does not count as up either.
+      const wrong = (await wrongMtu(tunnel, interfaces, facts)) ?? (await downTunnel(tunnel, facts));
       if (wrong) findings.push(wrong);
     }
     return findings;
   },
 };
+
+/** The interfaces of tunnels; undefined when the kernel has no IPsec, which the check of the kernel tells. */
+async function readInterfaces(): Promise<KernelInterface[] | undefined> {
+  try {
+    return (await readKernel()).interfaces;
+  } catch (error) {
+    if (error instanceof IpError) return undefined;
+    throw error;
+  }
+}
 
 function halfBuilt(machine: string): Omit<Finding, 'check'> {
   return {
@@ -72,12 +83,22 @@ async function downTunnel(
 async function wrongMtu(
   tunnel: Tunnel,
   interfaces: KernelInterface[],
+  { systemd }: Facts,
 ): Promise<Omit<Finding, 'check'> | undefined> {
   const number = tunnelNumber(tunnel.id);
   const found = interfaces.find((one) => one.number === number);
   if (!found) return undefined;
   try {
-    return mtuFinding(tunnel, { actual: found.mtu, path: await pathMtu(tunnel.outer.remote) });
+    const finding = mtuFinding(tunnel, { actual: found.mtu, path: await pathMtu(tunnel.outer.remote) });
+    return (
+      finding && {
+        ...finding,
+        async repair() {
+          await systemd.start(rekeyUnits(tunnel.peer).service);
+          return `the tunnel to ${tunnel.peer}: set its MTU`;
+        },
+      }
+    );
   } catch (error) {
     // Without a route, it is down.
     if (error instanceof IpError) return undefined;

@@ -58,6 +58,8 @@ labSuite(
         ['wormhole edit ', 'web www'],
         ['wormhole show ', 'web www'],
         ['wormhole edit web ', ''],
+        ['wormhole doctor --link ', 'web www'],
+        ['wormhole doctor --f', '--fix'],
         ['wormhole completion ', 'bash fish zsh'],
         ['wormhole nonsense ', ''],
         ['wormhole create url "x', ''],

@@ -9,6 +9,24 @@ import { labSuite } from './suite.ts';
 const UNITS = '/etc/systemd/system';
 const KEY = '/etc/wormhole/key.secret';
 
+/** A tunnel as its unit tells it, which a kernel without IPsec could not be given. */
+const TUNNEL = `[Service]
+Type=oneshot
+ExecStart=true
+
+[X-Wormhole]
+Tunnel=0123456789abcdef
+Peer=patient
+PeerMachine=${'0'.repeat(32)}
+Address=10.90.0.98
+PeerAddress=10.90.0.99
+Local=100.64.0.1
+Remote=100.64.0.2
+Mode=esp
+Asked=yes
+KeyFile=${KEY}
+`;
+
 labSuite(
   'doctor',
   () => installedHost({ name: 'patient' }),
@@ -88,6 +106,16 @@ labSuite(
         /^wormhole-plain\.service: it, or a drop-in of it, has changed since systemd read it: systemctl daemon-reload$/m,
       );
       await repairs(host, /^repaired: made systemd read all units again$/m);
+
+      const socket = `${UNITS}/wormhole-plain.socket`;
+      const recipe = (await host.run(`cat ${socket}`)).stdout;
+      await host.run(`sed -i s/^Recipe=.*/Recipe=nonsense/ ${socket}; systemctl daemon-reload`);
+      await finds(
+        host,
+        /^link plain: \[X-Wormhole\] cannot be read: .*nonsense.*: wormhole delete plain, or restore/m,
+      );
+      await write(host, socket, recipe);
+      await host.run('systemctl daemon-reload');
 
       await host.run(`rm ${file}`);
       await finds(host, /^wormhole-plain\.service: its file is missing: /m);
@@ -222,6 +250,13 @@ labSuite(
           ),
         { what: 'the finding' },
       );
+      await succeeds(host, "create id ends url :9006 trigger url :7000 docker-run 'wormhole/tools false'");
+      await host.run('nc -w 20 127.0.0.1 9006 </dev/null', { check: false, timeout: 40 });
+      await finds(
+        host,
+        /^link ends: its container cannot be started, and clients are closed: journalctl -u wormhole-ends-run\.service/m,
+      );
+      await succeeds(host, 'delete ends');
       await succeeds(host, 'delete wrong');
       await write(host, '/etc/wormhole/links.d/bad.wormhole', '[Link]\nRecipe=url :1 tial\n');
       await finds(host, /^\/etc\/wormhole\/links\.d\/bad\.wormhole:2: .*tial.*: correct the file/m);
@@ -249,6 +284,17 @@ labSuite(
       await healthy(host);
     });
 
+    test('a kernel without an inotify instance left', async () => {
+      const host = at();
+      // The limit is that of this machine and all its hosts, so the call fails for this command alone, as it does at the limit.
+      const limited =
+        'systemd-run --quiet --pipe --wait -p SystemCallFilter=~inotify_init1:EMFILE wormhole doctor';
+      const { stdout, stderr } = await host.run(limited, { check: false });
+      const line =
+        /^fs\.inotify\.max_user_instances: there is no inotify instance left for root: .*: sysctl -w fs\.inotify/m;
+      assert.ok(line.test(stdout), `${stdout}${stderr}`);
+    });
+
     test('as JSON, and what makes no sense', async () => {
       const host = at();
       assert.equal(JSON.parse(await succeeds(host, 'doctor --json')), { findings: [], repaired: [] });
@@ -269,6 +315,31 @@ labSuite(
         check: false,
       });
       assert.is(nobody.stderr, 'wormhole: this needs root: sudo wormhole doctor\n');
+    });
+
+    test('a machine without Docker: links of its own need none, and a tunnel needs the kernel for it', async () => {
+      const host = await installedHost({ name: 'bare', docker: false });
+      await healthy(host);
+      await succeeds(host, 'create id plain url :9000 tail url :7000');
+      await healthy(host);
+      await host.run(`ln -s key ${KEY}.new && mv ${KEY} /etc/wormhole/key && mv ${KEY}.new ${KEY}`);
+      await healthy(host);
+      await host.run('chmod 644 /etc/wormhole/key');
+      const linked = /^\/etc\/wormhole\/key\.secret: its mode is 0644/m;
+      await finds(host, linked);
+      const { stdout } = await wormhole(host, 'doctor --fix');
+      assert.ok(linked.test(stdout), stdout);
+      assert.not.match(stdout, /repaired/);
+      await host.run('chmod 600 /etc/wormhole/key');
+      await write(host, `${UNITS}/wormhole-tunnel@patient.service`, TUNNEL);
+      const hasIpsec =
+        (await host.run('unshare --net ip link add t type xfrm if_id 1', { check: false })).status === 0;
+      const found = (await wormhole(host, 'doctor')).stdout;
+      assert.ok(/^wormhole-tunnel@patient\.service: another version has written it/m.test(found), found);
+      assert.ok(/^machine patient: .* does not accept our key/m.test(found), found);
+      if (hasIpsec) assert.ok(/^the tunnel to patient: it is down/m.test(found), found);
+      else assert.ok(/^the kernel \S+: .*cannot carry tunnels, it lacks .*modprobe -a/m.test(found), found);
+      await host.powerOff();
     });
 
     test('nothing of this is left', async () => {

@@ -3,6 +3,8 @@ import * as assert from 'uvu/assert';
 import { splitAdvice } from '../../src/doctor/finding.ts';
 import { inotifyFinding } from '../../src/doctor/inotify.ts';
 import { faultOfSecret, unusableKey } from '../../src/doctor/keys.ts';
+import { describePart, partOf } from '../../src/doctor/link/far.ts';
+import { describeContainer } from '../../src/doctor/link/place.ts';
 import { clockFindings, namedPeers } from '../../src/doctor/peers.ts';
 import { conflicts } from '../../src/doctor/ports.ts';
 import { areInConflict } from '../../src/doctor/socket-addresses.ts';
@@ -170,6 +172,47 @@ test('of inotify, the limit that is reached is named', () => {
   );
   assert.match(inotifyFinding('EMFILE', used).advice, /^sysctl -w fs\.inotify\.max_user_instances=1024 /);
   assert.is(inotifyFinding('ENOSPC', { limit: 8192, used: 0 }).subject, 'fs.inotify.max_user_watches');
+});
+
+test('a container that does not run breaks a link, unless a connection starts it', () => {
+  const hop = (state: Parameters<typeof describeContainer>[0], starts = false) => {
+    const { state: is, text } = describeContainer(state, {
+      link: 'l',
+      text: 'container c',
+      name: 'c',
+      starts,
+    });
+    return `${is} ${text}`;
+  };
+  const container = { running: false, status: 'exited', health: 'none' as const, healthOutput: '' };
+  assert.is(hop(container), 'broken container c is exited');
+  assert.is(hop(undefined), 'broken there is no container c');
+  assert.match(hop(container, true), /^asleep /);
+  assert.match(hop(undefined, true), /^asleep /);
+  assert.is(hop({ ...container, running: true }), 'ok container c is running');
+  assert.is(
+    hop({ ...container, running: true, health: 'healthy' }, true),
+    'ok container c is running, healthy',
+  );
+  assert.is(
+    hop({ ...container, running: true, health: 'unhealthy', healthOutput: 'no answer' }),
+    'broken container c is running, unhealthy: no answer',
+  );
+});
+
+test('the part of a link is found by its owner, and its state says whether the link goes on', () => {
+  const part = (owner: string, state: string, detail = '') =>
+    ({ id: `p-${owner}`, owner, state, detail, head: { url: '', place: '' } }) as never;
+  const links = [part('a of near', 'listening'), part('b of near', 'listening')];
+  assert.is(partOf('b', { links }, 'near')?.id, 'p-b of near');
+  assert.is(partOf('b', { links }, 'other'), undefined);
+  const child = { kind: 'remote', peer: 'm', link: {} } as never;
+  const hop = (state: string, detail = '') =>
+    describePart({ link: 'a', child }, part('x', state, detail)).state;
+  assert.is(hop('listening'), 'ok');
+  assert.is(hop('connected', '1 open'), 'ok');
+  assert.is(hop('sleeping'), 'asleep');
+  for (const state of ['failing', 'failed', 'waiting', 'stopped']) assert.is(hop(state), 'broken');
 });
 
 test.run();

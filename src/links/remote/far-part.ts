@@ -89,7 +89,7 @@ function connectionOf({ local, remote }: Session): NonNullable<PartBody['connect
 }
 
 /** The host name of this machine, as the other machine may use it in an id. */
-function ownName(): string {
+export function ownName(): string {
   return hostname().replace(/[^A-Za-z0-9_.-]|^[^A-Za-z0-9]+/g, '') || 'unnamed';
 }
 
