@@ -75,6 +75,12 @@ if [ -z "$destdir" ]; then live=yes; fi
 
 [ "$(id -u)" = 0 ] || [ -n "$destdir" ] || die "this needs root: sudo ./install.sh"
 
+# dpkg-query fails for a package that it does not know.
+case $live$(dpkg-query -W -f '${db:Status-Status}' wormhole 2>/dev/null || true) in
+yes | yesnot-installed | yesconfig-files) ;;
+yes*) die "the Debian package wormhole is installed: apt install ./wormhole_VERSION.deb upgrades it; to use install.sh, apt remove wormhole first (links, tunnels and /etc/wormhole stay)" ;;
+esac
+
 # What lets a user other than root replace a file: the file itself or a directory above it, and how to change that.
 weakness() {
 	path=$(readlink -f "$1")
