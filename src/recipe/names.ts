@@ -26,6 +26,7 @@ export const RESERVED_IDS = [
   'metrics',
   'metrics-write',
   'apply',
+  'services-watch',
 ];
 
 /** Endings of ids that are refused: the units of such a link would be mistaken for other ones. */

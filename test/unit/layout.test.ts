@@ -16,6 +16,7 @@ const layers = [
   'links',
   'tunnels',
   'api',
+  'registry',
   'state',
   'units',
   'ipsec',
