@@ -60,7 +60,7 @@ lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
 # What systemd listens to and watches for; the rest of the units is started by these, and by links.
-enabled="wormhole-sync.path wormholed.socket wormholed-read.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service wormhole-counters.service"
+enabled="wormhole-sync.path wormholed.socket wormholed-read.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service wormhole-counters.service wormhole-services-watch.path"
 # Only on request; an upgrade leaves it as it is.
 tcp=wormholed-tcp.socket
 # Likewise: what tells Prometheus of links.
@@ -320,7 +320,7 @@ if [ -n "$live" ] && [ ! -e $etc/key.secret ]; then
 fi
 
 # Files of links, which wormhole apply reads.
-install -d -m 755 "$destdir$etc" "$destdir$etc/links.d"
+install -d -m 755 "$destdir$etc" "$destdir$etc/links.d" "$destdir$etc/services.d"
 if [ ! -e "$destdir$etc/wormholed.conf" ]; then
 	install -d -m 755 "$destdir$etc"
 	cat >"$destdir$etc/wormholed.conf.new" <<'EOF'

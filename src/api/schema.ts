@@ -24,6 +24,7 @@
  * nothing for longer may assume that the daemon has gone. A create continues when its client goes away.
  */
 import * as v from 'valibot';
+import { isServiceName } from '../recipe/services.js';
 import { isNetwork } from '../text/network.js';
 import { quoted } from '../text/quote.js';
 import { BALANCES, type CreateOptions, MAX_COUNT, MAX_IDLE_TIMEOUT, MAX_KEEPALIVE } from '../units/plan.js';
@@ -59,6 +60,7 @@ const OWNER = 'must be USER, USER:GROUP or :GROUP';
 const OWNER_FORM = /^(?=.)([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/;
 const GROUP = 'must be the name of a group';
 
+const PORT = 'must be a port';
 const COUNT = `must be a whole number from 1 to ${MAX_COUNT}`;
 const count = v.pipe(v.number(COUNT), v.integer(COUNT), v.minValue(1, COUNT), v.maxValue(MAX_COUNT, COUNT));
 
@@ -124,8 +126,18 @@ export type DeleteBody = v.InferOutput<typeof deleteBody>;
 /** What is left of a deleted link, or goes that somebody had added: a line each, for people. */
 export const deletedLink = v.object({ left: v.array(v.string()) });
 
+const SERVICE = 'must be the name of a service';
+
 const partBody = strictObject({
   recipe: words,
+  service: v.exactOptional(
+    strictObject({
+      name: v.pipe(v.string(SERVICE), v.check(isServiceName, SERVICE)),
+      port: v.exactOptional(
+        v.pipe(v.number(PORT), v.integer(PORT), v.minValue(1, PORT), v.maxValue(65_535, PORT)),
+      ),
+    }),
+  ),
   options: v.exactOptional(strictObject(options)),
   tunnel: v.exactOptional(tunnelId),
   connection: v.exactOptional(
@@ -137,7 +149,8 @@ const partBody = strictObject({
 
 /**
  * The far part of a link, for the machine that asks. `recipe` is what follows `remote HOST`, in the form that `parseFarRecipe`
- * reads; `owner` the id of the link and the name of its machine, for people. With the id of a `tunnel` between the two machines,
+ * reads. With a `service`, it has the words of the head alone, and the rest is what this machine publishes under that name; `port` is
+ * that of a published tail which says none. `owner` has the id of the link and the name of its machine, for people. With the id of a `tunnel` between the two machines,
  * the part listens at this one's end of it, and admits the other end. Without, `connection` has the addresses of the connection as
  * the owner sees it, and the `external` one that its own has behind a router: the part listens at the one and admits the other,
  * so both machines have to see the same. With `exactNames`, the recipe was typed some time ago: a container is meant by its exact

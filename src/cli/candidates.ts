@@ -127,6 +127,10 @@ async function operandsOf(command: Command, given: string[], current: string): P
       return isFirst ? { words: words(await peers()) } : NOTHING;
     case 'tunnel-delete':
       return isFirst ? { words: words(await tunnelPeers()) } : NOTHING;
+    case 'publish':
+      return isFirst ? { words: words(await listedServices()) } : publishedWords(given.slice(1), current);
+    case 'unpublish':
+      return isFirst ? { words: words(await publishedServices()) } : NOTHING;
     case 'help':
       return isFirst
         ? { words: visible(command.parent ?? command).map((one) => ({ text: one.name() })) }
@@ -144,6 +148,24 @@ async function recipeWords(given: string[], current: string): Promise<Candidates
   return { words: words([...(await argumentsOf(argumentOf, current)), ...keywords]) };
 }
 
+/** What is published begins with its tail: the head of a recipe goes before. */
+async function publishedWords(given: string[], current: string): Promise<Candidates> {
+  if (given.length === 0) return { words: words(['tail', 'trigger']) };
+  return recipeWords(['url', ':1', ...given], current);
+}
+
+/** The services that have a list of machines here. */
+async function listedServices(): Promise<string[]> {
+  const { listedNames } = await import('../registry/look-up.js');
+  return listedNames().sort();
+}
+
+/** The services that this machine publishes. */
+async function publishedServices(): Promise<string[]> {
+  const { publishedNames } = await import('../state/published.js');
+  return publishedNames();
+}
+
 async function argumentsOf(keyword: Keyword | undefined, current: string): Promise<string[]> {
   switch (keyword) {
     case 'url':
@@ -156,7 +178,7 @@ async function argumentsOf(keyword: Keyword | undefined, current: string): Promi
     case 'remote':
     case 'tunnel':
     case 'udptunnel':
-      return peers();
+      return [...(await peers()), ...(await listedServices()).map((name) => `service:${name}`)];
     case 'idle':
       return ['30s', '5m', '1h'];
     case 'weight':

@@ -24,8 +24,10 @@ import { addNetns } from './netns.js';
 import { handleLostOutput } from './output.js';
 import { addPeers } from './peers.js';
 import { addPing } from './ping.js';
+import { addPublish } from './publish.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
+import { addServices, addServicesRefresh } from './services.js';
 import { addShow } from './show.js';
 import { addSync } from './sync.js';
 import { addTunnels } from './tunnel.js';
@@ -72,9 +74,21 @@ for (const add of [
   addHelp,
   addDoctor,
   addWeb,
+  addPublish,
+  addServices,
 ])
   add(program);
-for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices, addCounters, addNames]) add(program);
+for (const add of [
+  addSync,
+  addNetns,
+  addRun,
+  addFar,
+  addTunnelServices,
+  addCounters,
+  addNames,
+  addServicesRefresh,
+])
+  add(program);
 
 program.parseAsync().catch((error) => {
   if (!(error instanceof CommanderError)) fail(error);

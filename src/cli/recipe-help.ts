@@ -14,6 +14,7 @@ export const recipeHelp = `The recipe describes a link from its head, where it l
   chain                                as child, and its head becomes our tail
   remote HOST                          the rest describes a link on that machine; its head becomes our tail
   tunnel HOST, udptunnel HOST          as remote, through an IPsec tunnel: of ESP, or of ESP in UDP
+  service:NAME in place of HOST        the machines that publish NAME, a tail on each: wormhole publish, doc/fleet.md
   id NAME                              the link's id
   idle SPAN                            after this long without a connection, stop what was started: 30s, 5m
   or                                   another tail of the link; --balance says which of them a client gets
@@ -74,6 +75,8 @@ Examples:
     wormhole create url :80 tail docker-ns web1 or docker-ns web2 weight 2 or url 10.0.0.7:8080
   a database, and one on another machine that takes over
     wormhole create --balance first url :5432 tail docker-ns primary or remote standby tail docker-ns pg
+  a database that several machines publish, as wormhole publish db tail docker-ns mysql does on each
+    wormhole create url :3306 tunnel service:db
   two links, one after the other
     wormhole create url :9000 chain url :9001 tail url :9002
   what would be written

@@ -17,9 +17,11 @@ import { drainTail, NoSuchTail } from '../links/drain.js';
 import { listLinks } from '../links/list.js';
 import { createPart, deletePart, NoPart } from '../links/remote/part.js';
 import { trafficReport } from '../links/report.js';
+import { NotPublished, recipeForConsumer } from '../links/services/published.js';
 import { showLink } from '../links/show.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
 import { parseFarRecipe, parseRecipe } from '../recipe/parse.js';
+import type { Recipe } from '../recipe/recipe.js';
 import { isRefused } from '../state/peers.js';
 
 import { readTunnels } from '../state/tunnels.js';
@@ -84,16 +86,18 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
       const { tunnel, owner, exactNames = false } = body;
       const peer = requirePeer(caller);
       const ends = endsFor(body, peer, external);
+      const { service } = body;
       const created = await createPart({
-        recipe: parseFarRecipe(body.recipe),
+        recipe: service ? publishedRecipe(body.recipe, service) : parseFarRecipe(body.recipe),
         options: optionsOf(body.options),
         owner: {
           ...{ partId, ...owner, identity: peer.id, address: ends.remote },
           ...(tunnel !== undefined && { tunnel }),
+          ...(service && { service: service.name }),
         },
         facing: ends.local,
         keyFile,
-        exactNames,
+        exactNames: exactNames || service !== undefined,
       });
       await requireStillAllowed(peer.id, () => deletePart(partId, peer.id));
       return created;
@@ -115,6 +119,15 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
     },
     report: trafficReport,
   };
+}
+
+/** @throws Failure, `not-found` when this machine does not publish the service */
+function publishedRecipe(head: string[], service: NonNullable<PartBody['service']>): Recipe {
+  try {
+    return recipeForConsumer(head, service);
+  } catch (error) {
+    throw error instanceof NotPublished ? new Failure('not-found', error.message) : error;
+  }
 }
 
 /** A machine may have been refused while its request was worked on: then it gets nothing. @throws Failure */

@@ -153,8 +153,9 @@ function createPartRoute(text: string, operations: Operations): Route {
       const partId = checkPartId(text);
       const body = checkPartBody(json);
       const { id, machine } = body.owner;
+      const what = body.service ? `service ${body.service.name}` : describeRecipe(body.recipe);
       return {
-        change: `create our part of link ${id} of ${machine}, ${describeRecipe(body.recipe)}`,
+        change: `create our part of link ${id} of ${machine}, ${what}`,
         async run(caller) {
           const link = await operations.createPart(partId, body, caller);
           return { status: 200, body: link, logged: `it is ${link.id} ${link.url}` };

@@ -43,7 +43,7 @@ import {
 } from './former-version.js';
 import { loadedOf, requireLoaded, startParts, startUnits } from './install.js';
 import { isStopped } from './is-stopped.js';
-import { releaseService } from './services/existing.js';
+import { releaseService } from './units/existing.js';
 
 /** A change of a link, with its children the parent first, in place. */
 export interface LinkReplacement {

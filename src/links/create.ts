@@ -48,7 +48,7 @@ export interface CreatedLink {
   id: string;
   url: string;
   also?: string[];
-  /** What is left of the link that it replaces, a line each, for people; never none. */
+  /** What is left of the link that it replaces, and which machines of its services have no part yet, a line each, for people; never none. */
   left?: string[];
 }
 
@@ -240,13 +240,16 @@ async function createOnBothMachines(
 ): Promise<CreatedLink> {
   const { link, options } = plan;
   const parts = farPartsOf(planLink(plan)).filter(({ isEager }) => isEager);
-  return withFarParts(parts, { options, exactNames }, (tell) =>
+  const left: string[] = [];
+  const note = (line: string) => left.push(line);
+  const created = await withFarParts(parts, { options, exactNames, note }, (tell) =>
     withLock('links', async () => {
       await removeUnfinished(systemd);
       requireUntaken(link, readLinks());
       return installOrUndo(plan, systemd, tell);
     }),
   );
+  return { ...created, ...(left.length > 0 && { left }) };
 }
 
 /** @param prepare runs before the units are written; what it does is undone with them */

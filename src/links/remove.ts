@@ -20,7 +20,7 @@ import {
 } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
-import { existingServices, releaseService, serviceOfRun } from './services/existing.js';
+import { existingServices, releaseService, serviceOfRun } from './units/existing.js';
 
 /**
  * Removes all that links consist of, in whatever state they are. What does not exist is fine, and units that are not Wormhole's

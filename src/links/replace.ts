@@ -23,6 +23,7 @@ import { createFarPart, farTails, newFarPart, recipeForPeer } from './remote/far
 import { deletionOf, farPartsOf } from './remote/far-parts-of.js';
 import { undoFarPart } from './remote/undo-far-part.js';
 import { withFarParts } from './remote/with-far-parts.js';
+import { withDeparted } from './services/departed.js';
 import { removeUnfinished } from './unfinished.js';
 
 /** The link cannot be changed in place. */
@@ -99,7 +100,7 @@ export async function replaceLink(
 ): Promise<ReplacedLink> {
   const [root] = family;
   if (!root) throw new Error('there is no link to replace');
-  const recipe = withFormerPort(wanted, family);
+  const recipe = await withDeparted(withFormerPort(wanted, family), root, systemd);
   const existing = without(family, readLinks());
   const link = await completeLink({ ...recipe, id: root.id }, { existing, choosePort: freePort });
   const far = link.tails
@@ -116,6 +117,7 @@ export async function replaceLink(
   const [url = '', ...also] = endUrls(link.head);
   const replaced = { id: root.id, url, ...(also.length > 0 && { also }) };
   const left: string[] = [];
+  const note = (line: string) => left.push(line);
   const swap = (tell?: { id: string; tell: () => void }) =>
     withLock('links', async () => {
       await removeUnfinished(systemd);
@@ -134,7 +136,12 @@ export async function replaceLink(
   else if (link.tails) {
     const known = new Set(former.map((part) => part.far.partId));
     const added = farPartsOf(next).filter((part) => part.isEager && !known.has(part.far.partId));
-    await withFarParts(added, { options, exactNames }, async (tell) => {
+    const served = new Set(
+      farPartsOf(next).flatMap(({ link: { child }, far: { partId } }) =>
+        known.has(partId) && child.service !== undefined ? child.service : [],
+      ),
+    );
+    await withFarParts(added, { options, exactNames, served, note }, async (tell) => {
       tell();
       await swap();
     });
@@ -146,7 +153,11 @@ export async function replaceLink(
 
 /** The tails that get no new client, of those that a link still has. */
 export function drainedOf(former: PlannedLink | undefined, { tails = [] }: Link): string[] {
-  return (former?.drained ?? []).filter((name) => tails.some((tail) => tail.name === name));
+  const wasLeaving = (name: string) => former?.link.tails?.some((tail) => tail.name === name && tail.leaving);
+  return tails.flatMap(({ name, leaving }) => {
+    const isDrained = former?.drained?.includes(name) && !wasLeaving(name);
+    return leaving || isDrained ? name : [];
+  });
 }
 
 /** The id that create would give a link if there were no other. */
@@ -190,11 +201,13 @@ export function farOfTails(
 
 /** All that the other machine is asked for. */
 function partText(link: FarLink, options: CreateOptions): string {
-  const { kind, peer } = link.child;
+  const { kind, peer, service, port } = link.child;
   return JSON.stringify([
     link.id,
     kind,
     peer,
+    service,
+    port,
     formatRecipe(recipeForPeer(link)),
     withoutProxyOptions(withoutClientLimits(options)),
   ]);

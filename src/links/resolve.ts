@@ -26,7 +26,8 @@ import type { PlannedLink } from '../units/plan.js';
 import { findNamespace, PlaceAbsent } from './containers/namespace.js';
 import { requireEngine } from './containers/require-engine.js';
 import { containerOf, type LinkRun, runsIn } from './containers/runs.js';
-import { findService } from './services/find.js';
+import { lookUpMachines } from './services/machines.js';
+import { findUnit } from './units/find.js';
 
 /** A recipe that is well formed, but cannot be carried out on this machine as it is. */
 export class Unresolvable extends Error {}
@@ -43,10 +44,13 @@ export interface Naming {
  * A container that was given by its id, or the beginning of it, is kept by its name: that stays the same when the container is
  * removed and created again, and people read it. A service that was given by an alias is kept by its own name.
  *
+ * A service stands for the machines that publish it.
+ *
  * @returns a new recipe; the given one stays as it is
- * @throws NoSuchContainer, PlaceAbsent, EngineDown; NoSuchService; Unresolvable when an address is not here, or an end is the other
+ * @throws NoSuchContainer, PlaceAbsent, EngineDown, NoMachine, NoSuchUnit; Unresolvable when an address is not here, or an end is the other
  */
-export async function resolveRecipe(recipe: Recipe, naming: Naming): Promise<Recipe> {
+export async function resolveRecipe(given: Recipe, naming: Naming): Promise<Recipe> {
+  const recipe = await lookUpMachines(given);
   const { head, tail, trigger, child } = recipe;
   const resolved: Recipe = { ...recipe, head: await resolveEnd(head, { ...naming, mustRun: true }) };
   if (tail) resolved.tail = withRealPaths(await resolveEnd(tail, { ...naming, mustRun: !trigger }));
@@ -83,7 +87,7 @@ async function resolveEnd(
     return end;
   }
   if (place.kind === 'host' && place.unit !== undefined)
-    return { ...end, place: { ...place, unit: await findService(place.unit) } };
+    return { ...end, place: { ...place, unit: await findUnit(place.unit) } };
   if (place.kind !== 'container') {
     await findNamespace(place);
     return end;

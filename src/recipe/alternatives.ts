@@ -1,7 +1,8 @@
-import { beginTail, type Draft, openLink } from './draft.js';
+import { beginTail, type Draft, openFarChild, openLink } from './draft.js';
 import { missingAfter, type Word, wrongWord } from './error.js';
 import { kindOf } from './protocols.js';
-import { isFar, type Recipe, type RecipeTail, splitEnd } from './recipe.js';
+import { type FarChild, isFar, type Recipe, type RecipeTail, splitEnd } from './recipe.js';
+import { openPeer, type Service, tailsOfMachines } from './services.js';
 import { MOST_WEIGHT } from './tails.js';
 
 /** The tails of the link that is being read, each as a draft of its own with the head of the link. */
@@ -38,6 +39,33 @@ export function openAlternative(
   return draft;
 }
 
+/**
+ * From here on the words are about nothing but further tails: the machines that publish a service say the rest. `word` is the one
+ * that names the kind of child.
+ *
+ * @throws RecipeError where a link cannot have several tails, and as openFarChild
+ */
+export function openService(
+  { drafts }: Alternatives,
+  { current, kind, service, word }: { current: Draft; kind: FarChild['kind']; service: Service; word: Word },
+): Draft {
+  const [first] = drafts;
+  const { name } = service;
+  const text = openPeer(name);
+  if (first.asker)
+    throw wrongWord(word, `a part on another machine has one tail, and ${text} one for each of its machines`);
+  if (current !== drafts.at(-1))
+    throw wrongWord(word, `only the link that is created can have several tails, as ${text} has`);
+  if (drafts.some(({ link }) => link.child && isFar(link.child) && link.child.service === name))
+    throw wrongWord(word, `${text} is there already`);
+  requireStreams(first.link, word);
+  const child = openFarChild(current, { kind, peer: text, service: name }, word);
+  child.service = service;
+  child.tailWord = word;
+  current.service = service;
+  return child;
+}
+
 /** A client of a datagram head has no connection that could be handed over, and one of messages none that a tail of TCP takes. */
 function requireStreams({ head }: Recipe, word: Word): void {
   const other = splitEnd(head).find(({ protocol }) => kindOf(protocol) !== 'stream');
@@ -64,12 +92,17 @@ export function setWeight(alternatives: Alternatives, { word, value }: { word: W
 /** The recipe of a link with all its tails. @throws RecipeError */
 export function joinAlternatives({ drafts, weighted }: Alternatives): Recipe {
   const [{ link }] = drafts;
-  if (drafts.length === 1) {
+  if (drafts.length === 1 && !drafts[0].service) {
     if (!weighted) return link;
     throw wrongWord(weighted, 'a weight is for a link with several tails: or begins another one');
   }
   const { tail: _, child: __, weight: ___, ...rest } = link;
-  return { ...rest, trigger: false, tails: drafts.map((draft) => asTail(draft.link)) };
+  return { ...rest, trigger: false, tails: drafts.flatMap(tailsOf) };
+}
+
+function tailsOf({ link, service }: Draft): RecipeTail[] {
+  const tail = asTail(link);
+  return service?.machines ? tailsOfMachines(tail, service.machines) : [tail];
 }
 
 function asTail({ tail, trigger, child, weight }: Recipe & { weight?: number }): RecipeTail {

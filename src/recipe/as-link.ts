@@ -1,3 +1,4 @@
+import { portOf } from './defaults.js';
 import type { Address, End, Link, LinkTail, LocalChild, Place } from './link.js';
 import { runName } from './link.js';
 import {
@@ -31,12 +32,23 @@ export function asLink(recipe: Recipe, parentTail?: End): Link {
   if (child) link.child = isFar(child) ? child : asLocalChild(child, link.tail);
   if (tails) {
     const names = nameTails(tails);
-    link.tails = tails.map((tail, index) => asLinkTail(tail, id, names[index] ?? ''));
+    const port = portOf(recipe.head);
+    link.tails = tails.map((tail, index) => asLinkTail(withPort(tail, port), id, names[index] ?? ''));
   }
   return link;
 }
 
-function asLinkTail({ tail, trigger, child, weight }: RecipeTail, link: string, name: string): LinkTail {
+/** A published tail that says no port has that of the head. */
+function withPort(tail: RecipeTail, port: number | undefined): RecipeTail {
+  const { child } = tail;
+  return child?.service === undefined || port === undefined ? tail : { ...tail, child: { ...child, port } };
+}
+
+function asLinkTail(
+  { tail, trigger, child, weight, leaving }: RecipeTail,
+  link: string,
+  name: string,
+): LinkTail {
   const id = tailId(link, name);
   return {
     id,
@@ -45,6 +57,7 @@ function asLinkTail({ tail, trigger, child, weight }: RecipeTail, link: string, 
     trigger,
     ...(child && { child }),
     ...(weight !== undefined && { weight }),
+    ...(leaving && { leaving }),
   };
 }
 

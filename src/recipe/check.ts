@@ -13,18 +13,23 @@ import { selfProxy } from './self.js';
 export function checkDrafts(drafts: Draft[]): void {
   for (const draft of drafts) {
     const { link, tailWord, lastWord } = draft;
-    if (!tailWord) continue;
+    if (!tailWord || isPublished(draft)) continue;
     requirePathOnHost(link.head, lastWord.head);
     if (link.tail) requirePathOnHost(link.tail, lastWord.tail);
     requireFit(link.head, tailOf(link), tailWord);
     requirePort(draft, tailWord);
   }
-  const self = selfProxy(drafts.map((draft) => draft.link));
+  const self = selfProxy(drafts.filter((draft) => !isPublished(draft)).map((draft) => draft.link));
   const word = drafts.find((draft) => draft.link === self)?.tailWord;
   if (!self || !word) return;
   const tail = tailOf(self);
   const where = `${address(tail)} of ${describePlace(tail.place)}`;
   throw wrongWord(word, `cannot proxy to self: the recipe itself listens at ${where}`);
+}
+
+/** Whether another machine says where a link leads to. */
+function isPublished({ link, service }: Draft): boolean {
+  return service !== undefined && link.child === undefined;
 }
 
 /** Makes sure that the clients of each listener can be relayed to the tail, and that all of them lead to one address. */

@@ -12,6 +12,7 @@ import {
   type RecipeEnd,
   splitEnd,
 } from './recipe.js';
+import type { Service } from './services.js';
 
 /** What words can set of an end. */
 export type Field = 'protocol' | 'place' | 'host' | 'port' | 'path';
@@ -30,6 +31,8 @@ export interface Draft {
   tailWord?: Word;
   /** For a far child, what it takes from the machine that asks for it. */
   asker?: Asker;
+  /** For a far child, the service that the rest of the recipe is, and its machines if the recipe has them. */
+  service?: Service;
 }
 
 /** The port that a far tail has if it says none; undefined while it is yet to be chosen, or when there is none to take over. */
@@ -106,7 +109,11 @@ export function openLocalChild(draft: Draft, kind: LocalRecipeChild['kind'], wor
  * @throws RecipeError when something was said of the tail of `draft`, since the child's head is to be it, and for a head whose
  *   clients only a socket of the same machine can serve
  */
-export function openFarChild(draft: Draft, { kind, peer }: Omit<FarChild, 'link'>, word: Word): Draft {
+export function openFarChild(
+  draft: Draft,
+  { kind, peer, service }: Omit<FarChild, 'link'>,
+  word: Word,
+): Draft {
   const { link } = draft;
   if (link.tail && draft.setFields.size > 0) {
     throw wrongWord(word, `the head on ${peer} is the tail of this link; describe it after ${kind} ${peer}`);
@@ -116,7 +123,12 @@ export function openFarChild(draft: Draft, { kind, peer }: Omit<FarChild, 'link'
       throw wrongWord(word, `a ${protocol} head leads to a ${protocol} socket of the same machine only`);
   const port = portOf(link.head) ?? tailPort(draft);
   const child = openLink(farHead(link.head), { port, hasPort: port !== undefined || hasTailPort(draft) });
-  return adopt(draft, child, { kind, peer, link: child.link }, word);
+  return adopt(
+    draft,
+    child,
+    { kind, peer, link: child.link, ...(service !== undefined && { service }) },
+    word,
+  );
 }
 
 /**

@@ -2,6 +2,7 @@ import { endUrls } from './describe.js';
 import { formatDuration } from './duration.js';
 import { isKeyword } from './keywords.js';
 import { isFar, isUnix, type Recipe, type RecipeEnd, type RecipePlace, type RecipeTail } from './recipe.js';
+import { formatService, machinesOf, openPeer } from './services.js';
 
 /**
  * The words of a recipe in their canonical form: `parseRecipe` of them is the same recipe. Protocol, host and port are
@@ -9,14 +10,22 @@ import { isFar, isUnix, type Recipe, type RecipeEnd, type RecipePlace, type Reci
  *
  *     id db url tcp://127.0.0.1:3306 docker-ns app tail url tcp://127.0.0.1:3306 docker-ns mysql
  *
- * The recipe of a far child alone is for `parseFarRecipe`: `parseRecipe` would have its head on 127.0.0.1.
+ * A service stands for its machines: `remote service:db`. The recipe of a far child alone is for `parseFarRecipe`: `parseRecipe` would have its head on 127.0.0.1.
  */
 export function formatRecipe(recipe: Recipe): string[] {
-  return linkWords(recipe, { kind: 'host' });
+  return linkWords(recipe, { kind: 'host' }, 'open');
 }
 
+/** As {@link formatRecipe}, and each service has its machines: `service:db@10.0.0.1,10.0.0.2*3`. */
+export function formatWithMachines(recipe: Recipe): string[] {
+  return linkWords(recipe, { kind: 'host' }, 'with machines');
+}
+
+/** How services are written. */
+type ServiceForm = 'open' | 'with machines';
+
 /** The words of a link. @param start where its head is if nothing is said */
-function linkWords(recipe: Recipe, start: RecipePlace): string[] {
+function linkWords(recipe: Recipe, start: RecipePlace, form: ServiceForm): string[] {
   const words: string[] = [];
   let place = start;
   // Not by recursion: there may be thousands of children.
@@ -27,18 +36,36 @@ function linkWords(recipe: Recipe, start: RecipePlace): string[] {
     words.push(
       ...headUrls(head),
       ...placeWords(head.place, place),
-      ...(tails?.flatMap(oneOfTails) ?? tailWords(link)),
+      ...((tails
+        ? groupServices(tails, form).flatMap((one, index) => oneOfTails(one, index, form))
+        : undefined) ?? tailWords(link)),
     );
     place = startOfChild(tail);
   }
   return words;
 }
 
+/** Tails with one for each service, in the place of its machines. */
+function groupServices(tails: RecipeTail[], form: ServiceForm): RecipeTail[] {
+  const done: RecipeTail[] = [];
+  for (const tail of tails) {
+    const { child } = tail;
+    if (child?.service === undefined) done.push(tail);
+    else if (!done.some((one) => one.child?.service === child.service)) {
+      const machines = machinesOf(tails, child.service);
+      const isOpen = form === 'open' || machines.length === 0;
+      const peer = isOpen ? openPeer(child.service) : formatService({ name: child.service, machines });
+      done.push({ trigger: tail.trigger, child: { ...child, peer } });
+    }
+  }
+  return done;
+}
+
 /** The words of one of several tails. */
-function oneOfTails(one: RecipeTail, index: number): string[] {
+function oneOfTails(one: RecipeTail, index: number, form: ServiceForm): string[] {
   const [first = '', ...rest] = tailWords(one);
   const begin = index === 0 ? [first] : ['or', ...(first === 'tail' ? [] : [first])];
-  const child = one.child ? linkWords(one.child.link, startOfChild(one.tail)) : [];
+  const child = one.child ? linkWords(one.child.link, startOfChild(one.tail), form) : [];
   return [...begin, ...rest, ...child, ...(one.weight === undefined ? [] : ['weight', `${one.weight}`])];
 }
 

@@ -49,7 +49,7 @@ export interface Link {
   tails?: LinkTail[];
 }
 
-/** One of several tails of a complete link; `id` is that of the part that leads to it, `name` as `wormhole drain` has it. */
+/** One of several tails of a complete link; `id` is that of the part that leads to it, `name` as `wormhole drain` has it; `leaving` as in a recipe. */
 export interface LinkTail {
   id: string;
   name: string;
@@ -57,6 +57,7 @@ export interface LinkTail {
   trigger: boolean;
   child?: FarChild;
   weight?: number;
+  leaving?: true;
 }
 
 /** A complete link that has its tail on another machine. */

@@ -27,6 +27,7 @@ export const RESERVED_IDS = [
   'metrics-write',
   'apply',
   'labels',
+  'services-watch',
 ];
 
 /** Endings of ids that are refused: the units of such a link would be mistaken for other ones. */

@@ -2,6 +2,7 @@ import {
   type Alternatives,
   joinAlternatives,
   openAlternative,
+  openService,
   requireFirstTail,
   requireOneTail,
   requireTail,
@@ -17,7 +18,8 @@ import { parseContainer, parseId, parsePeer } from './names.js';
 import type { Recipe, RecipePlace } from './recipe.js';
 import { parseRun } from './run.js';
 import { sayPlace, sayUrl } from './say-url.js';
-import { parseService } from './service-name.js';
+import { isService, openPeer, parseService } from './services.js';
+import { parseUnitName } from './unit-name.js';
 import { parseUrl, URL_FORM } from './url.js';
 
 /** The words of a recipe, and how many of them are read. */
@@ -60,7 +62,9 @@ function read(words: string[], first: Draft): Recipe {
   let draft = first;
   const drafts = [draft];
   for (let word = take(line); word; word = take(line)) {
-    const now = readAlternative(word, { draft, line, alternatives }) ?? readWord(word, draft, line);
+    requireOpen(word, draft);
+    const reading = { draft, line, alternatives };
+    const now = readAlternative(word, reading) ?? readService(word, reading) ?? readWord(word, draft, line);
     if (now !== draft) drafts.push(now);
     draft = now;
   }
@@ -69,11 +73,30 @@ function read(words: string[], first: Draft): Recipe {
   return joinAlternatives(alternatives);
 }
 
+interface Reading {
+  draft: Draft;
+  line: Line;
+  alternatives: Alternatives;
+}
+
+/** Makes sure that nothing is said of what other machines publish. @throws RecipeError */
+function requireOpen(word: Word, { service }: Draft): void {
+  if (service === undefined || word.text === 'or') return;
+  throw wrongWord(word, `${openPeer(service.name)} is what its machines publish; only or can follow it`);
+}
+
+/** Reads `service:NAME` in the place of a machine. Returns undefined for everything else. */
+function readService(word: Word, { draft, line, alternatives }: Reading): Draft | undefined {
+  const kind = word.text;
+  const next = line.words[line.read];
+  if (kind !== 'remote' && kind !== 'tunnel' && kind !== 'udptunnel') return undefined;
+  if (!next || !isService(next.text)) return undefined;
+  line.read++;
+  return openService(alternatives, { current: draft, kind, service: parseService(next), word });
+}
+
 /** Reads `or` and `weight`, and refuses what is said too late. Returns undefined for every other word. */
-function readAlternative(
-  word: Word,
-  { draft, line, alternatives }: { draft: Draft; line: Line; alternatives: Alternatives },
-): Draft | undefined {
+function readAlternative(word: Word, { draft, line, alternatives }: Reading): Draft | undefined {
   if (word.text === 'id' || word.text === 'idle') requireFirstTail(alternatives, draft, word);
   if (word.text === 'child' || word.text === 'chain') requireOneTail(alternatives, draft, word);
   if (word.text === 'weight') {
@@ -104,7 +127,7 @@ function readWord(word: Word, draft: Draft, line: Line): Draft {
       return draft;
     }
     case 'unit': {
-      const unit = parseService(argument(line, word, 'a service of systemd, such as postgresql.service'));
+      const unit = parseUnitName(argument(line, word, 'a service of systemd, such as postgresql.service'));
       requireTailForUnit(draft, word);
       sayPlace(draft, { kind: 'host', unit }, word);
       return draft;

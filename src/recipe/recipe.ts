@@ -64,11 +64,17 @@ export interface LocalRecipeChild {
   link: Recipe;
 }
 
-/** A second link on the machine `peer`, whose head is the tail of the first link. */
+/**
+ * A second link on the machine `peer`, whose head is the tail of the first link. With `service`, that machine publishes the rest under
+ * this name, and `link` has its head alone; until the machines of the service are looked up, `peer` is `service:NAME`. `port` is
+ * the one that a published tail has if it says none; only complete links have it.
+ */
 export interface FarChild {
   kind: 'remote' | 'tunnel' | 'udptunnel';
   peer: string;
   link: Recipe;
+  service?: string;
+  port?: number;
 }
 
 /** A second link that is created together with the first. */
@@ -80,7 +86,7 @@ export type RecipeChild = LocalRecipeChild | FarChild;
  * `tail` is absent exactly when the tail is the head of the child (every kind of child but `child`).
  * `idle` is the seconds without a connection after which the forwarder ends, and with it what it has started.
  * `trigger` says that the tail's part of the recipe is carried out when the first client connects. A link with several tails has
- * them in `tails`, at least two, and then neither `tail` nor `child`, and `trigger` is false.
+ * them in `tails`, at least two, and then neither `tail` nor `child`, and `trigger` is false. They may be fewer if they are the machines of a service.
  */
 export interface Recipe {
   id?: string;
@@ -92,12 +98,16 @@ export interface Recipe {
   tails?: RecipeTail[];
 }
 
-/** One of several tails of a link. `weight` is its share compared with others, 1 if it is not said. */
+/**
+ * One of several tails of a link. `weight` is its share compared with others, 1 if it is not said. One that is `leaving` is a machine
+ * which the service has no more: it gets no new client, and goes with its last session.
+ */
 export interface RecipeTail {
   tail?: RecipeEnd;
   trigger: boolean;
   child?: FarChild;
   weight?: number;
+  leaving?: true;
 }
 
 /** Whether a child is created on another machine. */

@@ -1,12 +1,17 @@
 import { quote, split } from 'shlex';
 import { RecipeError } from './error.js';
-import { formatRecipe } from './format.js';
+import { formatRecipe, formatWithMachines } from './format.js';
 import { parseRecipe } from './parse.js';
 import type { Recipe } from './recipe.js';
 
 /** A recipe as one line of text in its canonical form, quoted so that a shell would read the same words. */
 export function recipeText(recipe: Recipe): string {
   return formatRecipe(recipe).map(quoteForShell).join(' ');
+}
+
+/** As {@link recipeText}, with the machines of services: what a unit has. */
+export function storedRecipeText(recipe: Recipe): string {
+  return formatWithMachines(recipe).map(quoteForShell).join(' ');
 }
 
 /**

@@ -111,6 +111,11 @@ export function farFile(id: string): string {
 /** Where a forwarder that cannot reach its far end asks for its address: wormhole-far.socket. */
 export const FAR_SOCKET = '/run/wormhole-far.sock';
 
+/** The timer that has the machines of a link's services looked up while its forwarder runs. */
+export function refreshTimer(id: string): string {
+  return `wormhole-services@${id}.timer`;
+}
+
 /** The units that look up the name of the tail of a link: where its forwarder asks, and the service that is started so. */
 export function nameUnits(id: string): { socket: string; service: string } {
   return { socket: `wormhole-names@${id}.socket`, service: `wormhole-names@${id}.service` };

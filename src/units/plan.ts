@@ -74,7 +74,7 @@ export interface FarPart {
 /**
  * The link of another machine that this one is the far part of: the `partId` of its {@link FarPart}, its id, the name of its
  * machine, and the address of that machine, which alone may connect. `identity` is the id that the machine has proved to have, and
- * `tunnel` the id of the tunnel that it comes through.
+ * `tunnel` the id of the tunnel that it comes through. `service` is the one that this machine publishes for such links.
  */
 export interface Owner {
   partId: string;
@@ -83,6 +83,7 @@ export interface Owner {
   identity?: string;
   address: string;
   tunnel?: string;
+  service?: string;
 }
 
 /**

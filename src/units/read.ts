@@ -64,6 +64,7 @@ const ownerSection = v.object({
   OwnerIdentity: v.exactOptional(v.string()),
   Allow: v.string(),
   ThroughTunnel: v.exactOptional(v.string()),
+  Service: v.exactOptional(v.string()),
 });
 
 /**
@@ -133,7 +134,10 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
 }
 
 function readOwner(settings: Map<string, string>): NonNullable<LinkPlan['owner']> {
-  const { Owned, OwnerId, Owner, OwnerIdentity, Allow, ThroughTunnel } = parseSection(ownerSection, settings);
+  const { Owned, OwnerId, Owner, OwnerIdentity, Allow, ThroughTunnel, Service } = parseSection(
+    ownerSection,
+    settings,
+  );
   return {
     partId: Owned,
     id: OwnerId,
@@ -141,6 +145,7 @@ function readOwner(settings: Map<string, string>): NonNullable<LinkPlan['owner']
     ...(OwnerIdentity !== undefined && { identity: OwnerIdentity }),
     address: Allow,
     ...(ThroughTunnel !== undefined && { tunnel: ThroughTunnel }),
+    ...(Service !== undefined && { service: Service }),
   };
 }
 

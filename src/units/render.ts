@@ -13,7 +13,8 @@ import {
 } from '../recipe/link.js';
 import { kindOf } from '../recipe/protocols.js';
 import { isPath, isUnix } from '../recipe/recipe.js';
-import { recipeText } from '../recipe/text.js';
+import { servicesOf } from '../recipe/services.js';
+import { storedRecipeText } from '../recipe/text.js';
 import { frontOptions, tailOptions, tailsDirectory } from './balance.js';
 import { addDigest } from './digest.js';
 import { clientFilter, mayBeLoopback, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
@@ -34,6 +35,7 @@ import {
   netnsUnit,
   OWN_DIRECTORY,
   OWN_RESOLVER,
+  refreshTimer,
   resolverDirectory,
   serviceUnit,
   socketUnit,
@@ -122,13 +124,14 @@ function renderSocket(planned: PlannedLink, { installation, templates }: Rendere
     clients: owner ? undefined : clientFilter(head),
     linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     wantedBy: head.place.kind === 'host' ? 'sockets.target' : 'multi-user.target',
-    recipe: parent === undefined ? recipeText(link) : undefined,
+    recipe: parent === undefined ? storedRecipeText(link) : undefined,
     socketUser: options.socketOwner?.split(':')[0],
     socketGroup: options.socketOwner?.split(':')[1],
     owner,
     ownerIdentity: owner?.identity,
     creator,
     throughTunnel: owner?.tunnel,
+    service: owner?.service,
     peer: peerOf(planned),
     far,
     ...options,
@@ -169,6 +172,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     root,
     forwarderDescription: `Wormhole ${id}: forwarder to ${describeTail(link)}`,
     socket: socketUnit(id),
+    refreshTimer: servicesOf(link).length > 0 ? refreshTimer(id) : undefined,
     needs: present([
       tailNetnsUnit(link),
       tailRunOf(link)?.unit,

@@ -18,6 +18,7 @@ const layers = [
   'links',
   'tunnels',
   'api',
+  'registry',
   'state',
   'units',
   'ipsec',

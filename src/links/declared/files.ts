@@ -1,15 +1,7 @@
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  statSync,
-} from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
+import { readRootsFile, requireRootsAlone } from '../../system/roots-file.js';
 import {
   type Declaration,
   FaultyFile,
@@ -22,7 +14,6 @@ import {
 export const LINKS_DIR = '/etc/wormhole/links.d';
 
 const ENDING = '.wormhole';
-const MAX_BYTES = 1 << 20;
 
 /** What files describe, and what is wrong with those that describe nothing. */
 export interface Declarations {
@@ -122,45 +113,13 @@ function partsOf(path: string, directory: string): string[] {
 
 /** Reads a file that acts as root. @throws FaultyFile when it cannot be read, or others than root can change it */
 export function readSource(path: string): Source {
-  return { path, text: readRootsFile(path) };
+  return { path, text: readText(path) };
 }
 
-function readRootsFile(path: string): string {
+function readText(path: string): string {
   try {
-    const real = realpathSync(path);
-    for (const one of [path, real]) requireRootsAlone(dirname(one));
-    // Not waiting for who writes to a FIFO.
-    const fd = openSync(real, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      const stats = fstatSync(fd);
-      if (!stats.isFile()) throw new Error('this is no file');
-      if (stats.size > MAX_BYTES) throw new Error('this is longer than 1 MiB');
-      const weakness = weaknessOf(stats);
-      if (weakness !== undefined) throw new Error(`what is written here acts as root, and it ${weakness}`);
-      return readFileSync(fd, 'utf8');
-    } finally {
-      closeSync(fd);
-    }
+    return readRootsFile(path);
   } catch (error) {
     throw new FaultyFile([{ path, line: 1, message: (error as Error).message }]);
   }
-}
-
-/** @throws Error when a user other than root can replace what is in a directory, or one above it */
-function requireRootsAlone(directory: string): void {
-  for (let path = realpathSync(directory); ; path = dirname(path)) {
-    const stats = statSync(path);
-    // In a directory such as /tmp, only the owner of a file can replace it.
-    const isSticky = (stats.mode & 0o1000) !== 0 && stats.uid === 0;
-    const weakness = isSticky ? undefined : weaknessOf(stats);
-    if (weakness !== undefined) throw new Error(`what is in ${path} acts as root, and it ${weakness}`);
-    if (path === '/') return;
-  }
-}
-
-function weaknessOf({ uid, gid, mode }: { uid: number; gid: number; mode: number }): string | undefined {
-  if (uid !== 0) return `belongs to user ${uid}: chown root:root makes it root's`;
-  if ((mode & 0o002) !== 0) return 'is writable by everybody: chmod o-w forbids that';
-  if ((mode & 0o020) !== 0 && gid !== 0) return `is writable by group ${gid}: chmod g-w forbids that`;
-  return undefined;
 }

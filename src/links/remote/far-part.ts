@@ -56,7 +56,7 @@ export async function createFarPart({
   options,
   exactNames,
 }: FarPartRequest): Promise<FarAddress & { address: string }> {
-  const { peer, kind } = link.child;
+  const { peer, kind, service, port } = link.child;
   const recipe = recipeForPeer(link);
   requireReachable(link.child);
   const tunnel = kind === 'remote' ? undefined : await ensureTunnel(peer, TUNNEL_MODES[kind], far.keyFile);
@@ -66,6 +66,7 @@ export async function createFarPart({
       far.partId,
       (session) => ({
         recipe: formatRecipe(recipe),
+        ...(service !== undefined && { service: { name: service, ...(port !== undefined && { port }) } }),
         options: withoutProxyOptions(withoutClientLimits(applyingOptions(recipe, options))),
         ...(tunnel ? { tunnel: tunnel.id } : { connection: connectionOf(session) }),
         ...(exactNames && { exactNames }),
@@ -95,6 +96,8 @@ export function ownName(): string {
 
 /** The recipe of the far child, with what it has from its parent: the port of its tail, and the span of idleness. */
 export function recipeForPeer({ head, idle, child }: FarLink): Recipe {
+  // What is published has a span of its own.
+  if (child.service !== undefined) return child.link;
   const recipe = withTailPort(child.link, portOf(head));
   return idle === undefined ? recipe : { ...recipe, idle: recipe.idle ?? idle };
 }

@@ -1,25 +1,36 @@
 import { writeFarAddress } from '../../state/far-address.js';
 import { recordDeletion } from '../../state/pending-deletions.js';
-import type { CreateOptions } from '../../units/plan.js';
 import { createFarPart } from './far-part.js';
 import { deletionOf, type PlannedFarPart } from './far-parts-of.js';
 import { undoFarPart } from './undo-far-part.js';
 import { tunnelUndo } from './undo-tunnel.js';
-
-/** What is asked of every machine. */
-interface Asked {
-  options: CreateOptions;
-  exactNames: boolean;
-}
+import { type Asked, withServiceParts } from './with-service-parts.js';
 
 /**
  * Has other machines create their parts of a link, one after the other, then does the work here, and removes the parts and their
- * tunnels again when anything fails.
+ * tunnels again when anything fails. Of the machines of a service, one is enough.
  *
  * @param work gets a function that tells the forwarders where the parts are
  * @throws as createFarPart and `work`
  */
-export async function withFarParts<T>(
+export function withFarParts<T>(
+  parts: PlannedFarPart[],
+  asked: Asked,
+  work: (tell: () => void) => Promise<T>,
+): Promise<T> {
+  const isOfService = ({ link }: PlannedFarPart) => link.child.service !== undefined;
+  const needed = parts.filter((part) => !isOfService(part));
+  return withNeededParts(needed, asked, (tell) =>
+    withServiceParts(parts.filter(isOfService), asked, (tellMore) =>
+      work(() => {
+        tell();
+        tellMore();
+      }),
+    ),
+  );
+}
+
+async function withNeededParts<T>(
   parts: PlannedFarPart[],
   asked: Asked,
   work: (tell: () => void) => Promise<T>,
@@ -34,9 +45,10 @@ export async function withFarParts<T>(
   let result: T;
   let isCreated = false;
   try {
-    const address = await createFarPart({ link, far, ...asked });
+    const { options, exactNames } = asked;
+    const address = await createFarPart({ link, far, options, exactNames });
     isCreated = true;
-    result = await withFarParts(others, asked, (tell) =>
+    result = await withNeededParts(others, asked, (tell) =>
       work(() => {
         writeFarAddress(link.id, address);
         tell();

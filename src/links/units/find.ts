@@ -2,7 +2,7 @@ import { withSystemd } from '../../systemd/systemd.js';
 import { quoted } from '../../text/quote.js';
 
 /** A service that does not exist, or that a connection cannot start. */
-export class NoSuchService extends Error {}
+export class NoSuchUnit extends Error {}
 
 /** The settings that give a service a network namespace other than this host's (systemd.exec(5)). */
 const NAMESPACE_SETTINGS = ['PrivateNetwork', 'NetworkNamespacePath'];
@@ -12,14 +12,14 @@ const NAMESPACE_SETTINGS = ['PrivateNetwork', 'NetworkNamespacePath'];
  *
  * @param name that of the service, or an alias
  * @returns its own name
- * @throws NoSuchService when systemd does not load it, or a connection to this host could not reach what it starts
+ * @throws NoSuchUnit when systemd does not load it, or a connection to this host could not reach what it starts
  */
-export function findService(name: string): Promise<string> {
+export function findUnit(name: string): Promise<string> {
   return withSystemd(async (systemd) => {
     const unit = await systemd.properties(name, 'Unit');
     const own = String(unit.Id);
     const refuse = (why: string): never => {
-      throw new NoSuchService(`unit ${quoted(name)} ${why}`);
+      throw new NoSuchUnit(`unit ${quoted(name)} ${why}`);
     };
     const load = String(unit.LoadState);
     if (load === 'not-found')

@@ -14,7 +14,7 @@ const OTHER_TYPES = /\.(?:socket|target|mount|automount|swap|timer|path|slice|sc
  * @throws RecipeError about `word` when no service can have that name (unit_name_is_valid() of systemd's source), and for one of
  *   Wormhole's own
  */
-export function parseService(word: Word): string {
+export function parseUnitName(word: Word): string {
   const { text } = word;
   if (OTHER_TYPES.test(text))
     throw wrongWord(word, 'a connection starts a service, and no unit of another type');

@@ -1,0 +1,57 @@
+import type { Command } from 'commander';
+import { printable } from '../text/printable.js';
+import { printableJson } from '../text/quote.js';
+import { requireRoot, UsageError } from './fail.js';
+import { machineOf } from './machine.js';
+import { logLine } from './output.js';
+
+/** What wormhole-services-watch.path starts the service with: no link has such an id. */
+const ALL = '_all';
+
+/** Adds `wormhole services`. */
+export function addServices(program: Command): void {
+  program
+    .command('services')
+    .description('list the services that are published here, and the machines of those that links lead to')
+    .option('--json', 'print them as JSON')
+    .action(async ({ json }: { json?: boolean }, command: Command) => {
+      if (await machineOf(command))
+        throw new UsageError('services is about this machine: run it there, without -H');
+      // What is published may be secret.
+      requireRoot('services');
+      const { listServices } = await import('../links/services/list.js');
+      const services = await listServices();
+      if (json) {
+        process.stdout.write(`${printableJson(services)}\n`);
+        return;
+      }
+      const { textOf } = await import('../links/services/refresh.js');
+      const { printTable } = await import('./table.js');
+      const rows = services.map(({ name, published, consumers, machines, source, links, problem }) =>
+        [
+          ...[name, published, list(consumers), textOf(machines), source, list(links), problem].map(
+            (cell) => cell || '-',
+          ),
+        ].map((cell) => printable(cell)),
+      );
+      const head = ['NAME', 'PUBLISHED HERE', 'FOR', 'MACHINES', 'NAMED BY', 'LINKS', 'PROBLEM'];
+      process.stdout.write(printTable(head, rows));
+    });
+}
+
+/** Adds `wormhole services-refresh`, which wormhole-services@ID.service runs; it is not for people. */
+export function addServicesRefresh(program: Command): void {
+  program
+    .command('services-refresh', { hidden: true })
+    .description('look up the machines of services, and change the links that lead to them')
+    .argument('<id>', `the id of a link, or ${ALL} for all`)
+    .action(async (id: string) => {
+      requireRoot('services-refresh');
+      const { refreshServices } = await import('../links/services/refresh.js');
+      await refreshServices(id === ALL ? undefined : id, logLine);
+    });
+}
+
+function list(items: string[]): string {
+  return items.join(', ');
+}

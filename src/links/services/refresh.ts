@@ -1,0 +1,94 @@
+import { KEY_FILE } from '../../api/key.js';
+import {
+  type Machine,
+  machinesOf,
+  servicesOf,
+  withMachines,
+  withOpenServices,
+} from '../../recipe/services.js';
+import { type FoundService, lookUpService } from '../../registry/look-up.js';
+import { noteProblem } from '../../registry/problems.js';
+import { readLinks } from '../../state/links.js';
+import { type Systemd, withSystemd } from '../../systemd/systemd.js';
+import type { PlannedLink } from '../../units/plan.js';
+import { replaceLink } from '../replace.js';
+import { unfinishedIds } from '../unfinished.js';
+import { knownMachines, linksWithServices } from './machines.js';
+
+/** Takes one line for the journal. */
+type Log = (line: string) => void;
+
+/**
+ * Looks up the machines of the services that links lead to, and changes these links in place: a machine that has come gets a part,
+ * one that has gone gets no new client, and goes with its last session. What a registry has said last stays when it is down.
+ *
+ * @param id of the link; undefined for all
+ * @param log takes one line for the journal about each change, and about what has failed
+ */
+export function refreshServices(id: string | undefined, log: Log): Promise<void> {
+  return withSystemd(async (systemd) => {
+    const unfinished = new Set(unfinishedIds());
+    const all = linksWithServices();
+    const links = all.filter((link) => !unfinished.has(link.id) && (id === undefined || link.id === id));
+    const found = new Map<string, FoundService>();
+    for (const name of new Set(links.flatMap(({ link }) => servicesOf(link))))
+      found.set(name, await lookUpService(name, knownMachines(name, links)));
+    for (const link of links) {
+      reportProblems(link, found, log);
+      await refresh(link, found, { systemd, log });
+    }
+  });
+}
+
+function reportProblems({ id, link }: PlannedLink, found: ReadonlyMap<string, FoundService>, log: Log): void {
+  for (const name of servicesOf(link)) {
+    const { problem, machines = [] } = found.get(name) ?? {};
+    if (noteProblem(id, name, problem))
+      log(
+        `link ${id}: service ${name}: ${problem}. The machines known before stay in use: ${textOf(machines)}.`,
+      );
+  }
+}
+
+async function refresh(
+  { id, link, options, far }: PlannedLink,
+  found: ReadonlyMap<string, FoundService>,
+  { systemd, log }: { systemd: Systemd; log: Log },
+): Promise<void> {
+  const tails = link.tails ?? [];
+  const changed = servicesOf(link).filter(
+    (name) => textOf(machinesOf(tails, name)) !== textOf(found.get(name)?.machines ?? []),
+  );
+  if (changed.length === 0) return;
+  const machines = new Map([...found].map(([name, service]) => [name, service.machines]));
+  try {
+    const family = readLinks().links.filter(({ root }) => root === id);
+    const recipe = withMachines(withOpenServices(link), machines);
+    const { left = [] } = await replaceLink(
+      family,
+      { recipe, options, keyFile: far?.keyFile ?? KEY_FILE, exactNames: true },
+      systemd,
+    );
+    for (const line of left) log(`link ${id}: ${line}`);
+  } catch (error) {
+    log(
+      `link ${id} stays as it is: ${changed.map((name) => `service ${name} is at ${textOf(found.get(name)?.machines ?? [])} now`).join(', ')}, and ${(error as Error).message}. It is tried again in 30 s while the link is in use.`,
+    );
+    return;
+  }
+  const now = readLinks().links.find((one) => one.id === id)?.link.tails ?? [];
+  for (const name of changed) {
+    const [before, after] = [tails, now].map((of) => textOf(machinesOf(of, name)));
+    if (before !== after) log(`link ${id}: service ${name} is at ${after}; it was at ${before}.`);
+  }
+}
+
+/** Machines for people: "10.0.0.1, 10.0.0.2 (weight 3), 10.0.0.4 (leaving)". */
+export function textOf(machines: Machine[]): string {
+  return machines
+    .map(({ host, weight, leaving }) => {
+      const notes = [...(weight === undefined ? [] : [`weight ${weight}`]), ...(leaving ? ['leaving'] : [])];
+      return notes.length === 0 ? host : `${host} (${notes.join(', ')})`;
+    })
+    .join(', ');
+}

@@ -1,0 +1,58 @@
+import { readdirSync } from 'node:fs';
+import { isServiceName, type Machine } from '../recipe/services.js';
+import { readIfExists } from '../system/files.js';
+import { parseMachinesFile } from './machines-file.js';
+
+/** Where the machines of services are listed, a file a service. */
+export const SERVICES_DIR = '/etc/wormhole/services.d';
+
+/** No registry names a machine of a service, and none was known before. */
+export class NoMachine extends Error {}
+
+/** The machines of a service, and who has named them. */
+interface Answer {
+  machines: Machine[];
+  source: string;
+}
+
+/** As {@link Answer}. With a `problem`, the registry has not answered, and they are those that were known before. */
+export interface FoundService extends Answer {
+  problem?: string;
+}
+
+/**
+ * Looks up the machines that publish a service: in the file of {@link SERVICES_DIR}.
+ *
+ * @param known the machines that a link has, which stay when no registry names any
+ * @throws NoMachine when nothing is known either; it says what is wrong with the registry
+ */
+export async function lookUpService(name: string, known: Machine[]): Promise<FoundService> {
+  try {
+    const answer = await ask(name);
+    if (answer.machines.length === 0)
+      throw new NoMachine(`${answer.source} names no machine of service "${name}"`);
+    return answer;
+  } catch (error) {
+    const { message } = error as Error;
+    if (known.length === 0) throw new NoMachine(message);
+    return { machines: known, source: 'the link', problem: message };
+  }
+}
+
+/** The answer of the first registry that knows of the service. @throws Error when none does, or the one that should cannot be asked */
+async function ask(name: string): Promise<Answer> {
+  const path = `${SERVICES_DIR}/${name}`;
+  const text = readIfExists(path);
+  if (text !== undefined) return { machines: parseMachinesFile(text, path), source: path };
+  throw new NoMachine(`service "${name}" is unknown: list its machines in ${path}, one a line`);
+}
+
+/** The names that have a file in {@link SERVICES_DIR}. */
+export function listedNames(): string[] {
+  try {
+    return readdirSync(SERVICES_DIR).filter(isServiceName);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}

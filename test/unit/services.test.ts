@@ -1,0 +1,105 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { asLink } from '../../src/recipe/as-link.ts';
+import { parseRecipe } from '../../src/recipe/parse.ts';
+import { isServiceName, machinesOf, withMachines, withOpenServices } from '../../src/recipe/services.ts';
+import { recipeFromText, recipeText, storedRecipeText } from '../../src/recipe/text.ts';
+import { parseMachinesFile } from '../../src/registry/machines-file.ts';
+
+const test = suite('services');
+
+const parse = (text: string) => parseRecipe(text.split(' '));
+const head = 'url tcp://127.0.0.1:5432';
+
+test('a service stands for its machines, each with a part of its own', () => {
+  const machines = [{ host: '10.0.0.1' }, { host: 'b.example', weight: 3 }];
+  const recipe = withMachines(
+    parse('id pg url :5432 remote service:db or url :1'),
+    new Map([['db', machines]]),
+  );
+  const { tails = [] } = asLink(recipe);
+  assert.equal(
+    tails.map(({ id, weight, child }) => [id, weight, child?.peer, child?.service, child?.port]),
+    [
+      ['pg-to-10.0.0.1', undefined, '10.0.0.1', 'db', 5432],
+      ['pg-to-b.example', 3, 'b.example', 'db', 5432],
+      ['pg-to-127.0.0.1-1', undefined, undefined, undefined, undefined],
+    ],
+  );
+  assert.equal(machinesOf(tails, 'db'), machines);
+  assert.is(recipeText(recipe), `id pg ${head} remote service:db or url tcp://127.0.0.1:1`);
+});
+
+test('a unit has the machines, and gives them back', () => {
+  const machines = [{ host: 'fd00::1', weight: 2 }, { host: 'b' }, { host: 'c', leaving: true as const }];
+  for (const kind of ['remote', 'tunnel', 'trigger udptunnel']) {
+    const recipe = withMachines(
+      parse(`url :5432 ${kind} service:_pg._tcp.x`),
+      new Map([['_pg._tcp.x', machines]]),
+    );
+    const text = storedRecipeText(recipe);
+    assert.is(text, `${head} ${kind} 'service:_pg._tcp.x@fd00::1*2,b,-c'`);
+    assert.equal(recipeFromText(text), recipe);
+    assert.equal(withOpenServices(asLink({ ...recipe, id: 'x' })), { ...withOpenServices(recipe), id: 'x' });
+  }
+});
+
+test('one machine is a tail of several nevertheless: others may come', () => {
+  const recipe = withMachines(parse('url :5432 remote service:db'), new Map([['db', [{ host: 'a' }]]]));
+  assert.is(recipe.tails?.length, 1);
+  assert.equal(recipeFromText(storedRecipeText(recipe)), recipe);
+});
+
+for (const [text, reason] of [
+  ['url :1 remote service:', /word 4, "service:": the name of a service is letters/],
+  ['url :1 remote service:../x', /the name of a service/],
+  [
+    'url :1 remote service:db tail url :2',
+    /word 5, "tail": service:db is what its machines publish; only or can follow/,
+  ],
+  ['url :1 remote service:db weight 2', /word 5, "weight": service:db is what its machines publish/],
+  ['url :1 remote service:db id x', /only or can follow/],
+  ['url :1 remote service:db or tunnel service:db', /word 6, "tunnel": service:db is there already/],
+  ['url udp://:1 remote service:db', /a udp head has one tail/],
+  ['url :1 chain url :2 remote service:db', /only the link that is created can have several tails/],
+  ['url :1 remote a remote service:db', /only the link that is created/],
+  ['url :1 remote service:db@', /neither a host name nor an IP address/],
+  ['url :1 remote service:db@a*300', /a weight is a whole number/],
+  ['url :1 tail url :2 remote service:db', /describe it after remote service:db/],
+] as const)
+  test(`"${text}" is refused`, () => {
+    assert.throws(() => parse(text), reason);
+  });
+
+test('names of services are those of files, and of DNS', () => {
+  for (const name of ['db', '_pg._tcp.example.com', 'a-b.c', '0']) assert.ok(isServiceName(name), name);
+  for (const name of ['', '.', '..', '.db', '-db', 'a/b', 'a b', 'a@b', 'x'.repeat(201)])
+    assert.not(isServiceName(name), name);
+});
+
+test('a file has a machine a line, and comments', () => {
+  const text = '# databases\n\n one\ntwo   weight 3 # new\n [fd00::1]\t weight 1\r\n';
+  assert.equal(parseMachinesFile(text, '/x'), [
+    { host: 'one' },
+    { host: 'two', weight: 3 },
+    { host: 'fd00::1' },
+  ]);
+});
+
+for (const [text, reason] of [
+  ['one\nt_wo', '/x:2: "t_wo" is neither a host name nor an IP address'],
+  ['one two', '/x:1: "one two" is not a machine; expected HOST or HOST weight N'],
+  ['one weight 2 3', '/x:1: "one weight 2 3" is not a machine; expected HOST or HOST weight N'],
+  ['one weight', '/x:1: weight "" is not a whole number from 1 to 256'],
+  ['one weight 257', '/x:1: weight "257" is not a whole number from 1 to 256'],
+  ['one\n\n#\none', '/x:4: "one" is there already'],
+  ['10.0.0.1:9999', '/x:1: "10.0.0.1:9999" is neither a host name nor an IP address'],
+] as const)
+  test(`a file with ${JSON.stringify(text)} is refused by the number of the line`, () => {
+    assert.throws(
+      () => parseMachinesFile(text, '/x'),
+      ({ message }: Error) => message === reason,
+    );
+  });
+
+test.run();
