@@ -62,7 +62,10 @@ const packages = () => [...new Set(Object.values(programs).flatMap(packagesOf))]
 test('two builds of the same sources are the same, wherever they are', async () => {
   // A copy of all that is built from, deeper in the file system and under another name.
   const copy = join(directory, 'another/place/for/it');
-  const modules = ['koffi', '@koromix', ...packages(), ...unused].map((name) => `node_modules/${name}`);
+  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  // No program has the packages of the page in it.
+  const packed = new Set(['koffi', '@koromix', ...packages(), ...Object.keys(dependencies), ...unused]);
+  const modules = [...packed].map((name) => `node_modules/${name}`);
   for (const name of ['src', 'templates', 'build', 'package.json', 'tsconfig.json', ...modules])
     cpSync(join(root, name), join(copy, name), { recursive: true, verbatimSymlinks: true });
   const [here, there] = [join(directory, 'here'), join(directory, 'there')];
