@@ -215,6 +215,8 @@ function requireQuotes(dockerRun: Word, line: Line): void {
 
 function unknownWord(word: Word): RecipeError {
   refuseOption(word);
+  if (/\S +\S/.test(word.text))
+    return wrongWord(word, 'these are several words: leave out the quotes around them');
   const near = suggestion(word.text);
   return wrongWord(word, `not a word of the recipe${near === undefined ? '' : `; did you mean "${near}"?`}`);
 }

@@ -18,6 +18,10 @@ labSuite(
       ['help frobnicate', /no command "frobnicate"/],
       ['create url :3306 tial url :1', /word 3, "tial".*did you mean "tail"/],
       ['create url :3306', /no tail/],
+      [
+        'create "url :3306 tail url :1"',
+        /word 1, "url :3306 tail url :1": these are several words: leave out the quotes/,
+      ],
       ['create url', /after "url"/],
       ['create url :3306 tail docker-ns a b', /word 6, "b"/],
       ['create url :0 tail url :1', /"?:?0"?/],

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hideEnvironment } from '../../src/docker-run/hide-environment.ts';
+import { freeName } from '../../src/links/declared/export.ts';
 import { comparableTexts, linkText } from '../../src/links/declared/text.ts';
 import { recipeFromText } from '../../src/recipe/text.ts';
 import { parseDeclaration } from '../../src/units/declaration.ts';
@@ -71,6 +72,12 @@ test('each way to give a value is hidden', () => {
   for (const args of ['-e A=s3', '--env A=s3', '--env=A=s3', '-eA=s3', '-de A=s3', "-e 'A=b s3'"])
     assert.not.match(hideEnvironment(`${args} nginx`), /s3/, args);
   assert.is(hideEnvironment('--env-file /x -v a:/b nginx'), '--env-file /x -v a:/b nginx');
+});
+
+test('files that are exported have different names', () => {
+  const files = ['tunnel-box', 'tunnel-box-2'].map((name) => ({ name }));
+  assert.is(freeName('tunnel-box', files), 'tunnel-box-3');
+  assert.is(freeName('tunnel-other', files), 'tunnel-other');
 });
 
 test.run();

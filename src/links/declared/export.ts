@@ -60,10 +60,16 @@ export function exportLinks(ids?: string[]): Export {
   found.left.push(
     ...unreadable.map(({ id, reason }) => `link "${id}" cannot be read, and has no file: ${reason}`),
   );
-  for (const tunnel of readTunnels().tunnels.filter(({ asked }) => asked))
-    found.files.push({
-      name: `tunnel-${tunnel.peer.replace(/[^A-Za-z0-9_.-]/g, '_')}`,
-      text: fileOfTunnel(tunnel),
-    });
+  for (const tunnel of readTunnels().tunnels.filter(({ asked }) => asked)) {
+    const name = freeName(`tunnel-${tunnel.peer.replace(/[^A-Za-z0-9_.-]/g, '_')}`, found.files);
+    found.files.push({ name, text: fileOfTunnel(tunnel) });
+  }
   return found;
+}
+
+/** A name for a further file: a link may have the id that a tunnel's is called by, and two machines one in letters that files have. */
+export function freeName(name: string, files: readonly Pick<ExportedFile, 'name'>[]): string {
+  let free = name;
+  for (let n = 2; files.some((file) => file.name === free); n++) free = `${name}-${n}`;
+  return free;
 }
