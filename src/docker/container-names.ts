@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { request } from 'node:http';
-
-const SOCKET = '/run/docker.sock';
+import { ENGINE_SOCKETS, engineKind } from './which-engine.js';
 
 /**
  * The names of all containers, for someone who is typing one: [] when Docker does not run here, does not answer within `timeout`
@@ -10,12 +9,15 @@ const SOCKET = '/run/docker.sock';
 export function containerNames(timeout: number): Promise<string[]> {
   if (!isRunning()) return Promise.resolve([]);
   return new Promise((resolve) => {
-    const call = request({ socketPath: SOCKET, path: '/containers/json?all=1' }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', () => resolve([]));
-      response.on('end', () => resolve(namesIn(Buffer.concat(chunks).toString())));
-    });
+    const call = request(
+      { socketPath: ENGINE_SOCKETS[engineKind()], path: '/containers/json?all=1' },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', () => resolve([]));
+        response.on('end', () => resolve(namesIn(Buffer.concat(chunks).toString())));
+      },
+    );
     call.on('error', () => resolve([]));
     setTimeout(() => {
       call.destroy();
@@ -27,6 +29,8 @@ export function containerNames(timeout: number): Promise<string[]> {
 
 function isRunning(): boolean {
   try {
+    // Nothing of Podman's runs, and its socket starts what answers.
+    if (engineKind() === 'podman') return existsSync(ENGINE_SOCKETS.podman);
     const pid = readFileSync('/run/docker.pid', 'utf8').trim();
     return readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'dockerd';
   } catch {

@@ -56,7 +56,8 @@ export function asState(found: ContainerInspectInfo): ContainerState {
     error: State.Error,
     ...(startedAt !== undefined && { startedAt }),
     ...(finishedAt !== undefined && { finishedAt }),
-    health: (State.Health?.Status ?? 'none') as Health,
+    // Podman says '' where there is no check.
+    health: (State.Health?.Status || 'none') as Health,
     healthOutput: State.Health?.Log?.at(-1)?.Output.trim() ?? '',
   };
 }

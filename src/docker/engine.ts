@@ -1,4 +1,5 @@
 import type Docker from 'dockerode';
+import { ENGINE_SOCKETS, engineKind } from './which-engine.js';
 
 /** The engine is not there, or does not answer. */
 export class EngineDown extends Error {}
@@ -24,15 +25,20 @@ let connection: Promise<Docker> | undefined;
 let patientConnection: Promise<Docker> | undefined;
 
 /** Loading dockerode takes longer than most commands that turn out not to need the engine. */
-async function open(options?: Docker.DockerOptions): Promise<Docker> {
+async function open(options: Docker.DockerOptions = {}): Promise<Docker> {
   const { default: Docker } = await import('dockerode');
-  return new Docker(options);
+  return new Docker({ ...(isPodman() && { socketPath: ENGINE_SOCKETS.podman }), ...options });
+}
+
+/** Whether requests go to Podman. DOCKER_HOST is asked first, as by all clients of Docker. */
+function isPodman(): boolean {
+  return process.env.DOCKER_HOST === undefined && engineKind() === 'podman';
 }
 
 /**
  * The connection to the engine for questions, made when it is first used. It is given up when silent for 30 s.
  *
- * The engine is the one that DOCKER_HOST names, by default the one on /var/run/docker.sock.
+ * The engine is the one that DOCKER_HOST names, by default the one of {@link engineKind}.
  */
 export function engine(): Promise<Docker> {
   connection ??= open({ timeout: TIMEOUT_MS });
@@ -61,10 +67,11 @@ export function statusOf(error: unknown): number | undefined {
 export function explain(error: unknown, what: string): Error {
   const reply = error as EngineReply;
   const said = whatIsSaid(reply);
-  if (reply.statusCode !== undefined) return new Error(`${what}: ${said}`);
-  if (reply.name === 'AbortError')
-    return new EngineDown(`${what}: the Docker engine has not answered in time`);
-  return new EngineDown(`the Docker engine is unreachable (${said})`);
+  const name = isPodman() ? 'Podman' : 'the Docker engine';
+  const subject = what.replace('the Docker engine', name);
+  if (reply.statusCode !== undefined) return new Error(`${subject}: ${said}`);
+  if (reply.name === 'AbortError') return new EngineDown(`${subject}: ${name} has not answered in time`);
+  return new EngineDown(`${name} is unreachable (${said})`);
 }
 
 /**

@@ -2,6 +2,7 @@ import { type ImageNames, isImageOf } from '../docker-run/image-reference.js';
 import type { PullPolicy } from '../docker-run/request.js';
 import { engine, explain, isAmbiguous, patientEngine, statusOf } from './engine.js';
 import { type PullEvent, type PullProgress, pullMeter } from './pull-progress.js';
+import { engineKind } from './which-engine.js';
 
 /** An image is missing and cannot be pulled. `message` is one line for people. */
 export class NoImage extends Error {}
@@ -32,7 +33,7 @@ async function lookUp(image: string, platform?: string): Promise<'present' | 'mi
     // Engines from API 1.49 on may have an image for several platforms, and look for this one; others ignore it.
     const query = platform === undefined ? {} : { platform: JSON.stringify({ os, architecture, variant }) };
     const found: FoundImage = await (await engine()).getImage(image).inspect(query as object);
-    if (!isImageOf(image, found)) return 'other';
+    if (!isImageOf(image, found) && !isLocalImage(image, found)) return 'other';
     if (platform === undefined) return 'present';
     const sameVariant = !variant || !found.Variant || variant === found.Variant;
     return found.Os === os && found.Architecture === architecture && sameVariant ? 'present' : 'missing';
@@ -41,6 +42,11 @@ async function lookUp(image: string, platform?: string): Promise<'present' | 'mi
     if (isAmbiguous(error)) return 'other';
     throw explain(error, `the Docker engine says of image "${image}"`);
   }
+}
+
+/** Whether an image of this machine is meant by a name without a registry: Podman calls those `localhost/NAME`. */
+function isLocalImage(image: string, found: FoundImage): boolean {
+  return engineKind() === 'podman' && isImageOf(`localhost/${image}`, found);
 }
 
 /** The paths that an image declares with VOLUME; none of an image that is missing. @throws EngineDown, or the engine's own error */

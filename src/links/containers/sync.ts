@@ -9,6 +9,9 @@ import { requireEngine } from './require-engine.js';
 /** Where Docker keeps the namespaces of its containers: it creates and removes a file here at each start and stop. */
 const DOCKER_DIR = '/run/docker/netns';
 
+/** Where the programs that start containers for Podman keep their state, with or without a network: a directory a container. */
+const PODMAN_DIRS = ['/run/crun', '/run/runc'];
+
 /**
  * systemd does not watch the directories while its wormhole-sync.service runs. So the service watches them itself, and ends
  * when nothing has happened for this long, ms. A container follows its namespace by less.
@@ -83,7 +86,7 @@ export async function watchForChanges(touch: () => void): Promise<() => void> {
 function watchDirectories(touch: () => void): (() => void)[] {
   // The first `ip netns add` would create it, unseen.
   makeDirectory(NAMED_DIR);
-  return [DOCKER_DIR, NAMED_DIR].filter(existsSync).map((directory) => {
+  return [DOCKER_DIR, NAMED_DIR, ...PODMAN_DIRS].filter(existsSync).map((directory) => {
     const watcher = watch(directory, touch);
     watcher.on('error', touch);
     return () => watcher.close();

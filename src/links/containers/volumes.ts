@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { EngineDown } from '../../docker/engine.js';
 import { listVolumes, type OwnVolume } from '../../docker/volumes.js';
+import { ENGINE_SOCKETS, engineKind } from '../../docker/which-engine.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { requireEngine } from './require-engine.js';
 
@@ -36,7 +37,7 @@ export function nameVolumes(volumes: OwnVolume[]): string {
 }
 
 async function hasEngine(): Promise<boolean> {
-  if (process.env.DOCKER_HOST !== undefined || existsSync('/var/run/docker.sock')) return true;
+  if (process.env.DOCKER_HOST !== undefined || existsSync(ENGINE_SOCKETS[engineKind()])) return true;
   const { load } = await withSystemd((systemd) => systemd.state('docker.service'));
   return load === 'loaded';
 }

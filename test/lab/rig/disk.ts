@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { installedLayer } from './installed-layer.ts';
 import type { Disk } from './machine.ts';
 import { rootfs } from './rootfs.ts';
@@ -22,7 +22,7 @@ export interface DiskOptions {
   wormhole?: boolean;
 }
 
-/** What makes Docker; a host without Docker lacks it all. */
+/** What makes Docker; a host without Docker lacks it all, but for what is a package that it was given, such as runc. */
 const dockerFiles = [
   'usr/bin/docker',
   'usr/sbin/dockerd',
@@ -54,7 +54,8 @@ export async function makeDisk(directory: string, options: DiskOptions): Promise
     writeFileSync(join(upper, 'etc/wormhole/key.secret'), randomBytes(32).toString('hex'), { mode: 0o600 });
   }
   if (!options.docker) {
-    for (const file of dockerFiles) {
+    const isWanted = (file: string) => options.packages?.includes(basename(file)) ?? false;
+    for (const file of dockerFiles.filter((one) => !isWanted(one))) {
       mkdirSync(dirname(join(upper, file)), { recursive: true });
       // An overlay's whiteout: the file below is gone.
       await run(['mknod', join(upper, file), 'c', '0', '0']);

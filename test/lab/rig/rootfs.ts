@@ -36,8 +36,29 @@ const tree: Tree = {
   `,
 };
 
+/**
+ * What Podman needs in a host: storage that is not on the overlay that a host's root is, which goes where Docker's would be; runc,
+ * since crun sets a limit on locked memory, which this machine may not; and no limit on processes, whose controller a host may lack.
+ */
+const podmanSettings = `
+    mkdir -p /etc/containers
+    cat > /etc/containers/storage.conf <<'END'
+[storage]
+driver = "overlay"
+graphroot = "/var/lib/docker/containers"
+runroot = "/run/containers/storage"
+END
+    cat > /etc/containers/containers.conf <<'END'
+[containers]
+pids_limit = 0
+[engine]
+runtime = "runc"
+END
+`;
+
 function artefact(packages: string[]): Artefact {
-  const all: Tree = { ...tree, packages: [...tree.packages, ...packages] };
+  const customize = tree.customize + (packages.includes('podman') ? podmanSettings : '');
+  const all: Tree = { ...tree, packages: [...tree.packages, ...packages], customize };
   return {
     name: packages.length === 0 ? 'rootfs' : 'rootfs-with-packages',
     recipe: treeRecipe(all),
