@@ -68,6 +68,8 @@ export interface Systemd {
   stop(unit: string): Promise<void>;
   /** Restarts a unit that is active and leaves any other alone. @throws JobError */
   tryRestart(unit: string): Promise<void>;
+  /** Queues the restart of a unit that is active and does not wait for it. */
+  queueTryRestart(unit: string): Promise<void>;
   /** Makes the symlinks of the units' [Install] sections. */
   enable(units: string[]): Promise<void>;
   /** Whether the symlinks of the unit's [Install] section exist. */
@@ -196,6 +198,9 @@ export async function connectSystemd(): Promise<Systemd> {
       }
     },
     tryRestart: (unit) => runJob('TryRestartUnit', unit),
+    async queueTryRestart(unit) {
+      await manager('TryRestartUnit', 'ss', [unit, 'replace']);
+    },
     async enable(units) {
       if (units.length > 0) await manager('EnableUnitFiles', 'asbb', [units, false, false]);
     },

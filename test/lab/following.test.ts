@@ -64,6 +64,25 @@ labSuite(
       });
     });
 
+    test('a connection starts a container into which another link leads already', async () => {
+      const host = at();
+      const server = SERVER.replace('--restart always', '').replace('server', 'shared');
+      await host.run(`${server}; docker stop -t 0 shared`);
+      await succeeds(host, 'create id leads url :7002 trigger url :7000 docker-ns shared');
+      await host.run('docker start shared');
+      await succeeds(host, 'create id starts url :7003 tail url :7000 docker-ns shared');
+      await host.run('docker stop -t 0 shared');
+      const ask = async (port: number) =>
+        (await host.run(`timeout 30 nc -N 127.0.0.1 ${port} </dev/null`, { check: false })).stdout;
+      assert.match(await ask(7002), /^[0-9a-f]{12}\n$/);
+      await host.waitFor(async () => (await ask(7003)) === (await ask(7002)), {
+        timeout: 20,
+        what: 'both links to reach the container',
+      });
+      await succeeds(host, 'delete leads starts');
+      await host.run('docker rm -f shared');
+    });
+
     test('a container that is gone is waited for, and the link says so', async () => {
       const host = at();
       await host.run('docker rm -f client');

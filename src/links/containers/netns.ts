@@ -86,6 +86,16 @@ export async function remountNamespace(instance: string, systemd: Systemd): Prom
   });
 }
 
+/**
+ * As {@link remountNamespace}, for the unit that starts the container of the place: that one is ordered before the unit which mounts
+ * the namespace, so it would wait for itself, and so would a command that holds the lock and waits for the same restart.
+ */
+export async function queueRemount(instance: string, systemd: Systemd): Promise<void> {
+  const unit = unitOf(instance);
+  if ((await systemd.state(unit)).active !== 'active' || (await isCurrent(instance))) return;
+  await systemd.queueTryRestart(unit);
+}
+
 /** Whether a unit was restarted. It is not if a delete stops it at this moment. */
 async function restartUnlessCanceled(unit: string, systemd: Systemd): Promise<boolean> {
   try {

@@ -14,7 +14,7 @@ import { noteEndOfService, startService, stopService } from '../units/run.js';
 import { isEmptyNamespace } from './empty-namespace.js';
 import { passGate } from './gates.js';
 import { type JournalLines, noteContainer } from './kept-container.js';
-import { remountNamespace } from './netns.js';
+import { queueRemount } from './netns.js';
 import { requireEngine } from './require-engine.js';
 import { containerOf, findRun, findServiceRun, type LinkRun, type LinkService } from './runs.js';
 
@@ -136,8 +136,8 @@ async function startUsers(run: LinkRun, container: string, reporter: StartReport
   reporter.showStatus(`starting container ${container}`);
   await startExisting(container);
   await waitUntilReadyOrExplain(container, run.link.options.startTimeout);
-  // It has another namespace than before. Mounted now, it does not have to change under the link's first client.
-  await withSystemd((systemd) => remountNamespace(container, systemd));
+  // It has another namespace than before, which another link may have mounted. The forwarder starts after it is mounted again.
+  await withSystemd((systemd) => queueRemount(container, systemd));
   reporter.showStatus(`container ${container} runs`);
 }
 
