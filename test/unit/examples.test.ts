@@ -51,7 +51,8 @@ const isOption = (words: string[], at: number) =>
 
 const test = suite('the examples of the documentation');
 
-const pages = ['README.md', ...readdirSync(new URL('doc', ROOT)).map((name) => `doc/${name}`)];
+const documents = readdirSync(new URL('doc', ROOT)).filter((name) => name !== 'images');
+const pages = ['README.md', ...documents.map((name) => `doc/${name}`)];
 const man = read('man/wormhole.1')
   .replaceAll('\\-', '-')
   .replaceAll(/^(?=wormhole create)/gm, '  ');

@@ -30,6 +30,7 @@ let historyRead = 0;
 search.addEventListener('input', applyFilter);
 document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape' && shown !== undefined) closeLink();
+  else if (event.key === 'Escape' && map.leavePlace()) return;
   else if (event.key === 'Escape' && document.activeElement === search) leaveSearch();
   else if (event.key === 'Enter' && document.activeElement === search) map.focus(undefined);
   else if (event.key === '/' && document.activeElement !== search) {

@@ -11,8 +11,8 @@ const FRAME = 24;
 const FRAME_TITLE = 38;
 const MARGIN = 28;
 /** Between a card and the label of a wire that leaves it, and behind that. */
-export const LEAD = 22;
-const RATES = 148;
+export const LEAD = 16;
+const RATES = 162;
 
 export interface Box {
   x: number;
@@ -100,7 +100,7 @@ function labelWidth(id: string): number {
 
 function cardWidth({ title, rows }: Card): number {
   const longest = Math.max([...title].length + 4, ...rows.map(({ label }) => [...label].length));
-  return Math.min(300, Math.max(150, 36 + longest * LETTER));
+  return Math.min(300, Math.max(132, 30 + longest * LETTER));
 }
 
 function cardHeight({ rows, tunnel }: Card): number {
@@ -110,7 +110,7 @@ function cardHeight({ rows, tunnel }: Card): number {
 function place(cards: Card[], wires: Wire[], cardOf: Owners, labels: Map<string, number>) {
   const graph = new graphlib.Graph();
   const ranker = cards.length > 100 ? 'longest-path' : 'network-simplex';
-  graph.setGraph({ rankdir: 'LR', nodesep: 26, ranksep: 56, edgesep: 10, ranker });
+  graph.setGraph({ rankdir: 'LR', nodesep: 24, ranksep: 56, edgesep: 10, ranker });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const card of cards)
     graph.setNode(card.key, {

@@ -49,9 +49,10 @@ export function mapModel({ machine, links, tunnels }: Overview): MapModel {
   for (const { places } of graph.machines)
     for (const place of places)
       for (const { key } of place.nodes) nodes.set(key, { place: place.key, outs: 0 });
-  const loops = placesInLoops(graph.edges, nodes);
   const depths = depthsOf(graph.edges);
   const own = graph.machines.find(({ label }) => label === `machine ${machine}`);
+  const host = own?.places.find(({ label }) => label === 'this host')?.key;
+  const divided = placesToDivide(graph.edges, { nodes, depths, host });
   for (const { label, places } of graph.machines)
     for (const place of places) {
       const isOwn = own?.places.includes(place) ?? false;
@@ -59,7 +60,7 @@ export function mapModel({ machine, links, tunnels }: Overview): MapModel {
       const about = isOwn
         ? describe(place.label)
         : { title: name, about: 'machine', kind: 'machine' as const };
-      for (const [part, rows] of partsOf(place, loops.has(place.key) ? depths : undefined))
+      for (const [part, rows] of partsOf(place, divided.has(place.key) ? depths : undefined))
         cards.push({
           key: `${isOwn ? '' : `${label}, `}${place.label}${part}`,
           ...about,
@@ -117,17 +118,44 @@ function describe(words: string): Pick<Card, 'title' | 'about' | 'kind'> {
   const [, about = '', title = ''] = /^(container|netns) (.+)$/.exec(words) ?? [];
   if (about === 'container') return { title, about, kind: 'container' };
   if (about === 'netns') return { title, about: 'network namespace', kind: 'namespace' };
-  return { title: words, about: 'on this machine', kind: 'container' };
+  const [, link = words] = /^the container of link (.+)$/.exec(words) ?? [];
+  return { title: link, about: 'on demand', kind: 'container' };
 }
 
 type Edges = { from: string; to: string }[];
 type Nodes = ReadonlyMap<string, { place: string }>;
 
+/** How often places are looked for that have to be divided. */
+const MOST_ROUNDS = 50;
+
+interface Layers {
+  nodes: Nodes;
+  depths: ReadonlyMap<string, number>;
+  /** The place that is divided first. */
+  host: string | undefined;
+}
+
+/** Places to divide by depth, so that links do not lead in a loop from place to place: as few as are found by dividing this host first. */
+function placesToDivide(edges: Edges, { nodes, depths, host }: Layers): Set<string> {
+  const divided = new Set<string>();
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    const placeOf = (node: string) => {
+      const place = nodes.get(node)?.place ?? '';
+      return divided.has(place) ? `${place} ${depths.get(node) ?? 0}` : place;
+    };
+    const found = [...placesInLoops(edges, placeOf)].filter((place) => !place.includes(' '));
+    const [next] = host !== undefined && found.includes(host) ? [host] : found;
+    if (next === undefined) break;
+    divided.add(next);
+  }
+  return divided;
+}
+
 /** Places that links lead out of and, also by way of other places, back into. */
-function placesInLoops(edges: Edges, nodes: Nodes): Set<string> {
+function placesInLoops(edges: Edges, placeOf: (node: string) => string): Set<string> {
   const next = new Map<string, Set<string>>();
   for (const { from, to } of edges) {
-    const [one, other] = [nodes.get(from)?.place ?? '', nodes.get(to)?.place ?? ''];
+    const [one, other] = [placeOf(from), placeOf(to)];
     next.set(one, (next.get(one) ?? new Set()).add(other));
   }
   const reaches = (start: string): boolean => {

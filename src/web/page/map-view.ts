@@ -21,6 +21,8 @@ export interface MapView {
   select(id: string | undefined): void;
   /** Puts the focus on a link; on the first one, if it is not drawn. */
   focus(id: string | undefined): void;
+  /** Shows the links of all places again. Returns whether those of one were shown. */
+  leavePlace(): boolean;
 }
 
 interface Drawn {
@@ -33,7 +35,7 @@ interface Drawn {
 /** Below this many bytes a second, a wire does not move. */
 const FLOWS = 1;
 
-/** So many wires may move at once: more would only be slow. */
+/** Wires move on a map with at most this many: drawing more of them anew for every frame is slow. */
 const MOST_MOVING = 60;
 
 /**
@@ -48,6 +50,7 @@ export function createMap(root: HTMLElement, open: (id: string) => void): MapVie
   let wanted: Filter = { text: '', states: new Set() };
   let selected: string | undefined;
   let current: string | undefined;
+  let place: string | undefined;
 
   root.addEventListener('keydown', (event) => {
     const focused = document.activeElement;
@@ -69,9 +72,16 @@ export function createMap(root: HTMLElement, open: (id: string) => void): MapVie
 
   const applyFilter = () => {
     if (!drawn) return;
-    const isWanted = ({ text, states }: Filter) => text !== '' || states.size > 0;
-    root.classList.toggle('filtered', isWanted(wanted));
-    const matching = new Set([...links.values()].filter((link) => matches(link, wanted)).map(({ id }) => id));
+    const inPlace = drawn.cards.find(({ placed }) => placed.card.key === place);
+    root.classList.toggle('filtered', wanted.text !== '' || wanted.states.size > 0 || inPlace !== undefined);
+    const own = inPlace && linksOf(drawn, inPlace.placed.card);
+    const matching = new Set(
+      [...links.values()]
+        .filter((link) => matches(link, wanted) && own?.has(link.id) !== false)
+        .map(({ id }) => id),
+    );
+    for (const card of drawn.cards)
+      card.node.querySelector('button')?.setAttribute('aria-pressed', String(card === inPlace));
     const rows = new Set<string>();
     for (const { placed, group } of drawn.wires) {
       const isMatch = matching.has(placed.wire.link);
@@ -84,6 +94,10 @@ export function createMap(root: HTMLElement, open: (id: string) => void): MapVie
         'match',
         placed.card.rows.some(({ key }) => rows.has(key)),
       );
+  };
+  const showPlace = (key: string) => {
+    place = key === place ? undefined : key;
+    applyFilter();
   };
   const applySelection = () => {
     if (!drawn) return;
@@ -102,7 +116,7 @@ export function createMap(root: HTMLElement, open: (id: string) => void): MapVie
       if (newShape !== shape) {
         shape = newShape;
         const hadFocus = root.contains(document.activeElement);
-        drawn = draw(root, { model, machine: overview.machine, open });
+        drawn = draw(root, { model, machine: overview.machine, open, showPlace });
         if (hadFocus) focusOn(drawn, current);
         applySelection();
       }
@@ -120,12 +134,26 @@ export function createMap(root: HTMLElement, open: (id: string) => void): MapVie
     focus(id) {
       if (drawn) focusOn(drawn, id);
     },
+    leavePlace() {
+      const was = place;
+      place = undefined;
+      applyFilter();
+      return was !== undefined;
+    },
   };
 }
 
 function focusOn({ labels }: Drawn, id: string | undefined): void {
   const [first] = labels.values();
   (labels.get(id ?? '') ?? first)?.focus();
+}
+
+/** The links that leave a place, or lead to it. */
+function linksOf({ wires }: Drawn, { rows }: Card): Set<string> {
+  const own = new Set(rows.map(({ key }) => key));
+  return new Set(
+    wires.flatMap(({ placed: { wire } }) => (own.has(wire.from) || own.has(wire.to) ? wire.link : [])),
+  );
 }
 
 /** Whether a link is looked for: by its state, and by any of its words. */
@@ -148,9 +176,11 @@ interface Drawing {
   model: MapModel;
   machine: string;
   open: (id: string) => void;
+  /** Shows the links of a place alone, or all again. */
+  showPlace: (key: string) => void;
 }
 
-function draw(root: HTMLElement, { model, machine, open }: Drawing): Drawn {
+function draw(root: HTMLElement, { model, machine, open, showPlace }: Drawing): Drawn {
   const layout = layOut(model);
   if (layout.cards.length === 0) {
     const code = element('code', { text: 'wormhole create url :8080 tail url :80' });
@@ -164,7 +194,7 @@ function draw(root: HTMLElement, { model, machine, open }: Drawing): Drawn {
     const group = svgElement('g', { class: 'wire' }, [svgElement('path', { d: placed.path })]);
     return { placed, group, flow };
   });
-  const cards = layout.cards.map((placed) => ({ placed, node: drawCard(placed) }));
+  const cards = layout.cards.map((placed) => ({ placed, node: drawCard(placed, showPlace) }));
   const labels = new Map<string, HTMLButtonElement>();
   for (const { wire, label } of layout.wires) {
     if (!label) continue;
@@ -182,7 +212,7 @@ function draw(root: HTMLElement, { model, machine, open }: Drawing): Drawn {
     { width, height, viewBox: `0 0 ${width} ${height}`, 'aria-hidden': 'true' },
     wires.map(({ group }) => group),
   );
-  const canvas = element('div', { class: 'canvas' });
+  const canvas = element('div', { class: wires.length > MOST_MOVING ? 'canvas many' : 'canvas' });
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   if (layout.frame) {
@@ -198,18 +228,25 @@ function draw(root: HTMLElement, { model, machine, open }: Drawing): Drawn {
   return { layout, labels, wires, cards };
 }
 
-function drawCard(placed: PlacedCard): HTMLElement {
-  const { title, about, kind, rows, tunnel } = placed.card;
+function drawCard(placed: PlacedCard, showPlace: (key: string) => void): HTMLElement {
+  const { key, title, about, kind, rows, tunnel } = placed.card;
   const node = element(
     'article',
     { class: `card ${kind}`, attributes: { 'aria-label': `${about} ${title}` } },
     [
       element('h3', {}, [
-        element('button', { attributes: { type: 'button', tabindex: -1, title } }, [
-          icon(kind),
-          element('span', { class: 'title', text: title }),
-          element('span', { class: 'about', text: about }),
-        ]),
+        element(
+          'button',
+          {
+            on: { click: () => showPlace(key) },
+            attributes: { type: 'button', tabindex: -1, title: `${title}: show its links alone` },
+          },
+          [
+            icon(kind),
+            element('span', { class: 'title', text: title }),
+            element('span', { class: 'about', text: about }),
+          ],
+        ),
       ]),
       tunnel && element('div', { class: 'via' }, [icon('tunnel'), element('span')]),
       element(
@@ -236,12 +273,10 @@ function update(drawn: Drawn, links: ReadonlyMap<string, ShownLink>, { cards }: 
     const link = links.get(id);
     if (link) updateLabel(label, link);
   }
-  let moving = 0;
   for (const { placed, group, flow } of drawn.wires) {
     const link = links.get(placed.wire.link);
     const state = link?.state ?? 'deleted';
-    const flows = total(link) >= FLOWS && moving < MOST_MOVING;
-    if (flows) moving++;
+    const flows = total(link) >= FLOWS;
     for (const name of [...group.classList])
       if (!['wire', 'selected', 'match'].includes(name)) group.classList.remove(name);
     group.classList.add(state);
