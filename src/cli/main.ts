@@ -26,6 +26,7 @@ import { addReport } from './report.js';
 import { addRun } from './run.js';
 import { addShow } from './show.js';
 import { addSync } from './sync.js';
+import { addTop } from './top.js';
 import { addTunnels } from './tunnel.js';
 import { addTunnelServices } from './tunnel-services.js';
 import { addUpgrade } from './upgrade.js';
@@ -66,6 +67,7 @@ for (const add of [
   addExport,
   addCompletion,
   addHelp,
+  addTop,
 ])
   add(program);
 for (const add of [addSync, addNetns, addRun, addFar, addTunnelServices, addCounters, addNames]) add(program);
