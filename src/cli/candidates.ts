@@ -92,6 +92,7 @@ async function valuesOf(option: Option): Promise<Candidates> {
     case '--idle-timeout':
     case '--keepalive':
     case '--check':
+    case '--interval':
       return { words: words(['30s', '5m', '1h']) };
     default:
       return NOTHING;

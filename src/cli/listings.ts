@@ -18,11 +18,14 @@ export interface MachineListing {
 
 /**
  * The links of the machines that -H names, or of this one, in that order. When there are several, one that cannot be asked is told on
- * stderr, and the exit status is 1; the others are returned.
+ * stderr, and the exit status is 1; the others are returned. With `onFailure`, that gets the line instead.
  *
  * @throws Failure, Unreachable, KeyUnusable when there is only one
  */
-export async function readListings(command: Command): Promise<Listings> {
+export async function readListings(
+  command: Command,
+  onFailure: (line: string) => void = printFailure,
+): Promise<Listings> {
   const machines = await machinesOf(command);
   if (machines.length === 0) {
     const { listLinks } = await import('../links/list.js');
@@ -34,10 +37,14 @@ export async function readListings(command: Command): Promise<Listings> {
       return [{ machine: name, listing: await listAt(machine) }];
     } catch (error) {
       if (machines.length === 1) throw error;
-      process.stderr.write(`wormhole: ${printable(`${name}: ${(error as Error).message}`)}\n`);
-      process.exitCode = 1;
+      onFailure(printable(`${name}: ${(error as Error).message}`));
       return [];
     }
   });
   return { several: machines.length > 1, listings: (await Promise.all(asked)).flat() };
+}
+
+function printFailure(line: string): void {
+  process.stderr.write(`wormhole: ${line}\n`);
+  process.exitCode = 1;
 }

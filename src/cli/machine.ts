@@ -14,7 +14,9 @@ export interface ProgramOptions {
 export async function machineOf(command: Command): Promise<Machine | undefined> {
   const [first, second] = await machinesOf(command);
   if (second)
-    throw new UsageError(`-H "${second.name}": this command takes one machine; list and graph take several`);
+    throw new UsageError(
+      `-H "${second.name}": this command takes one machine; list, graph and top take several`,
+    );
   return first?.machine;
 }
 

@@ -30,6 +30,7 @@ import { addRun } from './run.js';
 import { addServices, addServicesRefresh } from './services.js';
 import { addShow } from './show.js';
 import { addSync } from './sync.js';
+import { addTop } from './top.js';
 import { addTunnels } from './tunnel.js';
 import { addTunnelServices } from './tunnel-services.js';
 import { addUpgrade } from './upgrade.js';
@@ -76,6 +77,7 @@ for (const add of [
   addWeb,
   addPublish,
   addServices,
+  addTop,
 ])
   add(program);
 for (const add of [

@@ -1,0 +1,100 @@
+import { stripVTControlCharacters } from 'node:util';
+import * as assert from 'uvu/assert';
+import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
+import { labSuite } from './suite.ts';
+
+/* What `wormhole top` shows of links, beside bytes that are known, and what it leaves of a terminal. */
+
+labSuite(
+  'top',
+  () => installedHost({ name: 'top' }),
+  (test, at) => {
+    test('the bytes of intervals add up to those that were sent, and looking starts nothing', async () => {
+      const host = at();
+      await host.run(
+        `systemd-run --unit sink socat -u TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr OPEN:/dev/null`,
+      );
+      await succeeds(host, 'create id flows url :5210 tail url :6010');
+      await succeeds(host, 'create id quiet url :5211 tail url :6011');
+      await host.run('nc 127.0.0.1 5211 </dev/null', { check: false });
+      await host.run(
+        'systemd-run --unit looker sh -c "wormhole top --json --interval 1s --count 6 > /root/top.json"',
+      );
+      await host.waitFor(
+        async () => (await host.run('test -s /root/top.json', { check: false })).status === 0,
+        {
+          timeout: 60,
+          what: 'the first interval',
+        },
+      );
+      await host.run('head -c 30000000 /dev/zero | nc -N 127.0.0.1 5210');
+      await host.waitFor(
+        async () => (await host.run('systemctl is-active looker', { check: false })).status !== 0,
+        { timeout: 60, what: 'the end of top' },
+      );
+      const lines = (await host.run('cat /root/top.json')).stdout.trim().split('\n');
+      const rows = lines.map((line) => JSON.parse(line));
+      assert.is(rows.length, 12);
+      const of = (wanted: string) => rows.filter(({ id }) => id === wanted);
+      // The interval is a second and what reading takes.
+      const sum = of('flows').reduce((bytes, row, place, all) => {
+        const before = all[place - 1];
+        const seconds = before ? (Date.parse(row.time) - Date.parse(before.time)) / 1000 : 0;
+        return bytes + row.bytesInPerSecond * seconds;
+      }, 0);
+      assert.ok(sum > 20_000_000 && sum < 40_000_000, `${sum} bytes of 30,000,000`);
+      assert.is(of('quiet').at(-1)?.errors, 1);
+      const once = await succeeds(host, 'top --once --interval 1s --sort id');
+      assert.match(
+        once,
+        /^ID +STATE +SESSIONS +NEW\/S +IN\/S +OUT\/S +ERRORS\/S +DIAL\nflows .*\nquiet +failing .* \(1\) /m,
+      );
+      assert.is(stripVTControlCharacters(once), once);
+      await host.waitFor(
+        async () =>
+          (await host.run('systemctl is-active wormhole-flows.service', { check: false })).status !== 0,
+        { timeout: 60, what: 'the idle exit' },
+      );
+      await succeeds(host, 'top --once --interval 1s');
+      assert.is((await host.run('systemctl is-active wormhole-flows.service', { check: false })).status, 3);
+    });
+
+    test('on a terminal, keys work, and quitting, ^C and SIGTERM give it back', async () => {
+      const host = at();
+      const drive = async (keys: string) =>
+        (
+          await host.run(
+            `(${keys}) | script -qefc 'stty rows 12 cols 70; wormhole top --interval 1s; echo "status $?"; stty -a' /root/typed`,
+            { timeout: 60 },
+          )
+        ).stdout;
+      const wait = 'sleep 4';
+      const outputs = [
+        await drive(`${wait}; printf /flo; ${wait}; printf '\\r\\r'; ${wait}; printf xq; ${wait}`),
+        await drive(`${wait}; printf '\\003'; ${wait}`),
+        await drive(`${wait}; kill $(pgrep -f 'wormhole.*top --interval 1s$' | tail -1); ${wait}`),
+      ];
+      for (const output of outputs) {
+        assert.is(output.split('\u001b[?1049h').length, output.split('\u001b[?1049l').length);
+        const after = output.slice(output.lastIndexOf('\u001b[?1049l'));
+        assert.match(after, /status (0|143)/);
+        assert.match(after, / icanon/);
+        assert.match(after, / echo /);
+        assert.ok(output.includes('\u001b[?25h'));
+      }
+      const [typed = ''] = outputs;
+      assert.match(typed, /Filter: flo/);
+      assert.match(typed, /1 of 2 links/);
+      assert.match(typed, /wormhole-flows\.socket/);
+    });
+
+    test('bad options are told in one line', async () => {
+      const host = at();
+      await fails(host, 'top --interval 0', /--interval "0" is not a span of time/, 2);
+      await fails(host, 'top --sort size', /--sort "size" is none of/, 2);
+      await fails(host, 'top --count x', /--count "x" is not a number/, 2);
+      await succeeds(host, 'delete --all');
+      await leavesNothing(host);
+    });
+  },
+);
