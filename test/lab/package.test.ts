@@ -1,11 +1,11 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { buildPackage } from '../../build/package/package.ts';
 import { leavesNothing, succeeds } from './installed.ts';
+import { nodePackage } from './node-package.ts';
 import { boot, type Host } from './rig/host.ts';
 import { type Result, type Running, run } from './rig/shell.ts';
 import { labSuite } from './suite.ts';
@@ -26,7 +26,7 @@ labSuite(
       boot({ name: 'debian', docker: false }),
       buildPackage({ root, out: join(directory, 'first'), version: '0.1.0' }),
     ]);
-    const [node, second] = await Promise.all([nodePackage(), newerPackage(first)]);
+    const [node, second] = await Promise.all([nodePackage(directory), newerPackage(first)]);
     for (const path of [first, second, node]) await host.copyIn(path, '/root');
     return { host, first };
   },
@@ -231,25 +231,6 @@ async function isRefused(host: Host): Promise<boolean> {
 
 function dpkg(host: Host, args: string): Promise<Result> {
   return host.run(`dpkg ${args}`, { check: false });
-}
-
-/**
- * Debian 12 has Node 18, and the lab reaches no other archive: a package that says it is nodejs 20 and has a symlink to the Node
- * that the lab shows its hosts.
- */
-async function nodePackage(): Promise<string> {
-  const tree = join(directory, 'nodejs');
-  await mkdir(join(tree, 'DEBIAN'), { recursive: true });
-  await mkdir(join(tree, 'usr/bin'), { recursive: true });
-  const version = process.versions.node;
-  writeFileSync(
-    join(tree, 'DEBIAN/control'),
-    `Package: nodejs\nVersion: ${version}\nArchitecture: all\nMaintainer: The lab <lab@example.org>\nDescription: the Node of the lab\n`,
-  );
-  await run(['ln', '-s', '/usr/local/bin/node', join(tree, 'usr/bin/node')]);
-  const path = join(directory, `nodejs_${version}_all.deb`);
-  await run(['dpkg-deb', '--root-owner-group', '--build', tree, path]);
-  return path;
 }
 
 /** The same package as 0.1.1, whose forwarder says that it is that. */
