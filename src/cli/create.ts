@@ -43,7 +43,7 @@ export function addCreate(program: Command): void {
     .option('--max-connections <n>', 'the most clients at a time; others wait for 5 s (default: 4000)')
     .option('--max-per-source <n>', 'the most clients at a time of one address')
     .option('--rate <n>', 'the most new clients in a second; others wait for 5 s')
-    .option('--idle-timeout <span>', 'reset a session on which no byte moves for so long')
+    .option('--idle-timeout <span>', 'reset a session on which no byte has moved for this time')
     .option('--keepalive <span>', 'after how much silence the kernel looks whether a peer is still there')
     .option('--mode <mode>', 'who may use a head with a path, as chmod has it (default: 0666)')
     .option('--owner <user:group>', 'whom a head with a path belongs to')

@@ -35,11 +35,11 @@ interface Drawn {
 /** Below this many bytes a second, a wire does not move. */
 const FLOWS = 1;
 
-/** Wires move on a map with at most this many: drawing more of them anew for every frame is slow. */
+/** Wires move on a map with at most this many: to draw more of them for each frame is slow. */
 const MOST_MOVING = 60;
 
 /**
- * Draws the map into an element. It is laid out anew only when the links are others; figures are changed in place.
+ * Draws the map into an element. A new layout is computed only when there are other links; figures change in place.
  *
  * @param open called with the id of a link that somebody wants to see
  */
