@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import { isServiceName, type Machine } from '../recipe/services.js';
 import { readIfExists } from '../system/files.js';
 import { parseMachinesFile } from './machines-file.js';
+import { isSrvName, lookUpSrv } from './srv.js';
 
 /** Where the machines of services are listed, a file a service. */
 export const SERVICES_DIR = '/etc/wormhole/services.d';
@@ -21,7 +22,8 @@ export interface FoundService extends Answer {
 }
 
 /**
- * Looks up the machines that publish a service: in the file of {@link SERVICES_DIR}.
+ * Looks up the machines that publish a service: in the file of {@link SERVICES_DIR}, or if it has none
+ * and is a name of SRV records, in DNS.
  *
  * @param known the machines that a link has, which stay when no registry names any
  * @throws NoMachine when nothing is known either; it says what is wrong with the registry
@@ -44,6 +46,7 @@ async function ask(name: string): Promise<Answer> {
   const path = `${SERVICES_DIR}/${name}`;
   const text = readIfExists(path);
   if (text !== undefined) return { machines: parseMachinesFile(text, path), source: path };
+  if (isSrvName(name)) return { machines: await lookUpSrv(name), source: 'DNS' };
   throw new NoMachine(`service "${name}" is unknown: list its machines in ${path}, one a line`);
 }
 

@@ -14,7 +14,7 @@ const NAMES = ['one', 'two', 'three'];
 
 /** Three machines with a database each, and one with its clients. */
 async function start(): Promise<Fleet> {
-  const near = await installedHost({ name: 'near', docker: false });
+  const near = await installedHost({ name: 'near', docker: false, packages: ['dnsmasq-base'] });
   const key = (await near.run('cat /etc/wormhole/key.secret')).stdout;
   const publishers: Host[] = [];
   for (const name of NAMES) {
@@ -195,6 +195,41 @@ labSuite('a service that several machines publish', start, (test, at) => {
     await near.reboot();
     await near.waitFor(async () => (await hears(near, 5432)) !== '', { timeout: 60, what: 'an answer' });
     await near.waitFor(async () => (await answers(near)).length === 3, { timeout: 60, what: 'all three' });
+  });
+
+  test('SRV records of DNS are followed, and a server that is down breaks nothing', async () => {
+    const { near, publishers } = at();
+    const name = '_db._tcp.lab';
+    await fails(
+      near,
+      `create url :5433 remote service:${name}`,
+      /SRV records of service "_db._tcp.lab" cannot be looked up: ECONNREFUSED/,
+    );
+    const serve = (...records: string[]) =>
+      near.run(`
+        systemctl stop dnsmasq 2>/dev/null
+        echo nameserver 127.0.0.1 >/etc/resolv.conf
+        systemd-run -q --collect --unit dnsmasq dnsmasq -k -C /dev/null --user=root --no-resolv --no-hosts --local=/lab/ \\
+          ${records.map((record) => `--srv-host=${name},${record}`).join(' ')}
+        until [ "$(ss -Hlun sport = :53)" ]; do sleep 0.1; done`);
+    await serve();
+    await fails(near, `create url :5433 remote service:${name}`, /DNS has no SRV record of that name/);
+    await serve('one,1,10', 'two,1,10', 'three,1,20');
+    for (const host of publishers) await succeeds(host, `publish ${name} tail url :5432`);
+    await succeeds(near, `create --balance round-robin url :5433 remote service:${name}`);
+    const heard = async () => {
+      const all = new Set<string>();
+      for (let n = 0; n < 4; n++) all.add((await hears(near, 5433)).trim());
+      return [...all].sort().join();
+    };
+    assert.is(await heard(), 'one,two');
+    await near.run('systemctl stop dnsmasq; systemctl start wormhole-services@_all.service');
+    assert.is(await heard(), 'one,two');
+    await serve('two,1,10', 'three,1,10');
+    await near.run('systemctl start wormhole-services@_all.service');
+    assert.is(await heard(), 'three,two');
+    await succeeds(near, 'delete 5433');
+    for (const host of publishers) await succeeds(host, `unpublish ${name}`);
   });
 
   test('delete removes all parts', async () => {

@@ -5,11 +5,33 @@ import { parseRecipe } from '../../src/recipe/parse.ts';
 import { isServiceName, machinesOf, withMachines, withOpenServices } from '../../src/recipe/services.ts';
 import { recipeFromText, recipeText, storedRecipeText } from '../../src/recipe/text.ts';
 import { parseMachinesFile } from '../../src/registry/machines-file.ts';
+import { isSrvName, machinesOfRecords } from '../../src/registry/srv.ts';
 
 const test = suite('services');
 
 const parse = (text: string) => parseRecipe(text.split(' '));
 const head = 'url tcp://127.0.0.1:5432';
+
+const record = (name: string, priority = 0, weight = 0) => ({ name, priority, weight, port: 5432 });
+
+test('SRV records name the machines of the lowest priority, in an order of their own', () => {
+  const records = [record('C.example.', 1, 5), record('b.example', 1), record('a.example', 1, 65_535)];
+  assert.equal(machinesOfRecords([...records, record('spare', 2)], '_pg._tcp.x'), [
+    { host: 'a.example', weight: 256 },
+    { host: 'b.example' },
+    { host: 'c.example', weight: 5 },
+  ]);
+  assert.equal(machinesOfRecords([record('.')], '_pg._tcp.x'), []);
+  assert.equal(machinesOfRecords([], '_pg._tcp.x'), []);
+  for (const name of ['a b', 'a;b', '-a', 'a\nb', '\u001b[31m', 'service:db'])
+    assert.throws(() => machinesOfRecords([record(name)], '_pg._tcp.x'), /names .*, which is no machine$/);
+});
+
+test('a name of SRV records has a service, a protocol and a domain', () => {
+  for (const name of ['_pg._tcp.example.com', '_a-b._udp.x']) assert.ok(isSrvName(name), name);
+  for (const name of ['db', 'db.example.com', '_pg', '_pg._tcp', '_pg.example.com', '_pg._tcp.'])
+    assert.not.ok(isSrvName(name), name);
+});
 
 test('a service stands for its machines, each with a part of its own', () => {
   const machines = [{ host: '10.0.0.1' }, { host: 'b.example', weight: 3 }];
