@@ -7,6 +7,7 @@ import { withLock } from '../state/lock.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
 import { givenUpFile, netnsInstance, placeOfInstance, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
+import { isGateClosed } from './containers/gates.js';
 import { findNamespace } from './containers/namespace.js';
 import { isCurrent, remountNamespace, unitOf } from './containers/netns.js';
 import { engineRuns } from './containers/require-engine.js';
@@ -40,12 +41,20 @@ export async function repairLinks(context: RepairContext): Promise<void> {
   for (const instance of new Set(ends.map(({ place }) => netnsInstance(place)))) {
     // Without its engine, a run is put to sleep as a whole.
     if (instance === undefined || (!hasEngine && placeOfInstance(instance).kind === 'run')) continue;
+    if (isExchanged(instance)) continue;
     if (await isOutdated(instance, context.systemd))
       context.begin(instance, () => followNamespace(instance, links, context));
   }
 }
 
+/** Whether a command exchanges the container of an instance's place at this moment: it starts what is to run itself. */
+function isExchanged(instance: string): boolean {
+  const place = placeOfInstance(instance);
+  return place.kind === 'run' && isGateClosed(place.name);
+}
+
 async function repairRun(run: LinkRun, hasEngine: boolean, context: RepairContext): Promise<void> {
+  if (isGateClosed(run.name)) return;
   const { systemd, begin } = context;
   const [unit, forwarder] = await Promise.all([
     systemd.state(run.unit),
@@ -60,7 +69,18 @@ async function repairRun(run: LinkRun, hasEngine: boolean, context: RepairContex
     isMissing(run, unit.active, forwarder.active) &&
     !(await isStopped(run.link, systemd))
   ) {
-    begin(run.unit, () => systemd.start(run.unit));
+    begin(run.unit, () => startRun(run, systemd));
+  }
+}
+
+/** Starts a container, unless a command has begun to change or delete its link, or does so meanwhile. */
+async function startRun(run: LinkRun, systemd: Systemd): Promise<void> {
+  const isSettled = settledLinks().some(({ id }) => id === run.link.id);
+  if (!isSettled || isGateClosed(run.name)) return;
+  try {
+    await systemd.start(run.unit);
+  } catch (error) {
+    if (!(error instanceof JobError && error.result === 'canceled')) throw error;
   }
 }
 

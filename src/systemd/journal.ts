@@ -49,18 +49,26 @@ function parseLine(json: string): JournalLine {
  * @param count how many lines at most
  * @returns the bare messages; when the journal cannot be read, one line that says so
  */
-export async function lastLines(unit: string, since: number, count = 5): Promise<string[]> {
-  const run = promisify(execFile);
+export function lastLines(unit: string, since: number, count = 5): Promise<string[]> {
   // Unlike -u UNIT, this also finds what systemd's short-lived children log about the unit, such as why a socket cannot be
   // bound in another namespace: they have ended before the journal can look up their unit.
-  const about = [`UNIT=${unit}`, '_UID=0', '+', `_SYSTEMD_UNIT=${unit}`];
+  return linesSince([`UNIT=${unit}`, '_UID=0', '+', `_SYSTEMD_UNIT=${unit}`], since, count);
+}
+
+/** As {@link lastLines}, without those of systemd: what the processes of a unit wrote. */
+export function lastOutput(unit: string, since: number, count = 5): Promise<string[]> {
+  return linesSince([`_SYSTEMD_UNIT=${unit}`], since, count);
+}
+
+async function linesSince(matches: string[], since: number, count: number): Promise<string[]> {
+  const run = promisify(execFile);
   // Not -b: in a container, ProtectKernelTunables= makes a service see the boot id of the machine, not its own.
   const from = `--since=@${Math.floor(since / 1000)}`;
   // -r: with --since alone, -n is about the first lines.
   const args = ['-o', 'json', '-r', '-n', String(count), '--no-pager', '-q', from];
   try {
     await run('journalctl', ['--sync']);
-    const { stdout } = await run('journalctl', [...args, ...about], { maxBuffer: MOST_BYTES });
+    const { stdout } = await run('journalctl', [...args, ...matches], { maxBuffer: MOST_BYTES });
     return linesOf(stdout)
       .filter(({ time }) => time >= since)
       .reverse()

@@ -35,6 +35,8 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-netns@db.service': 3.4,
   // These talk to other machines (0.9 and more), and hand keys and policies to the kernel (0.3).
   'wormhole-far.service': 2.0,
+  // It changes links and has other machines create their parts, as wormholed does.
+  'wormhole-services@_all.service': 2.0,
   'wormhole-tunnel-guard.service': 1.4,
   'wormhole-tunnel-rekey@beta.service': 1.9,
   'wormhole-tunnel-udp.service': 2.0,
@@ -60,7 +62,8 @@ async function services(host: Host): Promise<string[]> {
       name
         .replace('netns@.', 'netns@db.')
         .replace('rekey@.', 'rekey@beta.')
-        .replace('missing@.', 'missing@host.'),
+        .replace('missing@.', 'missing@host.')
+        .replace('services@.', 'services@_all.'),
     );
 }
 

@@ -6,6 +6,8 @@ import { labSuite } from './suite.ts';
 const FILES: Record<string, string> = {
   // It says who it is, and how often it has been started.
   'hello.service': `
+    [Unit]
+    StartLimitIntervalSec=0
     [Service]
     ExecStartPre=/bin/sh -c 'echo >>/run/hello'
     ExecStart=socat TCP-LISTEN:6000,bind=127.0.0.1,reuseaddr,fork SYSTEM:"wc -l </run/hello; cat"

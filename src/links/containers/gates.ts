@@ -21,5 +21,10 @@ export function openGate(run: string): void {
 
 /** Waits while the containers of a run are exchanged. A command that was killed meanwhile holds up nothing. */
 export async function passGate(run: string): Promise<void> {
-  while (existsSync(`${GATES_DIR}/${run}`) && isLocked('links')) await sleep(POLL_MS);
+  while (isGateClosed(run)) await sleep(POLL_MS);
+}
+
+/** Whether a command exchanges the containers of a run at this moment. */
+export function isGateClosed(run: string): boolean {
+  return existsSync(`${GATES_DIR}/${run}`) && isLocked('links');
 }

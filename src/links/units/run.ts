@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { readLinks } from '../../state/links.js';
 import { makeDirectory, readIfExists, writeAtomically } from '../../system/files.js';
-import { lastLines } from '../../systemd/journal.js';
+import { lastLines, lastOutput } from '../../systemd/journal.js';
 import { JobError, type Systemd, withSystemd } from '../../systemd/systemd.js';
 import { followUnit, startedFile } from '../../units/names.js';
 import type { JournalLines } from '../containers/kept-container.js';
@@ -79,7 +79,10 @@ async function within<T>(ms: number, work: Promise<T>): Promise<T | 'too late'> 
 
 async function describeFailure(service: string, since: number, systemd: Systemd): Promise<string> {
   const { Result: result } = await systemd.properties(service, 'Service');
-  const words = (await lastLines(service, since, 3)).map((line) => line.replace(/[.\s]*$/, ''));
+  const output = await lastOutput(service, since, 3);
+  // A service that has said nothing may not have run at all.
+  const lines = output.length > 0 ? output : await lastLines(service, since, 3);
+  const words = lines.map((line) => line.replace(/[.\s]*$/, ''));
   const said =
     words.length === 0 ? `: see journalctl -u ${service}` : `; its last words: ${words.join(' / ')}`;
   return `unit ${service} has failed (${String(result)})${said}`;
