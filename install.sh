@@ -171,7 +171,7 @@ if [ -n "$uninstall" ]; then
 	if booted; then
 		systemctl daemon-reload
 		if [ -n "$purge" ]; then
-			rm -rf /run/wormhole /run/wormholed-web /run/private/wormholed-web /var/lib/wormhole
+			rm -rf /run/wormhole /run/wormholed-read /run/wormholed-web /run/private/wormholed-web /var/lib/wormhole
 			# What has failed stays in memory otherwise, not found.
 			systemctl reset-failed 'wormhole*' 2>/dev/null || true
 		fi

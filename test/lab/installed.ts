@@ -47,3 +47,19 @@ export async function leavesNothing(host: Host): Promise<void> {
     .waitFor(async () => (await traces(host)) === '', { timeout: 10, what: 'all traces of links to go' })
     .catch(async () => assert.is(await traces(host), ''));
 }
+
+/**
+ * What systemd-analyze finds wrong with the units of Wormhole in a directory. Templates are verified as instance i; of one whose instance is the
+ * name of another unit, that is a real one.
+ */
+export async function faultsOfUnits(host: Host, directory: string): Promise<string> {
+  const { stdout } = await host.run(
+    `mkdir /run/instances
+    printf '[Service]\\nExecStart=/bin/true\\n' >/run/instances/wormhole-i.service
+    ln -s ${directory}/wormhole-unit@.target /run/instances/wormhole-unit@wormholed.service.target
+    cd ${directory} && systemd-analyze verify --man=no $(ls wormhole*.* -d | grep -v '^wormhole-unit@') /run/instances/* 2>&1
+    rm -r /run/instances`,
+    { check: false },
+  );
+  return stdout.replace(/^.*@\.service.*instance.*\n/gm, '');
+}
