@@ -60,7 +60,7 @@ lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
 # What systemd listens to and watches for; the rest of the units is started by these, and by links.
-enabled="wormhole-sync.path wormholed.socket wormholed-read.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service wormhole-counters.service wormhole-services-watch.path"
+enabled="wormhole-sync.path wormholed.socket wormholed-read.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service wormhole-counters.service wormhole-services-watch.path wormhole-services-register.timer"
 # Only on request; an upgrade leaves it as it is.
 tcp=wormholed-tcp.socket
 # Likewise: what tells Prometheus of links.

@@ -27,7 +27,7 @@ import { addPing } from './ping.js';
 import { addPublish } from './publish.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
-import { addServices, addServicesRefresh } from './services.js';
+import { addServices, addServicesRefresh, addServicesRegister } from './services.js';
 import { addShow } from './show.js';
 import { addSync } from './sync.js';
 import { addTop } from './top.js';
@@ -89,6 +89,7 @@ for (const add of [
   addCounters,
   addNames,
   addServicesRefresh,
+  addServicesRegister,
 ])
   add(program);
 

@@ -52,6 +52,18 @@ export function addServicesRefresh(program: Command): void {
     });
 }
 
+/** Adds `wormhole services-register`, which wormhole-services-register.timer runs; it is not for people. */
+export function addServicesRegister(program: Command): void {
+  program
+    .command('services-register', { hidden: true })
+    .description('say in etcd which services are published here')
+    .action(async () => {
+      requireRoot('services-register');
+      const { registerServices } = await import('../links/services/register.js');
+      await registerServices(logLine);
+    });
+}
+
 function list(items: string[]): string {
   return items.join(', ');
 }

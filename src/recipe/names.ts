@@ -28,6 +28,7 @@ export const RESERVED_IDS = [
   'apply',
   'labels',
   'services-watch',
+  'services-register',
 ];
 
 /** Endings of ids that are refused: the units of such a link would be mistaken for other ones. */

@@ -1,6 +1,8 @@
 import { readdirSync } from 'node:fs';
 import { isServiceName, type Machine } from '../recipe/services.js';
 import { readIfExists } from '../system/files.js';
+import { readEtcdConfig } from './etcd/config.js';
+import { lookUpInEtcd } from './etcd/machines.js';
 import { parseMachinesFile } from './machines-file.js';
 import { isSrvName, lookUpSrv } from './srv.js';
 
@@ -22,8 +24,8 @@ export interface FoundService extends Answer {
 }
 
 /**
- * Looks up the machines that publish a service: in the file of {@link SERVICES_DIR}, or if it has none
- * and is a name of SRV records, in DNS.
+ * Looks up the machines that publish a service: in the file of {@link SERVICES_DIR}; if it has none
+ * and is a name of SRV records, in DNS; and else in etcd, if a file says where that is.
  *
  * @param known the machines that a link has, which stay when no registry names any
  * @throws NoMachine when nothing is known either; it says what is wrong with the registry
@@ -47,6 +49,8 @@ async function ask(name: string): Promise<Answer> {
   const text = readIfExists(path);
   if (text !== undefined) return { machines: parseMachinesFile(text, path), source: path };
   if (isSrvName(name)) return { machines: await lookUpSrv(name), source: 'DNS' };
+  const etcd = readEtcdConfig();
+  if (etcd) return { machines: await lookUpInEtcd(etcd, name), source: 'etcd' };
   throw new NoMachine(`service "${name}" is unknown: list its machines in ${path}, one a line`);
 }
 

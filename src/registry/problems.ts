@@ -1,6 +1,10 @@
 import { rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { linkDirectory } from '../units/names.js';
+
+/** Where it is noted why this machine could not say in etcd what it publishes. */
+const REGISTRATION_PROBLEM = '/run/wormhole/registration-problem';
 
 /**
  * Records why a service of a link cannot be looked up now, until the next boot: it is reported once.
@@ -9,13 +13,21 @@ import { linkDirectory } from '../units/names.js';
  * @returns whether there is a problem, and another one than the last time
  */
 export function noteProblem(link: string, service: string, problem: string | undefined): boolean {
-  const path = `${linkDirectory(link)}/service-${service}`;
+  return note(`${linkDirectory(link)}/service-${service}`, problem);
+}
+
+/** As {@link noteProblem}, of what this machine says in etcd. */
+export function noteRegistrationProblem(problem: string | undefined): boolean {
+  return note(REGISTRATION_PROBLEM, problem);
+}
+
+function note(path: string, problem: string | undefined): boolean {
   if (problem === undefined) {
     rmSync(path, { force: true });
     return false;
   }
   if (readIfExists(path) === problem) return false;
-  makeDirectory(linkDirectory(link));
+  makeDirectory(dirname(path));
   writeAtomically(path, problem);
   return true;
 }

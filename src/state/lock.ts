@@ -15,7 +15,14 @@ const TIMEOUT_MS = 300_000;
  * `asking` may take `tunnels`, but not the other way round. `traffic` saves counters, and may be taken by a holder of any other.
  * `published` is for what this machine publishes.
  */
-export type LockName = 'links' | 'namespaces' | 'tunnels' | 'asking' | 'traffic' | 'published';
+export type LockName =
+  | 'links'
+  | 'namespaces'
+  | 'tunnels'
+  | 'asking'
+  | 'traffic'
+  | 'published'
+  | 'registration';
 
 /**
  * Runs `work` while no other process on this machine does anything under the lock of that name.

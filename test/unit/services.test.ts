@@ -4,6 +4,8 @@ import { asLink } from '../../src/recipe/as-link.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
 import { isServiceName, machinesOf, withMachines, withOpenServices } from '../../src/recipe/services.ts';
 import { recipeFromText, recipeText, storedRecipeText } from '../../src/recipe/text.ts';
+import { parseEtcdConfig } from '../../src/registry/etcd/config.ts';
+import { base64, machinesOfKeys, machineText } from '../../src/registry/etcd/machines.ts';
 import { parseMachinesFile } from '../../src/registry/machines-file.ts';
 import { isSrvName, machinesOfRecords } from '../../src/registry/srv.ts';
 
@@ -25,6 +27,56 @@ test('SRV records name the machines of the lowest priority, in an order of their
   assert.equal(machinesOfRecords([], '_pg._tcp.x'), []);
   for (const name of ['a b', 'a;b', '-a', 'a\nb', '\u001b[31m', 'service:db'])
     assert.throws(() => machinesOfRecords([record(name)], '_pg._tcp.x'), /names .*, which is no machine$/);
+});
+
+test('keys in etcd name machines, and what is no machine or says something else is passed over', () => {
+  const prefix = '/wormhole/machines/';
+  const key = (host: string, value: string) => ({ key: base64(`${prefix}${host}`), value: base64(value) });
+  const kvs = [
+    key('10.0.0.2', machineText(['web', 'db'])),
+    key('10.0.0.1', machineText(['db'])),
+    key('10.0.0.3', machineText(['web'])),
+    key('a b', machineText(['db'])),
+    key('', machineText(['db'])),
+    key('10.0.0.4', 'null'),
+    key('10.0.0.5', '{"services":"db"}'),
+    key('10.0.0.6', '{'),
+  ];
+  assert.equal(machinesOfKeys(kvs, { prefix, name: 'db' }), [{ host: '10.0.0.1' }, { host: '10.0.0.2' }]);
+});
+
+test('the settings of etcd are read, and faults are named', () => {
+  const files: Record<string, string> = { '/ca': 'CA', '/password': 'secret\n' };
+  const parse = (...lines: string[]) =>
+    parseEtcdConfig(['[Etcd]', ...lines, ''].join('\n'), (path) => files[path] ?? '');
+  const config = parse(
+    'Endpoints=https://a:2379  https://[fd00::1]:2379',
+    'CertificateAuthority=/ca',
+    'User=w',
+    'PasswordFile=/password',
+  );
+  assert.equal(
+    config.endpoints.map(({ href }) => href),
+    ['https://a:2379/', 'https://[fd00::1]:2379/'],
+  );
+  assert.equal(
+    [config.ca?.toString(), config.login, config.prefix],
+    ['CA', { name: 'w', password: 'secret' }, '/wormhole/machines/'],
+  );
+  for (const [lines, message] of [
+    [[], /^Endpoints= is missing$/],
+    [['Endpoints='], /has no address/],
+    [['Endpoints=10.0.0.1:2379'], /is no address such as/],
+    [['Endpoints=https://u:p@a'], /is no address such as/],
+    [['Endpoints=https://a/v3'], /is no address such as/],
+    [['Endpoints=http://a', 'User=w', 'PasswordFile=/password'], /not sent in clear text/],
+    [['Endpoints=https://a', 'User=w'], /belong together/],
+    [['Endpoints=https://a', 'Key=/k'], /belong together/],
+    [['Endpoints=https://a', 'Prefix=/x'], /does not end in a slash/],
+    [['Endpoints=https://a', 'Endpoint=b'], /Endpoint=b is no setting of \[Etcd\]/],
+  ] as [string[], RegExp][])
+    assert.throws(() => parse(...lines), message);
+  assert.throws(() => parseEtcdConfig('[Other]\n', () => ''), /no section \[Etcd\]/);
 });
 
 test('a name of SRV records has a service, a protocol and a domain', () => {

@@ -12,6 +12,7 @@ import { DEFAULT_OPTIONS, type PlannedLink } from '../../units/plan.js';
 import { prepareRecipe, type ShowProgress } from '../create.js';
 import { deleteLinks } from '../delete.js';
 import { NotPublished } from './published.js';
+import { registerSoon } from './register.js';
 
 /**
  * Publishes a recipe under a name: machines that have the key can lead links to it. When the name had another recipe, what
@@ -39,6 +40,7 @@ export async function publishService(name: string, words: string[], show: ShowPr
     writePublished(published);
     return former !== undefined;
   });
+  await registerSoon();
   return isChanged ? deleteParts(name) : [];
 }
 
@@ -54,6 +56,8 @@ export async function unpublishService(name: string): Promise<string[]> {
       throw new NotPublished(`service "${name}" is not published here: see wormhole services`);
     removePublished(name);
   });
+  // Consumers go elsewhere before their sessions end.
+  await registerSoon();
   return deleteParts(name);
 }
 

@@ -1,0 +1,146 @@
+import { request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import * as v from 'valibot';
+import { unmapIPv4 } from '../../text/ip-address.js';
+import { printable } from '../../text/printable.js';
+import type { EtcdConfig } from './config.js';
+
+/** How long a node may take to answer, ms, before the next one is asked. */
+const TIMEOUT_MS = 3_000;
+
+/** The longest answer that is read, bytes: some 10,000 machines. */
+const LONGEST = 4 << 20;
+
+/** etcd cannot be asked: no node answers, or it refuses. The message has one line. */
+export class EtcdFault extends Error {}
+
+/** The address of this machine that faced etcd, with an answer. */
+interface Answer {
+  body: unknown;
+  local: string;
+}
+
+/** Asks etcd by the JSON gateway of its v3 API: `call('/v3/kv/range', {...})`. */
+export interface EtcdClient {
+  /** @throws EtcdFault */
+  call<T extends v.GenericSchema>(path: string, body: object, schema: T): Promise<v.InferOutput<T>>;
+  /** The address of this machine that has faced etcd last. */
+  localAddress(): string | undefined;
+}
+
+/** An endpoint does not answer; the next one may. */
+class NoAnswer extends Error {}
+
+/**
+ * Prepares requests to etcd. The endpoints are asked one after the other, the one that has answered last first; with a user, a token is fetched
+ * before the first request.
+ */
+export function createEtcdClient(config: EtcdConfig): EtcdClient {
+  let endpoints = config.endpoints;
+  let token: string | undefined;
+  let local: string | undefined;
+  const ask = async (path: string, body: object): Promise<unknown> => {
+    const failures: string[] = [];
+    for (const endpoint of endpoints) {
+      try {
+        const answer = await post(endpoint, { path, body, config, ...(token !== undefined && { token }) });
+        endpoints = [endpoint, ...endpoints.filter((other) => other !== endpoint)];
+        local = answer.local;
+        return answer.body;
+      } catch (error) {
+        if (!(error instanceof NoAnswer)) throw error;
+        failures.push(`${endpoint.host}: ${error.message}`);
+      }
+    }
+    throw new EtcdFault(`etcd does not answer (${failures.join('; ')})`);
+  };
+  return {
+    async call(path, body, schema) {
+      if (config.login && token === undefined)
+        token = read(tokenBody, await ask('/v3/auth/authenticate', config.login)).token;
+      return read(schema, await ask(path, body));
+    },
+    localAddress: () => local,
+  };
+}
+
+const tokenBody = v.object({ token: v.string() });
+
+function read<T extends v.GenericSchema>(schema: T, body: unknown): v.InferOutput<T> {
+  const result = v.safeParse(schema, body);
+  if (result.success) return result.output;
+  throw new EtcdFault(
+    `etcd has answered something else than expected: ${printable(result.issues[0].message)}`,
+  );
+}
+
+interface Post {
+  path: string;
+  body: object;
+  config: EtcdConfig;
+  token?: string;
+}
+
+/** @throws NoAnswer, EtcdFault */
+function post(endpoint: URL, { path, body, config, token }: Post): Promise<Answer> {
+  const { ca, certificate, key } = config;
+  const request = endpoint.protocol === 'https:' ? requestHttps : requestHttp;
+  const headers = {
+    'Content-Type': 'application/json',
+    ...(token !== undefined && { Authorization: token }),
+  };
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      new URL(path, endpoint),
+      {
+        ...{ method: 'POST', headers, agent: false, timeout: TIMEOUT_MS },
+        ...(ca && { ca }),
+        ...(certificate && { cert: certificate }),
+        ...(key && { key }),
+      },
+      (response) => {
+        const local = unmapIPv4(response.socket.localAddress ?? '');
+        const chunks: Buffer[] = [];
+        let length = 0;
+        response.on('data', (chunk: Buffer) => {
+          length += chunk.length;
+          chunks.push(chunk);
+          if (length > LONGEST) sent.destroy(new NoAnswer(`an answer of more than ${LONGEST} bytes`));
+        });
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString();
+          const parsed = parse(text);
+          if (response.statusCode === 200 && parsed !== undefined) resolve({ body: parsed, local });
+          // A node without a leader says so with 503; the others may have one.
+          else if ((response.statusCode ?? 500) >= 500 || parsed === undefined)
+            reject(new NoAnswer(`${response.statusCode} ${reasonOf(parsed)}`.trim()));
+          else reject(new EtcdFault(`etcd refuses: ${reasonOf(parsed) || `status ${response.statusCode}`}`));
+        });
+        response.on('error', (error) => reject(new NoAnswer(error.message)));
+      },
+    );
+    const timer = setTimeout(
+      () => sent.destroy(new NoAnswer(`no answer within ${TIMEOUT_MS / 1000} s`)),
+      TIMEOUT_MS,
+    );
+    sent.on('close', () => clearTimeout(timer));
+    sent.on('error', (error) =>
+      reject(error instanceof NoAnswer ? error : new NoAnswer(printable(error.message))),
+    );
+    sent.end(JSON.stringify(body));
+  });
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What an answer says that is an error: `{"error": "etcdserver: permission denied", …}`. */
+function reasonOf(body: unknown): string {
+  const result = v.safeParse(v.object({ error: v.string() }), body);
+  return result.success ? printable(result.output.error) : '';
+}

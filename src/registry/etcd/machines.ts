@@ -1,0 +1,76 @@
+import * as v from 'valibot';
+import { RecipeError } from '../../recipe/error.js';
+import { parsePeer } from '../../recipe/names.js';
+import { isServiceName, type Machine } from '../../recipe/services.js';
+import { createEtcdClient } from './client.js';
+import type { EtcdConfig } from './config.js';
+
+/** The value of a machine's key: what it publishes. */
+const machineValue = v.object({ services: v.array(v.string()) });
+
+/** Keys and values are in base64; int64 comes as a string. */
+const rangeBody = v.object({
+  kvs: v.optional(v.array(v.object({ key: v.string(), value: v.optional(v.string(), '') })), []),
+});
+
+/**
+ * The machines that say in etcd that they publish a service, by name. There is one key a machine, so nothing grows with machines times
+ * services. A key that is no machine's is passed over: whoever can write there could do no more than leave machines out.
+ *
+ * @throws EtcdFault
+ */
+export async function lookUpInEtcd(config: EtcdConfig, name: string): Promise<Machine[]> {
+  const client = createEtcdClient(config);
+  const range = { key: base64(config.prefix), range_end: base64(endOf(config.prefix)) };
+  const { kvs } = await client.call('/v3/kv/range', range, rangeBody);
+  return machinesOfKeys(kvs, { prefix: config.prefix, name });
+}
+
+/** As {@link lookUpInEtcd}, from the keys and values of an answer. */
+export function machinesOfKeys(
+  kvs: { key: string; value: string }[],
+  { prefix, name }: { prefix: string; name: string },
+): Machine[] {
+  const hosts = kvs
+    .filter(({ value }) => servicesIn(decode(value)).includes(name))
+    .flatMap(({ key }) => hostOf(decode(key).slice(prefix.length)));
+  return [...new Set(hosts)].sort().map((host) => ({ host }));
+}
+
+/** The text of a machine's key about what it publishes. */
+export function machineText(services: string[]): string {
+  return JSON.stringify({ services });
+}
+
+/** The services in the value of a machine's key; none in one that is something else. */
+function servicesIn(text: string): string[] {
+  try {
+    const { services } = v.parse(machineValue, JSON.parse(text));
+    return services.filter(isServiceName);
+  } catch {
+    return [];
+  }
+}
+
+function hostOf(text: string): string[] {
+  try {
+    return [parsePeer({ text, position: 1 })];
+  } catch (error) {
+    if (error instanceof RecipeError) return [];
+    throw error;
+  }
+}
+
+/** The first key behind all that begin with `prefix`, which ends in a slash. */
+function endOf(prefix: string): string {
+  return `${prefix.slice(0, -1)}0`;
+}
+
+/** A text as the gateway takes keys and values. */
+export function base64(text: string): string {
+  return Buffer.from(text).toString('base64');
+}
+
+function decode(text: string): string {
+  return Buffer.from(text, 'base64').toString();
+}
