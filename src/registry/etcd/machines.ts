@@ -15,7 +15,7 @@ const rangeBody = v.object({
 
 /**
  * The machines that say in etcd that they publish a service, by name. There is one key a machine, so nothing grows with machines times
- * services. A key that is no machine's is passed over: whoever can write there could do no more than leave machines out.
+ * services. A key that does not name a machine is skipped. Someone who can write there could also leave machines out.
  *
  * @throws EtcdFault
  */
