@@ -10,14 +10,8 @@ export interface Sample {
 /** Rounds at the beginning that do not count: caches and pools fill, and code is compiled. */
 const WARM_UP = 5;
 
-/** By how many a number may differ between the beginning and the end without having grown. */
-const TOLERATED_NUMBER = 3;
-
-/**
- * Which part of its memory a process may have gained: V8 collects garbage of its old space late, so its heap grows for a while although
- * what is alive stays the same.
- */
-const TOLERATED_PART = 0.25;
+/** By how much a figure may differ between the beginning and the end without having grown: a part of memory, or so many of others. */
+const [TOLERATED_PART, TOLERATED_NUMBER] = [0.1, 3];
 
 /** What has grown from the first third of the rounds to the last, a line each. */
 export function grown(samples: Sample[]): string[] {

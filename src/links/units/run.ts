@@ -5,7 +5,7 @@ import { readLinks } from '../../state/links.js';
 import { makeDirectory, readIfExists, writeAtomically } from '../../system/files.js';
 import { lastLines, lastOutput } from '../../systemd/journal.js';
 import { JobError, type Systemd, withSystemd } from '../../systemd/systemd.js';
-import { followUnit, startedFile } from '../../units/names.js';
+import { followUnit, serviceUnit, startedFile } from '../../units/names.js';
 import type { JournalLines } from '../containers/kept-container.js';
 import { type LinkService, servicesIn } from '../containers/runs.js';
 import { noteFailure } from '../start-failures.js';
@@ -103,6 +103,9 @@ export function stopService(run: LinkService, journal: JournalLines): Promise<vo
     const { active } = await systemd.state(service);
     if (active === 'failed') return noteEnd(run, started, journal, systemd);
     if (!UP.includes(active)) return forgetStarted(name);
+    // It has ended, which has stopped the run, and systemd has restarted it (Restart=). Clients may use it already: the run follows it
+    // again, and stops it when the link is idle.
+    if (await isRestartedInUse(run, systemd)) return systemd.queue(run.unit);
     if (await handOver(run, started, systemd)) return forgetStarted(name);
     const others = await unitsThatNeed(service, systemd);
     forgetStarted(name);
@@ -141,6 +144,15 @@ async function noteEnd(
   if (Date.now() - at > SHORT_LIFE_MS) return;
   const reason = await describeFailure(place.name, at, systemd);
   warn(`link ${link.id}: ${reason}. ${noteFailure(name, failures)}`);
+}
+
+/** Whether a service runs again after its end, while clients of the link are served. */
+async function isRestartedInUse({ place, link }: LinkService, systemd: Systemd): Promise<boolean> {
+  const [follows, forwarder] = await Promise.all([
+    systemd.state(followUnit(place.name)),
+    systemd.state(serviceUnit(link.id)),
+  ]);
+  return !UP.includes(follows.active) && forwarder.active === 'active';
 }
 
 /** Whether another link uses a service at this moment: then the service is that one's to stop. */
