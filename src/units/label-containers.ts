@@ -1,16 +1,6 @@
+import type { LabelledContainer } from '../docker/labelled.js';
 import { LABEL_PREFIX, type LabelledLink, RefusedLabel, readLabel } from './label.js';
 import type { LabelPolicy } from './labels-config.js';
-
-/** A container as far as labels are concerned; see docker/labelled.ts. */
-export interface ContainerLabels {
-  id: string;
-  name: string;
-  running: boolean;
-  network: string;
-  labels: Record<string, string>;
-  imageLabels: Record<string, string>;
-  imageMissing: boolean;
-}
 
 /** What is wrong with a label of a container. The message is one line. */
 export interface LabelFault {
@@ -53,7 +43,7 @@ const MAX_NAME = 80;
 class Absent extends Error {}
 
 /** Reads the labels of all containers. */
-export function readAllLabels(containers: ContainerLabels[], policy: LabelPolicy): LabelsRead {
+export function readAllLabels(containers: LabelledContainer[], policy: LabelPolicy): LabelsRead {
   const read: LabelsRead = { links: [], faults: [], undecided: [] };
   for (const container of containers) readContainer(container, { containers, policy, read });
   const rivals = new Set(
@@ -70,8 +60,8 @@ export function readAllLabels(containers: ContainerLabels[], policy: LabelPolicy
 }
 
 function readContainer(
-  container: ContainerLabels,
-  { containers, policy, read }: { containers: ContainerLabels[]; policy: LabelPolicy; read: LabelsRead },
+  container: LabelledContainer,
+  { containers, policy, read }: { containers: LabelledContainer[]; policy: LabelPolicy; read: LabelsRead },
 ): void {
   const { name, running } = container;
   const fault = (label: string, message: string) =>
@@ -125,9 +115,9 @@ function readContainer(
  */
 function findNamed(
   wanted: string,
-  { labels }: ContainerLabels,
-  containers: ContainerLabels[],
-): ContainerLabels {
+  { labels }: LabelledContainer,
+  containers: LabelledContainer[],
+): LabelledContainer {
   const project = labels[`${COMPOSE}project`];
   const services =
     project === undefined
@@ -156,7 +146,7 @@ function findNamed(
 }
 
 /** A container that is in the namespace of the host would be a way to all of the host. */
-function requireOwnNamespace(container: ContainerLabels, containers: ContainerLabels[]): void {
+function requireOwnNamespace(container: LabelledContainer, containers: LabelledContainer[]): void {
   // The engine would take it for the id of another one.
   if (/^[0-9a-f]{64}$/.test(container.name))
     throw new RefusedLabel(`container "${container.name}" is named like an id`);

@@ -1,9 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { LabelledContainer } from '../../src/docker/labelled.ts';
 import { formatRecipe } from '../../src/recipe/format.ts';
 import { readDropIns, renderDropIns } from '../../src/units/declared-drop-ins.ts';
 import { readLabel } from '../../src/units/label.ts';
-import { type ContainerLabels, readAllLabels } from '../../src/units/label-containers.ts';
+import { readAllLabels } from '../../src/units/label-containers.ts';
 import { allowsAddress, DEFAULT_POLICY, parseLabelPolicy } from '../../src/units/labels-config.ts';
 
 /* What labels of containers ask for, and what they are refused. */
@@ -148,13 +149,13 @@ test('names of labels and ids', () => {
     assert.throws(() => read('wormhole.link.x', value), undefined, value);
 });
 
-const container = (name: string, more: Partial<ContainerLabels> = {}): ContainerLabels => ({
+const container = (name: string, more: Partial<LabelledContainer> = {}): LabelledContainer => ({
   ...{ id: `id-${name}`, name, running: true, network: 'none' },
   ...{ labels: {}, imageLabels: {}, imageMissing: false },
   ...more,
 });
 const LINK = { 'wormhole.link.db': 'url :3306 tail docker-ns db' };
-const tails = (containers: ContainerLabels[]) =>
+const tails = (containers: LabelledContainer[]) =>
   readAllLabels(containers, policy).links.map(({ id, recipe: { tail } }) => [id, tail?.place]);
 
 test('a name means the service of the same project first', () => {
@@ -206,7 +207,7 @@ test('no container that is in the namespace of the host has an end of a link', (
 
 test('labels of images, of containers that links run, and of those whose image is gone', () => {
   const db = container('db');
-  const reasons = (one: ContainerLabels) =>
+  const reasons = (one: LabelledContainer) =>
     readAllLabels([one, db], policy).faults.map(({ message }) => message);
   assert.match(reasons(container('app', { imageLabels: LINK })).join(), /labels of images do not count/);
   const run = { 'wormhole.run': 'a', 'wormhole.link': 'a', 'wormhole.role': 'container' };
