@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import * as assert from 'uvu/assert';
+import { composeV2 } from './compose.ts';
 import { installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
@@ -55,6 +57,16 @@ const rests = (host: Host) =>
       (await host.run('systemctl is-active wormhole-labels', { check: false })).stdout === 'inactive\n',
     { timeout: 60, what: 'wormhole-labels.service to end' },
   );
+
+/** Makes `docker compose` that of Compose v2. */
+async function installComposeV2(host: Host): Promise<void> {
+  const plugins = '/usr/libexec/docker/cli-plugins';
+  const program = await composeV2();
+  await host.copyIn(program, '/root');
+  await host.run(
+    `mkdir -p ${plugins} && install -m 755 /root/${basename(program)} ${plugins}/docker-compose && rm /root/${basename(program)}`,
+  );
+}
 
 labSuite(
   'links of labels',
@@ -215,29 +227,38 @@ labSuite(
       assert.is(await host.failedUnits(), '');
     });
 
-    test('the Compose file of the README', async () => {
-      const host = at();
-      assert.ok(COMPOSE, 'the README has a Compose file');
-      // Not the database of the other tests, which a label means only outside of a project.
-      await host.run('mkdir -p /root/shop && tee /root/shop/docker-compose.yml', { input: COMPOSE });
-      await host.run('cd /root/shop && docker-compose up -d', { timeout: 120 });
-      const page = async () =>
-        (await host.run('curl -sS -m 20 -L http://127.0.0.1:8080/wp-admin/install.php', { check: false }))
-          .stdout;
-      await host.waitFor(async () => /<title>WordPress/.test(await page()), {
-        timeout: 60,
-        what: 'WordPress with its database',
+    for (const [version, compose, joint] of [
+      ['1', 'docker-compose', '_'],
+      ['2', 'docker compose', '-'],
+    ] as const) {
+      test(`the Compose file of the README, with Compose v${version}`, async () => {
+        const host = at();
+        assert.ok(COMPOSE, 'the README has a Compose file');
+        if (version === '2') await installComposeV2(host);
+        assert.match((await host.run(`${compose} version --short`)).stdout, new RegExp(`^v?${version}\\.`));
+        // Not the database of the other tests, which a label means only outside of a project.
+        await host.run('mkdir -p /root/shop && tee /root/shop/docker-compose.yml', { input: COMPOSE });
+        await host.run(`cd /root/shop && ${compose} up -d`, { timeout: 120 });
+        const page = async () =>
+          (await host.run('curl -sS -m 20 -L http://127.0.0.1:8080/wp-admin/install.php', { check: false }))
+            .stdout;
+        await host.waitFor(async () => /<title>WordPress/.test(await page()), {
+          timeout: 60,
+          what: 'WordPress with its database',
+        });
+        const [link, database] = ['wordpress_1.db', 'db_1'].map((name) =>
+          `shop_${name}`.replaceAll('_', joint),
+        );
+        assert.match((await wormhole(host, 'list')).stdout, new RegExp(`^${link} .*${database}`, 'm'));
+        await host.run(`cd /root/shop && ${compose} up -d --force-recreate`, { timeout: 120 });
+        await host.waitFor(async () => /<title>WordPress/.test(await page()), {
+          timeout: 60,
+          what: 'WordPress again',
+        });
+        await host.run(`cd /root/shop && ${compose} down`, { timeout: 120 });
+        await hasLinks(host, ['app.db']);
       });
-      const { stdout } = await wormhole(host, 'list');
-      assert.match(stdout, /shop_wordpress_1\.db .*shop_db_1/);
-      await host.run('cd /root/shop && docker-compose up -d --force-recreate', { timeout: 120 });
-      await host.waitFor(async () => /<title>WordPress/.test(await page()), {
-        timeout: 60,
-        what: 'WordPress again',
-      });
-      await host.run('cd /root/shop && docker-compose down', { timeout: 120 });
-      await hasLinks(host, ['app.db']);
-    });
+    }
 
     test('a link of a label is in no file; one that a file takes over is none of the label', async () => {
       const host = at();
