@@ -43,6 +43,7 @@ async function apply(
   requireRoot('apply …');
   const { applyLinks } = await import('../links/declared/apply.js');
   const { applyTunnels, pruneTunnels } = await import('../links/declared/apply-tunnels.js');
+  const { pruneLinks } = await import('../links/declared/prune.js');
   const { declarations, faults, directory } = await read(file);
   if (prune && directory === undefined)
     throw new UsageError('--prune needs a directory: the links are deleted whose files are gone from it');
@@ -52,14 +53,15 @@ async function apply(
     keyFile: command.optsWithGlobals<ProgramOptions>().key,
     dryRun,
     files: declarations.flatMap((one) => one.file ?? []),
-    ...(prune && directory !== undefined && { prune: directory }),
   };
   const links = declarations.filter((one) => one.kind === 'link');
   const tunnels = declarations.filter((one) => one.kind === 'tunnel');
-  // Links may be about the addresses inside a tunnel, and keep one from being deleted.
+  const pruned = prune && directory !== undefined ? directory : undefined;
+  // Links keep a tunnel from being changed or deleted, and may be about the addresses inside one.
+  const gone = pruned === undefined ? [] : await pruneLinks({ ...common, links, directory: pruned }, report);
   if (tunnels.length > 0) await applyTunnels({ ...common, tunnels }, report);
-  await applyLinks({ ...common, links }, report);
-  if (prune) await pruneTunnels({ ...common, tunnels }, report);
+  await applyLinks({ ...common, links, pruned: gone }, report);
+  if (pruned !== undefined) await pruneTunnels({ ...common, tunnels, directory: pruned }, report);
 }
 
 async function read(file: string | undefined): Promise<Declarations> {

@@ -38,8 +38,14 @@ export interface TunnelRequest {
   tunnels: DeclaredTunnel[];
   keyFile: string;
   dryRun: boolean;
-  prune?: string;
+}
+
+/** Which tunnels are deleted; see PruneRequest. */
+export interface PruneTunnelsRequest {
+  tunnels: DeclaredTunnel[];
+  directory: string;
   files: string[];
+  dryRun: boolean;
 }
 
 /**
@@ -92,12 +98,11 @@ async function setDropIns({ peer }: Tunnel, declared: DeclaredTunnel, systemd: S
   await systemd.reloadAll();
 }
 
-/** Deletes the tunnels that were made from files of a directory which are gone; see `applyLinks`. Links go before, which use them. */
+/** Deletes the tunnels that were made from files of a directory which are gone; see `pruneLinks`. Links go before, which use them. */
 export async function pruneTunnels(
-  { tunnels: declared, prune: directory, files, dryRun }: TunnelRequest,
+  { tunnels: declared, directory, files, dryRun }: PruneTunnelsRequest,
   report: TunnelReport,
 ): Promise<void> {
-  if (directory === undefined) return;
   const wanted = new Set<string>();
   for (const { host } of declared) wanted.add((await findTunnel(host))?.peer ?? host);
   for (const tunnel of readTunnels().tunnels) {

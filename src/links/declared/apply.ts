@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import pLimit from 'p-limit';
 import type { Recipe } from '../../recipe/recipe.js';
@@ -17,13 +15,13 @@ import {
   installOrUndoAll,
   prepareRecipe,
 } from '../create.js';
-import { deleteLinks } from '../delete.js';
 import { tellForwarder } from '../drain.js';
 import { isWanted, planReplacement } from '../if-absent.js';
 import { findReplaced, Irreplaceable, withFormerPort } from '../replace.js';
 import { removeUnfinished } from '../unfinished.js';
 import { contentOf, dropInChange, unitsOfLink } from './drop-ins.js';
-import { comparableTexts, linkText } from './text.js';
+import { describeLink } from './existing.js';
+import { comparableTexts } from './text.js';
 
 /** What is about to happen to a link, or would: the texts of its file before and after, to be compared by people. */
 export interface LinkDifference {
@@ -54,10 +52,8 @@ export interface ApplyRequest {
   keyFile: string;
   /** Only tell what would happen. */
   dryRun: boolean;
-  /** The directory, if the links that were made from files of it which are gone are to be deleted. */
-  prune?: string;
-  /** The files that were read without a fault. */
-  files: string[];
+  /** The ids of links that are deleted, or would be if more happened than telling; see `pruneLinks`. */
+  pruned?: string[];
 }
 
 /** A link that differs from what there is, as far as it is known what it is to be. */
@@ -74,15 +70,12 @@ const AT_ONCE = 8;
  * Makes links what files say: creates those that are missing, and changes in place those that differ. Each one is what it
  * was, or all that the file says. Links that are already so are not touched, whatever of their containers or machines is not there.
  *
- * With `prune`, links that were made from files of that directory which are gone are deleted before.
- *
  * @throws Error when nothing can be done at all; what fails with one link is reported
  */
 export function applyLinks(request: ApplyRequest, report: ApplyReport): Promise<void> {
   return withSystemd(async (systemd) => {
     if (!request.dryRun) await withLock('links', () => removeUnfinished(systemd));
-    const gone = await prune(request, report);
-    const remaining = withoutRoots(readLinks(), gone);
+    const remaining = withoutRoots(readLinks(), request.pruned ?? []);
     const different: Difference[] = [];
     const limit = pLimit(AT_ONCE);
     await Promise.all(
@@ -104,46 +97,6 @@ export function applyLinks(request: ApplyRequest, report: ApplyReport): Promise<
     else if (local.length > 0) await withLock('links', () => applyHere(local, systemd, report));
     for (const difference of different.filter(isFar)) await applyWithPart(difference, request, report);
   });
-}
-
-/** Returns the ids of the links that are deleted, or would be. */
-async function prune(
-  { prune: directory, dryRun, links: declared, files }: ApplyRequest,
-  report: ApplyReport,
-): Promise<string[]> {
-  if (directory === undefined) return [];
-  const wanted = new Set(declared.map(({ id }) => id));
-  const roots = readLinks().links.filter(({ parent, owner }) => parent === undefined && owner === undefined);
-  const orphans = new Map<string, string>();
-  for (const root of roots) {
-    if (wanted.has(root.id)) continue;
-    const content = contentOf(unitsOfLink(root.id));
-    const { file, label } = content;
-    if (label !== undefined) continue;
-    if (file === undefined) {
-      report.note(
-        `link "${root.id}" is in no file, and stays: wormhole export ${root.id} writes its file, wormhole delete ${root.id} deletes it`,
-      );
-    } else if (dirname(file) === directory && (!existsSync(file) || files.includes(file))) {
-      // A file that is there without a fault describes another link now.
-      orphans.set(root.id, file);
-      const former = comparableTexts(undefined, described(root), root.id).next;
-      report.differs({ id: root.id, former, next: '' });
-    }
-  }
-  const ids = [...orphans.keys()];
-  if (dryRun || ids.length === 0) return ids;
-  const gone: string[] = [];
-  for (const { id, failure, left } of await deleteLinks(ids, { mentionFiles: false })) {
-    const file = orphans.get(id) ?? '';
-    for (const line of left) report.note(line);
-    if (failure) report.failed({ path: file, line: 1, message: failure.message });
-    else {
-      gone.push(id);
-      report.deleted(id, file);
-    }
-  }
-  return gone;
 }
 
 function withoutRoots({ links, unreadable }: Links, ids: string[]): Links {
@@ -209,7 +162,11 @@ async function planAll(differences: Difference[], existing: Links, report: Apply
       report.differs({
         id,
         ...(file !== undefined && { file }),
-        ...comparableTexts(root && described(root), { recipe: next.link, options: next.options, extra }, id),
+        ...comparableTexts(
+          root && describeLink(root),
+          { recipe: next.link, options: next.options, extra },
+          id,
+        ),
       });
     }
     return plans;
@@ -307,7 +264,7 @@ async function applyWithPart(
     report.differs({
       id,
       ...(file !== undefined && { file }),
-      ...comparableTexts(root && described(root), next, id),
+      ...comparableTexts(root && describeLink(root), next, id),
     });
     if (dryRun) return;
     const dropIns = dropInChange(unitsOfLink(id), declared, id);
@@ -319,13 +276,4 @@ async function applyWithPart(
     for (const line of left) report.note(line);
     (isNew ? report.created : report.changed)(created);
   });
-}
-
-function described({ id, link, options }: PlannedLink) {
-  return { recipe: link, options, extra: contentOf(unitsOfLink(id)).extra };
-}
-
-/** The file that describes a link that exists. */
-export function fileOfLink(root: PlannedLink): string {
-  return linkText(described(root), root.id);
 }

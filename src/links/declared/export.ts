@@ -5,9 +5,9 @@ import { DROP_IN } from '../../units/declared-drop-ins.js';
 import { serviceUnit, socketUnit } from '../../units/names.js';
 import { IsChild, NoSuchLink } from '../delete.js';
 import { Irreplaceable } from '../replace.js';
-import { fileOfLink } from './apply.js';
 import { fileOfTunnel } from './apply-tunnels.js';
 import { contentOf, unitsOfLink } from './drop-ins.js';
+import { fileOfLink } from './existing.js';
 
 /** A file that describes a link or a tunnel. */
 export interface ExportedFile {

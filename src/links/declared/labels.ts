@@ -141,7 +141,7 @@ async function applyAll(
     failed: ({ path, message }) =>
       faults.push({ ...splitOrigin(path), message: message.replace(/\s*\n\s*/g, ' / ') }),
   };
-  await applyLinks({ links: links.map(declare), keyFile, dryRun, files: [] }, report);
+  await applyLinks({ links: links.map(declare), keyFile, dryRun }, report);
   return faults;
 }
 
