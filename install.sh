@@ -172,9 +172,9 @@ if [ -n "$uninstall" ]; then
 		systemctl daemon-reload
 		if [ -n "$purge" ]; then
 			rm -rf /run/wormhole /run/wormholed-read /run/wormholed-web /run/private/wormholed-web /var/lib/wormhole
-			# What has failed stays in memory otherwise, not found.
-			systemctl reset-failed 'wormhole*' 2>/dev/null || true
 		fi
+		# What has failed stays in memory otherwise, not found.
+		systemctl reset-failed 'wormhole*' 2>/dev/null || true
 	fi
 	say "uninstalled from $prefix"
 	exit 0

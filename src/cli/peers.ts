@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { Peer } from '../links/remote/peers.js';
 import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
 import { requireRoot, UsageError } from './fail.js';
@@ -41,13 +42,19 @@ export function addPeers(program: Command): void {
 async function list({ json }: { json?: boolean }, command: Command): Promise<void> {
   await requireHere(command);
   const { knownPeers } = await import('../links/remote/peers.js');
-  const peers = knownPeers().map(({ id, names, links, parts, tunnels, refused }) => ({
-    id: id ?? null,
-    names,
-    links: links.map((link) => link.id),
-    parts: parts.map((part) => part.id),
-    tunnels: tunnels.map(({ peer }) => peer),
-    state: refused ? 'refused' : id === undefined ? 'unknown' : 'known',
+  const { ownIdentity } = await import('../state/identity.js');
+  const stateOf = ({ id, refused }: Peer) => {
+    if (refused) return 'refused';
+    if (id === undefined) return 'unknown';
+    return id === ownIdentity().id ? 'this machine' : 'known';
+  };
+  const peers = knownPeers().map((peer) => ({
+    id: peer.id ?? null,
+    names: peer.names,
+    links: peer.links.map((link) => link.id),
+    parts: peer.parts.map((part) => part.id),
+    tunnels: peer.tunnels.map((tunnel) => tunnel.peer),
+    state: stateOf(peer),
   }));
   if (json) {
     process.stdout.write(`${printableJson(peers)}\n`);

@@ -16,9 +16,10 @@ import {
   splitEnd,
 } from '../recipe/recipe.js';
 import type { Links } from '../state/links.js';
+import { findLoop } from './loop.js';
 import { withTailPort } from './remote/far-part.js';
 
-/** A link that cannot exist beside the present ones: its id or its head is taken. */
+/** A link that cannot exist beside the present ones: its id or its head is taken, or they lead from its tail back to its head. */
 export class Taken extends Error {}
 
 /** Chooses the port of a head that names none, which has to be free for all these protocols. */
@@ -45,7 +46,7 @@ export interface Completion {
  * child's begins with its parent's. A child without a span of idleness has its parent's.
  *
  * @returns a new link; the recipe stays as it is
- * @throws Taken when an id or a head belongs to another link; what `choosePort` throws
+ * @throws Taken when an id or a head belongs to another link, or a client would go round in circles; what `choosePort` throws
  */
 export async function completeLink(
   recipe: Recipe,
@@ -54,6 +55,7 @@ export async function completeLink(
   const taken = takenBy(existing);
   const link = asLink(await complete(recipe, { idle: recipe.idle }));
   for (const { id } of link.tails ?? []) requireFreeId(taken, id);
+  requireNoLoop(link, existing);
   return link;
 
   async function complete(open: Recipe, parent: { id?: string; idle: number | undefined }): Promise<Recipe> {
@@ -110,12 +112,24 @@ function withPorts(one: RecipeTail, head: RecipeEnd): RecipeTail {
  */
 export function requireUntaken(link: Link, existing: Links): void {
   const taken = takenBy(existing);
-  for (let next: Link | undefined = link; next; next = localChild(next))
-    claim(taken, { id: next.id, end: next.head });
+  for (const next of withLocalChildren(link)) claim(taken, { id: next.id, end: next.head });
   for (const { id } of link.tails ?? []) requireFreeId(taken, id);
+  requireNoLoop(link, existing);
+}
 
-  function localChild({ child }: Link): Link | undefined {
-    return child === undefined || isFar(child) ? undefined : child.link;
+function withLocalChildren(link: Link): Link[] {
+  const { child } = link;
+  return child === undefined || isFar(child) ? [link] : [link, ...withLocalChildren(child.link)];
+}
+
+function requireNoLoop(link: Link, { links }: Links): void {
+  const own = withLocalChildren(link).map((one) => ({ id: one.id, link: one }));
+  for (const one of own) {
+    const loop = findLoop(one, [...links, ...own.filter((other) => other !== one)]);
+    if (loop)
+      throw new Taken(
+        `link "${link.id}" would lead back to itself (${loop.join(' to ')}), and its clients would go round in circles: take another tail`,
+      );
   }
 }
 

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import pLimit from 'p-limit';
 import { type KeptRun, keepRun, takeBackRun } from '../docker/keep-run.js';
 import type { RunNames } from '../docker/runs.js';
@@ -21,6 +22,7 @@ import { isId, runUnit, serviceUnit, socketUnit } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { findVolumes, findVolumesIfKnown, nameVolumes } from './containers/volumes.js';
 import { contentOf, unitsOfLink } from './declared/drop-ins.js';
+import { LINKS_DIR } from './declared/files.js';
 import { requireWhole } from './former-version.js';
 import { startUnits } from './install.js';
 import { isStopped } from './is-stopped.js';
@@ -244,10 +246,9 @@ function mentionFile({ id, left }: DeletionHere): void {
     left.push(
       `link "${id}": its label stays, ${label}, and wormhole labels creates the link again: remove the container too`,
     );
-  if (file !== undefined && existsSync(file))
-    left.push(
-      `link "${id}": its file ${file} stays, and wormhole apply creates the link again: remove the file too`,
-    );
+  if (file === undefined || !existsSync(file)) return;
+  const apply = dirname(file) === LINKS_DIR ? 'wormhole apply' : `wormhole apply -f ${dirname(file)}`;
+  left.push(`link "${id}": its file ${file} stays, and ${apply} creates the link again: remove the file too`);
 }
 
 /** Returns the units that it has removed. */

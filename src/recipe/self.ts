@@ -24,8 +24,8 @@ function leadsToChild({ child }: Recipe, tail: RecipeEnd): boolean {
   return child?.kind === 'child' && takes(child.link.head, tail);
 }
 
-/** Whether a connection to an address of `tail` arrives at one of `head`. */
-function takes(head: RecipeEnd, tail: RecipeEnd): boolean {
+/** Whether a connection to an address of `tail` arrives at one of `head`, as far as that is certain. */
+export function takes(head: RecipeEnd, tail: RecipeEnd): boolean {
   return splitEnd(head).some((listener) => splitEnd(tail).some((target) => takesAt(listener, target)));
 }
 

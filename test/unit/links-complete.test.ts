@@ -113,4 +113,26 @@ test('local ports are read from the kernel tables', () => {
   assert.equal([...localPorts(table)], [3306, 61000, 80]);
 });
 
+test('links that lead to each other are refused, however many are between', async () => {
+  const links = await existing(
+    'id a url :1 tail url :2',
+    'id b url :2 tail url :3',
+    'id side url :9 tail url :2',
+  );
+  assert.is(
+    await refusal('id c url :3 tail url :1', links),
+    'link "c" would lead back to itself (c to a to b to c), and its clients would go round in circles: take another tail',
+  );
+  assert.match(await refusal('id c url :3 tail url :80 or url localhost:1', links), /c to a to b to c/);
+  assert.match(await refusal('id c url 0.0.0.0:3 tail url 127.0.0.1:2', links), /c to b to c/);
+  assert.match(await refusal('id c url :4 chain url :3 tail url :1', links), /to a to b to /);
+});
+
+test('a link to another link, to itself in another place, and to another machine is none that leads back', async () => {
+  const links = await existing('id a url :1 tail url :2', 'id b url :2 docker-ns web tail url :1');
+  assert.match(await complete('id c url :3 tail url :1', links), /^id c /);
+  assert.match(await complete('id c url :2 tail url :1 docker-ns web', links), /^id c /);
+  assert.match(await complete('id c url :2 remote far tail url :1', links), /^id c /);
+});
+
 test.run();

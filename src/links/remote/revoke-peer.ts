@@ -1,3 +1,4 @@
+import { ownIdentity } from '../../state/identity.js';
 import { allow, refuse, refusedPeers } from '../../state/peers.js';
 import { forgetDeletion, pendingDeletions } from '../../state/pending-deletions.js';
 import { removeTunnel } from '../../tunnels/unit.js';
@@ -18,6 +19,10 @@ export async function revokePeer(machine: string): Promise<Peer & { id: string }
   if (id === undefined)
     throw new NoSuchPeer(
       `no machine has answered to "${machine}" yet, so there is none to refuse: wormhole delete its links`,
+    );
+  if (id === ownIdentity().id)
+    throw new NoSuchPeer(
+      `"${machine}" is this machine, which does not refuse itself: wormhole delete deletes its links`,
     );
   refuse(id, names);
   for (const root of new Set([...peer.parts, ...peer.links].map((link) => link.root)))
