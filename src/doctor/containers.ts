@@ -1,7 +1,7 @@
 import { type Orphan, orphansOf, removeOrphan } from '../docker/orphans.js';
-import { unfinishedIds } from '../links/unfinished.js';
 import { formerLinks } from '../state/former-links.js';
 import { withLock } from '../state/lock.js';
+import { unfinishedIds } from '../state/unfinished.js';
 import { unitFileNames } from '../systemd/unit-files.js';
 import { idOfUnit } from '../units/names.js';
 import type { Check, Facts } from './facts.js';

@@ -1,8 +1,8 @@
 import { engineRuns } from '../links/containers/require-engine.js';
-import { unfinishedIds } from '../links/unfinished.js';
 import { readLinks } from '../state/links.js';
 import { isLocked } from '../state/lock.js';
 import { readTunnels, type Tunnels } from '../state/tunnels.js';
+import { unfinishedIds } from '../state/unfinished.js';
 import type { LoadedUnit, Systemd } from '../systemd/systemd.js';
 import { unitFileNames } from '../systemd/unit-files.js';
 import { idOfUnit, socketUnit } from '../units/names.js';

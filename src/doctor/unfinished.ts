@@ -1,6 +1,7 @@
-import { removeUnfinished, unfinishedIds } from '../links/unfinished.js';
+import { removeUnfinished } from '../links/unfinished.js';
 import { formerLinks } from '../state/former-links.js';
 import { withLock } from '../state/lock.js';
+import { unfinishedIds } from '../state/unfinished.js';
 import type { Check, Facts } from './facts.js';
 import type { Finding } from './finding.js';
 

@@ -9,6 +9,7 @@ import { linkRenderer } from '../state/installation.js';
 import { readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
 import { startPendingDeletions } from '../state/pending-deletions.js';
+import { markFinished, markUnfinished } from '../state/unfinished.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import {
   type CreateOptions,
@@ -37,7 +38,7 @@ import { withFarParts } from './remote/with-far-parts.js';
 import { remove } from './remove.js';
 import { findReplaced, replaceLink, withFormerPort, without } from './replace.js';
 import { type Naming, requireFreeNames, resolveRecipe } from './resolve.js';
-import { markFinished, markUnfinished, putBackUnfinished, removeUnfinished } from './unfinished.js';
+import { putBackUnfinished, removeUnfinished } from './unfinished.js';
 import { checkPathOptions } from './unix-paths.js';
 
 /** Reports the progress of a pull, many times a second, and `done` at its end. */

@@ -14,6 +14,7 @@ import {
   startPendingDeletions,
 } from '../state/pending-deletions.js';
 import { retainedGuards } from '../state/retained-guards.js';
+import { markFinished, markUnfinished } from '../state/unfinished.js';
 import { removeDropIns } from '../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile } from '../systemd/unit-files.js';
@@ -28,7 +29,7 @@ import { startUnits } from './install.js';
 import { isStopped } from './is-stopped.js';
 import { deletionOf, farPartsOf } from './remote/far-parts-of.js';
 import { existingRuns, forgetUnits, removeUnits } from './remove.js';
-import { markFinished, markUnfinished, putBackUnfinished, removeUnfinished } from './unfinished.js';
+import { putBackUnfinished, removeUnfinished } from './unfinished.js';
 
 /** There is no link with that id. */
 export class NoSuchLink extends Error {}

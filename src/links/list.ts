@@ -14,6 +14,7 @@ import { readLinks } from '../state/links.js';
 import { type KnownName, knownNameOf } from '../state/name-file.js';
 import { type PartDeletion, releasedDeletions } from '../state/pending-deletions.js';
 import { readTunnels } from '../state/tunnels.js';
+import { unfinishedIds } from '../state/unfinished.js';
 import { type LoadedUnit, type Systemd, withSystemd } from '../systemd/systemd.js';
 import { describeTime } from '../text/time.js';
 import { givenUpFile, netnsInstance, serviceUnit, socketUnit } from '../units/names.js';
@@ -26,6 +27,9 @@ import { describeLosses } from './containers/kept-container.js';
 import { findVolumesIfKnown, nameVolumes } from './containers/volumes.js';
 import { isStopped } from './is-stopped.js';
 
+const UNFINISHED =
+  'being created or deleted; if no command does that, one was killed, and the next that changes links removes what it has left';
+
 /** Lists the links of this machine. @throws Error when systemd is unreachable */
 export async function listLinks(): Promise<Listing> {
   const { links, unreadable } = readLinks();
@@ -34,9 +38,14 @@ export async function listLinks(): Promise<Listing> {
     const units = await systemd.loaded(['wormhole-*.socket', 'wormhole-*.service']);
     return Promise.all(links.map((planned) => describeLink(planned, { units, tunnels, systemd })));
   });
+  const unfinished = unfinishedIds();
   const isRoot = process.geteuid?.() === 0;
   const volumes = (isRoot && (await findVolumesIfKnown())) || [];
-  const withVolumes = listed.map((link) => ({ ...link, ...volumesOf(link.id, volumes) }));
+  const withVolumes = listed.map((link) => ({
+    ...link,
+    ...(unfinished.includes(link.id) && { detail: UNFINISHED }),
+    ...volumesOf(link.id, volumes),
+  }));
   const existing = new Set([...links, ...unreadable].map(({ id }) => id));
   const deleted = volumes.filter(({ link }) => !existing.has(link));
   const labels = isRoot ? readLabelFaults().map(describeLabelFault) : [];

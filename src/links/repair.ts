@@ -4,6 +4,7 @@ import { ownState } from '../docker/run-container.js';
 import { localTailOf } from '../recipe/link.js';
 import { readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
+import { unfinishedIds } from '../state/unfinished.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
 import { givenUpFile, netnsInstance, placeOfInstance, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
@@ -13,7 +14,6 @@ import { isCurrent, remountNamespace, unitOf } from './containers/netns.js';
 import { engineRuns } from './containers/require-engine.js';
 import { containerOf, describeNamespaceOf, type LinkRun, runsIn } from './containers/runs.js';
 import { isStopped } from './is-stopped.js';
-import { unfinishedIds } from './unfinished.js';
 
 /** What a repair works with. */
 export interface RepairContext {

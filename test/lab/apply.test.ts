@@ -449,7 +449,10 @@ labSuite(
         ).stdout;
       await host.run('rm /root/many/*[1-9].wormhole');
       const { stderr } = await wormhole(host, 'delete m10');
-      assert.match(stderr, /, and wormhole apply -f \/root\/many creates the link again: remove the file too\n/);
+      assert.match(
+        stderr,
+        /, and wormhole apply -f \/root\/many creates the link again: remove the file too\n/,
+      );
       await succeeds(host, 'apply -f /root/many --prune');
       const wanted: Record<number, string> = {};
       for (const port of [4100, 4200]) {

@@ -122,6 +122,9 @@ labSuite(
       for (let ms = 60; ms <= 460; ms += 40) {
         await succeeds(host, 'create id victim url :12000 chain url :12001 tail url :9002');
         await host.run(`timeout -s KILL ${ms / 1000} wormhole delete victim`, { check: false });
+        const marked = (await host.run('ls /run/wormhole/unfinished')).stdout;
+        for (const { id, detail } of JSON.parse(await succeeds(host, 'list --json')))
+          assert.is(/if no command does that, one was killed/.test(detail), marked.includes(`${id}\n`), id);
         await succeeds(host, 'create id next url :12002 tail url :9002');
         const gone = await wormhole(host, 'delete victim');
         if (gone.status !== 0) assert.match(gone.stderr, /no link "victim"/);

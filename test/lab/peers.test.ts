@@ -267,7 +267,11 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
     // A machine may call itself by any of its names, and is told from others.
     await succeeds(near, 'ping 127.0.0.1');
     assert.match((await wormhole(near, 'peers')).stdout, /^[0-9a-f]{32} +127\.0\.0\.1 .* this machine$/m);
-    await fails(near, 'peers revoke 127.0.0.1', /"127\.0\.0\.1" is this machine, which does not refuse itself/);
+    await fails(
+      near,
+      'peers revoke 127.0.0.1',
+      /"127\.0\.0\.1" is this machine, which does not refuse itself/,
+    );
     // A machine that has not been heard of can be refused beforehand.
     const id = 'c'.repeat(32);
     assert.is((await wormhole(near, `peers revoke ${id}`)).stdout, `${id} has nothing here\n`);

@@ -1,7 +1,7 @@
 import { requestDeletion } from '../../api/request-deletion.js';
 import { readLinks } from '../../state/links.js';
 import { forgetDeletion, type PartDeletion } from '../../state/pending-deletions.js';
-import { unfinishedIds } from '../unfinished.js';
+import { unfinishedIds } from '../../state/unfinished.js';
 
 /**
  * Tells another machine that it may remove its part of a link.

@@ -8,11 +8,11 @@ import {
   releasedDeletions,
   subjectOf,
 } from '../../state/pending-deletions.js';
+import { unfinishedIds } from '../../state/unfinished.js';
 import type { PassedSocket } from '../../systemd/listen-fds.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { carryOutTunnelDeletion } from '../../tunnels/carry-out-deletion.js';
 import { servicesIn } from '../containers/runs.js';
-import { unfinishedIds } from '../unfinished.js';
 import { carryOutDeletion } from './carry-out-deletion.js';
 import { createFarPart, type FarPartRequest } from './far-part.js';
 import { farPartsOf } from './far-parts-of.js';

@@ -9,10 +9,10 @@ import {
 import { type FoundService, lookUpService } from '../../registry/look-up.js';
 import { noteProblem } from '../../registry/problems.js';
 import { readLinks } from '../../state/links.js';
+import { unfinishedIds } from '../../state/unfinished.js';
 import { type Systemd, withSystemd } from '../../systemd/systemd.js';
 import type { PlannedLink } from '../../units/plan.js';
 import { replaceLink } from '../replace.js';
-import { unfinishedIds } from '../unfinished.js';
 import { knownMachines, linksWithServices } from './machines.js';
 
 /** Takes one line for the journal. */
