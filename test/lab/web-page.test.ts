@@ -61,7 +61,7 @@ labSuite<Started>(
       assert.equal(await overlaps(page), []);
       assert.equal(
         (await page.$$eval('.card .title', (titles) => titles.map(({ textContent }) => textContent))).sort(),
-        ['beta', 'beta', 'cache', 'evil', 'mysql', 'shop', 'this host', 'this host', 'wordpress'],
+        ['beta', 'beta', 'cache', 'mysql', 'reports', 'shop', 'this host', 'this host', 'wordpress'],
       );
       for (const url of urls) assert.match(url, /^http:\/\/127\.0\.0\.1:9997\//);
       assert.equal(complaints, []);
@@ -121,7 +121,7 @@ labSuite<Started>(
       assert.match(await focused(), /^this host/);
       await press('ArrowRight');
       const beside = await focused();
-      assert.ok(['web', 'shop', 'broken', 'evil', 'backup'].includes(beside), beside);
+      assert.ok(['web', 'shop', 'broken', 'reports', 'backup'].includes(beside), beside);
       await press('ArrowDown');
       assert.is.not(await focused(), beside);
       await press('ArrowUp');
@@ -164,7 +164,7 @@ labSuite<Started>(
 
     test('what others write is text, and no script but the own one runs', async () => {
       const { page, complaints } = at();
-      await page.click('[data-link="evil"]');
+      await page.click('[data-link="reports"]');
       await page.waitForFunction(
         (text) => document.querySelector('.journal')?.textContent?.includes(text),
         {},
@@ -330,13 +330,13 @@ async function makeLinks(host: Host, beta: Host): Promise<void> {
     'id mail url :2525 docker-ns wordpress tail url :25',
     'id backup url :8730 trigger remote beta tail url :873',
     'id broken url :4002 tail url :4101',
-    `id evil url :4003 trigger docker-run '-e "A=${EVIL}" wormhole/tools socat TCP-LISTEN:4003,bind=127.0.0.1,fork EXEC:cat'`,
+    `id reports url :4003 trigger docker-run '-e "A=${EVIL}" wormhole/tools socat TCP-LISTEN:4003,bind=127.0.0.1,fork EXEC:cat'`,
   ])
     await succeeds(host, `create ${recipe}`);
   await succeeds(beta, `create id reports url :3307 remote ${host.address} tail url :3306 docker-ns mysql`);
   await host.run('nc -w 5 127.0.0.1 4002 </dev/null', { check: false });
   await host.run('logger --journald', {
-    input: `MESSAGE=${EVIL}\nSYSLOG_IDENTIFIER=${EVIL}\nPRIORITY=3\nOBJECT_SYSTEMD_UNIT=wormhole-evil.service\n`,
+    input: `MESSAGE=${EVIL}\nSYSLOG_IDENTIFIER=${EVIL}\nPRIORITY=3\nOBJECT_SYSTEMD_UNIT=wormhole-reports.service\n`,
   });
   await host.run(
     `systemd-run --unit traffic sh -c 'while :; do head -c 90000 /dev/zero; sleep 0.05; done | nc 127.0.0.1 8080 >/dev/null'`,
