@@ -107,6 +107,11 @@ function readAlternative(word: Word, { draft, line, alternatives }: Reading): Dr
   const next = line.words[line.read];
   const beginsTail = next?.text === 'tail' || next?.text === 'trigger';
   if (beginsTail) line.read++;
+  else if (!next || next.text === 'or' || next.text === 'weight')
+    throw missingAfter(
+      word,
+      'a tail is missing; say where it connects to, such as url :8080 or docker-ns web2',
+    );
   return openAlternative(alternatives, { current: draft, word, next: beginsTail ? next : undefined });
 }
 

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { checkBalanceOptions } from '../../src/links/balance-options.ts';
 import { asLink } from '../../src/recipe/as-link.ts';
 import { RecipeError } from '../../src/recipe/error.ts';
 import { parseFarRecipe, parseRecipe } from '../../src/recipe/parse.ts';
@@ -61,6 +62,10 @@ test('what cannot have several tails is refused, with what would work', () => {
     ['url :1 weight 2 tail url :2 or url :3', /"weight": .* say tail or trigger first/],
     ['url :1 tail url :2 or url :3 weight 257', /"257": a weight is a whole number from 1 to 256/],
     ['url :1 tail url :2 or url :3 weight', /after "weight"/],
+    ['url :1 tail url :2 or', /^after "or" \(word 6\): a tail is missing; .*such as url :8080/],
+    ['url :1 tail url :2 or or url :3', /^after "or" \(word 6\): a tail is missing/],
+    ['url :1 tail url :2 or weight 2', /^after "or" \(word 6\): a tail is missing/],
+    ['url :1 remote service:db or', /^after "or" \(word 5\): a tail is missing/],
   ];
   for (const [text, reason] of refused)
     assert.throws(
@@ -72,6 +77,24 @@ test('what cannot have several tails is refused, with what would work', () => {
     () => parseFarRecipe('tail url :1 or url :2'.split(' ')),
     /a part on another machine has one tail/,
   );
+});
+
+test('options about several tails are a fault of the command line without several tails', () => {
+  const refused: [string, CreateOptions, RegExp][] = [
+    ['url :1 tail url :2', { ...DEFAULT_OPTIONS, check: 5 }, /^--check is for a link with several tails, /],
+    ['url :1 tail url :2', { ...DEFAULT_OPTIONS, balance: 'first' }, /^--balance "first" is for a link with/],
+    [
+      'url unix:///a tail url :2 or url :3',
+      { ...DEFAULT_OPTIONS, balance: 'source' },
+      /clients of \/a have no address/,
+    ],
+  ];
+  for (const [text, options, reason] of refused)
+    assert.throws(
+      () => checkBalanceOptions(words(text), options),
+      (error: Error) => error instanceof RecipeError && reason.test(error.message),
+      text,
+    );
 });
 
 test('each tail has a name that stays when another one goes', () => {
