@@ -40,21 +40,22 @@ export async function lookUpSrv(name: string): Promise<Machine[]> {
 /**
  * The machines of SRV records: the targets of the lowest priority, which are those to use while any of them can be reached (RFC 2782), by
  * name, since servers change the order from answer to answer. A weight of 0 counts as 1. Ports are of no interest: a machine is reached at
- * the port of `wormholed`.
+ * the port of `wormholed`, and one with several records has the sum of their weights.
  *
  * @throws SrvFault when a target is not a machine's name
  */
 export function machinesOfRecords(records: SrvRecord[], name: string): Machine[] {
   const lowest = Math.min(...records.map(({ priority }) => priority));
-  const machines = new Map<string, Machine>();
+  const weights = new Map<string, number>();
   for (const { name: target, weight } of records.filter(({ priority }) => priority === lowest)) {
     // The root says that the service is not there.
     if (target === '' || target === '.') continue;
     const host = hostOf(target, name);
-    const number = Math.min(Math.max(weight, 1), MOST_WEIGHT);
-    machines.set(host, { host, ...(number !== 1 && { weight: number }) });
+    weights.set(host, (weights.get(host) ?? 0) + Math.max(weight, 1));
   }
-  return [...machines.values()].sort((a, b) => (a.host < b.host ? -1 : 1));
+  return [...weights]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([host, sum]) => ({ host, ...(sum > 1 && { weight: Math.min(sum, MOST_WEIGHT) }) }));
 }
 
 /** An answer of DNS is somebody else's text. */

@@ -1,4 +1,4 @@
-import { isDeepStrictEqual } from 'node:util';
+import { checkAnswer } from '../../src/api/check.ts';
 import { Failure } from '../../src/api/failure.ts';
 import {
   checkCreateBody,
@@ -6,8 +6,23 @@ import {
   checkLinkId,
   checkPartBody,
   checkPartId,
+  createdLink,
+  createdPart,
+  deletedLink,
+  errorBody,
+  linkDetails,
+  listing,
+  pong,
+  preview,
+  trafficReport,
 } from '../../src/api/schema.ts';
-import { checkProposal, checkSettlement } from '../../src/api/tunnel-schema.ts';
+import {
+  checkAcceptance,
+  checkPeerStatus,
+  checkProposal,
+  checkSettlement,
+  tunnelListing,
+} from '../../src/api/tunnel-schema.ts';
 import { logLines } from '../../src/docker/container-log.ts';
 import { formatIntroduction, parseIntroduction } from '../../src/forwarder/hand-off/introduction.ts';
 import { LONGEST_SENT_HEADER } from '../../src/forwarder/proxy-protocol/format.ts';
@@ -25,44 +40,22 @@ import { addressesInHosts } from '../../src/text/hosts.ts';
 import { FaultyFile, parseDeclaration } from '../../src/units/declaration.ts';
 import { readLink, UnreadableLink } from '../../src/units/read.ts';
 import { readTunnel, UnreadableTunnel } from '../../src/units/tunnel.ts';
-
-/** A reader of what others write, under attack. */
-export interface Target {
-  /**
-   * Reads an input, and returns whether the reader accepts it. Throws if the reader breaks its promise: whatever it throws except the
-   * errors that it documents.
-   */
-  run(input: Buffer): boolean;
-  /** Words that inputs are made of. */
-  words: string[];
-  /** Inputs to begin with, all of which are accepted. */
-  examples: string[];
-  /** An input that is refused. Absent: every input is accepted. */
-  refused?: string;
-}
-
-/** Returns what `read` returns, or undefined when it throws an error that it documents. */
-function orRefused<T>(read: () => T, isRefusal: (error: Error) => boolean): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof Error) || !isRefusal(error)) throw error;
-    if (/[\n\r]/.test(error.message)) throw new Error(`a message of several lines: ${error.message}`);
-    return undefined;
-  }
-}
+import { labelTargets } from './labels.ts';
+import { registryTargets } from './registries.ts';
+import { orRefused, requireSame, type Target } from './target.ts';
 
 const isRecipeError = (error: Error) => error instanceof RecipeError;
 const isFailure = (error: Error) => error instanceof Failure;
-
-function requireSame(a: unknown, b: unknown, what: string): void {
-  if (!isDeepStrictEqual(a, b)) throw new Error(`${what}: ${JSON.stringify(a)} became ${JSON.stringify(b)}`);
-}
 
 const RUN_OPTIONS =
   '-e --env --env-file -v --volume --mount type=bind,source= --tmpfs -p --publish 8080:80/tcp --name --network --memory 512m --cpus 1.5 -u --user --entrypoint --cap-add --read-only --init --restart --pull --rm -d -it --label --hostname --dns --shm-size --ulimit nofile=1:2 --device --gpus --platform linux/amd64'.split(
     ' ',
   );
+
+const ANSWERS = [
+  ...[listing, createdLink, createdPart, deletedLink, preview, pong, errorBody],
+  ...[linkDetails, trafficReport, tunnelListing],
+];
 
 /** The readers that are fuzzed, by name. */
 export const targets: Record<string, Target> = {
@@ -131,6 +124,7 @@ export const targets: Record<string, Target> = {
 
   /** The arguments of `docker-run`. No message tells what they are. */
   'docker-run': {
+    longest: 1000,
     run(input) {
       const text = input.toString('utf8');
       return orRefused(() => parseRun({ text, position: 1 }), isRecipeError) !== undefined;
@@ -145,6 +139,7 @@ export const targets: Record<string, Target> = {
 
   /** Unit files. */
   unit: {
+    longest: 1000,
     run(input) {
       const text = input.toString('utf8');
       const link = orRefused(
@@ -239,6 +234,49 @@ export const targets: Record<string, Target> = {
     refused: '{"recipe":1}',
   },
 
+  /** What the daemon of another machine answers. */
+  'api-answer': {
+    run(input) {
+      let answer: unknown;
+      try {
+        answer = JSON.parse(input.toString('utf8'));
+      } catch {
+        return false;
+      }
+      const answers = ANSWERS.map((schema) =>
+        orRefused<unknown>(() => checkAnswer(schema, answer), isFailure),
+      );
+      const tunnels = [
+        () => checkAcceptance(answer, 'esp'),
+        () => checkAcceptance(answer, 'udp'),
+        () => checkPeerStatus(answer),
+      ].map((check) => orRefused<unknown>(check, isFailure));
+      return [...answers, ...tunnels].some((read) => read !== undefined);
+    },
+    words: [
+      ...['"links":', '"tunnels":', '"error":', '"code":', '"message":', '"files":', '"text":', '"left":'],
+      ...[
+        '"machine":',
+        '"time":',
+        '"days":',
+        '"id":',
+        '"head":',
+        '"tail":',
+        '"state":',
+        '"kind":',
+        '"port":',
+      ],
+      ...['"incoming":', '"spi":', '"mode":', '"inner":', '"outer":', '"__proto__":', 'null', '1e999'],
+    ],
+    examples: [
+      '{"machine":"a","time":1}',
+      '{"left":["volume x"]}',
+      '{"error":{"code":"failed","message":"x"}}',
+      '{"files":[{"name":"a.socket","text":"[Socket]"}]}',
+    ],
+    refused: '{"left":[1]}',
+  },
+
   /** Datagrams that anyone may send to the port of a tunnel in UDP. */
   hello: {
     run(input) {
@@ -257,6 +295,7 @@ export const targets: Record<string, Target> = {
 
   /** Files of /etc/wormhole/links.d. Each fault has a line of the file. */
   declaration: {
+    longest: 600,
     run(input) {
       const text = input.toString('utf8');
       try {
@@ -357,6 +396,7 @@ export const targets: Record<string, Target> = {
 
   /** The resolv.conf and the hosts of a container. */
   'resolver-files': {
+    longest: 1000,
     run(input) {
       const text = input.toString('utf8');
       const config = parseResolvConf(text);
@@ -381,4 +421,7 @@ export const targets: Record<string, Target> = {
     words: ['\x01\0\0\0\0\0\0\x05', '\x02\0\0\0\0\0\0\x05', '\n'],
     examples: ['\x01\0\0\0\0\0\0\x06hello\n', 'plain\nlines\n'],
   },
+
+  ...registryTargets,
+  ...labelTargets,
 };

@@ -5,7 +5,7 @@ import { parseRecipe } from '../../src/recipe/parse.ts';
 import { isServiceName, machinesOf, withMachines, withOpenServices } from '../../src/recipe/services.ts';
 import { recipeFromText, recipeText, storedRecipeText } from '../../src/recipe/text.ts';
 import { parseEtcdConfig } from '../../src/registry/etcd/config.ts';
-import { base64, machinesOfKeys, machineText } from '../../src/registry/etcd/machines.ts';
+import { base64, machinesOfRange, machineText } from '../../src/registry/etcd/machines.ts';
 import { parseMachinesFile } from '../../src/registry/machines-file.ts';
 import { isSrvName, machinesOfRecords } from '../../src/registry/srv.ts';
 
@@ -29,6 +29,16 @@ test('SRV records name the machines of the lowest priority, in an order of their
     assert.throws(() => machinesOfRecords([record(name)], '_pg._tcp.x'), /names .*, which is no machine$/);
 });
 
+test('a machine with several SRV records has their weights together, in whatever order they come', () => {
+  const records = [record('b', 0, 3), record('a', 0, 0), record('B.', 0, 4), record('a', 0, 0)];
+  const machines = [
+    { host: 'a', weight: 2 },
+    { host: 'b', weight: 7 },
+  ];
+  assert.equal(machinesOfRecords(records, '_pg._tcp.x'), machines);
+  assert.equal(machinesOfRecords(records.reverse(), '_pg._tcp.x'), machines);
+});
+
 test('keys in etcd name machines, and what is no machine or says something else is passed over', () => {
   const prefix = '/wormhole/machines/';
   const key = (host: string, value: string) => ({ key: base64(`${prefix}${host}`), value: base64(value) });
@@ -42,7 +52,10 @@ test('keys in etcd name machines, and what is no machine or says something else 
     key('10.0.0.5', '{"services":"db"}'),
     key('10.0.0.6', '{'),
   ];
-  assert.equal(machinesOfKeys(kvs, { prefix, name: 'db' }), [{ host: '10.0.0.1' }, { host: '10.0.0.2' }]);
+  assert.equal(machinesOfRange({ kvs }, { prefix, name: 'db' }), [
+    { host: '10.0.0.1' },
+    { host: '10.0.0.2' },
+  ]);
 });
 
 test('the settings of etcd are read, and faults are named', () => {

@@ -28,8 +28,11 @@ export interface EtcdClient {
   localAddress(): string | undefined;
 }
 
-/** An endpoint does not answer; the next one may. */
-class NoAnswer extends Error {}
+/** An endpoint does not answer; the next one may. The message has one line. */
+export class NoAnswer extends Error {}
+
+/** How much of a reason that etcd gives is told, characters. */
+const LONGEST_REASON = 500;
 
 /**
  * Prepares requests to etcd. The endpoints are asked one after the other, the one that has answered last first; with a user, a token is fetched
@@ -57,8 +60,8 @@ export function createEtcdClient(config: EtcdConfig): EtcdClient {
   return {
     async call(path, body, schema) {
       if (config.login && token === undefined)
-        token = read(tokenBody, await ask('/v3/auth/authenticate', config.login)).token;
-      return read(schema, await ask(path, body));
+        token = readBody(tokenBody, await ask('/v3/auth/authenticate', config.login)).token;
+      return readBody(schema, await ask(path, body));
     },
     localAddress: () => local,
   };
@@ -66,11 +69,12 @@ export function createEtcdClient(config: EtcdConfig): EtcdClient {
 
 const tokenBody = v.object({ token: v.string() });
 
-function read<T extends v.GenericSchema>(schema: T, body: unknown): v.InferOutput<T> {
+/** Checks the body of an answer. @throws EtcdFault */
+export function readBody<T extends v.GenericSchema>(schema: T, body: unknown): v.InferOutput<T> {
   const result = v.safeParse(schema, body);
   if (result.success) return result.output;
   throw new EtcdFault(
-    `etcd has answered something else than expected: ${printable(result.issues[0].message)}`,
+    `etcd has answered something else than expected: ${printable(result.issues[0].message.slice(0, LONGEST_REASON))}`,
   );
 }
 
@@ -108,13 +112,12 @@ function post(endpoint: URL, { path, body, config, token }: Post): Promise<Answe
           if (length > LONGEST) sent.destroy(new NoAnswer(`an answer of more than ${LONGEST} bytes`));
         });
         response.on('end', () => {
-          const text = Buffer.concat(chunks).toString();
-          const parsed = parse(text);
-          if (response.statusCode === 200 && parsed !== undefined) resolve({ body: parsed, local });
-          // A node without a leader says so with 503; the others may have one.
-          else if ((response.statusCode ?? 500) >= 500 || parsed === undefined)
-            reject(new NoAnswer(`${response.statusCode} ${reasonOf(parsed)}`.trim()));
-          else reject(new EtcdFault(`etcd refuses: ${reasonOf(parsed) || `status ${response.statusCode}`}`));
+          try {
+            const text = Buffer.concat(chunks).toString();
+            resolve({ body: readResponse(response.statusCode ?? 500, text), local });
+          } catch (error) {
+            reject(error);
+          }
         });
         response.on('error', (error) => reject(new NoAnswer(error.message)));
       },
@@ -131,6 +134,20 @@ function post(endpoint: URL, { path, body, config, token }: Post): Promise<Answe
   });
 }
 
+/**
+ * The body of a node's response.
+ *
+ * @throws NoAnswer when another node may do better: one without a leader says so with 503
+ * @throws EtcdFault when etcd refuses
+ */
+export function readResponse(status: number, text: string): unknown {
+  const body = parse(text);
+  if (status === 200 && body !== undefined) return body;
+  const reason = reasonOf(body);
+  if (status >= 500 || body === undefined) throw new NoAnswer(`${status} ${reason}`.trim());
+  throw new EtcdFault(`etcd refuses: ${reason || `status ${status}`}`);
+}
+
 function parse(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -142,5 +159,5 @@ function parse(text: string): unknown {
 /** What an answer says that is an error: `{"error": "etcdserver: permission denied", …}`. */
 function reasonOf(body: unknown): string {
   const result = v.safeParse(v.object({ error: v.string() }), body);
-  return result.success ? printable(result.output.error) : '';
+  return result.success ? printable(result.output.error.slice(0, LONGEST_REASON)) : '';
 }

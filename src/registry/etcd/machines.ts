@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { RecipeError } from '../../recipe/error.js';
 import { parsePeer } from '../../recipe/names.js';
 import { isServiceName, type Machine } from '../../recipe/services.js';
-import { createEtcdClient } from './client.js';
+import { createEtcdClient, readBody } from './client.js';
 import type { EtcdConfig } from './config.js';
 
 /** The value of a machine's key: what it publishes. */
@@ -22,15 +22,16 @@ const rangeBody = v.object({
 export async function lookUpInEtcd(config: EtcdConfig, name: string): Promise<Machine[]> {
   const client = createEtcdClient(config);
   const range = { key: base64(config.prefix), range_end: base64(endOf(config.prefix)) };
-  const { kvs } = await client.call('/v3/kv/range', range, rangeBody);
-  return machinesOfKeys(kvs, { prefix: config.prefix, name });
+  const body = await client.call('/v3/kv/range', range, v.unknown());
+  return machinesOfRange(body, { prefix: config.prefix, name });
 }
 
-/** As {@link lookUpInEtcd}, from the keys and values of an answer. */
-export function machinesOfKeys(
-  kvs: { key: string; value: string }[],
+/** As {@link lookUpInEtcd}, from the body of the answer. @throws EtcdFault */
+export function machinesOfRange(
+  body: unknown,
   { prefix, name }: { prefix: string; name: string },
 ): Machine[] {
+  const { kvs } = readBody(rangeBody, body);
   const hosts = kvs
     .filter(({ value }) => servicesIn(decode(value)).includes(name))
     .flatMap(({ key }) => hostOf(decode(key).slice(prefix.length)));
