@@ -1,6 +1,7 @@
 import { Failure } from '../api/failure.js';
 import { RecipeError } from '../recipe/error.js';
 import { printable } from '../text/printable.js';
+import { logFailure } from './output.js';
 
 /** The exit statuses beside 0, wormhole(1). */
 export const exitStatus = { failure: 1, usage: 2 } as const;
@@ -11,7 +12,8 @@ export class UsageError extends Error {}
 /** Prints one line for an error on stderr and sets the exit status: 2 for a fault of the command line, 1 for others. */
 export function fail(error: unknown, program = 'wormhole'): void {
   const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`${program}: ${printable(message.replace(/\s*\n\s*/g, ' / '))}\n`);
+  const line = `${program}: ${printable(message.replace(/\s*\n\s*/g, ' / '))}`;
+  if (!logFailure(line)) process.stderr.write(`${line}\n`);
   const usage =
     error instanceof RecipeError ||
     error instanceof UsageError ||

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { requireRoot } from './fail.js';
-import { logLine } from './output.js';
+import { serviceLog } from './output.js';
 
 /** Adds `wormhole far`, which wormhole-far.service runs; it is not for people. */
 export function addFar(program: Command): void {
@@ -11,6 +11,6 @@ export function addFar(program: Command): void {
       requireRoot('far');
       const { passedSockets } = await import('../systemd/listen-fds.js');
       const { runFarService } = await import('../links/remote/far-service.js');
-      await runFarService(passedSockets(process.env, process.pid), logLine);
+      await runFarService(passedSockets(process.env, process.pid), serviceLog('wormhole-far').info);
     });
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { printable } from '../text/printable.js';
 import { exitStatus, requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
-import { logLine } from './output.js';
+import { printLine, serviceLog } from './output.js';
 
 const HELP = `
 Without options, links are made what the labels wormhole.link.NAME and wormhole.expose.NAME of containers say: man wormhole, LABELS OF
@@ -35,14 +35,14 @@ async function labels(flags: Flags, command: Command): Promise<void> {
   const keyFile = command.optsWithGlobals<ProgramOptions>().key;
   if (follow) {
     const { followLabels } = await import('../links/declared/follow-labels.js');
-    // A warning, sd-daemon(3).
-    await followLabels(keyFile, { log: logLine, warn: (line) => logLine(`<4>${line}`) });
+    const { info, warn } = serviceLog('wormhole-labels');
+    await followLabels(keyFile, { log: info, warn });
     return;
   }
   const { applyLabels } = await import('../links/declared/labels.js');
   const { describeLabelFault, writeLabelFaults } = await import('../state/label-faults.js');
   const request = { keyFile, dryRun, deleteAll, mayDelete: () => true };
-  const { faults } = await applyLabels(request, logLine);
+  const { faults } = await applyLabels(request, printLine);
   if (!dryRun) writeLabelFaults(faults);
   for (const fault of faults) {
     process.stderr.write(`wormhole: ${printable(describeLabelFault(fault))}\n`);

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
+import { logEntry } from '../systemd/journal-entry.js';
 import type { PassedSocket } from '../systemd/listen-fds.js';
 import { unmapIPv4 } from '../text/ip-address.js';
 
@@ -35,7 +36,12 @@ export async function serveMetrics(sockets: PassedSocket[], render: () => Promis
   const servers = sockets.map(({ fd }) => {
     const server = createServer(SETTINGS, (request, response) => {
       answer(request, response, text).catch((error: Error) => {
-        process.stderr.write(`<3>the figures of links cannot be read: ${error.message}\n`);
+        logEntry({
+          message: `the figures of links cannot be read: ${error.message}`,
+          identifier: 'wormhole-metrics',
+          priority: 3,
+          about: { event: 'failed' },
+        });
         respond(response, 500, 'the figures cannot be read: see journalctl -u wormhole-metrics\n');
       });
     });

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { printable } from '../text/printable.js';
+import { type About, type JournalEntry, logEntry } from '../systemd/journal-entry.js';
 
 /** The file that systemd opens as standard output (sd-daemon(3)): the forwarder reads it. */
 const FILE = 1;
@@ -24,11 +24,9 @@ export function addNames(program: Command): void {
       const { passedSockets } = await import('../systemd/listen-fds.js');
       const { serveName } = await import('../names/serve.js');
       const service = { link, name, port: Number(port), allowLoopback: loopback === true, file: FILE };
-      await serveName(service, passedSockets(process.env, process.pid), logToStderr);
+      const writer = (priority: JournalEntry['priority']) => (message: string, about: About) =>
+        logEntry({ message, identifier: `wormhole-${link}`, priority, about });
+      const log = { info: writer(6), warn: writer(4) };
+      await serveName(service, passedSockets(process.env, process.pid), log);
     });
-}
-
-/** With a priority of sd-daemon(3). */
-function logToStderr(line: string, isWarning: boolean): void {
-  process.stderr.write(`<${isWarning ? 4 : 6}>${printable(line)}\n`);
 }

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { requireRoot } from './fail.js';
-import { logLine } from './output.js';
+import { serviceLog } from './output.js';
 
 /** Adds `wormhole netns`, which wormhole-netns@.service runs; it is not for people. */
 export function addNetns(program: Command): void {
@@ -13,6 +13,6 @@ export function addNetns(program: Command): void {
       requireRoot('netns …');
       const { mountNamespace, unmountNamespace } = await import('../links/containers/netns.js');
       if (unmount) await unmountNamespace(instance);
-      else logLine(await mountNamespace(instance));
+      else serviceLog('wormhole-netns').info(await mountNamespace(instance), { event: 'started' });
     });
 }

@@ -1,3 +1,5 @@
+import type { LogLine } from '../systemd/journal-entry.js';
+import { writeEntry } from '../systemd/journal-entry.js';
 import { printable } from '../text/printable.js';
 
 /** What a command has done that the user must know even if standard output is lost. */
@@ -25,12 +27,38 @@ export function printCreated(what: string, text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** Prints one line on stdout, which is the journal of a service. */
-export function logLine(line: string): void {
+/** Prints one line on stdout. */
+export function printLine(line: string): void {
   process.stdout.write(`${printable(line)}\n`);
 }
 
-/** As {@link logLine}, with the priority of an error, sd-daemon(3). */
-export function logError(line: string): void {
-  logLine(`<3>${line}`);
+/** The journal of a service. */
+export interface ServiceLog {
+  info: LogLine;
+  warn: LogLine;
+  error: LogLine;
+}
+
+/** SyslogIdentifier= of the service that this process is; undefined if it is none. */
+let service: string | undefined;
+
+/**
+ * Writes to the journal, or elsewhere to standard output, where a person sees it who runs the service by hand. `identifier` is
+ * SyslogIdentifier= of its unit, which the process cannot ask for. {@link logFailure} uses it from then on.
+ */
+export function serviceLog(identifier: string): ServiceLog {
+  service = identifier;
+  const writer =
+    (priority: 3 | 4 | 6): LogLine =>
+    (message, about) => {
+      if (writeEntry({ message, identifier, priority, about })) return;
+      printLine(process.env.JOURNAL_STREAM === undefined ? message : `<${priority}>${message}`);
+    };
+  return { info: writer(6), warn: writer(4), error: writer(3) };
+}
+
+/** Writes to the journal why this process fails, if it is a service. Returns whether it did. */
+export function logFailure(message: string): boolean {
+  if (service === undefined) return false;
+  return writeEntry({ message, identifier: service, priority: 3, about: { event: 'failed' } });
 }

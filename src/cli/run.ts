@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { printable } from '../text/printable.js';
 import { requireRoot } from './fail.js';
-import { logError, logLine } from './output.js';
+import { serviceLog } from './output.js';
 
 /** How often `systemctl status` is told the progress of a start, ms. */
 const INTERVAL_MS = 1_000;
@@ -24,7 +24,8 @@ export function addRun(program: Command): void {
     .action(async (name: string, { stop, died = false, ended }: RunOptions) => {
       requireRoot('run …');
       const { noteEndOfRun, startRun, stopRun } = await import('../links/containers/run.js');
-      const journal = { log: logLine, warn: logError };
+      const { info, error } = serviceLog(`wormhole-${name}-run`);
+      const journal = { log: info, warn: error };
       if (stop) return stopRun(name, journal);
       if (ended) return noteEndOfRun(name, journal);
       const { notifySystemd } = await import('../systemd/notify.js');

@@ -3,7 +3,7 @@ import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
 import { requireRoot, UsageError } from './fail.js';
 import { machineOf } from './machine.js';
-import { logLine } from './output.js';
+import { serviceLog } from './output.js';
 
 /** What wormhole-services-watch.path starts the service with: no link has such an id. */
 const ALL = '_all';
@@ -48,7 +48,7 @@ export function addServicesRefresh(program: Command): void {
     .action(async (id: string) => {
       requireRoot('services-refresh');
       const { refreshServices } = await import('../links/services/refresh.js');
-      await refreshServices(id === ALL ? undefined : id, logLine);
+      await refreshServices(id === ALL ? undefined : id, serviceLog('wormhole-services').info);
     });
 }
 
@@ -60,7 +60,7 @@ export function addServicesRegister(program: Command): void {
     .action(async () => {
       requireRoot('services-register');
       const { registerServices } = await import('../links/services/register.js');
-      await registerServices(logLine);
+      await registerServices(serviceLog('wormhole-services').info);
     });
 }
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { requireRoot } from './fail.js';
-import { logLine } from './output.js';
+import { serviceLog } from './output.js';
 
 /** Adds `wormhole sync`, which wormhole-sync.service runs. */
 export function addSync(program: Command): void {
@@ -10,6 +10,6 @@ export function addSync(program: Command): void {
     .action(async () => {
       requireRoot('sync');
       const { followContainers } = await import('../links/containers/sync.js');
-      await followContainers(logLine);
+      await followContainers(serviceLog('wormhole-sync').info);
     });
 }

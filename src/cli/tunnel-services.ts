@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { requireRoot } from './fail.js';
-import { logLine } from './output.js';
+import { serviceLog } from './output.js';
 
 /** Adds what the units of tunnels run: `tunnel-up`, `tunnel-rekey`, `tunnel-udp` and `tunnel-guard`. */
 export function addTunnelServices(program: Command): void {
+  const openLog = () => serviceLog('wormhole-tunnel').info;
   program
     .command('tunnel-up', { hidden: true })
     .description('bring a tunnel up that has a unit')
@@ -12,7 +13,7 @@ export function addTunnelServices(program: Command): void {
       requireRoot(`tunnel-up ${host}`);
       const { bringUpUnit } = await import('../tunnels/up.js');
       try {
-        await bringUpUnit(host, logLine);
+        await bringUpUnit(host, openLog());
       } catch (error) {
         // People look for this line among those of the unit.
         throw new Error(`${(error as Error).message}; nothing passes the tunnel to ${host} until it is up`);
@@ -26,8 +27,10 @@ export function addTunnelServices(program: Command): void {
     .action(async (host: string, { now = false }: { now?: boolean }) => {
       requireRoot(`tunnel-rekey ${host}`);
       const { rekeyTunnel } = await import('../tunnels/up.js');
+      const log = openLog();
       try {
-        if (await rekeyTunnel(host, { now, log: logLine })) logLine(`the tunnel to ${host} has new keys`);
+        if (await rekeyTunnel(host, { now, log }))
+          log(`the tunnel to ${host} has new keys`, { event: 'rekeyed', peer: host });
       } catch (error) {
         throw new Error(
           `${(error as Error).message}; the tunnel to ${host} keeps its keys for at most three hours`,
@@ -40,13 +43,14 @@ export function addTunnelServices(program: Command): void {
     .action(async () => {
       requireRoot('tunnel-udp');
       const { runUdpService } = await import('../tunnels/udp-service.js');
-      await runUdpService(logLine);
+      await runUdpService(openLog());
     });
   program
     .command('tunnel-guard', { hidden: true })
     .description('block clear text to and from the addresses of tunnels before they are up')
     .action(async () => {
       requireRoot('tunnel-guard');
+      openLog();
       const { guardTunnels } = await import('../tunnels/up.js');
       await guardTunnels();
     });

@@ -1,3 +1,5 @@
+import type { LogLine } from '../systemd/journal-entry.js';
+
 /** How long refusals are only counted after one has been told, ms. */
 const QUIET_MS = 10_000;
 
@@ -16,7 +18,7 @@ export interface Refusals {
  * Refusals are told so that a flood of them is a line every 10 s: the first at once, those that follow counted, with the
  * addresses they came from.
  */
-export function createRefusals(warn: (line: string) => void): Refusals {
+export function createRefusals(warn: LogLine): Refusals {
   let quiet: NodeJS.Timeout | undefined;
   let counts = new Map<string, number>();
   let sum = 0;
@@ -25,7 +27,7 @@ export function createRefusals(warn: (line: string) => void): Refusals {
     if (sum === 0) return;
     const told = [...counts].map(([address, count]) => `${address} (${count})`);
     if (counts.size === MAX_TOLD) told.push('…');
-    warn(`refused ${sum} more in ${QUIET_MS / 1000} s: ${told.join(', ')}`);
+    warn(`refused ${sum} more in ${QUIET_MS / 1000} s: ${told.join(', ')}`, { event: 'refused' });
     counts = new Map();
     sum = 0;
   };
@@ -41,7 +43,7 @@ export function createRefusals(warn: (line: string) => void): Refusals {
   return {
     note(address, reason) {
       if (quiet === undefined) {
-        warn(`refused ${address}, which ${reason}`);
+        warn(`refused ${address}, which ${reason}`, { event: 'refused', peer: address });
         wait();
         return;
       }

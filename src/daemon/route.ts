@@ -5,12 +5,16 @@ export interface Answer {
   status: number;
   body?: unknown;
   logged?: string;
+  /** The link that was created. */
+  link?: string;
 }
 
 /** A request that has been read and checked. */
 export interface Task {
   /** What it changes, in words, for the journal; absent when it changes nothing. */
   change?: string;
+  /** The link that it changes, for the journal; absent when that is not known yet, or it changes none. */
+  link?: string;
   run(caller: Caller): Promise<Answer>;
 }
 

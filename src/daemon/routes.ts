@@ -76,7 +76,7 @@ function createRoute(operations: Operations): Route {
         change: `create ${describeRecipe(body.recipe)}`,
         async run(caller) {
           const link = await operations.create(body, caller);
-          return { status: 201, body: link, logged: `created ${link.id} ${link.url}` };
+          return { status: 201, body: link, logged: `created ${link.id} ${link.url}`, link: link.id };
         },
       };
     },
@@ -101,6 +101,7 @@ function deleteRoute(text: string, operations: Operations): Route {
       const body = json === undefined ? undefined : checkDeleteBody(json);
       return {
         change: `delete ${id}${body?.volumes ? ' with its volumes' : ''}${body?.keep ? ' without its containers' : ''}`,
+        link: id,
         async run(caller) {
           const left = await operations.delete(id, body ?? {}, caller);
           const answer = body === undefined ? { status: 204 } : { status: 200, body: { left } };
@@ -118,6 +119,7 @@ function changeRoute(text: string, change: LinkChange, operations: Operations): 
       const id = checkLinkId(decode(text));
       return {
         change: `${change} ${id}`,
+        link: id,
         async run(caller) {
           await operations.change(id, change, caller);
           return { status: 204, logged: 'done' };
@@ -137,6 +139,7 @@ function drainRoute(
       const [id, name] = [checkLinkId(decode(link)), checkLinkId(decode(tail))];
       return {
         change: `${drains ? 'drain' : 'undrain'} ${id} ${name}`,
+        link: id,
         async run(caller) {
           await operations.drain(id, { tail: name, drains }, caller);
           return { status: 204, logged: 'done' };
@@ -158,7 +161,7 @@ function createPartRoute(text: string, operations: Operations): Route {
         change: `create our part of link ${id} of ${machine}, ${what}`,
         async run(caller) {
           const link = await operations.createPart(partId, body, caller);
-          return { status: 200, body: link, logged: `it is ${link.id} ${link.url}` };
+          return { status: 200, body: link, logged: `it is ${link.id} ${link.url}`, link: link.id };
         },
       };
     },

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Failure } from '../api/failure.js';
 import { type ErrorBody, PROGRESS_INTERVAL_MS, SESSION_PATH } from '../api/schema.js';
+import type { ServiceEvent } from '../systemd/journal-entry.js';
 import type { TunnelSettings } from '../tunnels/settings.js';
 import { hasBody, readBody } from './body.js';
 import { callerOf, callerText } from './caller.js';
@@ -85,22 +86,26 @@ async function runTask({ request, response, context, access }: Exchange): Promis
   const task = await read(request, context, access);
   const { log } = context;
   const began = performance.now();
-  const logResult = (result: string) => {
+  const logResult = (result: string, event: ServiceEvent, link = task.link) => {
     if (task.change === undefined) return;
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     const gone = response.closed ? '; the caller had gone away' : '';
-    log.info(`${callerText(caller)}: ${task.change}: ${result} (${seconds} s${gone})`);
+    log.info(`${callerText(caller)}: ${task.change}: ${result} (${seconds} s${gone})`, {
+      event,
+      ...(link !== undefined && { link }),
+      ...(caller.kind === 'machine' && { peer: caller.address }),
+    });
   };
   const progress = setInterval(() => {
     if (request.httpVersion === '1.1' && !response.closed) response.writeProcessing();
   }, PROGRESS_INTERVAL_MS);
   try {
     const answer = await task.run(caller);
-    logResult(answer.logged ?? '');
+    logResult(answer.logged ?? '', 'changed', answer.link);
     return answer;
   } catch (error) {
     const { code, message } = failureOf(error);
-    logResult(`${code}: ${message}`);
+    logResult(`${code}: ${message}`, 'failed');
     throw error;
   } finally {
     clearInterval(progress);

@@ -33,7 +33,7 @@ export async function openPassed(passed: PassedSocket[], { servers, noKey, log }
     else if (noKey === undefined) await startListening(servers.create(family), { fd });
     else {
       closeSync(fd);
-      log.warn(`${noKey}; TCP stays closed until then`);
+      log.warn(`${noKey}; TCP stays closed until then`, { event: 'failed' });
       if (name.endsWith('.socket')) await stopUnit(name, log);
     }
   }
@@ -52,7 +52,8 @@ function accessOn(name: string): Access {
 export async function openEndpoints(endpoints: Endpoint[], { servers, noKey, log }: Opening): Promise<void> {
   const anyAddress: Endpoint = { kind: 'tcp', host: '0.0.0.0', port: DEFAULT_PORT };
   const usual = noKey === undefined ? [LOCAL, anyAddress] : [LOCAL];
-  if (endpoints.length === 0 && noKey !== undefined) log.warn(`${noKey}; not listening on TCP without it`);
+  if (endpoints.length === 0 && noKey !== undefined)
+    log.warn(`${noKey}; not listening on TCP without it`, { event: 'failed' });
   for (const endpoint of endpoints.length === 0 ? usual : endpoints) {
     if (endpoint.kind === 'tcp' && noKey !== undefined) throw new Error(noKey);
     try {
@@ -64,7 +65,7 @@ export async function openEndpoints(endpoints: Endpoint[], { servers, noKey, log
       const used = 'is in use: is it wormholed.socket or wormholed-tcp.socket that listens there?';
       throw new Error(`${endpointText(endpoint)} ${code === 'EADDRINUSE' ? used : message}`);
     }
-    log.info(`listening on ${endpointText(endpoint)}`);
+    log.info(`listening on ${endpointText(endpoint)}`, { event: 'started' });
   }
 }
 
@@ -106,6 +107,6 @@ async function stopUnit(name: string, log: Log): Promise<void> {
     await withSystemd((systemd) => systemd.stop(name));
   } catch (error) {
     // The unix socket is still served.
-    log.warn(`${name} could not be stopped: ${(error as Error).message}`);
+    log.warn(`${name} could not be stopped: ${(error as Error).message}`, { event: 'failed' });
   }
 }

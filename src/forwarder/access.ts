@@ -56,7 +56,7 @@ export function isAllowedAt(
 export function reject(access: AccessRule, client: number, log: Log): void {
   const rule = `this head serves ${access.address} only`;
   log.failure(
-    'rejected',
+    'refused',
     `refused ${addressText(access.room.bytes)}: ${rule}`,
     (count) => `refused ${count} more client${count === 1 ? '' : 's'} in the last 10 s: ${rule}`,
   );
@@ -67,7 +67,7 @@ export function reject(access: AccessRule, client: number, log: Log): void {
 /** Resets a client that cannot be bound to the only interface through which it may be served, and logs it. */
 export function rejectUnbound({ text }: Device, client: number, log: Log): void {
   const message = `a client could not be bound to interface ${text} (${errorWords(errno())}) and is refused: is the tunnel up?`;
-  log.failure('not bound', message, (count) => `${message} ${count} more in the last 10 s`);
+  log.failure('refused unbound', message, (count) => `${message} ${count} more in the last 10 s`);
   resetOnClose(client);
   close(client);
 }

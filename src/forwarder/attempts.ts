@@ -54,7 +54,7 @@ export function noteFailed(connection: Connection, to: Address, failure: number)
     return;
   if (!isAvoided(named, to) && !NO_ROUTE.has(failure)) {
     const line = `${named.name}: ${to.text} does not accept; for 60 s its other addresses are tried first`;
-    log.failure(`address ${to.text}`, line, (count) => `${line}; ${count} more times in the last 10 s`);
+    log.failure(`avoided ${to.text}`, line, (count) => `${line}; ${count} more times in the last 10 s`);
   }
   avoid(named, to, loop.now);
 }

@@ -121,7 +121,10 @@ function map(fd: number, log: Log): ArrayBuffer | undefined {
     if (address === MAP_FAILED) throw new Error(errorWords(errno()));
     return koffi.view(address, SIZE);
   } catch (error) {
-    log.error(`the file of its counters cannot be used: ${(error as Error).message}; it counts from zero`);
+    log.error(
+      'failed',
+      `the file of its counters cannot be used: ${(error as Error).message}; it counts from zero`,
+    );
     return undefined;
   }
 }

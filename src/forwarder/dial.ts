@@ -21,6 +21,7 @@ import {
 import { bindToDevice } from './device.js';
 import { describeFailure, isPermanent } from './dial-failure.js';
 import { isEphemeral } from './ephemeral-ports.js';
+import type { Kind } from './log.js';
 import { add, release, scheduleClose } from './loop.js';
 import { mustWait } from './named-targets.js';
 import { queueHeader } from './proxy-protocol/queue.js';
@@ -74,7 +75,11 @@ export function dial(connection: Connection): void {
   connection.dialledAt = loop.now;
   if (relay.targetFailed()) {
     // It may run and accept, and not work all the same: its health check says so.
-    abort(connection, 'start', `${relay.target} could not be started: see journalctl -u ${relay.starter}`);
+    abort(
+      connection,
+      'unreachable start',
+      `${relay.target} could not be started: see journalctl -u ${relay.starter}`,
+    );
     return;
   }
   if (waitsForLookup(connection)) return;
@@ -358,14 +363,14 @@ function giveUp(connection: Connection, failure: number): void {
   const isOnce = isPermanent(relay, failure) || isRefusal(connection, failure);
   const seconds = isOnce ? '' : ` for ${relay.dialTimeout / 1000} s`;
   const message = `${describeFailure(relay, failure)}${seconds} (${errorWords(failure)})`;
-  abort(connection, `dial ${failure}`, message);
+  abort(connection, `unreachable ${failure}`, message);
 }
 
 /**
  * Resets both sides and logs `message`. A client could mistake a FIN for an empty answer; a program that sees
  * an error tries again. Clients of the same `kind` within 10 s are counted and logged in one line.
  */
-export function abort(connection: Connection, kind: string, message: string): void {
+export function abort(connection: Connection, kind: Kind, message: string): void {
   const { relay, client, offer } = connection;
   if (client.reset) {
     closeWithReset(connection);

@@ -33,7 +33,7 @@ export function explainRejections(relay: Relay, { failing }: Resolution): void {
   if (rejections === 0) return;
   relay.onRejection?.(message);
   log.failure(
-    'far failing',
+    'unreachable far',
     `${message}; its forwarder has reset ${rejections === 1 ? 'the client' : `${rejections} clients`}; the next connection tries again`,
     (count) => `${message}; it has reset ${count} more time${count === 1 ? '' : 's'} in the last 10 s`,
   );

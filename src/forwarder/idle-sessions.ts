@@ -36,7 +36,10 @@ export function endIdleSessions(relay: Relay, connections: Set<Connection>, time
     if (ended > 0) {
       relay.counters.timedOut += ended;
       const sessions = (count: number) => (count === 1 ? '1 session' : `${count} sessions`);
-      log.info(`reset ${sessions(ended)} on which no byte moved for ${timeout / 1000} s (--idle-timeout)`);
+      log.info(
+        'timed-out',
+        `reset ${sessions(ended)} on which no byte moved for ${timeout / 1000} s (--idle-timeout)`,
+      );
     }
     start(loop.timers, look, loop.now + period);
   });

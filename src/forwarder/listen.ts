@@ -216,7 +216,7 @@ export function listen(relay: Relay, fds: number[], options: ListenOptions): Lis
     start(loop.timers, retry, loop.now + PAUSE_MS);
     const message = `the kernel does not watch a listening socket (${errorWords(failure)})`;
     log.failure(
-      `listen ${failure}`,
+      `failed listen ${failure}`,
       `${message}; new clients wait until one leaves, or 1 s`,
       (count) => `${message}, ${count} more times in the last 10 s`,
     );
@@ -242,7 +242,7 @@ export function listen(relay: Relay, fds: number[], options: ListenOptions): Lis
     if (overdue.index < 0) start(loop.timers, overdue, loop.now + LONGEST_WAIT_MS);
     const fate = `more of them wait, and are refused after ${LONGEST_WAIT_MS / 1000} s`;
     log.failure(
-      kind,
+      `limited ${kind}`,
       `${message}; ${fate}`,
       (count) => `${message}; that happened ${count} more times in the last 10 s`,
     );
@@ -267,7 +267,7 @@ export function listen(relay: Relay, fds: number[], options: ListenOptions): Lis
       }
       relay.counters.refused += 1;
       log.failure(
-        'overdue',
+        'refused overdue',
         `refused ${peerOf(client) ?? 'a client'}: it has waited for ${LONGEST_WAIT_MS / 1000} s`,
         (count) =>
           `refused ${count} more clients in the last 10 s that had waited for ${LONGEST_WAIT_MS / 1000} s`,
@@ -335,7 +335,7 @@ export function listen(relay: Relay, fds: number[], options: ListenOptions): Lis
     start(loop.timers, retry, loop.now + PAUSE_MS);
     const message = `no client could be accepted (${errorWords(failure)})`;
     log.failure(
-      `accept ${failure}`,
+      `failed accept ${failure}`,
       `${message} with ${open()} connected; new ones wait until one leaves, or 1 s`,
       (count) => `${message}, ${count} more times in the last 10 s`,
     );

@@ -72,7 +72,7 @@ function main(): void {
   try {
     forward(options, passed);
   } catch (error) {
-    printFatal(`link ${options.link}: the forwarder cannot start: ${(error as Error).message}`);
+    printFatal(`link ${options.link}: the forwarder cannot start: ${(error as Error).message}`, options.link);
     exitPaced(FAILURE);
   }
 }
@@ -210,7 +210,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
         front === undefined && survival.keepAll()
           ? `${sessions} continue if it is started again, and are reset otherwise`
           : `reset ${sessions}`;
-      log.info(`stopped by ${why}; ${fate}`);
+      log.info('stopped', `stopped by ${why}; ${fate}`);
     }
     log.flush();
     notify(`STOPPING=1\nSTATUS=${why}`);

@@ -31,7 +31,7 @@ export function readNameFile(file: string, name: string, log: Log): Resolution {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
       const message = `the addresses in ${file} are of no use: ${(error as Error).message}`;
-      log.failure('file', message, (count) => `${message}; ${count} more times in the last 10 s`);
+      log.failure('failed file', message, (count) => `${message}; ${count} more times in the last 10 s`);
     }
     return {};
   }

@@ -89,7 +89,7 @@ export function createResolver(
     const message = `cannot ask for ${subject} at ${path} (${errorWords(failure)})`;
     const advice = isDown ? `: systemctl start ${unit}` : '';
     log.failure(
-      `ask ${failure}`,
+      `failed ask ${failure}`,
       `${message}${advice}`,
       (count) => `${message}, ${count} more time${count === 1 ? '' : 's'} in the last 10 s${advice}`,
     );
@@ -126,7 +126,7 @@ export function readAddressFile(file: string, log: Log): Resolution {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
       const message = `the far side's address in ${file} is of no use: ${(error as Error).message}`;
-      log.failure('file', message, (count) => `${message}; ${count} more times in the last 10 s`);
+      log.failure('failed file', message, (count) => `${message}; ${count} more times in the last 10 s`);
     }
     return {};
   }

@@ -24,7 +24,7 @@ export function retarget(relay: Relay, answer: Resolution): void {
     const { fd } = connection.target;
     // The target has accepted, and neither side has sent anything yet.
     if (fd >= 0 && peerOf(fd) !== undefined) connected(connection);
-    else if (answer.reason !== undefined) abort(connection, `reason ${answer.reason}`, answer.reason);
+    else if (answer.reason !== undefined) abort(connection, `unreachable ${answer.reason}`, answer.reason);
     else if (hasMoved && fd >= 0) redial(connection);
   }
 }

@@ -189,5 +189,5 @@ function refused(this: End, failure: number): void {
     return;
   }
   const end = this === client ? 'its client' : relay.target;
-  abort(connection, `watch ${failure}`, `the kernel does not watch ${end} (${errorWords(failure)})`);
+  abort(connection, `failed watch ${failure}`, `the kernel does not watch ${end} (${errorWords(failure)})`);
 }

@@ -62,7 +62,7 @@ export function refuseIfMany({ open, most }: Sources, client: number, log: Log):
   const source = sourceOf(client);
   if (source === undefined || (open.get(source) ?? 0) < most) return false;
   log.failure(
-    'source',
+    'refused source',
     `refused ${addressText(room.bytes)}: ${most} connections of its address are open, as many as --max-per-source allows`,
     (count) =>
       `refused ${count} more clients in the last 10 s whose addresses have as many connections as --max-per-source allows`,

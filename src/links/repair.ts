@@ -5,6 +5,7 @@ import { localTailOf } from '../recipe/link.js';
 import { readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
 import { unfinishedIds } from '../state/unfinished.js';
+import type { LogLine } from '../systemd/journal-entry.js';
 import { JobError, type Systemd } from '../systemd/systemd.js';
 import { givenUpFile, netnsInstance, placeOfInstance, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
@@ -21,7 +22,7 @@ export interface RepairContext {
   /** What has been tried and is not tried again; the same set for all repairs of one process. */
   tried: Set<string>;
   /** Takes one line for the journal about each change. */
-  log: (line: string) => void;
+  log: LogLine;
   /** Begins work that may take long, unless work with the same key is under way. */
   begin: (key: string, work: () => Promise<void>) => void;
 }
@@ -103,6 +104,7 @@ async function restart(run: LinkRun, isConnected: boolean, context: RepairContex
   const { systemd, log } = context;
   log(
     `link ${run.link.id}: container ${containerOf(run)} has ended while a client is connected: it is started again.`,
+    { event: 'started', link: run.link.id },
   );
   try {
     await systemd.reload(run.unit);
@@ -122,6 +124,7 @@ function settledLinks(): PlannedLink[] {
 async function putToSleep(run: LinkRun, why: string, { systemd, log }: RepairContext): Promise<void> {
   log(
     `link ${run.link.id}: container ${containerOf(run)} sleeps: ${why}. The next connection starts it again.`,
+    { event: 'stopped', link: run.link.id },
   );
   // In a namespace whose container has ended, the forwarder is useless.
   await systemd.stop(serviceUnit(run.link.id));
@@ -142,6 +145,7 @@ async function followNamespace(
   if (await remountNamespace(instance, context.systemd)) {
     context.log(
       `${describeNamespaceOf(placeOfInstance(instance))} has changed: its links have joined its new network namespace.`,
+      { event: 'moved' },
     );
     return;
   }
@@ -178,6 +182,7 @@ async function listen(planned: PlannedLink, { systemd, log }: RepairContext): Pr
       if (!(error instanceof JobError)) throw error;
       log(
         `link ${id} cannot listen: see journalctl -u ${socketUnit(id)}. It is tried again when its container changes.`,
+        { event: 'failed', link: id },
       );
     }
   });

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { type KnownName, readKnownName, writeKnownName } from '../state/name-file.js';
+import type { LogLine } from '../systemd/journal-entry.js';
 import type { PassedSocket } from '../systemd/listen-fds.js';
 import { hostPort } from '../text/ip-address.js';
 import { OWN_RESOLVER } from '../units/names.js';
@@ -18,7 +19,10 @@ export interface NameService {
 }
 
 /** Takes one line for the journal; `isWarning` of what an administrator has to see to. */
-type Log = (line: string, isWarning: boolean) => void;
+interface Log {
+  info: LogLine;
+  warn: LogLine;
+}
 
 /** The service ends when nobody has asked for this long, ms. */
 const QUIET_MS = 5000;
@@ -60,7 +64,9 @@ export async function serveName(service: NameService, sockets: PassedSocket[], l
     running ??= refresh(service, log)
       .catch(({ message }: Error) => {
         const { link, name } = service;
-        log(`link ${link}: ${name} was looked up in vain: ${message}. The next client tries again.`, true);
+        log.warn(`link ${link}: ${name} was looked up in vain: ${message}. The next client tries again.`, {
+          event: 'failed',
+        });
       })
       .finally(() => {
         next = performance.now() + PAUSE_MS;
@@ -89,7 +95,9 @@ async function refresh({ link, name, port, allowLoopback, file }: NameService, l
   const known = nextOf(answer, before, { name, port, now: Number(process.hrtime.bigint() / 1_000_000n) });
   writeKnownName(file, known);
   const line = describeChange(name, before, known);
-  if (line !== undefined) log(`link ${link}: ${line}`, known.problem !== undefined);
+  if (line === undefined) return;
+  if (known.problem !== undefined) log.warn(`link ${link}: ${line}`, { event: 'failed' });
+  else log.info(`link ${link}: ${line}`, { event: 'moved' });
 }
 
 /**

@@ -1,4 +1,5 @@
 import { type Hello, provesHello, readHello } from '../ipsec/hello.js';
+import type { LogLine } from '../systemd/journal-entry.js';
 import type { Tunnel } from '../units/tunnel.js';
 import type { KnownTunnels } from './known-tunnels.js';
 
@@ -38,7 +39,7 @@ interface Contact {
 }
 
 /** @param warn takes a line for the journal; anyone who has recorded a hello can cause some */
-export function createContacts(known: KnownTunnels, warn: (line: string) => void): Contacts {
+export function createContacts(known: KnownTunnels, warn: LogLine): Contacts {
   const contacts = new Map<string, Contact>();
 
   return {
@@ -54,6 +55,7 @@ export function createContacts(known: KnownTunnels, warn: (line: string) => void
       if (!isRecent(hello)) {
         warn(
           `${tunnel.peer} has sent a hello that is ${Math.round((Date.now() - hello.time) / 1000)} s old, which is ignored: it was recorded and sent again, or the clock of either machine is wrong`,
+          { event: 'refused', peer: tunnel.peer },
         );
         return undefined;
       }

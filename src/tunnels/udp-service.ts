@@ -11,6 +11,7 @@ import type { Ports } from '../ipsec/plan.js';
 import { ownIdentity } from '../state/identity.js';
 import { withLock } from '../state/lock.js';
 import { makeDirectory, writeAtomically } from '../system/files.js';
+import type { LogLine } from '../systemd/journal-entry.js';
 import { notifySystemd } from '../systemd/notify.js';
 import { withSystemd } from '../systemd/systemd.js';
 import { rekeyUnits, type Tunnel } from '../units/tunnel.js';
@@ -36,7 +37,7 @@ interface Sockets {
 }
 
 /** Takes one line for the journal. */
-type Log = (line: string) => void;
+type Log = LogLine;
 
 /**
  * Receives ESP in UDP while there is a tunnel that needs it: the kernel does all of it, as long as a process holds the
@@ -73,7 +74,7 @@ export async function runUdpService(log: Log): Promise<void> {
   for (const socket of [sockets.four, sockets.six]) socket.close();
 
   function warnOf(error: unknown): void {
-    warn((error as Error).message);
+    warn((error as Error).message, { event: 'failed' });
   }
 }
 
@@ -90,7 +91,7 @@ async function sendHellos({ four, six }: Sockets, known: KnownTunnels, log: Log)
       (isIPv6(outer.remote) ? six : four).send(hello, ports.remote, outer.remote, () => {});
     }
   } catch (error) {
-    log((error as Error).message);
+    log((error as Error).message, { event: 'failed' });
   }
 }
 
@@ -101,7 +102,10 @@ async function followPeer(tunnel: Tunnel, ports: Ports, log: Log): Promise<void>
     const known = portsOf(associationsOf(await readKernel(), tunnelNumber(id), outer).out[0]);
     if (!known || known.remote === ports.remote) return;
     await changePorts(tunnel, ports);
-    log(`${peer} is behind a router, which sends from port ${ports.remote} of ${outer.remote}`);
+    log(`${peer} is behind a router, which sends from port ${ports.remote} of ${outer.remote}`, {
+      event: 'moved',
+      peer,
+    });
   });
 }
 
@@ -110,9 +114,10 @@ async function askSilentPeers(contacts: Contacts, log: Log): Promise<void> {
   for (const { tunnel, silence } of contacts.silent()) {
     log(
       `${tunnel.peer} has sent nothing for ${Math.round(silence / 1000)} s: it is asked whether it still has its side`,
+      { event: 'unreachable', peer: tunnel.peer },
     );
     await withSystemd((systemd) => systemd.queue(rekeyUnits(tunnel.peer).service)).catch((error: Error) =>
-      log(error.message),
+      log(error.message, { event: 'failed', peer: tunnel.peer }),
     );
   }
 }
@@ -120,10 +125,10 @@ async function askSilentPeers(contacts: Contacts, log: Log): Promise<void> {
 /** Writes one line, and then none until a while has passed. */
 function onceInAWhile(log: Log): Log {
   let next = 0;
-  return (line) => {
+  return (line, about) => {
     if (Date.now() < next) return;
     next = Date.now() + QUIET_MS;
-    log(line);
+    log(line, about);
   };
 }
 

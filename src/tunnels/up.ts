@@ -6,6 +6,7 @@ import { tunnelNumber } from '../ipsec/names.js';
 import { withLock } from '../state/lock.js';
 import { retainedGuards } from '../state/retained-guards.js';
 import { readTunnels } from '../state/tunnels.js';
+import type { LogLine } from '../systemd/journal-entry.js';
 import type { Tunnel } from '../units/tunnel.js';
 import { tunnelOfUnit } from './find.js';
 import { negotiateTunnel, TunnelUnknown } from './initiate.js';
@@ -17,7 +18,7 @@ import { installedSettings } from './settings.js';
 import { removeTunnel } from './unit.js';
 
 /** Takes one line for the journal. */
-type Log = (line: string) => void;
+type Log = LogLine;
 
 /**
  * Makes the kernel block clear text to and from the inner addresses of all tunnels, and of those deleted ones that links still
@@ -91,7 +92,10 @@ async function renegotiate(tunnel: Tunnel, { fresh, log }: { fresh: boolean; log
       throw new Error(
         `${peer} has no such tunnel any more; it stays here since links use it: ${users.join(', ')}`,
       );
-    log(`${peer} has no such tunnel any more, and nobody has asked for it here: it is deleted`);
+    log(`${peer} has no such tunnel any more, and nobody has asked for it here: it is deleted`, {
+      event: 'changed',
+      peer,
+    });
     await removeTunnel(tunnel, `machine ${peer} has no such tunnel any more`);
   }
 }

@@ -348,7 +348,11 @@ const HIDDEN = ['/root', '/tmp', '/var/tmp'];
 /** What of /run it does not see when a socket that it needs is there: sockets that rule a machine, or tell of it. */
 const HIDDEN_IN_RUN = [
   ...['containerd', 'credentials', 'dbus', 'docker', 'docker.sock', 'podman', 'user', 'wormhole.sock'],
-  ...['systemd/journal', 'systemd/private', 'systemd/userdb', 'systemd/io.system.ManagedOOM'],
+  ...['systemd/private', 'systemd/userdb', 'systemd/io.system.ManagedOOM'],
+  // Not journal/socket, to which it logs.
+  ...['dev-log', 'io.systemd.journal', 'stdout', 'streams', 'syslog'].map(
+    (name) => `systemd/journal/${name}`,
+  ),
 ].map((name) => `/run/${name}`);
 
 /**

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Failure } from '../api/failure.js';
 import { readIfExists, writeAtomically } from '../system/files.js';
 import { familyOf } from '../system/socket-options.js';
+import { logEntry } from '../systemd/journal-entry.js';
 import type { PassedSocket } from '../systemd/listen-fds.js';
 import { unmapIPv4 } from '../text/ip-address.js';
 import { type Refusal, refusalOf } from './access.js';
@@ -246,7 +247,13 @@ function refuse({ status, reason }: Refusal): Answer {
 /** What cannot be read is told to the page; the journal has it too, unless the page has asked for a link that is gone. */
 function failed(error: Error): Answer {
   const isGone = error instanceof Failure && error.code === 'not-found';
-  if (!isGone) process.stderr.write(`<3>what the page shows cannot be read: ${error.message}\n`);
+  if (!isGone)
+    logEntry({
+      message: `what the page shows cannot be read: ${error.message}`,
+      identifier: 'wormholed-web',
+      priority: 3,
+      about: { event: 'failed' },
+    });
   return json({ error: error.message }, isGone ? 404 : 503);
 }
 

@@ -304,13 +304,13 @@ function figures() {
   };
 }
 
-/** What people see of a service: systemctl status. */
-function tellSystemd(state) {
+/** Sends a datagram to a unix socket. */
+function sendTo(path, text) {
   const sendto = libc.func(
     'long sendto(int fd, void *bytes, ulong length, int flags, void *address, uint size)',
   );
-  const address = unixAddress(process.env.NOTIFY_SOCKET);
-  const bytes = Buffer.from(state);
+  const address = unixAddress(path);
+  const bytes = Buffer.from(text);
   return outcome(Number(sendto(socket(AF_UNIX, 2, 0), bytes, bytes.length, 0, address, address.length)));
 }
 
@@ -333,7 +333,7 @@ const report = {
   own: Object.fromEntries(plan.addresses.map((text) => [text, ownSocketTo(text)])),
   datagrams: Object.fromEntries(plan.addresses.map((text) => [text, sendDatagram(text)])),
   recycled: Object.fromEntries(plan.addresses.map((text) => [text, recycledSocketTo(client, text)])),
-  status: tellSystemd('STATUS=\u001b[2J\u0007evil\u009b'),
+  status: sendTo(process.env.NOTIFY_SOCKET, 'STATUS=\u001b[2J\u0007evil\u009b'),
   listening: listening(),
   figures: figures(),
   openFiles: openFiles(),
@@ -344,6 +344,11 @@ const report = {
     (pid) => !threads.includes(String(pid)) && kill(pid, 0) === 0,
   ),
   forbidden: forbidden(),
+  // In the name of another link, another unit and another user.
+  forged: sendTo(
+    '/run/systemd/journal/socket',
+    'MESSAGE=forged\nSYSLOG_IDENTIFIER=wormhole-other\nWORMHOLE_LINK=other\nUNIT=other.service\n_SYSTEMD_UNIT=other.service\n_UID=0\n_PID=1\nOBJECT_SYSTEMD_UNIT=other.service\nCOREDUMP_UNIT=other.service\n',
+  ),
   shell: run('/bin/sh', '-c', 'true'),
   node: run(process.execPath, '-e', '0'),
   environment: Object.keys(process.env).sort(),

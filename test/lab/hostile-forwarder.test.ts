@@ -35,6 +35,7 @@ interface Report {
   environment: string[];
   groups: number[];
   status: string;
+  forged: string;
   capabilities: string[];
   limits: string[];
 }
@@ -52,6 +53,9 @@ const POWERFUL = [
   '/run/wormhole.sock',
   '/run/wormhole-far.sock',
 ];
+
+/** What every forwarder reaches: systemd, to which it tells its state, and the journal. */
+const SOCKETS = ['/run/systemd/journal/socket', '/run/systemd/notify'];
 
 /** Files that everybody on the machine can read, and others. */
 const FILES = [
@@ -160,6 +164,14 @@ function byOrigin(files: string[], origins: string[]): string[] {
   return [...new Set(found)].sort();
 }
 
+/** The unix sockets that it can connect to, with the kinds that work. */
+function reachable({ unix }: Report): string[] {
+  return Object.entries(unix)
+    .filter(([, kinds]) => kinds !== '')
+    .map(([path, kinds]) => `${path} ${kinds}`)
+    .sort();
+}
+
 /** What is the same for every forwarder. */
 async function isConfined(host: Host, id: string, report: Report, ownPaths: string[] = []): Promise<void> {
   const paths = await shown(host, id);
@@ -167,7 +179,7 @@ async function isConfined(host: Host, id: string, report: Report, ownPaths: stri
   const libraries = paths.filter((path) => /\/lib(64|exec)?(\/|$)/.test(path) && !path.startsWith(program));
   assert.equal(
     paths.filter((path) => !libraries.includes(path)),
-    [`${program}/node`, `${program}/dist`, '/run/systemd/notify', ...ownPaths],
+    [`${program}/node`, `${program}/dist`, ...SOCKETS.toReversed(), ...ownPaths],
   );
   assert.equal(
     byOrigin(report.readable, [...paths, '/attack']),
@@ -246,10 +258,31 @@ labSuite<Site>(
         container: 'db',
       });
       await isConfined(host, 'db', report);
-      assert.equal(report.absent, [...POWERFUL, ...FILES], 'paths that do not exist for it');
       assert.equal(
-        Object.entries(report.unix).filter(([, kinds]) => kinds !== ''),
-        [['/run/systemd/notify', 'datagram']],
+        report.absent,
+        [...POWERFUL, ...FILES].filter((path) => !SOCKETS.includes(path)),
+        'paths that do not exist for it',
+      );
+      // What it writes to the journal passes for nobody else's where that counts.
+      assert.is(report.forged, 'ok');
+      await host.run('journalctl --sync');
+      const journal = async (match: string) =>
+        (await host.run(`journalctl -q -o json --no-pager ${match}`)).stdout
+          .trim()
+          .split('\n')
+          .filter(Boolean);
+      const [forged, ...others] = (await journal('MESSAGE=forged')).map((line) => JSON.parse(line));
+      assert.equal(others, []);
+      assert.is(forged._SYSTEMD_UNIT, 'wormhole-db.service');
+      assert.match(String(forged._UID), /^[1-9]/);
+      for (const unit of ['other', 'wormhole-other.service'])
+        assert.not.ok(
+          (await journal(`-u ${unit}`)).some((line) => line.includes('forged')),
+          unit,
+        );
+      assert.equal(
+        reachable(report),
+        SOCKETS.map((path) => `${path} datagram`),
         'unix sockets that it can reach',
       );
       assert.equal(report.abstract, {}, 'a container has its own abstract names');
@@ -289,8 +322,8 @@ labSuite<Site>(
       });
       await isConfined(host, 'own', report);
       assert.equal(
-        Object.keys(report.unix).filter((name) => report.unix[name]),
-        ['/run/systemd/notify'],
+        reachable(report),
+        SOCKETS.map((path) => `${path} datagram`),
       );
       // Abstract names belong to the network namespace, which is the host's: a file system cannot hide them.
       assert.is(report.abstract['@hostile'], 'stream');
@@ -348,13 +381,10 @@ labSuite<Site>(
         '/run/wormhole/links/away:/run/wormhole/link',
         '/run/wormhole-far.sock',
       ]);
-      assert.equal(
-        Object.entries(report.unix).filter(([, kinds]) => kinds !== ''),
-        [
-          ['/run/systemd/notify', 'datagram'],
-          ['/run/wormhole-far.sock', 'stream'],
-        ],
-      );
+      assert.equal(reachable(report), [
+        ...SOCKETS.map((path) => `${path} datagram`),
+        '/run/wormhole-far.sock stream',
+      ]);
       assert.equal(report.families, ['unix', 'ipv4', 'ipv6']);
       assert.is(report.own['127.0.0.1:6000'], 'silence');
     });

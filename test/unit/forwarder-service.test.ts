@@ -1,11 +1,8 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import type net from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import koffi from 'koffi';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { datagramSocket, FILLING } from './datagram-socket.ts';
 import {
   closeAll,
   collect,
@@ -174,7 +171,7 @@ test('it takes no more clients than its descriptors serve for certain; the other
 });
 
 test('systemd hears READY, STATUS, WATCHDOG and STOPPING', async () => {
-  const bus = notifySocket();
+  const bus = datagramSocket();
   const forwarder = await launch({
     to: await echo(),
     args: ['--idle', '1.5'],
@@ -198,7 +195,7 @@ test('systemd hears READY, STATUS, WATCHDOG and STOPPING', async () => {
 });
 
 test('a full queue of systemd stops nothing, and what did not fit is sent as soon as there is room', async () => {
-  const bus = notifySocket();
+  const bus = datagramSocket();
   // WATCHDOG=1 is due every 100 s: one that is lost would not be made up for within this test.
   const env = { NOTIFY_SOCKET: bus.path, WATCHDOG_USEC: '200000000' };
   try {
@@ -218,7 +215,7 @@ test('a full queue of systemd stops nothing, and what did not fit is sent as soo
 });
 
 test('another process watchdog is not fed, and an abstract notify socket works', async () => {
-  const bus = notifySocket(`@wormhole-test-${process.pid}`);
+  const bus = datagramSocket(`@wormhole-test-${process.pid}`);
   const forwarder = await launch({
     to: freePort(),
     env: { NOTIFY_SOCKET: bus.path, WATCHDOG_USEC: '100000', WATCHDOG_PID: '1' },
@@ -246,47 +243,5 @@ test('a dead reader of standard error does not end the relay', async () => {
   forwarder.kill('SIGTERM');
   assert.is(await forwarder.exited, 0);
 });
-
-/** What others have sent that fill a service manager's queue. */
-const FILLING = 'FILLING=1';
-
-/** A datagram socket as a service manager has one; Node has no unix datagrams. */
-function notifySocket(name?: string): {
-  path: string;
-  heard: () => string[];
-  /** Lets others send until the queue is full. */
-  fill: () => void;
-  close: () => void;
-} {
-  const libc = koffi.load(null);
-  const [AF_UNIX, SOCK_DGRAM_NONBLOCK] = [1, 2 | 0x80800];
-  const directory = mkdtempSync(join(tmpdir(), 'wormhole-'));
-  const path = name ?? join(directory, 'notify');
-  const bytes = Buffer.from(path.startsWith('@') ? `\0${path.slice(1)}` : `${path}\0`);
-  const address = Buffer.concat([Buffer.from([AF_UNIX, 0]), bytes]);
-  const fd = libc.func('int socket(int, int, int)')(AF_UNIX, SOCK_DGRAM_NONBLOCK, 0);
-  assert.is(libc.func('int bind(int, void *, uint)')(fd, address, address.length), 0);
-  const recv = libc.func('int recv(int, void *, size_t, int)');
-  const states: string[] = [];
-  const room = Buffer.alloc(4096);
-  const sender = libc.func('int socket(int, int, int)')(AF_UNIX, SOCK_DGRAM_NONBLOCK, 0);
-  const sendto = libc.func('int sendto(int, void *, size_t, int, void *, uint)');
-  return {
-    path,
-    fill: () => {
-      while (sendto(sender, Buffer.from(FILLING), FILLING.length, 0, address, address.length) > 0);
-    },
-    heard: () => {
-      for (let n = recv(fd, room, 4096, 0); n > 0; n = recv(fd, room, 4096, 0)) {
-        states.push(room.toString('utf8', 0, n));
-      }
-      return states;
-    },
-    close: () => {
-      for (const socket of [fd, sender]) libc.func('int close(int)')(socket);
-      rmSync(directory, { recursive: true });
-    },
-  };
-}
 
 test.run();

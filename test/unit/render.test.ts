@@ -331,7 +331,9 @@ test('the forwarder sees the directory of its target, and what rules the machine
   const paths = (recipe: string) => {
     const { 'wormhole-a.service': service } = units(...`id a ${recipe}`.split(' '));
     return {
-      shown: settings(service, 'BindReadOnlyPaths').filter((path) => /^-\/(run|tmp|var\/tmp|srv)/.test(path)),
+      shown: settings(service, 'BindReadOnlyPaths').filter((path) =>
+        /^-\/(run(?!\/systemd\/journal\/socket$)|tmp|var\/tmp|srv)/.test(path),
+      ),
       hidden: settings(service, 'InaccessiblePaths').flatMap((value) => value.split(' ')),
       families: settings(service, 'RestrictAddressFamilies'),
       filter: settings(service, 'IPAddressDeny'),
@@ -346,6 +348,9 @@ test('the forwarder sees the directory of its target, and what rules the machine
   assert.equal(inRun.shown, ['-/run']);
   assert.ok(inRun.hidden.includes('-+/run/dbus') && inRun.hidden.includes('-+/run/containerd'));
   assert.not.ok(inRun.hidden.includes('-+/run/docker.sock'));
+  // Of the journal, it reaches the socket that its lines go to, and no other.
+  assert.ok(inRun.hidden.includes('-+/run/systemd/journal/stdout'));
+  assert.not.ok(inRun.hidden.some((path) => '/run/systemd/journal/socket'.startsWith(path.slice(2))));
   const grams = paths('url unixgram:///srv/log tail url unixgram:///tmp/log');
   assert.equal(grams.shown, ['-/tmp', '-/srv', '-/var/tmp']);
   assert.not.ok(grams.hidden.includes('-+/tmp') || grams.hidden.includes('-+/var/tmp'));

@@ -245,7 +245,7 @@ export function createFront(options: FrontOptions): Front {
     const { state } = tail;
     noteFailed(state, loop.now, isSilent);
     log.failure(
-      `tail ${state.name}`,
+      `avoided ${state.name}`,
       `tail ${state.name} does not serve: ${reason}; clients go to the others, and it is tried again`,
       (count) => `tail ${state.name} does not serve: ${reason}; ${count} more clients in the last 10 s`,
     );
@@ -294,7 +294,7 @@ export function createFront(options: FrontOptions): Front {
   }
 
   function works({ state }: Tail): void {
-    if (state.isDown || state.failures > 0) log.info(`tail ${state.name} accepts again`);
+    if (state.isDown || state.failures > 0) log.info('restored', `tail ${state.name} accepts again`);
     noteAccepted(state);
   }
 
@@ -309,7 +309,7 @@ export function createFront(options: FrontOptions): Front {
       works(tail);
       return;
     }
-    if (!state.isDown) log.error(`tail ${state.name}: ${failure}; new clients go to the others`);
+    if (!state.isDown) log.error('avoided', `tail ${state.name}: ${failure}; new clients go to the others`);
     state.isDown = true;
   }
 
@@ -326,7 +326,7 @@ export function createFront(options: FrontOptions): Front {
   function abort(client: Client, message: string): void {
     counters.fail(message);
     log.failure(
-      'no tail',
+      'unreachable',
       `${message}; closed the client ${client.name ?? peerOf(client.descriptor) ?? '(gone)'}; the next connection tries again`,
       (count) => `${message}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
     );
@@ -372,7 +372,7 @@ function watchDrained({ drained, drainedFile, relay }: FrontOptions): () => Read
     try {
       names = new Set(found === undefined ? drained : readFileSync(drainedFile, 'utf8').split('\n'));
     } catch (error) {
-      relay.log.error(`which tails are drained cannot be read: ${(error as Error).message}`);
+      relay.log.error('failed', `which tails are drained cannot be read: ${(error as Error).message}`);
     }
     return names;
   };

@@ -111,7 +111,7 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
     start(loop.timers, resume, loop.now + PAUSE_MS);
     const message = `the front forwarder could not be accepted (${errorWords(failure)})`;
     log.failure(
-      `front ${failure}`,
+      `failed front ${failure}`,
       `${message}; tried again in 1 s`,
       (count) => `${message} ${count} more times`,
     );

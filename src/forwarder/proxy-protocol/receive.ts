@@ -107,7 +107,7 @@ export function receiveHeader(
 
 function logFailure({ log }: Relay, source: Endpoint, reason: string): void {
   log.failure(
-    'proxy header',
+    'refused header',
     `closed the client ${addressText(source)}: its PROXY header ${reason}`,
     (count) =>
       `closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s, the last of them ${addressText(source)}: its PROXY header ${reason}`,

@@ -60,6 +60,7 @@ export function openStore({ stored, maxSessions, ...options }: SurvivalOptions):
   const memory = manager === undefined ? undefined : createMemory(maxSessions);
   if (manager !== undefined && memory === undefined) {
     log.error(
+      'failed',
       `no memory for notes about sessions (${errorWords(errno())}); they are reset if the forwarder is killed`,
     );
   }
@@ -80,7 +81,7 @@ export function openStore({ stored, maxSessions, ...options }: SurvivalOptions):
       if (inheritance.names.length === 0) return;
       if (memory !== undefined) countDeaths(memory, inheritance, loop);
       const count = resumeAll(inheritance, byKind, log);
-      if (count > 0) log.info(`took over ${count} open session${count === 1 ? '' : 's'}`);
+      if (count > 0) log.info('resumed', `took over ${count} open session${count === 1 ? '' : 's'}`);
       store?.storeAll();
       // What this process does from now on is not in what its predecessor has stored. If it is killed before the service manager
       // has got its own, the sessions are reset.
@@ -123,7 +124,7 @@ function resumeAll(
     } catch (error) {
       resetInherited(session);
       const message = `a session of the process before cannot be continued: ${(error as Error).message}`;
-      log.failure('resume', `${message}; it is reset`, (more) => `${message}; ${more} more are reset`);
+      log.failure('failed resume', `${message}; it is reset`, (more) => `${message}; ${more} more are reset`);
     }
   }
   for (const pipe of pipes.values()) close(pipe);

@@ -76,6 +76,7 @@ export function readInheritance(passed: readonly PassedDescriptor[], log: Log): 
       found ??= { ...nothing, ...openGeneration(readGeneration(receivers)) };
     } catch (error) {
       log.error(
+        'failed',
         `the sessions of the process before cannot be taken over: ${(error as Error).message}; they are reset`,
       );
     }
@@ -84,6 +85,7 @@ export function readInheritance(passed: readonly PassedDescriptor[], log: Log): 
   if (found === undefined) return nothing;
   if (found.deaths > MOST_DEATHS) {
     log.error(
+      'failed',
       `the forwarder has died ${MOST_DEATHS} times in a row right after it had taken over ` +
         `${found.sessions.length} sessions; they are reset`,
     );

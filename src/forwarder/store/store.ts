@@ -172,7 +172,7 @@ export function createStore(options: StoreOptions): Store {
       const message =
         'systemd does not keep the sessions (FileDescriptorStoreMax=, or it has no descriptors left)';
       log.failure(
-        'store dropped',
+        'failed dropped',
         `${message}; they are reset if the forwarder is killed; tried again in ${FAILED_MS / 1000} s`,
         (count) => `${message}, ${count} more times`,
       );
@@ -236,7 +236,7 @@ export function createStore(options: StoreOptions): Store {
       notBefore = loop.now + FAILED_MS;
       const message = `the sessions cannot be stored (${errorWords(written)})`;
       log.failure(
-        'store',
+        'failed store',
         `${message}; new ones are reset if the forwarder is killed; tried again in ${FAILED_MS / 1000} s`,
         (count) => `${message}, ${count} more times`,
       );

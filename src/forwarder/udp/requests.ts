@@ -266,7 +266,7 @@ function rejectOutside({ counters, requests, log }: UdpRelay, { text }: Device, 
   const client = addressText(requests.names.bytes.subarray(4 * nameAt));
   const rule = `it has not come through interface ${text}`;
   log.failure(
-    'outside',
+    'refused outside',
     `dropped a datagram of ${client}: ${rule}`,
     (count) => `dropped ${count} more datagram${count === 1 ? '' : 's'} in the last 10 s: ${rule}`,
   );
@@ -278,7 +278,7 @@ function rejectDatagram(relay: UdpRelay, nameAt: number): void {
   const rule = `this head serves ${access?.address} only`;
   const client = addressText(requests.names.bytes.subarray(4 * nameAt));
   log.failure(
-    'rejected',
+    'refused',
     `dropped a datagram of ${client}: ${rule}`,
     (count) => `dropped ${count} more datagram${count === 1 ? '' : 's'} in the last 10 s: ${rule}`,
   );

@@ -129,7 +129,7 @@ function watchHead(relay: UdpRelay, fd: number): Head {
       start(loop.timers, retry, loop.now + PAUSE_MS);
       const message = `the kernel does not watch a listening socket (${errorWords(failure)})`;
       log.failure(
-        `listen ${failure}`,
+        `failed listen ${failure}`,
         `${message}; datagrams wait for 1 s`,
         (count) => `${message}, ${count} more times in the last 10 s`,
       );

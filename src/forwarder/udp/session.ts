@@ -308,7 +308,7 @@ function makeRoom(relay: UdpRelay): void {
   if (sessions.count < maxSessions || sessions.oldest === undefined) return;
   endSession(relay, sessions.oldest);
   const message = `${maxSessions} clients have a session, which is the limit (--max-sessions); each new one ends the session that has been quiet the longest`;
-  log.failure('sessions', message, (count) => `${message}: ${count} more in the last 10 s`);
+  log.failure('limited sessions', message, (count) => `${message}: ${count} more in the last 10 s`);
 }
 
 function logFailure(relay: UdpRelay, session: Session, failure: number): void {
@@ -318,7 +318,7 @@ function logFailure(relay: UdpRelay, session: Session, failure: number): void {
     : `${describeFailure(relay, failure)} for ${dialTimeout / 1000} s (${errorWords(failure)})`;
   counters.fail(reason);
   log.failure(
-    `datagram ${failure}`,
+    `unreachable datagram ${failure}`,
     `${reason}; dropped what ${addressText(session.client.bytes)} has sent; its next datagram tries again`,
     (count) => `${reason}; dropped what ${count} more client${count === 1 ? '' : 's'} sent in the last 10 s`,
   );

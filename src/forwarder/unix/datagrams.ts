@@ -98,7 +98,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       start(loop.timers, rewatch, loop.now + WATCH_PAUSE_MS);
       const message = `the kernel does not watch a listening socket (${errorWords(failure)})`;
       log.failure(
-        `listen ${failure}`,
+        `failed listen ${failure}`,
         `${message}; datagrams wait for 1 s`,
         (count) => `${message}, ${count} more times in the last 10 s`,
       );
@@ -225,7 +225,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       const reason = describeUnreached(options, failure);
       counters.fail(reason);
       log.failure(
-        `datagram ${failure}`,
+        `unreachable datagram ${failure}`,
         `${reason}; dropped a datagram; the next one tries again`,
         (count) => `${reason}; dropped ${count} more datagram${count === 1 ? '' : 's'} in the last 10 s`,
       );
@@ -295,7 +295,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     if (oldest === undefined) return;
     end(oldest);
     const message = `${maxSessions} clients have a session, which is the limit (--max-sessions); each new one ends the session that has been quiet the longest`;
-    log.failure('sessions', message, (count) => `${message}: ${count} more in the last 10 s`);
+    log.failure('limited sessions', message, (count) => `${message}: ${count} more in the last 10 s`);
   }
 
   function end(session: Session): void {
@@ -320,7 +320,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
 
   function drop(kind: string, what: string): void {
     log.failure(
-      kind,
+      `dropped ${kind}`,
       `dropped ${what}, between ${target} and a client`,
       (count) => `dropped ${what}, and ${count} more in the last 10 s`,
     );

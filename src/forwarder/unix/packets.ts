@@ -1,4 +1,5 @@
 import { peerOf } from '../address.js';
+import type { Event } from '../journal.js';
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
 import {
   AF_UNIX,
@@ -122,7 +123,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     start(loop.timers, resume, loop.now + PAUSE_MS);
     const message = `no client could be accepted (${errorWords(failure)})`;
     log.failure(
-      `${what} ${failure}`,
+      `failed ${what} ${failure}`,
       `${message} with ${open} connected; new ones wait for 1 s`,
       (count) => `${message}, ${count} more times in the last 10 s`,
     );
@@ -144,7 +145,8 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     };
     for (const end of [client, target]) {
       end.ready = (events) => handle(pair, end, events);
-      end.refused = (failure) => abort(pair, `the kernel does not watch a socket (${errorWords(failure)})`);
+      end.refused = (failure) =>
+        abort(pair, 'failed', `the kernel does not watch a socket (${errorWords(failure)})`);
     }
     open += 1;
     counters.open += 1;
@@ -188,7 +190,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     }
     options.restarter?.refresh();
     if (options.targetFailed() || loop.now >= pair.deadline) {
-      abort(pair, describeUnreached(options, failure));
+      abort(pair, 'unreachable', describeUnreached(options, failure));
       return;
     }
     pair.pause = nextPause(pair.pause);
@@ -226,7 +228,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
         return;
       }
       if (message.isTruncated) {
-        abort(pair, 'a message of more than 1 MiB cannot be passed on');
+        abort(pair, 'dropped', 'a message of more than 1 MiB cannot be passed on');
         return;
       }
       if (end.isClient) {
@@ -249,7 +251,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
       if (!from.isGone) modify(loop, from, from.wanted & ~EPOLLIN);
       modify(loop, other, other.wanted | EPOLLOUT);
     } else if (failure === E.EMSGSIZE) {
-      abort(pair, `a message of ${message.length} bytes is too large to send`);
+      abort(pair, 'dropped', `a message of ${message.length} bytes is too large to send`);
     } else {
       close(pair);
     }
@@ -279,11 +281,11 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     shutdown(other.fd, SHUT_WR);
   }
 
-  function abort(pair: Pair, reason: string): void {
+  function abort(pair: Pair, event: Event, reason: string): void {
     if (pair.closed) return;
     if (!pair.isConnected) counters.fail(reason);
     log.failure(
-      reason,
+      `${event} ${reason}`,
       `${reason}; closed the client ${peerOf(pair.client.fd) ?? '(gone)'}; the next connection tries again`,
       (count) => `${reason}; closed ${count} more client${count === 1 ? '' : 's'} in the last 10 s`,
     );

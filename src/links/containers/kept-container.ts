@@ -1,14 +1,15 @@
 import type { Started } from '../../docker/run-container.js';
 import { readKeptContainer, recordKeptContainer } from '../../state/kept-containers.js';
+import type { LogLine } from '../../systemd/journal-entry.js';
 import { describeTime } from '../../text/time.js';
 import type { PlannedLink } from '../../units/plan.js';
 import { type LinkRun, runsIn } from './runs.js';
 
 /** Where it is told that something has happened which somebody should know. */
 export interface JournalLines {
-  log(line: string): void;
+  log: LogLine;
   /** As `log`, with the priority of an error. */
-  warn(line: string): void;
+  warn: LogLine;
 }
 
 /**
@@ -20,12 +21,13 @@ export function noteContainer(run: LinkRun, started: Started, journal: JournalLi
   try {
     const known = readKeptContainer(run.name);
     if (known?.id === started.id) return;
-    if (known !== undefined) journal.warn(describeLoss(run, started));
-    else for (const line of describeKept(link, started)) journal.log(line);
+    if (known !== undefined) journal.warn(describeLoss(run, started), { event: 'data-lost' });
+    else for (const line of describeKept(link, started)) journal.log(line, { event: 'started' });
     recordKeptContainer(run.name, { id: started.id, ...(known && { lostAt: Date.now() }) });
   } catch (error) {
     journal.warn(
       `link ${link}: container "${started.container}" cannot be recorded (${(error as Error).message}): if it is removed, nobody is told; wormhole upgrade ${root} writes the units again`,
+      { event: 'failed' },
     );
   }
 }

@@ -116,16 +116,16 @@ async function startOwn(run: LinkRun, { request, died, reporter }: OwnStart): Pr
     platform,
     policy: request.pull ?? options.pull,
     onProgress: ({ text }) => {
-      if (!pulled) reporter.log(`link ${id}: pulling ${image}; clients wait`);
+      if (!pulled) reporter.log(`link ${id}: pulling ${image}; clients wait`, { event: 'pulling' });
       pulled = true;
       reporter.showStatus(text);
     },
   });
-  if (pulled) reporter.log(`link ${id}: pulled ${image}`);
+  if (pulled) reporter.log(`link ${id}: pulled ${image}`, { event: 'pulling' });
   reporter.showStatus(`starting ${image}`);
   const started = await startContainer(run.name, id, request);
   const { container, warning } = started;
-  if (warning !== undefined) reporter.log(warning);
+  if (warning !== undefined) reporter.log(warning, { event: 'failed' });
   noteContainer(run, started, reporter);
   reporter.showStatus(`waiting for ${image} to be ready`);
   await waitUntilReadyOrExplain(container, options.startTimeout);

@@ -1,6 +1,7 @@
 import { existsSync, watch } from 'node:fs';
 import { watchContainers } from '../../docker/events.js';
 import { makeDirectory } from '../../system/files.js';
+import type { LogLine } from '../../systemd/journal-entry.js';
 import { connectSystemd } from '../../systemd/systemd.js';
 import { repairLinks } from '../repair.js';
 import { NAMED_DIR } from './namespace.js';
@@ -24,7 +25,7 @@ const QUIET_MS = 5_000;
  * @param log takes one line for the journal about each change
  * @throws Error when systemd cannot do its part, once all the rest is done
  */
-export async function followContainers(log: (line: string) => void): Promise<void> {
+export async function followContainers(log: LogLine): Promise<void> {
   const systemd = await connectSystemd();
   const stops: (() => void)[] = [];
   const failures: unknown[] = [];

@@ -2,12 +2,13 @@ import { watch } from 'node:fs';
 import { dirname } from 'node:path';
 import { EngineDown } from '../../docker/engine.js';
 import { describeLabelFault, readLabelFaults, writeLabelFaults } from '../../state/label-faults.js';
+import type { LogLine } from '../../systemd/journal-entry.js';
 import { notifySystemd } from '../../systemd/notify.js';
 import { printable } from '../../text/printable.js';
 import { FaultyFile } from '../../units/declaration.js';
 import type { LabelFault } from '../../units/label-containers.js';
 import { watchForChanges } from '../containers/sync.js';
-import { applyLabels, LABELS_FILE, type LabelsOutcome, type LogLine } from './labels.js';
+import { applyLabels, LABELS_FILE, type LabelsOutcome } from './labels.js';
 
 /** systemd does not watch while its service runs; as in containers/sync.ts. */
 const QUIET_MS = 5_000;
@@ -56,7 +57,8 @@ export async function followLabels(keyFile: string, journal: LabelsJournal): Pro
         waiting.some((one) => one.container === container && one.label === label);
       settled.push(...former.filter(isWaiting));
       wrong.forgetOthers();
-      for (const line of settled.map(describeLabelFault)) if (!told.includes(line)) journal.warn(line);
+      for (const line of settled.map(describeLabelFault))
+        if (!told.includes(line)) journal.warn(line, { event: 'refused' });
       writeLabelFaults(settled);
       notifySystemd(`STATUS=${describeStatus(settled)}`);
       const due = Math.min(gone.due(), wrong.due());
@@ -65,7 +67,7 @@ export async function followLabels(keyFile: string, journal: LabelsJournal): Pro
     }
   } catch (error) {
     if (!(error instanceof EngineDown)) throw error;
-    journal.log(`${error.message}; the links of labels stay as they are`);
+    journal.log(`${error.message}; the links of labels stay as they are`, { event: 'failed' });
   } finally {
     for (const stop of stops) stop();
   }

@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { listLabelled } from '../../docker/labelled.js';
 import { readLinks } from '../../state/links.js';
+import type { LogLine } from '../../systemd/journal-entry.js';
 import type { DeclaredLink } from '../../units/declaration.js';
 import {
   type LabelFault,
@@ -38,9 +39,6 @@ export interface LabelsRequest {
    */
   mayDelete(id: string): boolean;
 }
-
-/** Is told what is done, or would be, a line each for people. */
-export type LogLine = (line: string) => void;
 
 /** What became of labels. */
 export interface LabelsOutcome {
@@ -109,14 +107,14 @@ async function deleteAll(
   { dryRun }: LabelsRequest,
   log: LogLine,
 ): Promise<LabelFault[]> {
-  if (dryRun) for (const id of gone.keys()) log(`would delete link ${id}`);
+  if (dryRun) for (const id of gone.keys()) log(`would delete link ${id}`, { event: 'changed', link: id });
   if (dryRun || gone.size === 0) return [];
   const faults: LabelFault[] = [];
   for (const { id, failure, left } of await deleteLinks([...gone.keys()], { mentionFiles: false })) {
     const origin = gone.get(id) ?? '';
-    for (const line of left) log(line);
+    for (const line of left) log(line, { event: 'failed', link: id });
     if (failure) faults.push({ ...splitOrigin(origin), message: `its link stays: ${failure.message}` });
-    else log(`deleted link ${id}, of label ${origin}`);
+    else log(`deleted link ${id}, of label ${origin}`, { event: 'changed', link: id });
   }
   return faults;
 }
@@ -129,15 +127,19 @@ async function applyAll(
   const faults: LabelFault[] = [];
   const origins = new Map(links.map((link) => [link.id, originOf(link)]));
   const tell = (what: string, { id, url, also = [] }: { id: string; url: string; also?: string[] }) =>
-    log(`${what} link ${[id, url, ...also].join(' ')}, of label ${origins.get(id)}`);
+    log(`${what} link ${[id, url, ...also].join(' ')}, of label ${origins.get(id)}`, {
+      event: 'changed',
+      link: id,
+    });
   const report: ApplyReport = {
     differs: ({ id, former }) => {
-      if (dryRun) log(`would ${former === '' ? 'create' : 'change'} link ${id}`);
+      if (dryRun)
+        log(`would ${former === '' ? 'create' : 'change'} link ${id}`, { event: 'changed', link: id });
     },
     created: (link) => tell('created', link),
     changed: (link) => tell('changed', link),
     deleted: () => {},
-    note: log,
+    note: (line) => log(line, { event: 'changed' }),
     failed: ({ path, message }) =>
       faults.push({ ...splitOrigin(path), message: message.replace(/\s*\n\s*/g, ' / ') }),
   };

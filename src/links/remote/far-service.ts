@@ -9,6 +9,7 @@ import {
   subjectOf,
 } from '../../state/pending-deletions.js';
 import { unfinishedIds } from '../../state/unfinished.js';
+import type { LogLine } from '../../systemd/journal-entry.js';
 import type { PassedSocket } from '../../systemd/listen-fds.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { carryOutTunnelDeletion } from '../../tunnels/carry-out-deletion.js';
@@ -18,8 +19,7 @@ import { createFarPart, type FarPartRequest } from './far-part.js';
 import { farPartsOf } from './far-parts-of.js';
 import { serveRequests } from './requests.js';
 
-/** Takes one line for the journal. */
-type Log = (line: string) => void;
+type Log = LogLine;
 
 /** Starts the service again while deletions are pending. */
 const TIMER = 'wormhole-far.timer';
@@ -72,6 +72,11 @@ async function carryOut(deletion: PendingDeletion, log: Log): Promise<void> {
     reason === undefined
       ? `${subject}, which is deleted: machine ${peer} has nothing of it any more.`
       : `${subject}, which is deleted: machine ${peer} cannot be told yet: ${reason}. It is tried again in 30 s.`,
+    {
+      event: reason === undefined ? 'changed' : 'unreachable',
+      peer,
+      ...(deletion.kind === 'part' && { link: deletion.linkId }),
+    },
   );
 }
 
@@ -100,6 +105,7 @@ async function resolveFarEnd(id: string, log: Log): Promise<void> {
     if (before === undefined || !('failure' in before) || before.failure !== failure)
       log(
         `link ${id}: machine ${request.link.child.peer} cannot create its part: ${failure}. Clients are closed; each new one tries again.`,
+        { event: 'unreachable', link: id, peer: request.link.child.peer },
       );
   }
 }
@@ -118,7 +124,14 @@ async function createAtBoot(request: FarPartRequest, log: Log): Promise<void> {
     } catch (error) {
       const { message } = error as Error;
       if (pause === undefined || error instanceof Failure) {
-        log(`link ${id}: machine ${child.peer} is unavailable: ${message}. The next connection tries again.`);
+        log(
+          `link ${id}: machine ${child.peer} is unavailable: ${message}. The next connection tries again.`,
+          {
+            event: 'unreachable',
+            link: id,
+            peer: child.peer,
+          },
+        );
         return;
       }
       await sleep(pause);
@@ -133,7 +146,11 @@ async function create(request: FarPartRequest, log: Log): Promise<void> {
   const { address } = found;
   writeFarAddress(id, found);
   if (before === undefined || !('address' in before) || before.address !== address)
-    log(`link ${id}: its part on machine ${child.peer} is at ${address}.`);
+    log(`link ${id}: its part on machine ${child.peer} is at ${address}.`, {
+      event: 'moved',
+      link: id,
+      peer: child.peer,
+    });
 }
 
 function setTimer(on: boolean): Promise<void> {

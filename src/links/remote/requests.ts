@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { descriptorOf, type PeerCredentials, peerCredentials } from '../../system/socket-options.js';
+import type { LogLine } from '../../systemd/journal-entry.js';
 import type { PassedSocket } from '../../systemd/listen-fds.js';
 import { connectSystemd, type Systemd } from '../../systemd/systemd.js';
 import { idOfUnit, serviceUnit } from '../../units/names.js';
@@ -26,7 +27,7 @@ export interface RequestServer {
 export function serveRequests(
   sockets: PassedSocket[],
   resolve: (id: string) => Promise<void>,
-  log: (line: string) => void,
+  log: LogLine,
 ): RequestServer {
   let systemd: Promise<Systemd> | undefined;
   const open = new Map<number, number>();
@@ -54,7 +55,7 @@ export function serveRequests(
       else open.delete(uid);
     });
     answer(caller)
-      .catch(({ message }: Error) => log(`a forwarder cannot be helped: ${message}`))
+      .catch(({ message }: Error) => log(`a forwarder cannot be helped: ${message}`, { event: 'failed' }))
       .finally(() => socket.destroy());
   }
 

@@ -10,13 +10,14 @@ import { type FoundService, lookUpService } from '../../registry/look-up.js';
 import { noteProblem } from '../../registry/problems.js';
 import { readLinks } from '../../state/links.js';
 import { unfinishedIds } from '../../state/unfinished.js';
+import type { LogLine } from '../../systemd/journal-entry.js';
 import { type Systemd, withSystemd } from '../../systemd/systemd.js';
 import type { PlannedLink } from '../../units/plan.js';
 import { replaceLink } from '../replace.js';
 import { knownMachines, linksWithServices } from './machines.js';
 
 /** Takes one line for the journal. */
-type Log = (line: string) => void;
+type Log = LogLine;
 
 /**
  * Looks up the machines of the services that links lead to, and changes these links in place: a machine that has come gets a part,
@@ -46,6 +47,7 @@ function reportProblems({ id, link }: PlannedLink, found: ReadonlyMap<string, Fo
     if (noteProblem(id, name, problem))
       log(
         `link ${id}: service ${name}: ${problem}. The machines known before stay in use: ${textOf(machines)}.`,
+        { event: 'failed', link: id },
       );
   }
 }
@@ -69,17 +71,19 @@ async function refresh(
       { recipe, options, keyFile: far?.keyFile ?? KEY_FILE, exactNames: true },
       systemd,
     );
-    for (const line of left) log(`link ${id}: ${line}`);
+    for (const line of left) log(`link ${id}: ${line}`, { event: 'failed', link: id });
   } catch (error) {
     log(
       `link ${id} stays as it is: ${changed.map((name) => `service ${name} is at ${textOf(found.get(name)?.machines ?? [])} now`).join(', ')}, and ${(error as Error).message}. It is tried again in 30 s while the link is in use.`,
+      { event: 'failed', link: id },
     );
     return;
   }
   const now = readLinks().links.find((one) => one.id === id)?.link.tails ?? [];
   for (const name of changed) {
     const [before, after] = [tails, now].map((of) => textOf(machinesOf(of, name)));
-    if (before !== after) log(`link ${id}: service ${name} is at ${after}; it was at ${before}.`);
+    if (before !== after)
+      log(`link ${id}: service ${name} is at ${after}; it was at ${before}.`, { event: 'moved', link: id });
   }
 }
 

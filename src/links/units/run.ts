@@ -112,6 +112,7 @@ export function stopService(run: LinkService, journal: JournalLines): Promise<vo
     if (others.length > 0)
       return journal.log(
         `link ${link.id}: unit ${service} stays, since it is needed by ${others.join(', ')}.`,
+        { event: 'stopped' },
       );
     await systemd.stop(service);
   });
@@ -143,7 +144,7 @@ async function noteEnd(
   forgetStarted(name);
   if (Date.now() - at > SHORT_LIFE_MS) return;
   const reason = await describeFailure(place.name, at, systemd);
-  warn(`link ${link.id}: ${reason}. ${noteFailure(name, failures)}`);
+  warn(`link ${link.id}: ${reason}. ${noteFailure(name, failures)}`, { event: 'failed' });
 }
 
 /** Whether a service runs again after its end, while clients of the link are served. */
