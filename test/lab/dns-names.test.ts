@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
 import type { LinkDetails } from '../../src/api/schema.ts';
+import { askDatagram } from './ask-datagram.ts';
 import { writeKey } from './cluster.ts';
 import { installedHost, leavesNothing, succeeds } from './installed.ts';
 import { boot, type Host } from './rig/host.ts';
@@ -240,8 +241,7 @@ labSuite<Hosts>(
       for (const dead of ['2001:db8::1', 'fd90::208']) {
         await answers(dns, `host-record=log.lab,${B},${dead},60`);
         await succeeds(near, 'create id log url udp://:7006 tail url udp://log.lab:7000');
-        const ask = 'echo hello | socat -t 10 - UDP:127.0.0.1:7006';
-        assert.is((await near.run(ask, { check: false, timeout: 60 })).stdout, 'second\n', dead);
+        assert.is(await askDatagram(near, 7006, { seconds: 10 }), 'second\n', dead);
         await succeeds(near, 'delete log');
       }
     });

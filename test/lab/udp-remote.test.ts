@@ -1,4 +1,5 @@
 import * as assert from 'uvu/assert';
+import { askDatagram } from './ask-datagram.ts';
 import { writeKey } from './cluster.ts';
 import { installedHost, leavesNothing, succeeds } from './installed.ts';
 import { boot, type Host } from './rig/host.ts';
@@ -6,13 +7,7 @@ import { labSuite } from './suite.ts';
 
 const NODE = 'node /src/wormhole/test/lab';
 
-async function asked(host: Host, port: number, say = 'hello'): Promise<string> {
-  const { stdout } = await host.run(`echo ${say} | socat -t 10 - UDP:127.0.0.1:${port}`, {
-    check: false,
-    timeout: 60,
-  });
-  return stdout;
-}
+const asked = (host: Host, port: number, say = 'hello') => askDatagram(host, port, { say, seconds: 10 });
 
 /** The urls at which the part of a link on another machine listens. */
 async function partUrls(host: Host): Promise<string[]> {
