@@ -36,16 +36,13 @@ interface Sockets {
   port: number;
 }
 
-/** Takes one line for the journal. */
-type Log = LogLine;
-
 /**
  * Receives ESP in UDP while there is a tunnel that needs it: the kernel does all of it, as long as a process holds the
  * sockets. What arrives here are the hellos of other machines (../ipsec/hello.ts).
  *
  * @throws Error when no port of the range is free, or the kernel cannot do it
  */
-export async function runUdpService(log: Log): Promise<void> {
+export async function runUdpService(log: LogLine): Promise<void> {
   const sockets = await bindAny(installedSettings().udpPorts);
   const known = createKnownTunnels();
   const warn = onceInAWhile(log);
@@ -78,7 +75,7 @@ export async function runUdpService(log: Log): Promise<void> {
   }
 }
 
-async function sendHellos({ four, six }: Sockets, known: KnownTunnels, log: Log): Promise<void> {
+async function sendHellos({ four, six }: Sockets, known: KnownTunnels, log: LogLine): Promise<void> {
   try {
     const kernel = await readKernel();
     for (const tunnel of known.all()) {
@@ -96,7 +93,7 @@ async function sendHellos({ four, six }: Sockets, known: KnownTunnels, log: Log)
 }
 
 /** Sends to the port from which the machine at the other end of a tunnel has just sent. */
-async function followPeer(tunnel: Tunnel, ports: Ports, log: Log): Promise<void> {
+async function followPeer(tunnel: Tunnel, ports: Ports, log: LogLine): Promise<void> {
   await withLock('tunnels', async () => {
     const { id, peer, outer } = tunnel;
     const known = portsOf(associationsOf(await readKernel(), tunnelNumber(id), outer).out[0]);
@@ -110,7 +107,7 @@ async function followPeer(tunnel: Tunnel, ports: Ports, log: Log): Promise<void>
 }
 
 /** Has machines that have fallen silent checked, as the timer of their tunnel does, which repairs a lost tunnel. */
-async function askSilentPeers(contacts: Contacts, log: Log): Promise<void> {
+async function askSilentPeers(contacts: Contacts, log: LogLine): Promise<void> {
   for (const { tunnel, silence } of contacts.silent()) {
     log(
       `${tunnel.peer} has sent nothing for ${Math.round(silence / 1000)} s: it is asked whether it still has its side`,
@@ -123,7 +120,7 @@ async function askSilentPeers(contacts: Contacts, log: Log): Promise<void> {
 }
 
 /** Writes one line, and then none until a while has passed. */
-function onceInAWhile(log: Log): Log {
+function onceInAWhile(log: LogLine): LogLine {
   let next = 0;
   return (line, about) => {
     if (Date.now() < next) return;

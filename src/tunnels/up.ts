@@ -17,9 +17,6 @@ import { forgetProblem, recordProblem } from './problems.js';
 import { installedSettings } from './settings.js';
 import { removeTunnel } from './unit.js';
 
-/** Takes one line for the journal. */
-type Log = LogLine;
-
 /**
  * Makes the kernel block clear text to and from the inner addresses of all tunnels, and of those deleted ones that links still
  * name: at boot, before there is a network.
@@ -35,7 +32,7 @@ export async function guardTunnels(): Promise<void> {
  *
  * @throws NoSuchTunnel; as negotiateTunnel, which tunnel-list reports as well
  */
-export async function bringUpUnit(peer: string, log: Log): Promise<void> {
+export async function bringUpUnit(peer: string, log: LogLine): Promise<void> {
   const tunnel = tunnelOfUnit(peer);
   await withLock('tunnels', async () => {
     await sweep();
@@ -55,7 +52,10 @@ export async function bringUpUnit(peer: string, log: Log): Promise<void> {
  * @throws NoSuchTunnel; as negotiateTunnel, which tunnel-list reports as well. The old keys stay in use then, until they expire
  *   three hours after their beginning
  */
-export async function rekeyTunnel(peer: string, { now, log }: { now: boolean; log: Log }): Promise<boolean> {
+export async function rekeyTunnel(
+  peer: string,
+  { now, log }: { now: boolean; log: LogLine },
+): Promise<boolean> {
   const tunnel = tunnelOfUnit(peer);
   return reportingProblem(tunnel, async () => {
     if (!now && !(await areKeysOld(tunnel)) && (await peerAgrees(tunnel))) return false;
@@ -80,7 +80,7 @@ async function reportingProblem<T>(tunnel: Tunnel, work: () => Promise<T>): Prom
  * Negotiates a tunnel again. When the other machine does not know it any more, it is deleted here too, unless somebody has asked
  * for it here or links lead through it.
  */
-async function renegotiate(tunnel: Tunnel, { fresh, log }: { fresh: boolean; log: Log }): Promise<void> {
+async function renegotiate(tunnel: Tunnel, { fresh, log }: { fresh: boolean; log: LogLine }): Promise<void> {
   const { peer, keyFile, mode, asked } = tunnel;
   try {
     await negotiateTunnel({ peer, keyFile, mode, asked: false, fresh }, installedSettings());

@@ -17,4 +17,5 @@ process.stdin.once('data', () => {
 });
 
 const service = { link: 'x', name: 'localhost', port: 80, allowLoopback: true, file: openSync(path, 'r+') };
-await serveName(service, [{ fd: 3, name: 'x' }], (line) => process.stderr.write(`${line}\n`));
+const log = (line: string) => process.stderr.write(`${line}\n`);
+await serveName(service, [{ fd: 3, name: 'x' }], { info: log, warn: log });

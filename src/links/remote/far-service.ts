@@ -19,8 +19,6 @@ import { createFarPart, type FarPartRequest } from './far-part.js';
 import { farPartsOf } from './far-parts-of.js';
 import { serveRequests } from './requests.js';
 
-type Log = LogLine;
-
 /** Starts the service again while deletions are pending. */
 const TIMER = 'wormhole-far.timer';
 
@@ -40,7 +38,7 @@ const BOOT_PAUSES_MS = [2_000, 5_000, 10_000];
  * @param sockets where forwarders ask; none when the service was not started by one
  * @param log takes one line for the journal about each change
  */
-export async function runFarService(sockets: PassedSocket[], log: Log): Promise<void> {
+export async function runFarService(sockets: PassedSocket[], log: LogLine): Promise<void> {
   const busy = new Map<string, Promise<void>>();
   const once = (key: string, work: () => Promise<void>): Promise<void> => {
     const running = busy.get(key);
@@ -62,7 +60,7 @@ export async function runFarService(sockets: PassedSocket[], log: Log): Promise<
   await setTimer(pendingDeletions().length > 0);
 }
 
-async function carryOut(deletion: PendingDeletion, log: Log): Promise<void> {
+async function carryOut(deletion: PendingDeletion, log: LogLine): Promise<void> {
   const reason = await (deletion.kind === 'part'
     ? carryOutDeletion(deletion)
     : carryOutTunnelDeletion(deletion));
@@ -93,7 +91,7 @@ function farParts(): (FarPartRequest & { isEagerRoot: boolean })[] {
   });
 }
 
-async function resolveFarEnd(id: string, log: Log): Promise<void> {
+async function resolveFarEnd(id: string, log: LogLine): Promise<void> {
   const request = farParts().find(({ link }) => link.id === id);
   if (!request) return startServiceOf(id);
   const before = readFarAddress(id);
@@ -116,7 +114,7 @@ async function startServiceOf(id: string): Promise<void> {
   if (run && !unfinishedIds().includes(id)) await withSystemd((systemd) => systemd.queue(run.unit));
 }
 
-async function createAtBoot(request: FarPartRequest, log: Log): Promise<void> {
+async function createAtBoot(request: FarPartRequest, log: LogLine): Promise<void> {
   const { id, child } = request.link;
   for (const pause of [...BOOT_PAUSES_MS, undefined]) {
     try {
@@ -139,7 +137,7 @@ async function createAtBoot(request: FarPartRequest, log: Log): Promise<void> {
   }
 }
 
-async function create(request: FarPartRequest, log: Log): Promise<void> {
+async function create(request: FarPartRequest, log: LogLine): Promise<void> {
   const { id, child } = request.link;
   const before = readFarAddress(id);
   const found = await createFarPart(request);

@@ -16,9 +16,6 @@ import type { PlannedLink } from '../../units/plan.js';
 import { replaceLink } from '../replace.js';
 import { knownMachines, linksWithServices } from './machines.js';
 
-/** Takes one line for the journal. */
-type Log = LogLine;
-
 /**
  * Looks up the machines of the services that links lead to, and changes these links in place: a machine that has come gets a part,
  * one that has gone gets no new client, and goes with its last session. What a registry has said last stays when it is down.
@@ -26,7 +23,7 @@ type Log = LogLine;
  * @param id of the link; undefined for all
  * @param log takes one line for the journal about each change, and about what has failed
  */
-export function refreshServices(id: string | undefined, log: Log): Promise<void> {
+export function refreshServices(id: string | undefined, log: LogLine): Promise<void> {
   return withSystemd(async (systemd) => {
     const unfinished = new Set(unfinishedIds());
     const all = linksWithServices();
@@ -41,7 +38,11 @@ export function refreshServices(id: string | undefined, log: Log): Promise<void>
   });
 }
 
-function reportProblems({ id, link }: PlannedLink, found: ReadonlyMap<string, FoundService>, log: Log): void {
+function reportProblems(
+  { id, link }: PlannedLink,
+  found: ReadonlyMap<string, FoundService>,
+  log: LogLine,
+): void {
   for (const name of servicesOf(link)) {
     const { problem, machines = [] } = found.get(name) ?? {};
     if (noteProblem(id, name, problem))
@@ -55,7 +56,7 @@ function reportProblems({ id, link }: PlannedLink, found: ReadonlyMap<string, Fo
 async function refresh(
   { id, link, options, far }: PlannedLink,
   found: ReadonlyMap<string, FoundService>,
-  { systemd, log }: { systemd: Systemd; log: Log },
+  { systemd, log }: { systemd: Systemd; log: LogLine },
 ): Promise<void> {
   const tails = link.tails ?? [];
   const changed = servicesOf(link).filter(
