@@ -57,7 +57,7 @@ export function serviceLog(identifier: string): ServiceLog {
   return { info: writer(6), warn: writer(4), error: writer(3) };
 }
 
-/** Writes to the journal why this process fails, if it is a service. Returns whether it did. */
+/** Writes to the journal what goes wrong, if this process is a service. Returns whether it did. */
 export function logFailure(message: string): boolean {
   if (service === undefined) return false;
   return writeEntry({ message, identifier: service, priority: 3, about: { event: 'failed' } });
