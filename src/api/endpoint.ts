@@ -18,6 +18,9 @@ export const DEFAULT_PORT = 9999;
 /** The daemon of this machine. */
 export const LOCAL = { kind: 'unix', path: '/run/wormhole.sock' } satisfies Endpoint;
 
+/** Where wormholed answers those who only look: root, and the services of this machine that are given the socket. */
+export const READ_ONLY = { kind: 'unix', path: '/run/wormholed-read/socket' } satisfies Endpoint;
+
 /** A text that is no endpoint; the message quotes it and shows one. */
 export class InvalidEndpoint extends Error {}
 

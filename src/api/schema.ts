@@ -234,6 +234,7 @@ const counters = v.object({
   datagramsFromClients: v.exactOptional(v.number()),
   datagramsFromTarget: v.exactOptional(v.number()),
   dialMs: v.exactOptional(v.number()),
+  idleInMs: v.exactOptional(v.number()),
   dials: v.exactOptional(v.array(v.object({ upToMs: v.exactOptional(v.number()), count: v.number() }))),
   lastFailure: v.exactOptional(v.object({ at: v.number(), reason: v.string() })),
 });

@@ -127,6 +127,9 @@ const listedTunnel = v.object({
   lastRekey: v.nullable(v.string()),
   received: traffic,
   sent: traffic,
+  // Versions before do not say these.
+  associations: v.optional(v.object({ in: v.number(), out: v.number() })),
+  errors: v.optional(v.object({ replay: v.number(), window: v.number(), authentication: v.number() })),
 });
 
 /**
@@ -134,7 +137,8 @@ const listedTunnel = v.object({
  * outer ones. `state` is `up`, `down` when this machine has no keys for it, and lets nothing through, or `leaving` when it is
  * deleted, and the other machine cannot be told yet. `detail` says why the last attempt to bring it up, to check or to rekey it
  * has failed, and is '' if it has not. `keyAge` is in seconds, `lastRekey` a time in ISO 8601, both null
- * without keys. Traffic is that of the packets inside, since the tunnel was brought up.
+ * without keys. Traffic is that of the packets inside, since the tunnel was brought up. `associations` are the security associations
+ * of each direction that the kernel has; `errors` are the packets that the newest incoming one has discarded: since the last rekey.
  */
 export type ListedTunnel = v.InferOutput<typeof listedTunnel>;
 

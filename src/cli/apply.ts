@@ -3,10 +3,12 @@ import type { Command } from 'commander';
 import type { ApplyReport, LinkDifference } from '../links/declared/apply.js';
 import type { TunnelReport } from '../links/declared/apply-tunnels.js';
 import type { Declarations } from '../links/declared/files.js';
+import type { About } from '../systemd/journal-entry.js';
 import { printable } from '../text/printable.js';
 import type { FileFault } from '../units/declaration.js';
 import { exitStatus, requireRoot, UsageError } from './fail.js';
 import { machineOf, type ProgramOptions } from './machine.js';
+import { logFailure, printLine, serviceLog } from './output.js';
 
 const HELP = `
 A file NAME.wormhole describes one link or tunnel: man wormhole.links. Without -f, the files of /etc/wormhole/links.d are read.
@@ -84,7 +86,10 @@ function reporter(
   { dryRun, quiet }: { dryRun: boolean; quiet: boolean },
   { createTwoFilesPatch, FILE_HEADERS_ONLY }: typeof import('diff'),
 ): ApplyReport & TunnelReport {
-  const say = (line: string) => process.stdout.write(`${printable(line)}\n`);
+  // wormhole-apply.service is quiet.
+  const log = quiet ? serviceLog('wormhole-apply').info : undefined;
+  const say = (line: string, about: Omit<About, 'event'> = {}) =>
+    log ? log(line, { event: 'changed', ...about }) : printLine(line);
   const differs = (what: string, { file, former, next }: Omit<LinkDifference, 'id'>) => {
     if (!quiet) {
       const [from, to] = [former === '' ? '/dev/null' : what, next === '' ? '/dev/null' : (file ?? what)];
@@ -103,20 +108,26 @@ function reporter(
   return {
     differs: (difference) => differs(`link ${difference.id}`, difference),
     tunnelDiffers: (difference) => differs(`the tunnel to ${difference.peer}`, difference),
-    created: ({ id, url, also = [] }) => say(`created link ${[id, url, ...also].join(' ')}`),
-    changed: ({ id, url, also = [] }) => say(`changed link ${[id, url, ...also].join(' ')}`),
-    deleted: (id, file) => say(`deleted link ${id}: ${file} is gone`),
-    tunnelCreated: ({ peer, inner }) => say(`created the tunnel to ${peer} ${inner.local} ${inner.remote}`),
-    tunnelChanged: ({ peer }) => say(`changed the tunnel to ${peer}`),
-    tunnelDeleted: (peer, file) => say(`deleted the tunnel to ${peer}: ${file} is gone`),
-    note: (line) => process.stderr.write(`wormhole: ${printable(line)}\n`),
+    created: ({ id, url, also = [] }) => say(`created link ${[id, url, ...also].join(' ')}`, { link: id }),
+    changed: ({ id, url, also = [] }) => say(`changed link ${[id, url, ...also].join(' ')}`, { link: id }),
+    deleted: (id, file) => say(`deleted link ${id}: ${file} is gone`, { link: id }),
+    tunnelCreated: ({ peer, inner }) =>
+      say(`created the tunnel to ${peer} ${inner.local} ${inner.remote}`, { peer }),
+    tunnelChanged: ({ peer }) => say(`changed the tunnel to ${peer}`, { peer }),
+    tunnelDeleted: (peer, file) => say(`deleted the tunnel to ${peer}: ${file} is gone`, { peer }),
+    note: complain,
     failed: reportFault,
   };
+}
+
+function complain(text: string): void {
+  const line = `wormhole: ${text}`;
+  if (!logFailure(line)) process.stderr.write(`${printable(line)}\n`);
 }
 
 /** One line, as compilers write it. */
 function reportFault({ path, line, message }: FileFault): void {
   const text = message.replace(/\s*\n\s*/g, ' / ');
-  process.stderr.write(`wormhole: ${printable(`${path}:${line}: ${text}`)}\n`);
+  complain(`${path}:${line}: ${text}`);
   process.exitCode = exitStatus.failure;
 }

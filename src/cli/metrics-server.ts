@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { logEntry } from '../systemd/journal-entry.js';
 import type { PassedSocket } from '../systemd/listen-fds.js';
 import { unmapIPv4 } from '../text/ip-address.js';
+import { HTTP_LIMITS } from '../web/http-limits.js';
 
 /** The server ends when nobody has asked for this long, ms; systemd goes on listening. */
 const IDLE_MS = 5_000;
@@ -10,13 +11,7 @@ const IDLE_MS = 5_000;
 /** Scrapes within this time get the same text, ms: a crowd of them does not make the work many times. */
 const FRESH_MS = 1_000;
 
-const SETTINGS = {
-  headersTimeout: 5_000,
-  requestTimeout: 5_000,
-  connectionsCheckingInterval: 500,
-  keepAliveTimeout: 1_000,
-  maxHeaderSize: 8_192,
-};
+const SETTINGS = { ...HTTP_LIMITS, keepAliveTimeout: 1_000 };
 
 const MAX_CONNECTIONS = 32;
 

@@ -1,29 +1,24 @@
 import { AggregatorRegistry } from 'prom-client';
 import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
+import type { TunnelListing } from '../api/tunnel-schema.js';
+import { type Labels, type Metric, metric, type Value } from './metric.js';
+import { tunnelMetrics } from './metrics-tunnels.js';
 
-type Labels = Record<string, string | number>;
 type Counters = NonNullable<ListedLink['counters']>;
 
-interface Value {
-  labels: Labels;
-  value: number;
-  metricName?: string;
-}
-
-/** A metric in the form of prom-client's `getMetricsAsJSON`, the only one that takes a histogram that somebody else has counted. */
-interface Metric {
-  name: string;
-  help: string;
-  type: 'counter' | 'gauge' | 'histogram';
-  values: Value[];
-  aggregator: 'sum';
+/** What is rendered. Without `tunnels`, of which only root reads, their figures are left out. */
+export interface Figures {
+  listing: Listing;
+  tunnels?: TunnelListing;
+  version: string;
 }
 
 /**
- * The figures of links in the text format of Prometheus, version 0.0.4. doc/metrics.md describes each; prom-client escapes names
- * that somebody else has chosen.
+ * The figures of links and tunnels in the text format of Prometheus, version 0.0.4. doc/metrics.md describes each; prom-client escapes
+ * names that somebody else has chosen.
  */
-export function renderMetrics({ links, unreadable }: Listing, version: string): Promise<string> {
+export function renderMetrics({ listing, tunnels, version }: Figures): Promise<string> {
+  const { links, unreadable } = listing;
   const existing = links.filter(({ state }) => state !== 'deleted');
   const metrics = [
     metric('gauge', 'wormhole_build_info', 'The version of Wormhole.', [{ labels: { version }, value: 1 }]),
@@ -43,6 +38,7 @@ export function renderMetrics({ links, unreadable }: Listing, version: string): 
       { labels: {}, value: unreadable.length },
     ]),
     ...figures(existing.flatMap(({ id, counters }) => (counters ? [{ id, counters }] : []))),
+    ...(tunnels === undefined ? [] : tunnelMetrics(tunnels)),
   ];
   return AggregatorRegistry.aggregate([metrics]).metrics();
 }
@@ -155,8 +151,4 @@ function infoOf({ id, parent = '', owner = '', tunnel = '', head, tail }: Listed
 
 function urlOf({ url, also = [] }: ListedEnd): string {
   return [url, ...also].join(' ');
-}
-
-function metric(type: Metric['type'], name: string, help: string, values: Value[]): Metric {
-  return { name, help, type, values, aggregator: 'sum' };
 }

@@ -1,11 +1,16 @@
+import { accessSync } from 'node:fs';
 import type { Command } from 'commander';
+import type { Machine } from '../api/connect.js';
+import { endpointText } from '../api/endpoint.js';
 import type { Listing } from '../api/schema.js';
+import type { TunnelListing } from '../api/tunnel-schema.js';
 import { version } from '../state/installation.js';
+import { logEntry } from '../systemd/journal-entry.js';
 import { UsageError } from './fail.js';
 import { machineOf } from './machine.js';
 
 const HELP = `
-The names are described in doc/metrics.md. A scrape neither starts a link nor keeps it awake. systemctl enable --now
+The names are described in doc/metrics.md. Figures of tunnels need root. A scrape neither starts a link nor keeps it awake. systemctl enable --now
 wormhole-metrics.socket serves them at http://127.0.0.1:9998/metrics, and wormhole-metrics.timer writes them for the
 textfile collector of node-exporter.`;
 
@@ -13,13 +18,15 @@ textfile collector of node-exporter.`;
 export function addMetrics(program: Command): void {
   program
     .command('metrics')
-    .description('print the figures of all links for Prometheus')
+    .description('print the figures of all links and tunnels for Prometheus')
     .option('--output <file>', 'write them to a file, which is replaced atomically')
     .addHelpText('after', HELP)
     .action(async ({ output }: { output?: string }, command: Command) => {
       if (output !== undefined && !output.startsWith('/'))
         throw new UsageError(`--output "${output}" is not an absolute path`);
-      const text = await render(await readListing(command));
+      const machine = await machineOf(command);
+      const [listing, tunnels] = await Promise.all([readListing(machine), readTunnels(machine)]);
+      const text = await render(listing, tunnels);
       if (output === undefined) process.stdout.write(text);
       else {
         const { writeAtomically } = await import('../system/files.js');
@@ -33,12 +40,13 @@ export function addMetrics(program: Command): void {
       const { passedSockets } = await import('../systemd/listen-fds.js');
       const { serveMetrics } = await import('./metrics-server.js');
       const { listLinks } = await import('../links/list.js');
-      await serveMetrics(passedSockets(process.env, process.pid), async () => render(await listLinks()));
+      await serveMetrics(passedSockets(process.env, process.pid), async () =>
+        render(await listLinks(), await readTunnels(undefined)),
+      );
     });
 }
 
-async function readListing(command: Command): Promise<Listing> {
-  const machine = await machineOf(command);
+async function readListing(machine: Machine | undefined): Promise<Listing> {
   if (machine) {
     const { listAt } = await import('../api/client.js');
     return listAt(machine);
@@ -47,7 +55,44 @@ async function readListing(command: Command): Promise<Listing> {
   return listLinks();
 }
 
-async function render(listing: Listing): Promise<string> {
+/** Reads the tunnels. Links are shown also when they cannot be read: then that is told on stderr, or to the journal. */
+async function readTunnels(machine: Machine | undefined): Promise<TunnelListing | undefined> {
+  const { listTunnelsAt } = await import('../api/client.js');
+  try {
+    return machine ? await listTunnelsAt(machine) : await readOwnTunnels();
+  } catch (error) {
+    logEntry({
+      message: `the tunnels cannot be read, and have no figures: ${(error as Error).message}`,
+      identifier: 'wormhole-metrics',
+      priority: 4,
+      about: { event: 'failed', ...(machine && { peer: endpointText(machine.endpoint) }) },
+    });
+    return undefined;
+  }
+}
+
+/**
+ * Reads the tunnels of this machine from wormholed, since ip(8) tells of them with CAP_NET_ADMIN alone, and the services of metrics have no
+ * capability. Nothing of it is started when there is no tunnel.
+ *
+ * @returns undefined for a user who may not ask
+ */
+async function readOwnTunnels(): Promise<TunnelListing | undefined> {
+  const { readTunnels: readUnits } = await import('../state/tunnels.js');
+  const { tunnels, unreadable } = readUnits();
+  if (tunnels.length === 0) return { tunnels: [], unreadable };
+  const { listTunnelsAt } = await import('../api/client.js');
+  const { READ_ONLY } = await import('../api/endpoint.js');
+  try {
+    accessSync(READ_ONLY.path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EACCES') return undefined;
+    throw error;
+  }
+  return listTunnelsAt({ endpoint: READ_ONLY, keyFile: '' });
+}
+
+async function render(listing: Listing, tunnels: TunnelListing | undefined): Promise<string> {
   const { renderMetrics } = await import('./metrics-text.js');
-  return renderMetrics(listing, version());
+  return renderMetrics({ listing, version: version(), ...(tunnels && { tunnels }) });
 }

@@ -11,8 +11,9 @@ export function addNetns(program: Command): void {
     .addOption(new Option('--unmount', 'unmount it instead'))
     .action(async (instance: string, { unmount }: { unmount?: boolean }) => {
       requireRoot('netns …');
+      const log = serviceLog('wormhole-netns').info;
       const { mountNamespace, unmountNamespace } = await import('../links/containers/netns.js');
       if (unmount) await unmountNamespace(instance);
-      else serviceLog('wormhole-netns').info(await mountNamespace(instance), { event: 'started' });
+      else log(await mountNamespace(instance), { event: 'started' });
     });
 }

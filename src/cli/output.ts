@@ -1,5 +1,4 @@
-import type { LogLine } from '../systemd/journal-entry.js';
-import { writeEntry } from '../systemd/journal-entry.js';
+import { type About, type LogLine, writeEntry } from '../systemd/journal-entry.js';
 import { printable } from '../text/printable.js';
 
 /** What a command has done that the user must know even if standard output is lost. */
@@ -39,26 +38,30 @@ export interface ServiceLog {
   error: LogLine;
 }
 
-/** SyslogIdentifier= of the service that this process is; undefined if it is none. */
-let service: string | undefined;
+/** What each line of a service is about, unless its unit says that itself with LogExtraFields=. */
+type Common = Omit<About, 'event'>;
+
+/** The service that this process is: SyslogIdentifier= of its unit, and what all its lines are about. Undefined if it is none. */
+let service: { identifier: string; common: Common } | undefined;
 
 /**
  * Writes to the journal, or elsewhere to standard output, where a person sees it who runs the service by hand. `identifier` is
  * SyslogIdentifier= of its unit, which the process cannot ask for. {@link logFailure} uses it from then on.
  */
-export function serviceLog(identifier: string): ServiceLog {
-  service = identifier;
+export function serviceLog(identifier: string, common: Common = {}): ServiceLog {
+  service = { identifier, common };
   const writer =
     (priority: 3 | 4 | 6): LogLine =>
     (message, about) => {
-      if (writeEntry({ message, identifier, priority, about })) return;
+      if (writeEntry({ message, identifier, priority, about: { ...common, ...about } })) return;
       printLine(process.env.JOURNAL_STREAM === undefined ? message : `<${priority}>${message}`);
     };
   return { info: writer(6), warn: writer(4), error: writer(3) };
 }
 
-/** Writes to the journal why this process fails, if it is a service. Returns whether it did. */
+/** Writes to the journal what goes wrong, if this process is a service. Returns whether it did. */
 export function logFailure(message: string): boolean {
   if (service === undefined) return false;
-  return writeEntry({ message, identifier: service, priority: 3, about: { event: 'failed' } });
+  const { identifier, common } = service;
+  return writeEntry({ message, identifier, priority: 3, about: { ...common, event: 'failed' } });
 }

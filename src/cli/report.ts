@@ -3,6 +3,7 @@ import type { DayReport, TrafficReport } from '../api/schema.js';
 import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
 import { UsageError } from './fail.js';
+import { readListings } from './listings.js';
 import { machineOf } from './machine.js';
 
 const HELP = `
@@ -20,7 +21,9 @@ export function addReport(program: Command): void {
     .option('--json', 'print it as JSON')
     .addHelpText('after', HELP)
     .action(async (ids: string[], { days, json }: { days?: number; json?: boolean }, command: Command) => {
-      const report = select(await readReport(command), ids, days);
+      const all = await readReport(command);
+      await requireLinks(command, { ids, report: all });
+      const report = select(all, ids, days);
       process.stdout.write(json ? `${printableJson(report)}\n` : await table(report));
     });
 }
@@ -38,6 +41,20 @@ async function readReport(command: Command): Promise<TrafficReport> {
   }
   const { trafficReport } = await import('../links/report.js');
   return trafficReport();
+}
+
+/** Makes sure that each id is that of a link, or of one that has had clients. @throws Error that quotes the first that is not */
+async function requireLinks(
+  command: Command,
+  { ids, report }: { ids: string[]; report: TrafficReport },
+): Promise<void> {
+  const known = new Set(report.days.flatMap(({ links }) => links.map(({ id }) => id)));
+  const others = ids.filter((id) => !known.has(id));
+  if (others.length === 0) return;
+  const { listings } = await readListings(command);
+  const existing = new Set(listings.flatMap(({ listing }) => listing.links.map(({ id }) => id)));
+  const missing = others.find((id) => !existing.has(id));
+  if (missing !== undefined) throw new Error(`no link "${missing}": see wormhole list`);
 }
 
 function select({ days }: TrafficReport, ids: string[], last: number | undefined): DayReport[] {

@@ -23,6 +23,8 @@ export interface LinkRates {
   errors: number;
   /** How long connecting to the target took on average, ms; undefined if no session began in the interval. */
   dialMs?: number;
+  /** When its forwarder ends if no client comes before, ms; undefined while it has a session, or does not run. */
+  idleInMs?: number;
 }
 
 /** The links of the later of two samples, with what they have counted since the earlier one. */
@@ -65,6 +67,7 @@ function ratesOf(machine: string, { link, former, seconds }: Span): LinkRates {
     errorsPerSecond: since('errors') / seconds,
     errors: now.errors,
     ...(dials > 0 && { dialMs: since('dialMs') / dials }),
+    ...(link.counters?.idleInMs !== undefined && { idleInMs: link.counters.idleInMs }),
   };
 }
 

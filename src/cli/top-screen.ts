@@ -56,13 +56,7 @@ export function openScreen(on: { onKey: (key: Key) => void; onResize: () => void
   };
   const close = (): void => {
     leave();
-    stdin.off('keypress', onKey);
-    stdin.off('end', close);
-    stdout.off('resize', on.onResize);
-    stdout.off('error', close);
-    process.off('SIGCONT', resume);
-    process.off('exit', leave);
-    for (const signal of Object.keys(endings) as NodeJS.Signals[]) process.off(signal, endOn);
+    for (const [source, event, listener] of listeners) source.off(event, listener);
     stdin.pause();
     finish();
   };
@@ -73,14 +67,22 @@ export function openScreen(on: { onKey: (key: Key) => void; onResize: () => void
     close();
   };
 
+  const listeners: [NodeJS.EventEmitter, string, Parameters<NodeJS.EventEmitter['on']>[1]][] = [
+    [stdin, 'keypress', onKey],
+    [stdin, 'end', close],
+    [stdout, 'resize', on.onResize],
+    [stdout, 'error', close],
+    [process, 'SIGCONT', resume],
+    [process, 'exit', leave],
+    ...Object.keys(endings).map((signal): [NodeJS.EventEmitter, string, typeof endOn] => [
+      process,
+      signal,
+      endOn,
+    ]),
+  ];
+
   emitKeypressEvents(stdin);
-  stdin.on('keypress', onKey);
-  stdin.on('end', close);
-  stdout.on('resize', on.onResize);
-  stdout.on('error', close);
-  process.on('SIGCONT', resume);
-  process.on('exit', leave);
-  for (const signal of Object.keys(endings) as NodeJS.Signals[]) process.on(signal, endOn);
+  for (const [source, event, listener] of listeners) source.on(event, listener);
   enter();
 
   return {

@@ -5,7 +5,7 @@ import type { LinkRates } from './top-rates.js';
 
 /** The columns of top by which it can sort, from left to right. */
 export const COLUMNS = [
-  ...(['machine', 'id', 'state', 'sessions', 'new', 'in', 'out', 'errors', 'dial'] as const),
+  ...(['machine', 'id', 'state', 'sessions', 'new', 'in', 'out', 'errors', 'dial', 'idle'] as const),
 ];
 export type Column = (typeof COLUMNS)[number];
 
@@ -19,7 +19,7 @@ export interface Order {
 
 const TITLES: Record<Column, string> = {
   ...{ machine: 'MACHINE', id: 'ID', state: 'STATE', sessions: 'SESSIONS', new: 'NEW/S' },
-  ...{ in: 'IN/S', out: 'OUT/S', errors: 'ERRORS/S', dial: 'DIAL' },
+  ...{ in: 'IN/S', out: 'OUT/S', errors: 'ERRORS/S', dial: 'DIAL', idle: 'IDLE IN' },
 };
 
 const VALUES: Record<Column, (link: LinkRates) => string | number> = {
@@ -32,6 +32,7 @@ const VALUES: Record<Column, (link: LinkRates) => string | number> = {
   out: ({ bytesOutPerSecond }) => bytesOutPerSecond,
   errors: ({ errorsPerSecond, errors }) => errorsPerSecond + errors / 1e12,
   dial: ({ dialMs }) => dialMs ?? -1,
+  idle: ({ idleInMs }) => idleInMs ?? -1,
 };
 
 /** The links that are shown, in their order. Equal ones are in the order of their ids. */
@@ -77,7 +78,14 @@ const CELLS: Record<Column, (link: LinkRates) => string> = {
   out: ({ bytesOutPerSecond }) => prettyBytes(Math.round(bytesOutPerSecond)),
   errors: ({ errorsPerSecond, errors }) => `${rate(errorsPerSecond)} (${errors})`,
   dial: ({ dialMs }) => (dialMs === undefined ? '-' : `${rate(dialMs)} ms`),
+  idle: ({ idleInMs }) => (idleInMs === undefined ? '-' : describeSeconds(Math.ceil(idleInMs / 1000))),
 };
+
+/** "12 s", "4 min" or "3 h". */
+function describeSeconds(seconds: number): string {
+  if (seconds < 120) return `${seconds} s`;
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
 
 function rate(value: number): string {
   return value < 100 ? value.toFixed(1) : String(Math.round(value));

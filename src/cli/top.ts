@@ -11,8 +11,8 @@ On a terminal the links are shown again every two seconds. Keys: arrows and page
 or F6 choose the column to sort by, P M T N E sort by bytes in, sessions, dial time, id, errors; I or r reverses the order; / filters by id,
 machine or state; d sets the interval; Space or p pauses; Escape removes the filter; q quits.
 Elsewhere, or with --once, --count or --json, a table or JSON objects are printed for each interval.
-IN is what clients send, OUT what they get, DIAL how long connecting to the target took on average. Looking at a link neither
-starts it nor keeps it awake. With -H several times, the links of all these machines are shown.`;
+IN is what clients send, OUT what they get, DIAL how long connecting to the target took on average, IDLE IN when a
+link without a session goes to sleep. Looking at a link neither starts it nor keeps it awake. With -H several times, the links of all these machines are shown.`;
 
 /** Adds `wormhole top`. */
 export function addTop(program: Command): void {

@@ -4,7 +4,7 @@ import { serviceLog } from './output.js';
 
 /** Adds what the units of tunnels run: `tunnel-up`, `tunnel-rekey`, `tunnel-udp` and `tunnel-guard`. */
 export function addTunnelServices(program: Command): void {
-  const openLog = () => serviceLog('wormhole-tunnel').info;
+  const openLog = (peer?: string) => serviceLog('wormhole-tunnel', peer === undefined ? {} : { peer }).info;
   program
     .command('tunnel-up', { hidden: true })
     .description('bring a tunnel up that has a unit')
@@ -27,10 +27,10 @@ export function addTunnelServices(program: Command): void {
     .action(async (host: string, { now = false }: { now?: boolean }) => {
       requireRoot(`tunnel-rekey ${host}`);
       const { rekeyTunnel } = await import('../tunnels/up.js');
-      const log = openLog();
+      const log = openLog(host);
       try {
         if (await rekeyTunnel(host, { now, log }))
-          log(`the tunnel to ${host} has new keys`, { event: 'rekeyed', peer: host });
+          log(`the tunnel to ${host} has new keys`, { event: 'rekeyed' });
       } catch (error) {
         throw new Error(
           `${(error as Error).message}; the tunnel to ${host} keeps its keys for at most three hours`,

@@ -56,6 +56,8 @@ const FIGURES = [
   'failedAt',
   /** The descriptor of its notes about sessions (store/memory.ts), for those who look at it from outside; 0 if it has none. */
   'notes',
+  /** When the process ends if no client comes before, ms since 1970; 0 if it does not, or has ended. Means nothing while a session is open. */
+  'idleAt',
 ] as const;
 
 const NAMES = [...FIGURES, ...DIAL_BOUNDS.map((bound) => `dial<=${bound}`)];
@@ -110,6 +112,7 @@ export function createCounters(fd: number | undefined, log: Log): Counters {
     });
   }
   counters.open = 0;
+  counters.idleAt = 0;
   return counters;
 }
 

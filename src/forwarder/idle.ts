@@ -10,6 +10,8 @@ export interface IdleOptions {
   /** Accepts the clients that wait at the moment. */
   readonly acceptPending: () => void;
   readonly exit: () => void;
+  /** Is told when nothing is open any more, with the time at which it exits then, ms since 1970. */
+  readonly onQuiet: (exitAt: number) => void;
 }
 
 /**
@@ -17,7 +19,10 @@ export interface IdleOptions {
  * one waits at the listening socket, which the service manager holds, and starts the service again. Returns a function to
  * call when the last connection or session has been closed.
  */
-export function exitWhenIdle(loop: Loop, { after, open, acceptPending, exit }: IdleOptions): () => void {
+export function exitWhenIdle(
+  loop: Loop,
+  { after, open, acceptPending, exit, onQuiet }: IdleOptions,
+): () => void {
   let quietSince = loop.now;
   const check = createTimer(() => {
     if (open() > 0) return;
@@ -29,8 +34,10 @@ export function exitWhenIdle(loop: Loop, { after, open, acceptPending, exit }: I
     if (open() === 0) exit();
   });
   start(loop.timers, check, quietSince + after);
+  onQuiet(Date.now() + after);
   return () => {
     quietSince = loop.now;
+    onQuiet(Date.now() + after);
     if (check.index < 0) start(loop.timers, check, quietSince + after);
   };
 }

@@ -193,7 +193,10 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   else setNamedTarget(relay, readTarget(toFile));
   exemptZeroWindows(relay);
   // This includes exits by an uncaught exception.
-  process.on('exit', () => resetOpenSessions(loop));
+  process.on('exit', () => {
+    relay.counters.idleAt = 0;
+    resetOpenSessions(loop);
+  });
   /** Why the process ends as soon as its last client is handed over. */
   let leavingFor: string | undefined;
   const exit = (why: string): void => {
@@ -315,6 +318,9 @@ function forward(options: Options, { sockets, stored }: Passed): void {
           open,
           acceptPending,
           exit: () => exit(`idle for ${options.idle / 1000} s`),
+          onQuiet: (exitAt) => {
+            relay.counters.idleAt = exitAt;
+          },
         });
   loop.atRoundEnd = (freedDescriptors) => {
     const hasWork = runBulkQueue(relay, move);

@@ -9,7 +9,18 @@ export interface KernelAssociation {
   bytes: number;
   packets: number;
   added: number;
+  errors: AssociationErrors;
   encapsulation?: string;
+}
+
+/**
+ * Packets that an incoming association has discarded: they came again (`replay`), too late for the window that tells whether they do
+ * (`window`), or did not prove to be of the other machine (`authentication`). `stats:` of ip(8).
+ */
+export interface AssociationErrors {
+  replay: number;
+  window: number;
+  authentication: number;
 }
 
 /** A policy as the kernel has it. `number` is the reqid of its template, `ends` the template's addresses. */
@@ -35,6 +46,8 @@ export function parseAssociations(text: string): KernelAssociation[] {
     const [, spi, number] = /proto esp spi (0x[0-9a-f]+)\S* reqid (\d+)/.exec(item) ?? [];
     const [, bytes, packets] = /lifetime current:\s+(\d+)\(bytes\), (\d+)\(packets\)/.exec(item) ?? [];
     const added = /lifetime current:[\s\S]*?\badd (\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)/.exec(item);
+    const [, window, replay, failed] =
+      /stats:\s+replay-window (\d+) replay (\d+) failed (\d+)/.exec(item) ?? [];
     // What the kernel only wishes for when it has none has a number too, but no key.
     if (!src || !dst || !spi || !number || !added || !/^\s+aead /m.test(item)) return [];
     if (!isTunnelNumber(Number(number))) return [];
@@ -48,6 +61,11 @@ export function parseAssociations(text: string): KernelAssociation[] {
       bytes: Number(bytes),
       packets: Number(packets),
       added: Date.parse(`${added[1]}T${added[2]}Z`),
+      errors: {
+        replay: Number(replay ?? 0),
+        window: Number(window ?? 0),
+        authentication: Number(failed ?? 0),
+      },
       ...(type === undefined ? {} : { encapsulation: `${type} ${sport} ${dport} ${address}` }),
     };
   });

@@ -69,17 +69,27 @@ export async function describeLink(
   { units, tunnels, systemd }: Surroundings,
 ): Promise<ListedLink> {
   const counters = countersOf(planned);
-  // A forwarder that was killed, or stopped with the machine, has not counted them down.
   const isRunning = !['inactive', 'failed', undefined].includes(units.get(serviceUnit(planned.id))?.active);
   const options = spokenOptions(planned.options);
   const hasOptions = planned.parent === undefined && Object.keys(options).length > 0;
   return {
     ...describe(planned, tunnels),
     ...withLosses(await stateOf(planned, { units, counters, systemd }), planned),
-    ...(counters && { counters: isRunning ? counters : { ...counters, open: 0 } }),
+    ...(counters && { counters: listedCounters(counters, isRunning) }),
     recipe: recipeText(planned.link),
     ...(hasOptions && { options }),
   };
+}
+
+/** The figures of a link, with how long its forwarder goes on if no client comes. */
+function listedCounters(
+  { idleAt, ...counters }: Counters,
+  isRunning: boolean,
+): NonNullable<ListedLink['counters']> {
+  // A forwarder that was killed, or stopped with the machine, has not counted them down.
+  if (!isRunning) return { ...counters, open: 0 };
+  const idleInMs = Math.round(idleAt - Date.now());
+  return counters.open === 0 && idleInMs > 0 ? { ...counters, idleInMs } : counters;
 }
 
 function volumesOf(id: string, volumes: OwnVolume[]): Pick<ListedLink, 'volumes'> {

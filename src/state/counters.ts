@@ -7,6 +7,8 @@ import { readCountersFile } from './counters-file.js';
 export interface Counters {
   /** Open sessions; the figure means nothing while no forwarder runs. */
   open: number;
+  /** When the forwarder ends if no client comes before, ms since 1970; 0 if it does not. Means nothing while sessions are open or no forwarder runs. */
+  idleAt: number;
   /** The most sessions that may be open. */
   limit: number;
   /** Sessions that the target has accepted. */
@@ -69,6 +71,7 @@ export function readCounters(id: string): Counters | undefined {
   const at = figure('failedAt');
   return {
     open: figure('open'),
+    idleAt: figure('idleAt'),
     limit: figure('limit'),
     served: figure('served'),
     unserved: figure('unserved'),

@@ -51,5 +51,7 @@ function describe(tunnel: Tunnel, kernel: KernelState): ListedTunnel {
     lastRekey: added === undefined ? null : new Date(added).toISOString(),
     received: found?.received ?? none,
     sent: found?.sent ?? none,
+    associations: { in: keys.in.length, out: keys.out.length },
+    errors: keys.in[0]?.errors ?? { replay: 0, window: 0, authentication: 0 },
   };
 }

@@ -94,7 +94,6 @@ async function renegotiate(tunnel: Tunnel, { fresh, log }: { fresh: boolean; log
       );
     log(`${peer} has no such tunnel any more, and nobody has asked for it here: it is deleted`, {
       event: 'changed',
-      peer,
     });
     await removeTunnel(tunnel, `machine ${peer} has no such tunnel any more`);
   }

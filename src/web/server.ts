@@ -10,6 +10,7 @@ import type { PassedSocket } from '../systemd/listen-fds.js';
 import { unmapIPv4 } from '../text/ip-address.js';
 import { type Refusal, refusalOf } from './access.js';
 import { type History, readHistory } from './history.js';
+import { HTTP_LIMITS } from './http-limits.js';
 import { cookieOf, FILES, type Route, routeOf } from './route.js';
 import { readSessions, SESSION_MS, type Sessions } from './sessions.js';
 import { createSource, type Source } from './source.js';
@@ -18,13 +19,7 @@ import { createTokens, type Tokens } from './tokens.js';
 /** The most connections; a further one replaces the oldest that belongs to no session. */
 const MAX_CONNECTIONS = 64;
 
-const SETTINGS = {
-  headersTimeout: 5_000,
-  requestTimeout: 5_000,
-  connectionsCheckingInterval: 500,
-  keepAliveTimeout: 10_000,
-  maxHeaderSize: 8_192,
-};
+const SETTINGS = { ...HTTP_LIMITS, keepAliveTimeout: 10_000 };
 
 /** Sent with every answer. What the page may load is its own script and style, and what it may ask is this server. */
 const HEADERS = {

@@ -1,11 +1,12 @@
 import { hostname } from 'node:os';
 import { listAt, listTunnelsAt, showAt } from '../api/client.js';
+import { READ_ONLY } from '../api/endpoint.js';
 import { optionWords } from '../units/option-words.js';
 import type { History } from './history.js';
 import { type Look, type Overview, type ShownDetails, withRates } from './overview.js';
 
-/** Where wormholed answers those who only look; the service sees nothing else of it. */
-const READ = { endpoint: { kind: 'unix', path: '/run/wormholed-read/socket' }, keyFile: '' } as const;
+/** The service sees nothing else of wormholed. */
+const READ = { endpoint: READ_ONLY, keyFile: '' } as const;
 
 /** What was read within this time is shown again, ms: several windows do not make the work several times. */
 const FRESH_MS = 900;

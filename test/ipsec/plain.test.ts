@@ -77,6 +77,43 @@ vmSuite('tunnels', pair, (test, at) => {
     assert.is(far.remote, local);
   });
 
+  test('metrics have the figures of the tunnel, which only root sees, and the service of metrics has them too', async () => {
+    const { alpha } = at();
+    const figures = (text: string) =>
+      new Map(
+        [...text.matchAll(/^(wormhole_tunnel_\w+)\{.*?peer="beta"(?:,(\w+="\w+"))?.*\} (\S+)$/gm)].map(
+          ([, name = '', label = '', value]) => [`${name} ${label}`.trim(), Number(value)],
+        ),
+      );
+    const [tunnel] = JSON.parse(await wormhole(alpha, 'tunnel-list --json'));
+    const found = figures(await wormhole(alpha, 'metrics'));
+    assert.is(found.get('wormhole_tunnel_up'), 1);
+    assert.is(found.get('wormhole_tunnel_associations direction="in"'), tunnel.associations.in);
+    assert.is(found.get('wormhole_tunnel_last_rekey_timestamp_seconds'), Date.parse(tunnel.lastRekey) / 1000);
+    const device = (await alpha.run('ls -d /sys/class/net/wh*')).stdout.trim();
+    const counted = async (name: string) =>
+      Number((await alpha.run(`cat ${device}/statistics/${name}`)).stdout);
+    for (const [name, kernel] of [
+      ['received_bytes', 'rx_bytes'],
+      ['sent_bytes', 'tx_bytes'],
+      ['received_packets', 'rx_packets'],
+      ['sent_packets', 'tx_packets'],
+    ] as const)
+      assert.is(found.get(`wormhole_tunnel_${name}_total`), await counted(kernel), name);
+    for (const reason of ['replay', 'window', 'authentication'])
+      assert.is(found.get(`wormhole_tunnel_discarded_packets_total reason="${reason}"`), 0);
+    const asNobody = await alpha.run('setpriv --reuid=65534 --regid=65534 --clear-groups wormhole metrics');
+    assert.is(asNobody.stderr, '');
+    assert.is(figures(asNobody.stdout).size, 0);
+    await alpha.run('systemctl start wormhole-metrics.socket');
+    const served = await alpha.run(
+      "printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' | socat -t 60 - TCP:127.0.0.1:9998",
+      { timeout: 90 },
+    );
+    assert.equal([...figures(served.stdout).keys()], [...found.keys()], served.stdout);
+    await alpha.run('systemctl stop wormhole-metrics.socket wormhole-metrics.service');
+  });
+
   test('a unit that somebody has spoilt is told, and its tunnel carries on', async () => {
     const { alpha, beta } = at();
     const unit = '/etc/systemd/system/wormhole-tunnel@beta.service';
@@ -156,6 +193,11 @@ vmSuite('tunnels', pair, (test, at) => {
       for (const spi of (await alpha.run('ip xfrm state list nokeys')).stdout.match(/spi 0x\w+/g) ?? [])
         spis.add(spi);
     }
+    await alpha.run('systemd-run -q --wait wormhole tunnel-rekey --now beta', { timeout: 60 });
+    await alpha.run('journalctl --sync');
+    const rekeyed =
+      'journalctl -q -o cat WORMHOLE_EVENT=rekeyed WORMHOLE_PEER=beta SYSLOG_IDENTIFIER=wormhole-tunnel';
+    assert.is((await alpha.run(rekeyed)).stdout, 'the tunnel to beta has new keys\n');
     await alpha.run('touch stop');
     assert.is((await sender.exited).status, 0);
     assert.is((await receiver.exited).status, 0);

@@ -173,6 +173,10 @@ labSuite(
         assert.ok(list.includes(`\nwormhole: ${shown}`), `${shown} in ${list}`);
       }
       assert.is(all.length, refused.length + 1, all.join('\n'));
+      const event = (name: string) =>
+        host.journal('-o', 'cat', '-t', 'wormhole-labels', `WORMHOLE_EVENT=${name}`);
+      assert.ok((await event('refused')).includes(all[0] as string));
+      assert.match(await event('changed'), /^created link \S+ /m);
       assert.equal(await ids(host), ['app.db', 'bad.mine']);
       const status = (await host.run('systemctl status wormhole-labels', { check: false })).stdout;
       assert.match(status, /Status: "container "bad", label ".*11 more: wormhole list"/);

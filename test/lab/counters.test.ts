@@ -167,6 +167,16 @@ labSuite(
         await succeeds(host, 'report dgrams'),
         /^DAY +ID +SESSIONS +REFUSED +FROM CLIENTS +FROM TARGET +DATAGRAMS\n\d{4}-\d\d-\d\d +dgrams +25 +0 +\d+ B +\d+ B +50$/,
       );
+      for (const machine of ['', '-H unix:///run/wormhole.sock '])
+        await fails(
+          host,
+          `${machine}report dgrams nothere`,
+          /^wormhole: no link "nothere": see wormhole list\n$/,
+        );
+      await succeeds(host, 'create id unused url :5299 tail url :6999');
+      assert.equal(JSON.parse(await succeeds(host, 'report --json unused')), []);
+      await succeeds(host, 'delete unused');
+      await fails(host, 'report unused', /^wormhole: no link "unused"/);
       await fails(host, 'report --days x', /--days "x" is not a number of days such as 7/, 2);
       await succeeds(host, 'delete speed');
       assert.equal(JSON.parse(await succeeds(host, 'report --json speed')), days);

@@ -59,6 +59,10 @@ labSuite(
           /^link db: DATA LOST: container "wormhole-db", which was kept for its data, is gone, .* What it had written outside volumes is lost; volume "wormhole-db-data" at \/data is kept with its data\. .*: wormhole start db$/m,
         );
         assert.match(
+          await host.journal('-o', 'cat', 'WORMHOLE_LINK=db', 'WORMHOLE_EVENT=data-lost'),
+          /^link db: DATA LOST: /m,
+        );
+        assert.match(
           await succeeds(host, 'list'),
           /^db .* its container was removed and created again \S+: what was not in a volume is lost; wormhole start db acknowledges it$/m,
         );

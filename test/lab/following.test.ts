@@ -142,6 +142,10 @@ labSuite(
       const journal = await host.journal('-b', '-o', 'cat', '-u', 'wormhole-netns@client.service');
       assert.match(journal, /container client: joined its network namespace/);
       assert.match(journal, /no container "client".* Links to and from it wait/);
+      const event = (name: string) => host.journal('-b', '-o', 'cat', `WORMHOLE_EVENT=${name}`);
+      assert.match(await event('started'), /^container client: joined its network namespace/m);
+      assert.match(await event('moved'), /^container "?client"? has changed: its links have joined/m);
+      assert.match(await event('failed'), /no container "client"/);
     });
 
     test('deleting the links leaves nothing', async () => {

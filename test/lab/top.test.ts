@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 import * as assert from 'uvu/assert';
-import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
+import { fails, installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
 import { labSuite } from './suite.ts';
 
 /* What `wormhole top` shows of links, beside bytes that are known, and what it leaves of a terminal. */
@@ -47,15 +47,21 @@ labSuite(
       const once = await succeeds(host, 'top --once --interval 1s --sort id');
       assert.match(
         once,
-        /^ID +STATE +SESSIONS +NEW\/S +IN\/S +OUT\/S +ERRORS\/S +DIAL\nflows .*\nquiet +failing .* \(1\) /m,
+        /^ID +STATE +SESSIONS +NEW\/S +IN\/S +OUT\/S +ERRORS\/S +DIAL +IDLE IN\nflows .*\nquiet +failing .* \(1\) /m,
       );
       assert.is(stripVTControlCharacters(once), once);
+      // What top says of the time to idle comes true, for those who only look.
+      const [flows] = (await succeeds(host, 'top --once --json --interval 1s'))
+        .split('\n')
+        .map((line) => JSON.parse(line))
+        .filter(({ id }) => id === 'flows');
+      assert.ok(flows.idleInMs > 0 && flows.idleInMs <= 30_000, `${flows.idleInMs} ms`);
       await host.waitFor(
         async () =>
           (await host.run('systemctl is-active wormhole-flows.service', { check: false })).status !== 0,
         { timeout: 60, what: 'the idle exit' },
       );
-      await succeeds(host, 'top --once --interval 1s');
+      assert.match(await succeeds(host, 'top --once --interval 1s'), /^flows .* -$/m);
       assert.is((await host.run('systemctl is-active wormhole-flows.service', { check: false })).status, 3);
     });
 
@@ -86,6 +92,59 @@ labSuite(
       assert.match(typed, /Filter: flo/);
       assert.match(typed, /1 of 2 links/);
       assert.match(typed, /wormhole-flows\.socket/);
+    });
+
+    test('it follows the size of the terminal, and ^Z gives that back until fg', async () => {
+      const host = at();
+      await host.run('mkfifo /root/keys');
+      const session = host.spawn(
+        "exec script -qfc 'stty rows 12 cols 70; PS1= exec bash --norc -i' /root/shell 0<>/root/keys",
+      );
+      const type = (keys: string) => host.run(`printf '${keys}' >/root/keys`);
+      const shown = async () => (await host.run('cat /root/shell', { check: false })).stdout;
+      const waitFor = (what: string, holds: (shown: string) => boolean) =>
+        host.waitFor(async () => holds(await shown()), { timeout: 30, what });
+      const count = (text: string, part: string) => text.split(part).length - 1;
+      const [enter, leave] = ['\u001b[?1049h', '\u001b[?1049l'];
+      await type('wormhole top --interval 1s\\r');
+      await waitFor('the table', (text) => text.includes('ERRORS/S'));
+      // The keys at the end of the last line do not fit into 70 columns.
+      assert.not.match(await shown(), /Space pause/);
+      await host.run('stty -F "/dev/$(ps -o tty= -p "$(pgrep -nf "top --interval 1s$")")" rows 20 cols 120');
+      await waitFor('the wider lines', (text) => text.includes('Space pause'));
+      await type('\\032');
+      await waitFor('the shell', (text) => /Stopped .*wormhole top/.test(text));
+      const stopped = await shown();
+      assert.equal([count(stopped, enter), count(stopped, leave)], [1, 1]);
+      await type('stty -a | tr -d "\\\\n"; echo; fg\\r');
+      await waitFor('the table again', (text) => text.lastIndexOf('ERRORS/S') > text.lastIndexOf(enter));
+      const between = (await shown()).split(leave)[1] ?? '';
+      assert.match(between, / icanon.* echo /);
+      assert.is(count(between, enter), 1);
+      await type('q');
+      await waitFor('the end', (text) => count(text, leave) === 2);
+      await type('exit\\r');
+      await session.exited;
+      await host.run('rm /root/keys /root/shell');
+    });
+
+    test('several machines have a column, and one that is away does not hide the others', async () => {
+      const host = at();
+      const several = await succeeds(
+        host,
+        '-H unix:///run/wormhole.sock -H tcp://top top --once --interval 1s',
+      );
+      assert.match(several, /^MACHINE +ID +STATE /m);
+      assert.is(several.match(/ flows /g)?.length, 2);
+      const { stdout, stderr, status } = await wormhole(
+        host,
+        '-H unix:///run/wormhole.sock -H tcp://127.0.0.1:1 top --once --interval 1s',
+      );
+      assert.match(stdout, / flows /);
+      assert.match(stderr, /^wormhole: .*127\.0\.0\.1:1.*\n/);
+      assert.is(status, 1);
+      const one = await succeeds(host, '-H unix:///run/wormhole.sock top --once --interval 1s');
+      assert.match(one, /^ID +STATE /m);
     });
 
     test('bad options are told in one line', async () => {

@@ -64,6 +64,23 @@ test('sessions, bytes each way and resets are counted as they happen', async () 
   );
 });
 
+test('the time at which it ends without a client is there when nothing is open, and goes when it has ended', async () => {
+  const file = join(directory, 'idle');
+  const { port } = await serve((socket) => socket.pipe(socket));
+  const began = Date.now();
+  const forwarder = await launchCounting(file, port, ['--idle', '600']);
+  await until(() => statSync(file).size === 4096 && (read(file).figures.idleAt ?? 0) > 0);
+  const first = read(file).figures.idleAt ?? 0;
+  assert.ok(first >= began + 600_000 - 1 && first <= Date.now() + 600_000, `${first - began} ms`);
+  const client = await connect(forwarder.port);
+  await until(() => read(file).figures.open === 1);
+  client.destroy();
+  await until(() => (read(file).figures.idleAt ?? 0) > first);
+  forwarder.kill('SIGTERM');
+  await forwarder.exited;
+  assert.is(read(file).figures.idleAt, 0);
+});
+
 test('clients that are closed count as failures in a row, until one is served', async () => {
   const file = join(directory, 'failing');
   const before = Date.now();

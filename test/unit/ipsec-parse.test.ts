@@ -21,7 +21,10 @@ test('security associations of tunnels, and of nobody else', () => {
     bytes: 0,
     packets: 0,
     added: 0,
+    errors: { replay: 0, window: 0, authentication: 0 },
   });
+  const discards = STATES.replace('replay-window 0 replay 0 failed 0', 'replay-window 7 replay 8 failed 9');
+  assert.equal(parseAssociations(discards)[0]?.errors, { replay: 8, window: 7, authentication: 9 });
   assert.is(out?.added, Date.UTC(2026, 10, 22, 21, 13, 45));
   assert.is(incoming?.src, 'fd91::3');
   assert.equal(parseAssociations(STATES.replaceAll('reqid 1471122956', 'reqid 7')), []);

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ListedLink } from '../../src/api/schema.ts';
+import type { ListedTunnel } from '../../src/api/tunnel-schema.ts';
 import { renderMetrics } from '../../src/cli/metrics-text.ts';
 
 const test = suite('metrics');
@@ -32,8 +33,61 @@ const link: ListedLink = {
   },
 };
 
+const tunnel: ListedTunnel = {
+  ...{ id: 'f00d', peer: 'my"server', mode: 'udp', local: '100.64.0.1', remote: '100.64.0.2' },
+  ...{ address: '10.0.0.1', peerAddress: '10.0.0.2', state: 'up', detail: '', keyAge: 5 },
+  lastRekey: '2026-01-02T03:04:05.000Z',
+  received: { bytes: 1000, packets: 10 },
+  sent: { bytes: 2000, packets: 20 },
+  associations: { in: 2, out: 1 },
+  errors: { replay: 1, window: 2, authentication: 3 },
+};
+
+const figures = {
+  listing: { links: [link], unreadable: [] },
+  tunnels: {
+    tunnels: [tunnel, { ...tunnel, id: 'left', state: 'leaving' as const }],
+    unreadable: [{ unit: 'x', reason: 'y' }],
+  },
+  version: '1',
+};
+
+test('a tunnel has its figures, and none while it is deleted', async () => {
+  const text = await renderMetrics(figures);
+  const labels = 'tunnel="f00d",peer="my\\"server"';
+  assert.equal(
+    text.split('\n').filter((line) => line.startsWith('wormhole_tunnel')),
+    [
+      `wormhole_tunnel_info{${labels},mode="udp",address="10.0.0.1",peer_address="10.0.0.2"} 1`,
+      'wormhole_tunnels_unreadable 1',
+      `wormhole_tunnel_up{${labels}} 1`,
+      `wormhole_tunnel_associations{${labels},direction="in"} 2`,
+      `wormhole_tunnel_associations{${labels},direction="out"} 1`,
+      `wormhole_tunnel_last_rekey_timestamp_seconds{${labels}} ${Date.UTC(2026, 0, 2, 3, 4, 5) / 1000}`,
+      `wormhole_tunnel_received_bytes_total{${labels}} 1000`,
+      `wormhole_tunnel_sent_bytes_total{${labels}} 2000`,
+      `wormhole_tunnel_received_packets_total{${labels}} 10`,
+      `wormhole_tunnel_sent_packets_total{${labels}} 20`,
+      `wormhole_tunnel_discarded_packets_total{${labels},reason="replay"} 1`,
+      `wormhole_tunnel_discarded_packets_total{${labels},reason="window"} 2`,
+      `wormhole_tunnel_discarded_packets_total{${labels},reason="authentication"} 3`,
+    ],
+  );
+});
+
+test('a tunnel without keys is down, and was never rekeyed; what an old version does not tell is 0', async () => {
+  const { associations: _, errors: __, ...old } = tunnel;
+  const down = { ...old, state: 'down' as const, keyAge: null, lastRekey: null };
+  const text = await renderMetrics({ ...figures, tunnels: { tunnels: [down], unreadable: [] } });
+  assert.match(text, /^wormhole_tunnel_up\{.*\} 0$/m);
+  assert.match(text, /^wormhole_tunnel_associations\{.*direction="in"\} 0$/m);
+  assert.not.match(text, /^wormhole_tunnel_last_rekey_timestamp_seconds\{/m);
+  const { tunnels: ___, ...links } = figures;
+  assert.not.match(await renderMetrics(links), /tunnel_|tunnels_/);
+});
+
 test('buckets contain those below them, and their units are seconds', async () => {
-  const text = await renderMetrics({ links: [link], unreadable: [] }, '1');
+  const text = await renderMetrics(figures);
   assert.match(
     text,
     new RegExp(
@@ -52,13 +106,13 @@ test('buckets contain those below them, and their units are seconds', async () =
 });
 
 test('names that others have chosen are escaped, and end no line', async () => {
-  const text = await renderMetrics({ links: [link], unreadable: [] }, '1');
+  const text = await renderMetrics(figures);
   assert.ok(text.includes('tail_place="container \\"a\\\\b\\"\\nc"'), text);
   for (const line of text.split('\n')) assert.match(line, /^(#.*|wormhole_\w+(\{.*\})? [\d.e+-]+|)$/);
 });
 
 test('the documentation names each metric with its labels, and the dashboard asks for those that there are', async () => {
-  const text = await renderMetrics({ links: [link], unreadable: [] }, '1');
+  const text = await renderMetrics(figures);
   const types = new Map(
     [...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name = '', type = '']) => [name, type]),
   );
@@ -82,9 +136,9 @@ test('the documentation names each metric with its labels, and the dashboard ask
   }
   const dashboard = readFileSync(new URL('../../doc/grafana.json', import.meta.url), 'utf8');
   const asked = new Set(
-    [...dashboard.matchAll(/wormhole_link\w+/g)].map(([name]) => name.replace(/_bucket$/, '')),
+    [...dashboard.matchAll(/wormhole_(?:link|tunnel)\w+/g)].map(([name]) => name.replace(/_bucket$/, '')),
   );
-  assert.ok(asked.size > 8);
+  assert.ok(asked.size > 12);
   for (const name of asked) assert.ok(types.has(name), name);
 });
 

@@ -101,6 +101,18 @@ test('the selected link is on the screen', () => {
   }
 });
 
+test('the time to idle is that of links without a session, and sorts the one that ends last first', () => {
+  const listed = rates(sample(0, { a: {} }), sample(1000, { a: { idleInMs: 1500 } }));
+  assert.is(listed.idleInMs, 1500);
+  const links = [link('a', { idleInMs: 1500 }), link('b'), link('c', { idleInMs: 3_600_000 * 3 })];
+  const order = { sort: 'idle' as const, reversed: false, filter: '' };
+  const lines = describeRates(arrange(links, order), columnsFor(false), order);
+  assert.match(lines[0] ?? '', /IDLE INv$/);
+  assert.match(lines[1] ?? '', /^c .* 3 h$/);
+  assert.match(lines[2] ?? '', /^a .* 2 s$/);
+  assert.match(lines[3] ?? '', /^b .* -$/);
+});
+
 test('keys sort, reverse, filter, pause, select, and set the interval', () => {
   const start: View = {
     ...{ order: { sort: 'in', reversed: false, filter: '' }, several: false, selected: 0 },
@@ -115,7 +127,8 @@ test('keys sort, reverse, filter, pause, select, and set the interval', () => {
     }, start);
   assert.is(press('M').order.sort, 'sessions');
   assert.is(press('>').order.sort, 'out');
-  assert.is(press('>>>>').order.sort, 'id');
+  assert.is(press('>>>>').order.sort, 'idle');
+  assert.is(press('>>>>>').order.sort, 'id');
   assert.is(press('<').order.sort, 'new');
   assert.is(press('I').order.reversed, true);
   assert.is(press('rr').order.reversed, false);
