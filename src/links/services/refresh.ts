@@ -9,6 +9,7 @@ import {
 import { type FoundService, lookUpService } from '../../registry/look-up.js';
 import { noteProblem } from '../../registry/problems.js';
 import { readLinks } from '../../state/links.js';
+import { withLock } from '../../state/lock.js';
 import { type Systemd, withSystemd } from '../../systemd/systemd.js';
 import type { PlannedLink } from '../../units/plan.js';
 import { replaceLink } from '../replace.js';
@@ -26,18 +27,24 @@ type Log = (line: string) => void;
  * @param log takes one line for the journal about each change, and about what has failed
  */
 export function refreshServices(id: string | undefined, log: Log): Promise<void> {
-  return withSystemd(async (systemd) => {
-    const unfinished = new Set(unfinishedIds());
-    const all = linksWithServices();
-    const links = all.filter((link) => !unfinished.has(link.id) && (id === undefined || link.id === id));
-    const found = new Map<string, FoundService>();
-    for (const name of new Set(links.flatMap(({ link }) => servicesOf(link))))
-      found.set(name, await lookUpService(name, knownMachines(name, links)));
-    for (const link of links) {
-      reportProblems(link, found, log);
-      await refresh(link, found, { systemd, log });
-    }
-  });
+  // The timer of a link and the watch of the directory may come at the same time: the second one then finds nothing to do.
+  return withLock('service-refresh', () => withSystemd((systemd) => refreshAll(id, { systemd, log })));
+}
+
+async function refreshAll(
+  id: string | undefined,
+  { systemd, log }: { systemd: Systemd; log: Log },
+): Promise<void> {
+  const unfinished = new Set(unfinishedIds());
+  const all = linksWithServices();
+  const links = all.filter((link) => !unfinished.has(link.id) && (id === undefined || link.id === id));
+  const found = new Map<string, FoundService>();
+  for (const name of new Set(links.flatMap(({ link }) => servicesOf(link))))
+    found.set(name, await lookUpService(name, knownMachines(name, links)));
+  for (const link of links) {
+    reportProblems(link, found, log);
+    await refresh(link, found, { systemd, log });
+  }
 }
 
 function reportProblems({ id, link }: PlannedLink, found: ReadonlyMap<string, FoundService>, log: Log): void {
