@@ -85,7 +85,7 @@ labSuite('services in etcd', start, (test, at) => {
   });
 
   test('machines say what they publish, and links find them', async () => {
-    const { near, etcd, publishers } = at();
+    const { near, etcd, publishers, registry } = at();
     for (const host of publishers) {
       await etcd.configure(host);
       await succeeds(host, 'publish db tail url :5432');
@@ -100,6 +100,17 @@ labSuite('services in etcd', start, (test, at) => {
     assert.match(await succeeds(near, 'services'), /^db +- +- +\S+, \S+ +etcd +5432/m);
     for (const host of [near, ...publishers])
       assert.not.match(await host.journal(), new RegExp(MACHINES_PASSWORD));
+    // The password is sent once, and the token that etcd has given for it is for root alone.
+    assert.is((await one().run('stat -c "%a %U" /run/wormhole/etcd-token')).stdout, '600 root\n');
+    const times = async () =>
+      (
+        await registry.run(
+          `for n in 1 2 3; do curl -sk https://127.0.0.1:237$n/metrics | grep 'grpc_server_started_total.*"Authenticate"' | cut -d' ' -f2; done`,
+        )
+      ).stdout;
+    const before = await times();
+    for (let n = 0; n < 3; n++) await one().run('systemctl start wormhole-services-register.service');
+    assert.is(await times(), before);
   });
 
   test('a machine that publishes it no more is out of the list at once, and back when it does', async () => {

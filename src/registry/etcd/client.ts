@@ -4,6 +4,7 @@ import * as v from 'valibot';
 import { unmapIPv4 } from '../../text/ip-address.js';
 import { printable } from '../../text/printable.js';
 import type { EtcdConfig } from './config.js';
+import { readToken, writeToken } from './token.js';
 
 /** How long a node may take to answer, ms, before the next one is asked. */
 const TIMEOUT_MS = 3_000;
@@ -28,16 +29,19 @@ export interface EtcdClient {
   localAddress(): string | undefined;
 }
 
+/** etcd has answered that it does not do it. */
+class Refused extends EtcdFault {}
+
 /** An endpoint does not answer; the next one may. */
 class NoAnswer extends Error {}
 
 /**
- * Prepares requests to etcd. The endpoints are asked one after the other, the one that has answered last first; with a user, a token is fetched
- * before the first request.
+ * Prepares requests to etcd. The endpoints are asked one after the other, the one that has answered last first. With a user, the token that
+ * was given last is used, and another one is fetched when there is none, or etcd refuses the request: it forgets tokens.
  */
 export function createEtcdClient(config: EtcdConfig): EtcdClient {
   let endpoints = config.endpoints;
-  let token: string | undefined;
+  let token = config.login && readToken(config);
   let local: string | undefined;
   const ask = async (path: string, body: object): Promise<unknown> => {
     const failures: string[] = [];
@@ -54,11 +58,25 @@ export function createEtcdClient(config: EtcdConfig): EtcdClient {
     }
     throw new EtcdFault(`etcd does not answer (${failures.join('; ')})`);
   };
+  const authenticate = async (login: NonNullable<EtcdConfig['login']>): Promise<void> => {
+    token = undefined;
+    token = read(tokenBody, await ask('/v3/auth/authenticate', login)).token;
+    writeToken(config, token);
+  };
+  // A token that was kept may be one that etcd has forgotten.
+  let mayBeOld = token !== undefined;
   return {
     async call(path, body, schema) {
-      if (config.login && token === undefined)
-        token = read(tokenBody, await ask('/v3/auth/authenticate', config.login)).token;
-      return read(schema, await ask(path, body));
+      const { login } = config;
+      if (login && token === undefined) await authenticate(login);
+      try {
+        return read(schema, await ask(path, body));
+      } catch (error) {
+        if (!(error instanceof Refused) || !login || !mayBeOld) throw error;
+        mayBeOld = false;
+        await authenticate(login);
+        return read(schema, await ask(path, body));
+      }
     },
     localAddress: () => local,
   };
@@ -114,7 +132,7 @@ function post(endpoint: URL, { path, body, config, token }: Post): Promise<Answe
           // A node without a leader says so with 503; the others may have one.
           else if ((response.statusCode ?? 500) >= 500 || parsed === undefined)
             reject(new NoAnswer(`${response.statusCode} ${reasonOf(parsed)}`.trim()));
-          else reject(new EtcdFault(`etcd refuses: ${reasonOf(parsed) || `status ${response.statusCode}`}`));
+          else reject(new Refused(`etcd refuses: ${reasonOf(parsed) || `status ${response.statusCode}`}`));
         });
         response.on('error', (error) => reject(new NoAnswer(error.message)));
       },
