@@ -15,6 +15,7 @@ import { addExport } from './export.js';
 import { exitStatus, fail, oneLine } from './fail.js';
 import { addFar } from './far.js';
 import { addGraph } from './graph.js';
+import { addHealthFollow } from './health.js';
 import { addHelp } from './help.js';
 import { addLabels } from './labels.js';
 import { addList } from './list.js';
@@ -90,6 +91,7 @@ for (const add of [
   addNames,
   addServicesRefresh,
   addServicesRegister,
+  addHealthFollow,
 ])
   add(program);
 

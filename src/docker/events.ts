@@ -1,5 +1,22 @@
 import type { Readable } from 'node:stream';
-import { patientEngine } from './engine.js';
+import { explain, patientEngine } from './engine.js';
+
+/**
+ * Yields once when it is subscribed to these events of containers, and then for some of them each time, until the engine ends the stream.
+ *
+ * @param events in the engine's words
+ * @throws EngineDown, or the engine's own error
+ */
+export async function* containerEvents(events: string[]): AsyncGenerator<void> {
+  try {
+    const engine = await patientEngine();
+    const stream = (await engine.getEvents({ filters: { type: ['container'], event: events } })) as Readable;
+    yield;
+    for await (const _ of stream) yield;
+  } catch (error) {
+    throw explain(error, 'the events of containers cannot be followed');
+  }
+}
 
 /**
  * Calls `listener` each time a container starts, ends or gets another name, and once when the engine ends the stream.

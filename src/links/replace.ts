@@ -21,6 +21,7 @@ import { withoutProxyOptions } from './proxy-options.js';
 import { carryOutDeletion } from './remote/carry-out-deletion.js';
 import { createFarPart, farTails, newFarPart, recipeForPeer } from './remote/far-part.js';
 import { deletionOf, farPartsOf } from './remote/far-parts-of.js';
+import { keptServices } from './remote/kept-parts.js';
 import { undoFarPart } from './remote/undo-far-part.js';
 import { withFarParts } from './remote/with-far-parts.js';
 import { withDeparted } from './services/departed.js';
@@ -118,12 +119,13 @@ export async function replaceLink(
   const replaced = { id: root.id, url, ...(also.length > 0 && { also }) };
   const left: string[] = [];
   const note = (line: string) => left.push(line);
-  const swap = (tell?: { id: string; tell: () => void }) =>
+  const swap = (far?: { id: string; tell: () => void }, tellTails?: () => void) =>
     withLock('links', async () => {
       await removeUnfinished(systemd);
       requireSame(family, readLinks());
       requireUntaken(link, without(family, readLinks()));
-      const change = { former: family, next, ...(tell && { far: tell }), ...(dropIns && { dropIns }) };
+      tellTails?.();
+      const change = { former: family, next, ...(far && { far }), ...(dropIns && { dropIns }) };
       left.push(...(await changeLink(change, systemd)));
       if (link.tails) tellForwarder(link.id, drained);
     });
@@ -136,15 +138,10 @@ export async function replaceLink(
   else if (link.tails) {
     const known = new Set(former.map((part) => part.far.partId));
     const added = farPartsOf(next).filter((part) => part.isEager && !known.has(part.far.partId));
-    const served = new Set(
-      farPartsOf(next).flatMap(({ link: { child }, far: { partId } }) =>
-        known.has(partId) && child.service !== undefined ? child.service : [],
-      ),
+    const services = await keptServices({ former: family, next, options });
+    await withFarParts(added, { options, exactNames, keptServices: services, note }, (tell) =>
+      swap(undefined, tell),
     );
-    await withFarParts(added, { options, exactNames, served, note }, async (tell) => {
-      tell();
-      await swap();
-    });
   } else await swap();
   for (const part of former)
     if (!kept.has(part.far.partId)) left.push(...(await deleteFormerPart(root.id, deletionOf(part))));

@@ -13,7 +13,7 @@ const TIMEOUT_MS = 300_000;
  * What only one process does at a time: `links` creates and deletes links, `namespaces` mounts a namespace again, `tunnels`
  * changes what the kernel and the units have of tunnels, `asking` negotiates a tunnel with another machine. A holder of
  * `asking` may take `tunnels`, but not the other way round. `traffic` saves counters, and may be taken by a holder of any other.
- * `published` is for what this machine publishes.
+ * `published` is for what this machine publishes. A holder of `service-refresh`, which has the machines of services looked up, may take `links`.
  */
 export type LockName =
   | 'links'
@@ -22,7 +22,8 @@ export type LockName =
   | 'asking'
   | 'traffic'
   | 'published'
-  | 'registration';
+  | 'registration'
+  | 'service-refresh';
 
 /**
  * Runs `work` while no other process on this machine does anything under the lock of that name.

@@ -9,6 +9,7 @@ import { printable } from '../text/printable.js';
 
 /** What a line of a service is about, in the field WORMHOLE_EVENT=. doc/operations.md lists what each means. */
 export type ServiceEvent =
+  | 'avoided'
   | 'changed'
   | 'data-lost'
   | 'failed'
@@ -16,6 +17,7 @@ export type ServiceEvent =
   | 'pulling'
   | 'refused'
   | 'rekeyed'
+  | 'restored'
   | 'started'
   | 'stopped'
   | 'unreachable';

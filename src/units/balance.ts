@@ -2,7 +2,14 @@ import { posix } from 'node:path';
 import { hasHostName } from '../recipe/host-name.js';
 import { type Link, type LinkTail, namedTailOf } from '../recipe/link.js';
 import { isUnix } from '../recipe/recipe.js';
-import { drainedFile, handOffDirectory, handOffSocket, OWN_DIRECTORY, TAILS_DIRECTORY } from './names.js';
+import {
+  drainedFile,
+  handOffDirectory,
+  handOffSocket,
+  OWN_DIRECTORY,
+  TAILS_DIRECTORY,
+  unhealthyFile,
+} from './names.js';
 import type { CreateOptions, PlannedLink } from './plan.js';
 import { startsTail } from './runs.js';
 
@@ -26,8 +33,23 @@ export function frontOptions({ link, options, drained = [] }: PlannedLink): stri
     ...tails.flatMap((tail) => ['--tail', tailText(id, tail, options)]),
     ...drained.flatMap((name) => ['--drained', name]),
     ...['--drained-file', `${OWN_DIRECTORY}/${drainedFile(id).split('/').at(-1)}`],
+    ...(followsHealth(link, options)
+      ? ['--unhealthy-file', `${OWN_DIRECTORY}/${unhealthyFile(id).split('/').at(-1)}`]
+      : []),
     ...(check === undefined ? [] : ['--check', String(check)]),
   ];
+}
+
+/** Whether the health of containers decides about clients of a link: it has an active check, and tails in containers that run by themselves. */
+export function followsHealth(link: Link, { check }: CreateOptions): boolean {
+  return check !== undefined && checkedContainers(link).length > 0;
+}
+
+/** The tails of a link that are in containers which run by themselves: their names, and those of their containers. */
+export function checkedContainers({ tails = [] }: Link): { name: string; container: string }[] {
+  return tails.flatMap(({ name, tail, trigger }) =>
+    !trigger && tail?.place.kind === 'container' ? { name, container: tail.place.name } : [],
+  );
 }
 
 /** What the forwarder of one of several tails is started with besides; none for every other link. */

@@ -95,6 +95,11 @@ export function drainedFile(id: string): string {
   return `${linkDirectory(id)}/drained`;
 }
 
+/** The file with the tails of a link whose containers are not healthy, one name a line. */
+export function unhealthyFile(id: string): string {
+  return `${linkDirectory(id)}/unhealthy`;
+}
+
 /** Where the forwarders' figures are, a file a link; tmpfiles/wormhole.conf creates it at boot. */
 export const COUNTERS_DIR = '/run/wormhole/counters';
 
@@ -114,6 +119,11 @@ export const FAR_SOCKET = '/run/wormhole-far.sock';
 /** The timer that has the machines of a link's services looked up while its forwarder runs. */
 export function refreshTimer(id: string): string {
   return `wormhole-services@${id}.timer`;
+}
+
+/** The service that follows the health of a link's containers while its forwarder runs. */
+export function healthUnit(id: string): string {
+  return `wormhole-health@${id}.service`;
 }
 
 /** The units that look up the name of the tail of a link: where its forwarder asks, and the service that is started so. */

@@ -15,7 +15,7 @@ import { kindOf } from '../recipe/protocols.js';
 import { isPath, isUnix } from '../recipe/recipe.js';
 import { servicesOf } from '../recipe/services.js';
 import { storedRecipeText } from '../recipe/text.js';
-import { frontOptions, tailOptions, tailsDirectory } from './balance.js';
+import { followsHealth, frontOptions, tailOptions, tailsDirectory } from './balance.js';
 import { addDigest } from './digest.js';
 import { clientFilter, mayBeLoopback, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
 import { listenersOf } from './listeners.js';
@@ -27,6 +27,7 @@ import {
   givenUpFile,
   HAND_OFF_DIR,
   handOffDirectory,
+  healthUnit,
   linkDirectory,
   nameFile,
   nameSocket,
@@ -173,6 +174,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     forwarderDescription: `Wormhole ${id}: forwarder to ${describeTail(link)}`,
     socket: socketUnit(id),
     refreshTimer: servicesOf(link).length > 0 ? refreshTimer(id) : undefined,
+    healthUnit: followsHealth(link, options) ? healthUnit(id) : undefined,
     needs: present([
       tailNetnsUnit(link),
       tailRunOf(link)?.unit,

@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
 import { writeKey } from './cluster.ts';
+import { ETCD_PACKAGES, type Etcd, MACHINES_PASSWORD, MACHINES_USER, startEtcd } from './etcd.ts';
 import { fails, installedHost, succeeds, traces } from './installed.ts';
 import { allGone } from './pair.ts';
 import { boot, type Host } from './rig/host.ts';
@@ -10,62 +11,16 @@ interface Fleet {
   publishers: Host[];
   /** Runs three nodes of etcd. */
   registry: Host;
-}
-
-const NODES = [1, 2, 3];
-const PASSWORD = 'correct horse';
-
-/** Three nodes of etcd with TLS, which let only a user with a password in. */
-async function startEtcd(registry: Host): Promise<void> {
-  await registry.run(`
-    mkdir -p /root/tls && cd /root/tls
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=lab -keyout ca.key -out ca.pem 2>/dev/null
-    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=etcd -keyout key.pem -out req.pem 2>/dev/null
-    printf 'subjectAltName=IP:${registry.address},IP:127.0.0.1' >names
-    openssl x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem 2>/dev/null`);
-  const cluster = NODES.map((n) => `n${n}=http://127.0.0.1:238${n}`).join();
-  for (const n of NODES)
-    await registry.run(`
-      cat >/etc/systemd/system/etcd-${n}.service <<EOF
-      [Service]
-      Environment=ETCD_UNSUPPORTED_ARCH=arm64
-      ExecStart=etcd --name n${n} --data-dir /var/lib/etcd-${n} --listen-peer-urls http://127.0.0.1:238${n} --initial-advertise-peer-urls http://127.0.0.1:238${n} \\
-        --initial-cluster ${cluster} --initial-cluster-state new --listen-client-urls https://0.0.0.0:237${n} --advertise-client-urls https://${registry.address}:237${n} \\
-        --cert-file /root/tls/cert.pem --key-file /root/tls/key.pem
-EOF
-      systemctl daemon-reload; systemctl start etcd-${n}`);
-  const etcdctl = `ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:2371 --cacert /root/tls/ca.pem`;
-  await registry.waitFor(
-    async () => (await registry.run(`${etcdctl} put ready yes`, { check: false })).status === 0,
-    { timeout: 60, what: 'etcd' },
-  );
-  await registry.run(`
-    ${etcdctl} user add root --new-user-password root
-    ${etcdctl} user grant-role root root
-    ${etcdctl} role add machines
-    ${etcdctl} role grant-permission machines readwrite --prefix /wormhole/machines/
-    ${etcdctl} user add wormhole --new-user-password '${PASSWORD}'
-    ${etcdctl} user grant-role wormhole machines
-    ${etcdctl} auth enable`);
-}
-
-/** Says on a host where etcd is. */
-async function useEtcd(host: Host, registry: Host): Promise<void> {
-  const { stdout: ca } = await registry.run('cat /root/tls/ca.pem');
-  await host.run('cat >/etc/wormhole/etcd-ca.pem', { input: ca });
-  await host.run(`
-    printf '%s\\n' '[Etcd]' 'Endpoints=${NODES.map((n) => `https://${registry.address}:237${n}`).join(' ')}' CertificateAuthority=/etc/wormhole/etcd-ca.pem \\
-      User=wormhole PasswordFile=/etc/wormhole/etcd-password >/etc/wormhole/etcd.conf
-    (umask 077; echo '${PASSWORD}' >/etc/wormhole/etcd-password)`);
+  etcd: Etcd;
 }
 
 async function start(): Promise<Fleet> {
   const registry = await boot({
     name: 'registry',
     docker: false,
-    packages: ['etcd-server', 'etcd-client', 'openssl'],
+    packages: ETCD_PACKAGES,
   });
-  await startEtcd(registry);
+  const etcd = await startEtcd([registry]);
   const near = await installedHost({ name: 'near', docker: false });
   const key = (await near.run('cat /etc/wormhole/key.secret')).stdout;
   const publishers: Host[] = [];
@@ -77,7 +32,7 @@ async function start(): Promise<Fleet> {
     );
     publishers.push(host);
   }
-  return { near, publishers, registry };
+  return { near, publishers, registry, etcd };
 }
 
 /** Who has answered four clients, one after the other. */
@@ -95,15 +50,10 @@ labSuite('services in etcd', start, (test, at) => {
   const two = () => at().publishers[1] as Host;
   const refresh = () => at().near.run('systemctl start wormhole-services@_all.service');
   /** What machines say in etcd. */
-  const keys = async () =>
-    (
-      await at().registry.run(
-        'ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:2373 --cacert /root/tls/ca.pem --user root:root get --prefix /wormhole/',
-      )
-    ).stdout;
+  const keys = async () => (await at().etcd.ctl('get --prefix /wormhole/')).stdout;
 
   test('what is wrong is said in one line', async () => {
-    const { near, registry } = at();
+    const { near, etcd } = at();
     const create = 'create url :5432 remote service:db';
     await near.run('echo "[Etcd]" >/etc/wormhole/etcd.conf');
     await fails(
@@ -113,7 +63,7 @@ labSuite('services in etcd', start, (test, at) => {
     );
     await near.run('printf "%s\\n" "[Etcd]" Endpoints=https://10.90.0.250:1 >/etc/wormhole/etcd.conf');
     await fails(near, create, /^wormhole: etcd does not answer \(10.90.0.250:1: [^\n]+\)$/m);
-    await useEtcd(near, registry);
+    await etcd.configure(near);
     await near.run('chmod 644 /etc/wormhole/etcd-password');
     await fails(
       near,
@@ -129,28 +79,38 @@ labSuite('services in etcd', start, (test, at) => {
     await near.run('chmod 644 /etc/wormhole/etcd-ca.pem');
     await near.run('chmod 600 /etc/wormhole/etcd-password; echo wrong >/etc/wormhole/etcd-password');
     await fails(near, create, /^wormhole: etcd refuses: [^\n]*authentication failed[^\n]*$/m);
-    await useEtcd(near, registry);
+    await etcd.configure(near);
     await fails(near, create, /^wormhole: etcd names no machine of service "db"$/m);
     await allGone(near);
   });
 
   test('machines say what they publish, and links find them', async () => {
-    const { near, registry, publishers } = at();
+    const { near, etcd, publishers, registry } = at();
     for (const host of publishers) {
-      await useEtcd(host, registry);
+      await etcd.configure(host);
       await succeeds(host, 'publish db tail url :5432');
       await host.waitFor(async () => (await keys()).includes(`/wormhole/machines/${host.address}`), {
         what: 'its key',
       });
     }
     // A key that is no machine's, and one that anyone may have written.
-    await registry.run(
-      `ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:2371 --cacert /root/tls/ca.pem --user wormhole:'${PASSWORD}' put '/wormhole/machines/;reboot' '{"services":["db"]}'`,
-    );
+    await etcd.ctl(`put '/wormhole/machines/;reboot' '{"services":["db"]}'`, { user: MACHINES_USER });
     await succeeds(near, 'create --balance round-robin url :5432 remote service:db');
     assert.is(await answers(near), 'one,two');
     assert.match(await succeeds(near, 'services'), /^db +- +- +\S+, \S+ +etcd +5432/m);
-    for (const host of [near, ...publishers]) assert.not.match(await host.journal(), new RegExp(PASSWORD));
+    for (const host of [near, ...publishers])
+      assert.not.match(await host.journal(), new RegExp(MACHINES_PASSWORD));
+    // The password is sent once, and the token that etcd has given for it is for root alone.
+    assert.is((await one().run('stat -c "%a %U" /run/wormhole/etcd-token')).stdout, '600 root\n');
+    const times = async () =>
+      (
+        await registry.run(
+          `for n in 1 2 3; do curl -sk https://127.0.0.1:237$n/metrics | grep 'grpc_server_started_total.*"Authenticate"' | cut -d' ' -f2; done`,
+        )
+      ).stdout;
+    const before = await times();
+    for (let n = 0; n < 3; n++) await one().run('systemctl start wormhole-services-register.service');
+    assert.is(await times(), before);
   });
 
   test('a machine that publishes it no more is out of the list at once, and back when it does', async () => {

@@ -261,6 +261,23 @@ test('drained tails get no new client, and their sessions go on', async () => {
   assert.match(front.log(), /all its tails are drained/);
 });
 
+test('unhealthy tails get no new client as long as another one serves, and their sessions go on', async () => {
+  const tails = [tailTo((await named('one')).port), tailTo((await named('two')).port)];
+  for (const tail of tails) tail.start();
+  const file = join(directory, 'unhealthy');
+  const front = await frontTo(tails, ['--balance', 'first', '--unhealthy-file', file]);
+  const open = await ask(front.port);
+  assert.is(open.name, 'one');
+  writeFileSync(file, `${tails[0]?.name}\n`);
+  assert.equal([...new Set(await namesOf(front.port, 4))], ['two']);
+  open.socket.write('still here');
+  assert.is(`${(await once(open.socket, 'data'))[0]}`, 'still here');
+  writeFileSync(file, tails.map(({ name }) => `${name}\n`).join(''));
+  assert.equal([...new Set(await namesOf(front.port, 4))], ['one']);
+  writeFileSync(file, '');
+  assert.equal([...new Set(await namesOf(front.port, 4))], ['one']);
+});
+
 test('a tail keeps no descriptor of a message that it does not understand, or that has too many', async () => {
   const tail = tailTo(freePort());
   const program = tail.start();

@@ -61,6 +61,7 @@ const LINKS = [
 
 const association = (more: Partial<KernelAssociation>): KernelAssociation => ({
   ...{ src: outer.remote, dst: outer.local, spi: 256, number: NUMBER, bytes: 0, packets: 0, added: 0 },
+  errors: { replay: 0, window: 0, authentication: 0 },
   ...more,
 });
 

@@ -1,4 +1,3 @@
-import { readFileSync, statSync } from 'node:fs';
 import { peerOf } from '../address.js';
 import type { Relay } from '../connection.js';
 import { formatIntroduction } from '../hand-off/introduction.js';
@@ -16,6 +15,7 @@ import {
   type TailOption,
   type TailState,
 } from './tail.js';
+import { watchNames } from './tail-names-file.js';
 import { createTailSources, type TailSources } from './tail-sources.js';
 
 /** The first and the longest delay before a client is offered again that no tail has accepted, ms. */
@@ -35,6 +35,8 @@ export interface FrontOptions {
   /** The names of tails that get no new client; the lines of `drainedFile`, if it exists, take their place. */
   readonly drained: readonly string[];
   readonly drainedFile: string | undefined;
+  /** The names of tails that get no new client as long as there are others, since their containers are not healthy. */
+  readonly unhealthyFile: string | undefined;
   /** Whether tails check their targets while the link is in use. */
   readonly isChecked: boolean;
   /** Called when a client has been handed over or closed, and when the number of sessions has changed. */
@@ -88,7 +90,8 @@ interface Tail {
 export function createFront(options: FrontOptions): Front {
   const { relay, policy, isChecked } = options;
   const { loop, log, counters } = relay;
-  const drained = watchDrained(options);
+  const drained = watchNames(options.drainedFile, { absent: options.drained, what: 'drained', log });
+  const unhealthy = watchNames(options.unhealthyFile, { absent: [], what: 'unhealthy', log });
   /** Clients wait as long as for a single tail, or as long as the slowest tail may take. */
   const longest = Math.max(relay.dialTimeout, ...options.tails.map(({ timeout }) => timeout));
   let picks = 0;
@@ -194,7 +197,8 @@ export function createFront(options: FrontOptions): Front {
         return;
       }
       const untried = usable.filter((tail) => !client.tried.has(tail));
-      const available = untried.filter(({ state }) => isAvailable(state, loop.now));
+      const ill = unhealthy();
+      const available = untried.filter(({ state }) => isAvailable(state, loop.now) && !ill.has(state.name));
       const candidates = (available.length > 0 ? available : untried).map(({ state }) => state);
       const state = pick(policy, candidates, client.host);
       const tail = untried.find((one) => one.state === state);
@@ -357,25 +361,6 @@ export function createFront(options: FrontOptions): Front {
     if (mayHaveSources || isWatched(tail)) tail.connection.open();
   }
   return { take, sessions };
-}
-
-/** Tells which tails are drained, which may change while the process runs. */
-function watchDrained({ drained, drainedFile, relay }: FrontOptions): () => ReadonlySet<string> {
-  let names = new Set(drained);
-  let known = '';
-  return () => {
-    if (drainedFile === undefined) return names;
-    const found = statSync(drainedFile, { throwIfNoEntry: false });
-    const version = found === undefined ? '' : `${found.ino} ${found.mtimeMs}`;
-    if (version === known) return names;
-    known = version;
-    try {
-      names = new Set(found === undefined ? drained : readFileSync(drainedFile, 'utf8').split('\n'));
-    } catch (error) {
-      relay.log.error('failed', `which tails are drained cannot be read: ${(error as Error).message}`);
-    }
-    return names;
-  };
 }
 
 /** The host of "10.0.0.1:51234", "[::1]:51234" or "10.0.0.1:51234 behind 10.0.0.9:50000". */

@@ -9,6 +9,7 @@ export interface BalanceOptions {
   readonly tails: readonly TailOption[];
   readonly drained: readonly string[];
   readonly drainedFile: string | undefined;
+  readonly unhealthyFile: string | undefined;
 }
 
 /** The options of the command line about it, for parseArgs of node:util. */
@@ -17,6 +18,7 @@ export const BALANCE_OPTIONS = {
   tail: { type: 'string', multiple: true },
   drained: { type: 'string', multiple: true },
   'drained-file': { type: 'string' },
+  'unhealthy-file': { type: 'string' },
 } as const;
 
 /** The values of {@link BALANCE_OPTIONS}. */
@@ -25,13 +27,20 @@ export interface BalanceValues {
   tail?: string[];
   drained?: string[];
   'drained-file'?: string;
+  'unhealthy-file'?: string;
 }
 
 /** Parses them; undefined if the link has one target. Throws an Error that quotes what is wrong. */
 export function parseBalance(values: BalanceValues): BalanceOptions | undefined {
-  const { balance, tail, drained = [], 'drained-file': drainedFile } = values;
+  const {
+    balance,
+    tail,
+    drained = [],
+    'drained-file': drainedFile,
+    'unhealthy-file': unhealthyFile,
+  } = values;
   if (tail === undefined) return undefined;
-  return { policy: parsePolicy(balance), tails: tail.map(parseTail), drained, drainedFile };
+  return { policy: parsePolicy(balance), tails: tail.map(parseTail), drained, drainedFile, unhealthyFile };
 }
 
 function parsePolicy(text: string): Policy {

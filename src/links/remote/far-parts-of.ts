@@ -31,3 +31,9 @@ export function farPartsOf(parts: PlannedLink[]): PlannedFarPart[] {
 export function deletionOf({ link, far, recipe }: PlannedFarPart): PartDeletion {
   return { kind: 'part', ...far, peer: link.child.peer, linkId: link.id, recipe, until: 0 };
 }
+
+/** Why a machine has no part, for people. The messages of some errors name the machine already. */
+export function describeFailure({ link }: PlannedFarPart, { message }: Error): string {
+  const { peer } = link.child;
+  return message.includes(peer) ? message : `machine ${peer}: ${message}`;
+}

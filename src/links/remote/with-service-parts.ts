@@ -3,7 +3,8 @@ import { type FarAddress, writeFarAddress } from '../../state/far-address.js';
 import { type HeldDeletion, type PartDeletion, recordDeletion } from '../../state/pending-deletions.js';
 import type { CreateOptions } from '../../units/plan.js';
 import { createFarPart } from './far-part.js';
-import { deletionOf, type PlannedFarPart } from './far-parts-of.js';
+import { deletionOf, describeFailure, type PlannedFarPart } from './far-parts-of.js';
+import type { KeptServices } from './kept-parts.js';
 import { undoFarPart } from './undo-far-part.js';
 import { tunnelUndo } from './undo-tunnel.js';
 
@@ -11,8 +12,8 @@ import { tunnelUndo } from './undo-tunnel.js';
 export interface Asked {
   options: CreateOptions;
   exactNames: boolean;
-  /** The services of which a machine has a part already. Default none. */
-  served?: ReadonlySet<string>;
+  /** The services of which the link keeps machines. Default none. */
+  keptServices?: KeptServices;
   /** Is told which machines of services have no part yet, a line each. */
   note: (line: string) => void;
 }
@@ -42,7 +43,7 @@ interface Attempt {
  */
 export async function withServiceParts<T>(
   parts: PlannedFarPart[],
-  { note, served, ...asked }: Asked,
+  { note, keptServices, ...asked }: Asked,
   work: (tell: () => void) => Promise<T>,
 ): Promise<T> {
   const limit = pLimit(AT_ONCE);
@@ -60,7 +61,7 @@ export async function withServiceParts<T>(
   );
   let result: T;
   try {
-    requireOneOfEach(attempts.filter(({ part }) => !served?.has(part.link.child.service ?? '')));
+    requireOneOfEach(attempts, keptServices);
     result = await work(() => {
       for (const { part, outcome } of attempts)
         if (!(outcome instanceof Error)) writeFarAddress(part.link.id, outcome);
@@ -74,21 +75,18 @@ export async function withServiceParts<T>(
   return result;
 }
 
-function requireOneOfEach(attempts: Attempt[]): void {
-  for (const service of new Set(attempts.map(({ part }) => part.link.child.service))) {
+function requireOneOfEach(attempts: Attempt[], kept?: KeptServices): void {
+  const services = attempts.flatMap(({ part }) => part.link.child.service ?? []);
+  for (const service of new Set([...services, ...(kept?.unserved.keys() ?? [])])) {
+    if (kept?.served.has(service)) continue;
     const own = attempts.filter(({ part }) => part.link.child.service === service);
     if (own.some(({ outcome }) => !(outcome instanceof Error))) continue;
     const reasons = own.flatMap(({ part, outcome }) =>
       outcome instanceof Error ? describeFailure(part, outcome) : [],
     );
-    throw new ServiceUnavailable(`no machine of service "${service}" can be used: ${reasons.join('; ')}`);
+    const all = [...reasons, ...(kept?.unserved.get(service) ?? [])];
+    throw new ServiceUnavailable(`no machine of service "${service}" can be used: ${all.join('; ')}`);
   }
-}
-
-/** The messages of some errors name the machine already. */
-function describeFailure({ link }: PlannedFarPart, { message }: Error): string {
-  const { peer } = link.child;
-  return message.includes(peer) ? message : `machine ${peer}: ${message}`;
 }
 
 /** Removes what the machines have created. Returns the error to report. */

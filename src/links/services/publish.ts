@@ -10,7 +10,7 @@ import { publishedNames, readPublished, removePublished, writePublished } from '
 import { quoted } from '../../text/quote.js';
 import { DEFAULT_OPTIONS, type PlannedLink } from '../../units/plan.js';
 import { prepareRecipe, type ShowProgress } from '../create.js';
-import { deleteLinks } from '../delete.js';
+import { deleteLinks, NoSuchLink } from '../delete.js';
 import { NotPublished } from './published.js';
 import { registerSoon } from './register.js';
 
@@ -72,6 +72,7 @@ async function deleteParts(name: string): Promise<string[]> {
   const deletions = await deleteLinks(ids);
   return deletions.flatMap(({ id, failure, left }) => [
     ...left,
-    ...(failure ? [`link "${id}": ${failure.message}`] : []),
+    // The machine that it is for may have deleted it at the same time.
+    ...(failure && !(failure instanceof NoSuchLink) ? [`link "${id}": ${failure.message}`] : []),
   ]);
 }

@@ -9,6 +9,7 @@ import {
 import { type FoundService, lookUpService } from '../../registry/look-up.js';
 import { noteProblem } from '../../registry/problems.js';
 import { readLinks } from '../../state/links.js';
+import { withLock } from '../../state/lock.js';
 import { unfinishedIds } from '../../state/unfinished.js';
 import type { LogLine } from '../../systemd/journal-entry.js';
 import { type Systemd, withSystemd } from '../../systemd/systemd.js';
@@ -24,18 +25,24 @@ import { knownMachines, linksWithServices } from './machines.js';
  * @param log takes one line for the journal about each change, and about what has failed
  */
 export function refreshServices(id: string | undefined, log: LogLine): Promise<void> {
-  return withSystemd(async (systemd) => {
-    const unfinished = new Set(unfinishedIds());
-    const all = linksWithServices();
-    const links = all.filter((link) => !unfinished.has(link.id) && (id === undefined || link.id === id));
-    const found = new Map<string, FoundService>();
-    for (const name of new Set(links.flatMap(({ link }) => servicesOf(link))))
-      found.set(name, await lookUpService(name, knownMachines(name, links)));
-    for (const link of links) {
-      reportProblems(link, found, log);
-      await refresh(link, found, { systemd, log });
-    }
-  });
+  // The timer of a link and the watch of the directory may come at the same time: the second one then finds nothing to do.
+  return withLock('service-refresh', () => withSystemd((systemd) => refreshAll(id, { systemd, log })));
+}
+
+async function refreshAll(
+  id: string | undefined,
+  { systemd, log }: { systemd: Systemd; log: LogLine },
+): Promise<void> {
+  const unfinished = new Set(unfinishedIds());
+  const all = linksWithServices();
+  const links = all.filter((link) => !unfinished.has(link.id) && (id === undefined || link.id === id));
+  const found = new Map<string, FoundService>();
+  for (const name of new Set(links.flatMap(({ link }) => servicesOf(link))))
+    found.set(name, await lookUpService(name, knownMachines(name, links)));
+  for (const link of links) {
+    reportProblems(link, found, log);
+    await refresh(link, found, { systemd, log });
+  }
 }
 
 function reportProblems(

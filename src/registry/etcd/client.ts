@@ -4,6 +4,7 @@ import * as v from 'valibot';
 import { unmapIPv4 } from '../../text/ip-address.js';
 import { printable } from '../../text/printable.js';
 import type { EtcdConfig } from './config.js';
+import { readToken, writeToken } from './token.js';
 
 /** How long a node may take to answer, ms, before the next one is asked. */
 const TIMEOUT_MS = 3_000;
@@ -28,6 +29,9 @@ export interface EtcdClient {
   localAddress(): string | undefined;
 }
 
+/** etcd has answered that it does not do it. */
+class Refused extends EtcdFault {}
+
 /** An endpoint does not answer; the next one may. The message has one line. */
 export class NoAnswer extends Error {}
 
@@ -35,12 +39,12 @@ export class NoAnswer extends Error {}
 const LONGEST_REASON = 500;
 
 /**
- * Prepares requests to etcd. The endpoints are asked one after the other, the one that has answered last first; with a user, a token is fetched
- * before the first request.
+ * Prepares requests to etcd. The endpoints are asked one after the other, the one that has answered last first. With a user, the token that
+ * was given last is used, and another one is fetched when there is none, or etcd refuses the request: it forgets tokens.
  */
 export function createEtcdClient(config: EtcdConfig): EtcdClient {
   let endpoints = config.endpoints;
-  let token: string | undefined;
+  let token = config.login && readToken(config);
   let local: string | undefined;
   const ask = async (path: string, body: object): Promise<unknown> => {
     const failures: string[] = [];
@@ -57,11 +61,25 @@ export function createEtcdClient(config: EtcdConfig): EtcdClient {
     }
     throw new EtcdFault(`etcd does not answer (${failures.join('; ')})`);
   };
+  const authenticate = async (login: NonNullable<EtcdConfig['login']>): Promise<void> => {
+    token = undefined;
+    token = readBody(tokenBody, await ask('/v3/auth/authenticate', login)).token;
+    writeToken(config, token);
+  };
+  // A token that was kept may be one that etcd has forgotten.
+  let mayBeOld = token !== undefined;
   return {
     async call(path, body, schema) {
-      if (config.login && token === undefined)
-        token = readBody(tokenBody, await ask('/v3/auth/authenticate', config.login)).token;
-      return readBody(schema, await ask(path, body));
+      const { login } = config;
+      if (login && token === undefined) await authenticate(login);
+      try {
+        return readBody(schema, await ask(path, body));
+      } catch (error) {
+        if (!(error instanceof Refused) || !login || !mayBeOld) throw error;
+        mayBeOld = false;
+        await authenticate(login);
+        return readBody(schema, await ask(path, body));
+      }
     },
     localAddress: () => local,
   };
@@ -145,7 +163,7 @@ export function readResponse(status: number, text: string): unknown {
   if (status === 200 && body !== undefined) return body;
   const reason = reasonOf(body);
   if (status >= 500 || body === undefined) throw new NoAnswer(`${status} ${reason}`.trim());
-  throw new EtcdFault(`etcd refuses: ${reason || `status ${status}`}`);
+  throw new Refused(`etcd refuses: ${reason || `status ${status}`}`);
 }
 
 function parse(text: string): unknown {

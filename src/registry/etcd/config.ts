@@ -21,6 +21,8 @@ export interface EtcdConfig {
   login?: { name: string; password: string };
   /** The prefix of the keys of machines. It ends in a slash. */
   prefix: string;
+  /** Where the token is kept; absent: in /run. */
+  tokenFile?: string;
   /** Where other machines reach this one; absent: the address that faces etcd. */
   address?: string;
 }

@@ -16,6 +16,12 @@ const LEASE_FILE = '/run/wormhole/etcd-lease';
 const leaseFile = v.object({ lease: v.string(), key: v.string(), value: v.string() });
 const grantBody = v.object({ ID: v.string() });
 const keepAliveBody = v.object({ result: v.optional(v.object({ TTL: v.optional(v.string(), '0') })) });
+const rangeBody = v.object({
+  kvs: v.optional(
+    v.array(v.object({ value: v.optional(v.string(), ''), lease: v.optional(v.string()) })),
+    [],
+  ),
+});
 const anything = v.unknown();
 
 type Lease = v.InferOutput<typeof leaseFile>;
@@ -23,25 +29,32 @@ type Lease = v.InferOutput<typeof leaseFile>;
 /**
  * Says in etcd what this machine publishes, under one key with a lease, or renews that. Without a service, the key goes.
  *
+ * @param path the file in which the lease is noted
  * @returns a line for the journal when the key is new, has changed or has gone
  * @throws EtcdFault
  */
-export async function registerInEtcd(config: EtcdConfig, services: string[]): Promise<string | undefined> {
+export async function registerInEtcd(
+  config: EtcdConfig,
+  services: string[],
+  path = LEASE_FILE,
+): Promise<string | undefined> {
   const client = createEtcdClient(config);
-  const former = readLease();
-  if (services.length === 0) return former && revoke(client, former);
+  const former = readLease(path);
+  if (services.length === 0) return former && revoke(client, former, path);
   const isAlive = former !== undefined && (await renew(client, former.lease));
   // Renewing has shown the address, if etcd had to be asked at all.
   const lease = isAlive ? former.lease : await grant(client);
   const key = `${config.prefix}${config.address ?? ownAddress(client)}`;
   const value = machineText(services);
-  if (isAlive && former.key === key && former.value === value) return undefined;
+  const isSame = isAlive && former.key === key && former.value === value;
+  if (isSame && (await isAsWritten(client, former))) return undefined;
   if (isAlive && former.key !== key)
     await client.call('/v3/kv/deleterange', { key: base64(former.key) }, anything);
   await client.call('/v3/kv/put', { key: base64(key), value: base64(value), lease }, anything);
-  makeDirectory(dirname(LEASE_FILE));
-  writeAtomically(LEASE_FILE, JSON.stringify({ lease, key, value } satisfies Lease), { mode: 0o600 });
-  return `etcd has ${key}: ${services.join(', ')}`;
+  makeDirectory(dirname(path));
+  writeAtomically(path, JSON.stringify({ lease, key, value } satisfies Lease), { mode: 0o600 });
+  const written = `${key}: ${services.join(', ')}`;
+  return isSame ? `etcd has ${written} again, which someone else had changed` : `etcd has ${written}`;
 }
 
 async function grant(client: EtcdClient): Promise<string> {
@@ -54,9 +67,15 @@ async function renew(client: EtcdClient, lease: string): Promise<boolean> {
   return Number(result?.TTL ?? 0) > 0;
 }
 
-async function revoke(client: EtcdClient, { lease, key }: Lease): Promise<string> {
+/** Whether the key is what this machine has written last. Others can write there too: an administrator, or a restored backup. */
+async function isAsWritten(client: EtcdClient, { lease, key, value }: Lease): Promise<boolean> {
+  const { kvs } = await client.call('/v3/kv/range', { key: base64(key) }, rangeBody);
+  return kvs.length === 1 && kvs[0]?.value === base64(value) && kvs[0].lease === lease;
+}
+
+async function revoke(client: EtcdClient, { lease, key }: Lease, path: string): Promise<string> {
   if (await renew(client, lease)) await client.call('/v3/lease/revoke', { ID: lease }, anything);
-  rmSync(LEASE_FILE, { force: true });
+  rmSync(path, { force: true });
   return `etcd has ${key} no more: nothing is published here`;
 }
 
@@ -73,8 +92,8 @@ function ownAddress(client: EtcdClient): string {
   return address;
 }
 
-function readLease(): Lease | undefined {
-  const text = readIfExists(LEASE_FILE);
+function readLease(path: string): Lease | undefined {
+  const text = readIfExists(path);
   if (text === undefined) return undefined;
   try {
     return v.parse(leaseFile, JSON.parse(text));
