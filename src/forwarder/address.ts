@@ -3,6 +3,7 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNIX,
+  copyFrom,
   getpeername,
   getsockname,
   getsockopt,
@@ -37,6 +38,9 @@ const SIZE_V4 = 16;
 export const SIZE_V6 = 28;
 const room = pinned(SIZE_V6);
 const roomSize = pinned(4);
+/** Room for a struct sockaddr_un, of 110 bytes (unix(7)). */
+const large = pinned(112);
+const largeSize = pinned(4);
 
 /**
  * Parses "127.0.0.1:3306" or "[::1]:80". Throws an Error that quotes `text` if it is anything else. Names are
@@ -81,6 +85,26 @@ function processOf(fd: number): number {
   return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, room.address, roomSize.address) === 0
     ? (room.words[0] as number)
     : 0;
+}
+
+/** Whether `fd` is connected to an address. */
+export function isConnectedTo(fd: number, { family, sockaddr, size }: Address): boolean {
+  largeSize.words[0] = large.bytes.length;
+  if (getpeername(fd, large.address, largeSize.address) !== 0) return false;
+  const known = copyFrom(sockaddr, size);
+  // Behind the address of IPv6, a sockaddr says by which interface it is reached. The port stands before it, and a flow label in between.
+  const same = (from: number, to: number): boolean =>
+    large.bytes.subarray(from, to).equals(known.subarray(from, to));
+  if (family === AF_INET) return same(0, 8);
+  if (family === AF_INET6) return same(0, 4) && same(8, 24);
+  return largeSize.words[0] === size && same(0, size);
+}
+
+/** The address that `fd` is bound to, as the words of its sockaddr, the others of which are 0. */
+export function localWordsOf(fd: number): Int32Array {
+  room.words.fill(0);
+  ask(getsockname, fd);
+  return room.words.slice();
 }
 
 /** Whether `fd` is bound to all addresses of the machine: to 0.0.0.0 or ::. */

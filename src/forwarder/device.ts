@@ -1,5 +1,6 @@
 import {
   copyFrom,
+  getsockopt,
   ioctl,
   pinned,
   SIOCGIFINDEX,
@@ -33,11 +34,21 @@ export function parseDevice(text: string): Device {
 /** struct ifreq: the name in 16 bytes, then the index, of 40 bytes (netdevice(7)). */
 const request = pinned(40);
 
+const bound = pinned(LONGEST + 1);
+const boundSize = pinned(4);
+
 /** The index of an interface in the network namespace of a socket, which changes when it is created again; 0 if there is none. */
 export function indexOf(fd: number, { name, size }: Device): number {
   request.bytes.fill(0);
   copyFrom(name, size).copy(request.bytes);
   return ioctl(fd, SIOCGIFINDEX, request.address) < 0 ? 0 : (request.words[4] as number);
+}
+
+/** The name of the interface that a socket is bound to; empty if it is bound to none. */
+export function boundDevice(fd: number): string {
+  boundSize.words[0] = LONGEST + 1;
+  if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, bound.address, boundSize.address) < 0) return '';
+  return bound.bytes.toString('latin1', 0, Math.max(0, (boundSize.words[0] as number) - 1));
 }
 
 /**

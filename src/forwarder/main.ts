@@ -26,6 +26,7 @@ import { openStore } from './store/open.js';
 import { resumeConnection, streams } from './store/streams.js';
 import { getrlimit, pinned, poll, RLIMIT_NOFILE } from './syscalls.js';
 import { createTimer, start } from './timers.js';
+import { datagrams as datagramSessions } from './udp/resume.js';
 import { serveDatagrams } from './udp/serve.js';
 import { serveUnixDatagrams } from './unix/datagrams.js';
 import { servePackets } from './unix/packets.js';
@@ -56,6 +57,9 @@ const FDS_A_CONNECTION = 6;
 
 /** Descriptors for everything else: about 20 of Node's own, epoll, the listening sockets. */
 const FDS_APART = 40;
+
+/** The most sessions that have notes: these are in a file of 128 bytes for each, and LimitFSIZE= of the unit is 16 MiB. */
+const MOST_NOTES = 120_000;
 
 main();
 
@@ -95,7 +99,10 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
   const pool = createPool();
   // More than are served at a time: the limit may have been lowered, and sessions that have ended keep their notes for a moment.
-  const survival = openStore({ loop, log, pool, stored, maxSessions: connectionsFor(limit) });
+  const mostStored =
+    connectionsFor(limit) +
+    (sockets.datagrams.length === 0 ? 0 : Math.min(options.maxSessions, sessionsFor(limit)));
+  const survival = openStore({ loop, log, pool, stored, maxSessions: Math.min(mostStored, MOST_NOTES) });
   const relay: Relay = {
     loop,
     pool,
@@ -207,8 +214,10 @@ function forward(options: Options, { sockets, stored }: Passed): void {
       start(loop.timers, giveUp, loop.now + LEAVING_MS);
       return;
     }
-    if (relay.open > 0) {
-      const sessions = `${relay.open} open session${relay.open === 1 ? '' : 's'}`;
+    const count = relay.open + (udp?.relay.sessions.count ?? 0);
+    if (count > 0) {
+      const sessions = `${count} open session${count === 1 ? '' : 's'}`;
+      udp?.outliveAll();
       const fate =
         front === undefined && survival.keepAll()
           ? `${sessions} continue if it is started again, and are reset otherwise`
@@ -274,6 +283,7 @@ function forward(options: Options, { sockets, stored }: Passed): void {
           dialTimeout: options.dialTimeout,
           timeout: options.udpTimeout,
           maxSessions,
+          survivors: survival.store?.register(datagramSessions),
           onOpen: () => status.touch(),
           onClose: closed,
         });
@@ -333,7 +343,11 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   if (relay.connections !== undefined && options.idleTimeout !== undefined)
     endIdleSessions(relay, relay.connections, options.idleTimeout);
 
-  survival.resume({ [streams.code]: (remains) => resumeConnection(relay, remains) });
+  survival.resume({
+    [streams.code]: (remains) => resumeConnection(relay, remains),
+    ...(udp && { [datagramSessions.code]: udp.resume }),
+  });
+  udp?.resumed();
 
   const every = watchdogInterval(process.env, process.pid);
   if (every !== undefined) {

@@ -4,14 +4,14 @@ import type { Host } from './rig/host.ts';
 import type { Running } from './rig/shell.ts';
 import { labSuite } from './suite.ts';
 
-/* Programs that people use keep their connections however the forwarders between them end: MariaDB, a WebSocket, OpenSSH. */
+/* Programs that people use keep their connections however the forwarders between them end: MariaDB, a WebSocket, OpenSSH, DTLS. */
 
 /** Clients that transfer money between accounts at the same time. */
 const POOL = 8;
 const ACCOUNTS = 40;
 
-/** Links to a database in a container, to a WebSocket server, and to sshd. */
-const LINKS = ['3306', '4100', '2222'];
+/** Links to a database in a container, to a WebSocket server, to sshd, and to a server of DTLS. */
+const LINKS = ['3306', '4100', '2222', '4433'];
 
 const units = LINKS.map((id) => `wormhole-${id}.service`);
 
@@ -102,12 +102,17 @@ async function says(host: Host, shell: Running, text: string): Promise<void> {
 labSuite(
   'sessions of real programs outlive the forwarder',
   async () => {
-    const host = await installedHost({ name: 'programs', packages: ['openssh-server', 'openssh-client'] });
+    const host = await installedHost({
+      name: 'programs',
+      packages: ['openssh-server', 'openssh-client', 'openssl'],
+    });
     await host.run(
       `docker run -d --name db --network none wormhole/mysql
        wormhole create url :3306 tail docker-ns db
        wormhole create url :4100 tail url :4101
        wormhole create url :2222 tail url :22
+       wormhole create url udp://:4433 tail url :4434
+       openssl req -x509 -newkey rsa:2048 -nodes -keyout /tmp/key.pem -out /tmp/cert.pem -subj /CN=dtls -days 2 2>/dev/null
        for id in ${LINKS.join(' ')}; do
          mkdir -p /etc/systemd/system/wormhole-$id.service.d
          printf '[Service]\\nWatchdogSec=2s\\n' > /etc/systemd/system/wormhole-$id.service.d/watchdog.conf
@@ -128,7 +133,7 @@ SQL`,
     return host;
   },
   (test, at) => {
-    test('a pool in transactions, a WebSocket and SSH go on after every kind of end', async () => {
+    test('a pool in transactions, a WebSocket, SSH and DTLS go on after every kind of end', async () => {
       const host = at();
       const pool = Array.from({ length: POOL }, (_, client) => host.spawn(transfers(client)));
       // Its transaction begins before the first end, and is committed after the last.
@@ -142,6 +147,15 @@ SQL`,
            tee /tmp/sent | ${SSH} 'tee /tmp/there' > /tmp/back || exit 1
          sha256sum < /tmp/sent; sha256sum < /tmp/there; sha256sum < /tmp/back; wc -c < /tmp/sent`,
       );
+      // A server of DTLS that sees another address takes what comes from there for the beginning of another session.
+      const dtlsServer = host.spawn(
+        'exec openssl s_server -dtls -mtu 1400 -accept 127.0.0.1:4434 -cert /tmp/cert.pem -key /tmp/key.pem',
+      );
+      await host.waitFor(() => dtlsServer.stdout().includes('ACCEPT'), { what: 'the DTLS server' });
+      const dtlsClient = host.spawn('exec openssl s_client -dtls -mtu 1400 -connect 127.0.0.1:4433');
+      await host.waitFor(() => dtlsServer.stdout().includes('BEGIN SSL SESSION PARAMETERS'), {
+        what: 'the handshake of DTLS',
+      });
       await says(host, shell, 'before');
       await host.waitFor(() => webSocket.stdout().includes('running') && long.stdout().includes('\n'), {
         what: 'all sessions to run',
@@ -154,6 +168,15 @@ SQL`,
           what: `the end by ${end} of all forwarders`,
         });
         await says(host, shell, `after ${end}`);
+        for (const [from, to] of [
+          [dtlsClient, dtlsServer],
+          [dtlsServer, dtlsClient],
+        ] as const) {
+          from.write(`over DTLS after ${end}\n`);
+          await host.waitFor(() => to.stdout().includes(`over DTLS after ${end}\n`), {
+            what: 'DTLS to go on',
+          });
+        }
         const journal = await host.journal(
           '-o',
           'cat',
@@ -161,7 +184,7 @@ SQL`,
           ...units.map((unit) => `-u${unit}`),
         );
         if (trace !== undefined) assert.match(journal, trace, end);
-        if (stdout.includes('oom_kill ')) assert.match(stdout, /oom_kill 3/, end);
+        if (stdout.includes('oom_kill ')) assert.match(stdout, /oom_kill 4/, end);
         assert.match(journal, /took over \d+ open session/, end);
         assert.not.match(journal, /(it is|they are) reset|cannot/, end);
       }
@@ -190,6 +213,8 @@ SQL`,
       const { stdout: totals } = await host.run(`${MYSQL} -e '${sum}'`);
       assert.is(totals, `${100 * ACCOUNTS}\t1\n${count}\t${POOL}\t${POOL}\nlong\n`);
 
+      await dtlsClient.stop();
+      await dtlsServer.stop();
       shell.write('exit 7\n');
       assert.is((await shell.exited).status, 7);
       const copied = await copy.exited;
@@ -203,8 +228,44 @@ SQL`,
       const result = JSON.parse(stdout.trim().split('\n').at(-1) as string);
       assert.is(result.code, 1000);
       assert.is(result.isCompressed, 'permessage-deflate');
-      assert.is(result.atClient.received, result.atServer.received);
-      assert.ok(result.atClient.received > 300, stdout);
+      // Each side has got as many frames as the other says that it has sent.
+      for (const { received } of [result.atClient, result.atServer]) assert.ok(received > 300, stdout);
+    });
+
+    test('a client of UDP goes on with its port, and reaches the container that takes the place of another', async () => {
+      const host = at();
+      await host.run(
+        `docker run -d --network none --name box wormhole/tools socat -T 60 UDP4-RECVFROM:53,fork EXEC:/bin/hostname
+         wormhole create id box url udp://:5300 tail docker-ns box url :53`,
+      );
+      // One socket for all its questions.
+      const client = host.spawn(
+        `exec node -e "
+          const socket = require('dgram').createSocket('udp4');
+          socket.connect(5300, '127.0.0.1', () => setInterval(() => socket.send('?'), 100));
+          socket.on('message', (message) => console.log(String(message).trim()));
+          socket.on('error', () => {})"`,
+      );
+      const answers = (): string[] => client.stdout().trim().split('\n');
+      const first = (await host.run("docker inspect -f '{{.Config.Hostname}}' box")).stdout.trim();
+      await host.waitFor(() => answers().length > 20, { what: 'answers' });
+      await host.run('systemctl kill -s KILL wormhole-box.service');
+      const before = answers().length;
+      await host.waitFor(() => answers().length > before + 10, { what: 'answers after the kill' });
+      assert.equal([...new Set(answers())], [first]);
+      assert.match(await host.journal('-o', 'cat', '-u', 'wormhole-box.service'), /took over 1 open session/);
+      await host.run('docker restart -t 0 box');
+      const between = answers().length;
+      await host.waitFor(() => answers().length > between + 10, {
+        what: 'answers of the restarted container',
+      });
+      await host.run(
+        `docker rm -f box
+         docker run -d --network none --name box wormhole/tools socat -T 60 UDP4-RECVFROM:53,fork EXEC:/bin/hostname`,
+      );
+      const second = (await host.run("docker inspect -f '{{.Config.Hostname}}' box")).stdout.trim();
+      await host.waitFor(() => answers().at(-1) === second, { what: 'answers of the new container' });
+      await client.stop();
     });
   },
 );

@@ -22,6 +22,7 @@ import {
  *   AGE      the first time it is not killed before this time, ms
  *   PROGRAM  the file of the forwarder
  *   FDSTORE  what the forwarder is told of the store; "0": there is none
+ *   CALLS    the system calls at which it is killed, instead of those of a relay of streams
  *
  * On SIGTERM it kills the forwarder, prints how often it has killed it and how many descriptors were in the store, and ends.
  */
@@ -29,7 +30,7 @@ import {
 const { KILLS, SEED, AGE, PROGRAM = '', FDSTORE = '64' } = process.env;
 
 /** The system calls at which the forwarder is killed. */
-const CALLS = [
+const CALLS = process.env.CALLS?.split(' ') ?? [
   'splice',
   'epoll_ctl',
   'epoll_wait',
@@ -75,6 +76,7 @@ function receive(): void {
     const descriptors = Array.from(control.words.subarray(4, length / 4));
     const state = text.bytes.toString('utf8', 0, size);
     const name = /^FDNAME=(.*)$/m.exec(state)?.[1] ?? '';
+    if (/^READY=1$/m.test(state)) killLater();
     if (/^FDSTORE=1$/m.test(state)) stored.push(...descriptors.map((fd) => ({ name, fd })));
     else for (const fd of descriptors) close(fd);
     if (/^FDSTOREREMOVE=1$/m.test(state)) {
@@ -94,7 +96,15 @@ function random(below: number): number {
 
 let kills = 0;
 let child: ChildProcess;
+/** When it is killed if it has not come to the system call at which it is. */
+let timer: NodeJS.Timeout | undefined;
 let isEnding = false;
+
+/** Kills the forwarder a while after it has begun to serve, however long a busy machine takes to start it. */
+function killLater(): void {
+  const delay = (kills === 0 ? Number(AGE) : 0) + 200 + random(200);
+  if (kills < Number(KILLS)) timer = setTimeout(() => child.kill('SIGKILL'), delay);
+}
 
 function launch(): void {
   const isLast = kills >= Number(KILLS);
@@ -132,9 +142,6 @@ function launch(): void {
       },
     },
   );
-  const timer = isLast
-    ? undefined
-    : setTimeout(() => child.kill('SIGKILL'), (kills === 0 ? Number(AGE) : 0) + 200 + random(200));
   child.once('exit', (status) => {
     clearTimeout(timer);
     receive();

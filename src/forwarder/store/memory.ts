@@ -54,6 +54,8 @@ const BASE = 2;
 const READ = 4;
 /** Words that each kind of session uses as it likes, behind the two of {@link noteDescriptors}. */
 export const OWN = 20;
+/** Sessions whose bytes are never in pipes use the words of both directions, too: see {@link wordsOf}. */
+const WORDS = UP;
 
 /** Instead of the number of a pipe: bytes may be in a pipe that could not be stored. */
 const UNSTORED_PIPE = -1;
@@ -74,6 +76,10 @@ export const DOWN_FIN = 0x40;
 export const ENDED = 0x80;
 /** The error of the socket to the target is being read, which clears it. Only it tells whether the target had accepted. */
 export const READING_ERROR = 0x100;
+/** A session of datagrams: its target has answered; it is among the served ones; its first datagram has been refused, and is to be sent again. */
+export const ANSWERED = 0x200;
+export const SERVED = 0x400;
+export const REFUSED = 0x800;
 
 /** The memory of one process. */
 export interface Memory extends SharedMemory {
@@ -241,6 +247,20 @@ export function noteOwn({ memory, record }: Notes, word: number, value: number):
 /** The number in such a word; 0 if none was noted. */
 export function ownOf({ memory, record }: Notes, word: number): number {
   return memory.words[record + OWN + word] as number;
+}
+
+/** The words that a session without pipes uses as it likes: 24. */
+export function wordsOf({ memory: { words }, record }: Notes): Int32Array {
+  return words.subarray(record + WORDS, record + RECORD_WORDS);
+}
+
+/** Notes a time in two of these words, the first of which has an even number: ms, on the clock of performance.now(). */
+export function noteTime({ memory, record }: Notes, word: number, time: number): void {
+  memory.numbers[(record + WORDS + word) >> 1] = toMonotonic(time);
+}
+
+export function timeOf({ memory, record }: Notes, word: number): number {
+  return fromMonotonic(memory.numbers[(record + WORDS + word) >> 1] as number);
 }
 
 /** What the notes say about a direction. */

@@ -27,8 +27,11 @@ export interface Remains {
   readonly pipes: Map<number, number>;
 }
 
-/** Continues a session. Throws an Error if that is impossible; then its descriptors are still open, and nothing watches them. */
-export type Resume = (remains: Remains) => void;
+/**
+ * Continues a session. Returns false if there is no reason to, and has closed its descriptors then. Throws an Error if it is impossible;
+ * then its descriptors are still open, and nothing watches them.
+ */
+export type Resume = (remains: Remains) => boolean;
 
 /** How sessions outlive the process. */
 export interface Survival {
@@ -119,8 +122,7 @@ function resumeAll(
     try {
       const resume = byKind[session.kind];
       if (resume === undefined) throw new Error(`sessions of kind ${session.kind} are unknown`);
-      resume({ ...session, pipes });
-      count += 1;
+      if (resume({ ...session, pipes })) count += 1;
     } catch (error) {
       resetInherited(session);
       const message = `a session of the process before cannot be continued: ${(error as Error).message}`;

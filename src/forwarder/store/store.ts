@@ -197,7 +197,11 @@ export function createStore(options: StoreOptions): Store {
       if (session.openedAt > openedBy) break;
       if (session.stored === undefined) {
         const record = takeRecord(memory, kind.code, session.openedAt);
-        if (record === 0) break;
+        if (record === 0) {
+          // There are more than can have notes. It ends with the process.
+          young.delete(session);
+          continue;
+        }
         session.stored = { store, memory, record };
         kind.prepare(session, session.stored);
       }
@@ -286,7 +290,8 @@ export function createStore(options: StoreOptions): Store {
       return {
         opened(session) {
           young.add(session);
-          if (timer.index < 0) schedule(session.openedAt + LATEST_AGE_MS);
+          // One that is old already waits for others, too.
+          if (timer.index < 0) schedule(Math.max(session.openedAt + LATEST_AGE_MS, lastAt + DROP_MS));
         },
         ended(session) {
           young.delete(session);

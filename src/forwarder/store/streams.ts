@@ -109,7 +109,7 @@ function flags({ connected, client, target, up, down }: Connection): number {
  * The process may have died between any two system calls, and only its notes and the kernel tell what it had done. What may
  * have been done is done again if that changes nothing, as shutdown(2) does.
  */
-export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Remains): void {
+export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Remains): true {
   const [client = -1, target = -1] = descriptors;
   const known = flagsOf(notes);
   const connection = createConnection(relay, client, false);
@@ -153,6 +153,7 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
   if ((known & DOWN_DONE) !== 0) resumeDone(down, (known & DOWN_FIN) !== 0);
   resumeEvents(connection);
   if (!connection.closed && !connection.connected) start(relay.loop.timers, connection.timer, relay.loop.now);
+  return true;
 }
 
 /**

@@ -6,10 +6,11 @@ import type { Log } from '../log.js';
 import type { Loop } from '../loop.js';
 import type { NamedTargets } from '../named-targets.js';
 import type { Resolver } from '../resolver.js';
+import type { Register } from '../store/store.js';
 import type { Pinned } from '../syscalls.js';
 import type { Timer } from '../timers.js';
 import type { Messages } from './messages.js';
-import type { Head, Sessions } from './sessions.js';
+import type { Head, Session, Sessions } from './sessions.js';
 
 /** Datagrams that one system call receives or sends. */
 export const BATCH = 64;
@@ -41,6 +42,8 @@ export interface UdpRelay {
   /** The most sessions at a time. Beyond it, the one that has been quiet the longest ends. */
   readonly maxSessions: number;
   readonly sessions: Sessions;
+  /** The sessions that outlive the process; undefined if none do. */
+  readonly survivors: Register<Session> | undefined;
   /** What `wormhole list` shows. */
   readonly counters: Counters;
   /** The unit that starts the target, in log messages; undefined if nothing has to. */

@@ -25,8 +25,8 @@ import {
 import { JOINED_ERRORS, sendPieces } from './pieces.js';
 import { BATCH, type UdpRelay } from './relay.js';
 import { addToRuns, clearRuns, createRuns } from './runs.js';
-import { failed, noteAnswer } from './session.js';
-import { FEW_REPLIES, type Session, touchSession } from './sessions.js';
+import { failed, noteAnswer, noteTraffic } from './session.js';
+import { FEW_REPLIES, type Session } from './sessions.js';
 
 /** Datagrams read from one session before others have their turn, if it has many. */
 const MOST_REPLIES = 32;
@@ -58,7 +58,7 @@ export function readReplies(relay: UdpRelay, session: Session): void {
   // Room for more than there is costs time. What is left is read in the next round.
   session.mostReplies = count === most ? Math.min(MOST_REPLIES, 4 * most) : Math.max(FEW_REPLIES, count);
   noteAnswer(relay, session);
-  touchSession(relay.sessions, session, relay.loop.now);
+  noteTraffic(relay, session);
   for (let i = replyCount; i < replyCount + count; i++) collect(relay, session, i, i > replyCount);
   relay.replyCount += count;
 }

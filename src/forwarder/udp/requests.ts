@@ -35,11 +35,12 @@ import {
   type Datagram,
   failed,
   keepFirst,
+  noteTraffic,
   type ReadReplies,
   reconnect,
   sendFirstAgain,
 } from './session.js';
-import { type Caller, findSession, type Head, hashOf, type Session, touchSession } from './sessions.js';
+import { type Caller, findSession, type Head, hashOf, type Session } from './sessions.js';
 
 /** Batches read from one head before others have their turn. */
 const MOST_BATCHES = 4;
@@ -116,7 +117,7 @@ function isHalfFull({ fd }: Head): boolean {
 
 /** Links the messages of each client, and begins sessions for new clients. Returns the sessions, in the order of arrival. */
 function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: ReadReplies): Session[] {
-  const { requests, sessions, loop } = relay;
+  const { requests, sessions } = relay;
   const senders: Session[] = [];
   for (let i = 0; i < count; i++) {
     const nameAt = nameWord(i);
@@ -149,7 +150,7 @@ function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: 
       const first = { address: bufferOf(requests, i), size: received.segment || size };
       session = beginSession(relay, caller, hash, first, readReplies);
     } else {
-      touchSession(sessions, session, loop.now);
+      noteTraffic(relay, session);
     }
     nextOfClient[i] = -1;
     if (session.batchFirst < 0) {

@@ -1,5 +1,6 @@
-import { type Address, isWildcard } from '../address.js';
+import { type Address, isWildcard, localWordsOf } from '../address.js';
 import { add, modify } from '../loop.js';
+import type { Resume } from '../store/open.js';
 import {
   EPOLLERR,
   EPOLLIN,
@@ -28,8 +29,9 @@ import { createMessages } from './messages.js';
 import { BATCH, type UdpRelay } from './relay.js';
 import { readReplies, sendReplies } from './replies.js';
 import { readRequests } from './requests.js';
-import { endSession, reconnectSessions } from './session.js';
-import { createSessions, type Head } from './sessions.js';
+import { resumeSession } from './resume.js';
+import { endSession, outlive, reconnectSessions } from './session.js';
+import { createSessions, type Head, sortSessions } from './sessions.js';
 
 /** The receive buffer of a head, bytes: as much as net.core.rmem_max allows, unless ReceiveBuffer= has given it more. */
 const RECEIVE_BYTES = 4 << 20;
@@ -59,6 +61,7 @@ export type UdpOptions = Pick<
   | 'dialTimeout'
   | 'timeout'
   | 'maxSessions'
+  | 'survivors'
   | 'onOpen'
   | 'onClose'
 >;
@@ -72,6 +75,12 @@ export interface UdpService {
   finishRound(): void;
   /** Sets the target; undefined if its address is unknown. */
   setTarget(to: Address | undefined, target: string): void;
+  /** Continues a session of an earlier process. */
+  resume: Resume;
+  /** To be called after the last of them. */
+  resumed(): void;
+  /** Has all sessions outlive the process. */
+  outliveAll(): void;
 }
 
 /** Relays the datagrams that arrive at the sockets `fds`. */
@@ -108,6 +117,15 @@ export function serveDatagrams(fds: number[], options: UdpOptions): UdpService {
       relay.target = target;
       if (hasMoved) reconnectSessions(relay);
     },
+    resume: (remains) => resumeSession(relay, heads, readReplies, remains),
+    resumed() {
+      sortSessions(relay.sessions);
+      expireSessions(relay);
+    },
+    outliveAll() {
+      for (let session = relay.sessions.oldest; session !== undefined; session = session.newer)
+        outlive(relay, session);
+    },
   };
 }
 
@@ -116,6 +134,7 @@ function watchHead(relay: UdpRelay, fd: number): Head {
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
   const head: Head = {
     fd,
+    address: localWordsOf(fd),
     tellsLocal: relay.device !== undefined || isWildcard(fd),
     device: 0,
     wanted: EPOLLIN,

@@ -1,9 +1,10 @@
 import { addressText } from '../address.js';
 import { bindToDevice } from '../device.js';
 import { OUT_OF_RESOURCES } from '../dial-failure.js';
-import { add, scheduleClose } from '../loop.js';
+import { add, scheduleClose, unwatch } from '../loop.js';
 import { avoid, mustWait, setList } from '../named-targets.js';
-import { pendingError } from '../socket-options.js';
+import { disconnect, pendingError } from '../socket-options.js';
+import { ANSWERED, clearFlags, ENDED, noteDeadline, noteFlags, REFUSED, SERVED } from '../store/memory.js';
 import {
   AF_INET,
   AF_UNIX,
@@ -35,6 +36,8 @@ import {
   UDP_GRO,
 } from '../syscalls.js';
 import { createTimer, start, stop } from '../timers.js';
+import { closeStoredFirst, storeFirst } from './first.js';
+import { noteActive } from './notes.js';
 import { isRefusalOf } from './refusals.js';
 import type { UdpRelay } from './relay.js';
 import {
@@ -44,6 +47,7 @@ import {
   FEW_REPLIES,
   removeSession,
   type Session,
+  touchSession,
 } from './sessions.js';
 
 /** The pause before the first datagram is sent again: at first and at most, ms. */
@@ -52,6 +56,12 @@ const LAST_PAUSE_MS = 250;
 
 /** A first datagram that has not been refused for this long has arrived, ms: ICMP errors take one round trip. */
 const ARRIVED_MS = 1000;
+
+/**
+ * A session lasts if a datagram passes when it is this old, or if its target has not answered for a second, ms. It outlives the process then. One
+ * short exchange, as with a DNS server, is never stored, and costs nothing.
+ */
+const LASTING_MS = 500;
 
 /** Bytes of first datagrams that are kept for all sessions together. */
 const MOST_KEPT = 4 << 20;
@@ -81,11 +91,27 @@ export function beginSession(
   first: Datagram,
   readReplies: ReadReplies,
 ): Session {
-  const { loop, sessions } = relay;
   makeRoom(relay);
+  const session = createSession(relay, caller, hash, readReplies);
+  keepFirst(relay, session, first);
+  openSocket(relay, session);
+  return session;
+}
+
+/** Creates the session of a caller, without a socket to the target. */
+export function createSession(
+  relay: UdpRelay,
+  caller: Caller,
+  hash: number,
+  readReplies: ReadReplies,
+): Session {
+  const { loop, sessions } = relay;
   const client = relay.freeAddresses.pop() ?? pinned(4 * ADDRESS_WORDS);
   for (let i = 0; i < caller.nameWords; i++) client.words[i] = caller.names[caller.nameWord + i] as number;
   const session: Session = {
+    openedAt: loop.now,
+    isLasting: false,
+    stored: undefined,
     fd: -1,
     wanted: EPOLLIN,
     mask: -1,
@@ -95,7 +121,7 @@ export function beginSession(
       if ((events & EPOLLIN) !== 0 && session.fd >= 0) readReplies(relay, session);
     },
     refused: (failure) => {
-      scheduleClose(loop, session);
+      closeSocket(relay, session);
       failed(relay, session, failure);
     },
     head: caller.head,
@@ -111,6 +137,7 @@ export function beginSession(
     answered: false,
     isCounted: false,
     first: undefined,
+    storedFirst: -1,
     deadline: loop.now + relay.dialTimeout,
     timer: createTimer(() => firstTimer(relay, session)),
     pause: 0,
@@ -127,10 +154,8 @@ export function beginSession(
   };
   addSession(sessions, session);
   relay.counters.open += 1;
-  keepFirst(relay, session, first);
   if (relay.expiry.index < 0) start(loop.timers, relay.expiry, loop.now + relay.timeout);
   relay.onOpen();
-  openSocket(relay, session);
   return session;
 }
 
@@ -140,15 +165,43 @@ export function endSession(relay: UdpRelay, session: Session): void {
   session.ended = true;
   stop(relay.loop.timers, session.timer);
   forgetFirst(relay, session);
-  scheduleClose(relay.loop, session);
+  closeSocket(relay, session);
+  if (session.stored !== undefined) noteFlags(session.stored, ENDED);
+  if (session.isLasting) relay.survivors?.ended(session);
   removeSession(relay.sessions, session);
   relay.freeAddresses.push(session.client);
   relay.counters.open -= 1;
   relay.onClose();
 }
 
+/** A datagram of a session has passed. */
+export function noteTraffic(relay: UdpRelay, session: Session): void {
+  const { now } = relay.loop;
+  touchSession(relay.sessions, session, now);
+  if (session.stored !== undefined) noteActive(session.stored, now);
+  else if (!session.isLasting && now >= session.openedAt + LASTING_MS) outlive(relay, session);
+}
+
+/** Has a session outlive the process, if sessions do. */
+export function outlive(relay: UdpRelay, session: Session): void {
+  if (session.isLasting || relay.survivors === undefined) return;
+  session.isLasting = true;
+  relay.survivors.opened(session);
+}
+
+/** Closes the socket to the target. */
+function closeSocket({ loop }: UdpRelay, session: Session): void {
+  if (session.fd >= 0 && session.stored !== undefined) {
+    // The service manager has a duplicate, with which it would still receive, and have events.
+    unwatch(loop, session);
+    disconnect(session.fd);
+  }
+  scheduleClose(loop, session);
+}
+
 /** The target has answered, so the first datagram has arrived. */
 export function noteAnswer(relay: UdpRelay, session: Session): void {
+  if (!session.answered && session.stored !== undefined) noteFlags(session.stored, ANSWERED);
   session.answered = true;
   noteArrival(relay, session);
   stop(relay.loop.timers, session.timer);
@@ -161,15 +214,32 @@ export function keepFirst(relay: UdpRelay, session: Session, { address, size }: 
   session.first = copyFrom(address, size);
   relay.kept += size;
   session.deadline = relay.loop.now + relay.dialTimeout;
+  if (session.stored !== undefined) {
+    noteDeadline(session.stored, session.deadline);
+    if (storeFirst(session)) session.stored.store.request();
+  }
   start(relay.loop.timers, session.timer, relay.loop.now + ARRIVED_MS);
+}
+
+/** Goes on with the first datagram of a session of an earlier process: it is sent again now if it has been refused, or has been sent. */
+export function resumeFirst(relay: UdpRelay, session: Session, first: Buffer, isRefused: boolean): void {
+  session.first = first;
+  relay.kept += first.length;
+  session.pause = isRefused ? FIRST_PAUSE_MS : 0;
+  start(relay.loop.timers, session.timer, relay.loop.now + (isRefused ? 0 : ARRIVED_MS));
 }
 
 /** Deals with an error of the target's socket: of a datagram that was sent before, or of one that could not be sent. */
 export function failed(relay: UdpRelay, session: Session, failure: number): void {
+  const { stored } = session;
+  // Before the error is gone, which the next process would see if this one is killed.
+  if (stored !== undefined && session.first !== undefined) noteFlags(stored, REFUSED);
   const isOfFirst = session.fd < 0 || isRefusalOf(session.fd, session.first);
+  if (stored !== undefined && session.pause === 0 && (failure === 0 || !isOfFirst))
+    clearFlags(stored, REFUSED);
   if (failure === 0) return;
   // The socket that it was connected to is gone; the next datagram connects to another one at the same address.
-  if (relay.to?.family === AF_UNIX) scheduleClose(relay.loop, session);
+  if (relay.to?.family === AF_UNIX) closeSocket(relay, session);
   // A later datagram is lost, as it is without a relay.
   if (session.answered || (session.first !== undefined && !isOfFirst)) return;
   relay.resolver?.refresh();
@@ -183,7 +253,9 @@ export function failed(relay: UdpRelay, session: Session, failure: number): void
     return;
   }
   session.pause = Math.min(LAST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, 2 * session.pause));
+  if (session.stored !== undefined) noteFlags(session.stored, REFUSED);
   start(loop.timers, session.timer, Math.min(session.deadline, loop.now + session.pause));
+  if (loop.now >= session.openedAt + ARRIVED_MS) outlive(relay, session);
 }
 
 /** Connects a session whose target is a unix socket again, once the one that it was connected to is gone. */
@@ -196,7 +268,7 @@ export function reconnectSessions(relay: UdpRelay): void {
   for (let session = relay.sessions.oldest; session !== undefined; ) {
     const next = session.newer;
     if (!session.answered) {
-      scheduleClose(relay.loop, session);
+      closeSocket(relay, session);
       openSocket(relay, session);
       if (session.fd >= 0) sendFirst(relay, session);
     }
@@ -212,7 +284,7 @@ function useOtherAddress(relay: UdpRelay, session: Session, failure: number): vo
   avoid(named, session.to, loop.now);
   setList(named, named.list, loop.now);
   relay.to = named.list[0];
-  if (relay.to?.text !== session.to.text) scheduleClose(loop, session);
+  if (relay.to?.text !== session.to.text) closeSocket(relay, session);
 }
 
 /** Whether the addresses of the target are too old, and are being looked up. */
@@ -252,8 +324,9 @@ function openSocket(relay: UdpRelay, session: Session): void {
   const failure = connect(fd, to.sockaddr, to.size) < 0 ? errno() : 0;
   session.wanted = EPOLLIN;
   add(loop, session);
+  if (failure === 0) session.stored?.store.request();
   if (session.fd < 0 || failure === 0) return;
-  scheduleClose(loop, session);
+  closeSocket(relay, session);
   failed(relay, session, failure);
 }
 
@@ -263,6 +336,7 @@ function firstTimer(relay: UdpRelay, session: Session): void {
     // Nothing has refused it for a while.
     noteArrival(relay, session);
     forgetFirst(relay, session);
+    outlive(relay, session);
     return;
   }
   if (session.fd < 0) openSocket(relay, session);
@@ -281,6 +355,7 @@ function sendFirst(relay: UdpRelay, session: Session): void {
     return;
   }
   session.pause = 0;
+  if (session.stored !== undefined) clearFlags(session.stored, REFUSED);
   start(relay.loop.timers, session.timer, relay.loop.now + ARRIVED_MS);
 }
 
@@ -293,13 +368,17 @@ export function sendFirstAgain(relay: UdpRelay, session: Session): void {
 function noteArrival({ counters }: UdpRelay, session: Session): void {
   if (session.isCounted) return;
   session.isCounted = true;
+  if (session.stored !== undefined) noteFlags(session.stored, SERVED);
   counters.served += 1;
   counters.failing = 0;
 }
 
 function forgetFirst(relay: UdpRelay, session: Session): void {
-  relay.kept -= session.first?.length ?? 0;
+  if (session.first === undefined) return;
+  relay.kept -= session.first.length;
   session.first = undefined;
+  closeStoredFirst(session);
+  if (session.stored !== undefined) clearFlags(session.stored, REFUSED);
 }
 
 /** Ends the session that has been quiet the longest if there are too many. */

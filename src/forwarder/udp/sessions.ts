@@ -1,5 +1,6 @@
 import type { Address } from '../address.js';
 import type { Watch } from '../loop.js';
+import type { Storable, Stored } from '../store/store.js';
 import type { Pinned } from '../syscalls.js';
 import type { Timer } from '../timers.js';
 
@@ -7,7 +8,13 @@ import type { Timer } from '../timers.js';
 export const ADDRESS_WORDS = 7;
 
 /** What a client and the address that it has called have in common: one of its datagrams is kept until the target answers. */
-export interface Session extends Watch {
+export interface Session extends Watch, Storable {
+  /** When it began, ms, on the clock of the loop. */
+  openedAt: number;
+  /** Whether it outlives the process: it is more than one short exchange. */
+  isLasting: boolean;
+  /** Its notes while it is stored. Then the service manager has a duplicate of its socket. */
+  stored: Stored | undefined;
   /** The listening socket that it came by. */
   readonly head: Head;
   /** The address of the client, in memory that never moves. */
@@ -26,6 +33,8 @@ export interface Session extends Watch {
   isCounted: boolean;
   /** A copy of the first datagram while it may have to be sent again. */
   first: Buffer | undefined;
+  /** Another copy of it, which outlives the process: a socket whose queue holds it; -1 without one. */
+  storedFirst: number;
   /** When sending it is given up, ms, on the clock of the loop. */
   deadline: number;
   /** Before the next attempt to send it, or before it is forgotten. */
@@ -54,6 +63,8 @@ export const FEW_REPLIES = 1;
 
 /** A listening socket for datagrams. */
 export interface Head extends Watch {
+  /** The words of the address that it is bound to. */
+  readonly address: Int32Array;
   /** Whether the kernel tells which address a client has called, from which answers must leave then, and by which interface. */
   readonly tellsLocal: boolean;
   /** The index of the only interface through which clients are served, as it was last; 0 without one. */
@@ -145,6 +156,15 @@ function isOf(session: Session, caller: Caller): boolean {
   for (let i = 0; i < caller.localWords; i++)
     if (session.local?.[i] !== caller.controls[caller.localWord + i]) return false;
   return true;
+}
+
+/** Puts the sessions into the order of activity. */
+export function sortSessions(sessions: Sessions): void {
+  const all: Session[] = [];
+  for (let session = sessions.oldest; session !== undefined; session = session.newer) all.push(session);
+  sessions.oldest = undefined;
+  sessions.newest = undefined;
+  for (const session of all.sort((one, other) => one.active - other.active)) append(sessions, session);
 }
 
 function append(sessions: Sessions, session: Session): void {

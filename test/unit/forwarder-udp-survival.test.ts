@@ -1,0 +1,216 @@
+import type dgram from 'node:dgram';
+import { once } from 'node:events';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { programs } from '../programs.ts';
+import {
+  bind,
+  closeAll,
+  type Forwarder,
+  freePort,
+  launch,
+  sleep,
+  until,
+  within,
+} from './forwarder-launch.ts';
+
+/* Sessions of datagrams go on although the forwarder is killed many times, mostly at a certain system call. */
+
+const open = new Set<dgram.Socket>();
+
+test.after.each(async () => {
+  for (const socket of open) socket.close();
+  open.clear();
+  await closeAll();
+});
+
+/** When the sessions that begin with the forwarder are certainly stored, ms. */
+const STORED_MS = 4000;
+
+/** The system calls of a relay of datagrams at which it is killed. */
+const CALLS = 'recvmmsg sendmmsg epoll_wait epoll_ctl connect sendmsg close getsockopt';
+
+/** Datagrams that one system call receives, which a kill before the next one may cost. */
+const BATCH = 64;
+
+/** Starts a forwarder that is killed so many times, first when it is `age` ms old. */
+function launchKilled(
+  to: number,
+  kills: number,
+  options: { age?: number; args?: string[] } = {},
+): Promise<Forwarder> {
+  return launch({
+    to,
+    listeners: 0,
+    datagrams: 1,
+    args: ['--idle', '0', '--dial-timeout', '30', ...(options.args ?? [])],
+    command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
+    env: {
+      KILLS: String(kills),
+      SEED: String(Date.now() % 100_000),
+      AGE: String(options.age ?? STORED_MS),
+      PROGRAM: programs.forwarder,
+      CALLS,
+    },
+  });
+}
+
+async function client(port: number): Promise<dgram.Socket> {
+  const socket = await bind('127.0.0.1');
+  open.add(socket);
+  socket.on('error', () => {});
+  socket.connect(port, '127.0.0.1');
+  await once(socket, 'connect');
+  return socket;
+}
+
+/** The next datagram that a socket receives, and where it is from. */
+function next(socket: dgram.Socket): Promise<[Buffer, dgram.RemoteInfo]> {
+  return within(15_000, once(socket, 'message') as Promise<[Buffer, dgram.RemoteInfo]>);
+}
+
+async function server(port = 0): Promise<dgram.Socket> {
+  const socket = await bind('127.0.0.1', port);
+  open.add(socket);
+  socket.on('error', () => {});
+  return socket;
+}
+
+/** How many descriptors are in the store of a forwarder, which ends. */
+async function leftInStore(forwarder: Forwarder): Promise<number> {
+  forwarder.kill('SIGTERM');
+  assert.is(await forwarder.exited, 0, forwarder.log());
+  return Number(/, (\d+) descriptors in the store/.exec(forwarder.log())?.[1]);
+}
+
+test('60 clients keep their ports at the server through 20 kills, which cost no more than is in the process at that moment', async () => {
+  const clients = 60;
+  const kills = 20;
+  const target = await server();
+  const ports = Array.from({ length: clients }, () => new Set<number>());
+  const requests = Array.from({ length: clients }, () => [] as number[]);
+  target.on('message', (message, from) => {
+    const [n = 0, i = 0] = String(message).split(' ').map(Number);
+    ports[n]?.add(from.port);
+    requests[n]?.push(i);
+    target.send(message, from.port, from.address);
+  });
+  const forwarder = await launchKilled(target.address().port, kills);
+  const answers = Array.from({ length: clients }, () => [] as number[]);
+  const sent = new Array<number>(clients).fill(0);
+  const sockets = await Promise.all(ports.map(() => client(forwarder.port)));
+  // Each sends the next datagram when the last one has been answered, or is certainly lost. So no buffer overflows.
+  let isOver = false;
+  const converse = (n: number): void => {
+    if (isOver) return;
+    sockets[n]?.send(`${n} ${sent[n]}`);
+    sent[n] = (sent[n] as number) + 1;
+    later[n] = setTimeout(() => converse(n), 3000);
+  };
+  const later: NodeJS.Timeout[] = [];
+  for (const [n, socket] of sockets.entries()) {
+    socket.on('message', (message) => {
+      const [name, i = 0] = String(message).split(' ').map(Number);
+      assert.is(name, n, 'the client that an answer is for');
+      answers[n]?.push(i);
+      clearTimeout(later[n]);
+      later[n] = setTimeout(() => converse(n), 50);
+    });
+    converse(n);
+  }
+  await until(() => (forwarder.log().match(/took over 60 open sessions/g)?.length ?? 0) >= 12, 120_000);
+  isOver = true;
+  await sleep(3500);
+  assert.equal(
+    ports.map(({ size }) => size),
+    ports.map(() => 1),
+    forwarder.log(),
+  );
+  const total = sent.reduce((sum, count) => sum + count, 0);
+  for (const heard of [...requests, ...answers])
+    assert.ok(
+      heard.every((i, at) => at === 0 || i > (heard[at - 1] as number)),
+      'twice, or in another order',
+    );
+  const count = (lists: number[][]): number => lists.reduce((sum, { length }) => sum + length, 0);
+  const lost = total - count(answers);
+  const most = 2 * BATCH * (forwarder.log().match(/took over/g)?.length ?? 0);
+  assert.ok(
+    lost <= most,
+    `${lost} of ${total} are lost, ${total - count(requests)} of them on the way there`,
+  );
+  process.stdout.write(
+    `${lost} of ${total} exchanges lost in ${forwarder.log().match(/took over/g)?.length} kills `,
+  );
+  assert.not.match(forwarder.log(), /cannot|died/);
+});
+
+test('an answer that comes late finds its client, whose forwarder has been killed meanwhile', async () => {
+  const target = await server();
+  const forwarder = await launchKilled(target.address().port, 3);
+  const one = await client(forwarder.port);
+  one.send('question');
+  const [, from] = await next(target);
+  await until(() => /took over 1 open session/.test(forwarder.log()), 60_000);
+  target.send('answer', from.port, from.address);
+  const [answer] = await next(one);
+  assert.is(String(answer), 'answer');
+});
+
+test('the first datagram waits for a target that starts late, although the forwarder is killed', async () => {
+  const port = freePort();
+  const forwarder = await launchKilled(port, 6);
+  const one = await client(forwarder.port);
+  one.send('hello');
+  await until(() => (forwarder.log().match(/took over 1 open session/g)?.length ?? 0) >= 3, 60_000);
+  const target = await server(port);
+  const [message, from] = await next(target);
+  assert.is(String(message), 'hello');
+  target.send('welcome', from.port, from.address);
+  assert.is(String((await next(one))[0]), 'welcome');
+});
+
+test('short exchanges are not stored, and what is stored leaves the store when its session ends', async () => {
+  const target = await server();
+  target.on('message', (message, from) => target.send(message, from.port, from.address));
+  const forwarder = await launchKilled(target.address().port, 0, { args: ['--udp-timeout', '4'] });
+  const clients = await Promise.all(Array.from({ length: 50 }, () => client(forwarder.port)));
+  const answers = clients.map(next);
+  for (const one of clients) one.send('question');
+  await Promise.all(answers);
+  await sleep(2500);
+  const other = await launchKilled(target.address().port, 0, { args: ['--udp-timeout', '2'] });
+  const lasting = await client(other.port);
+  for (let i = 0; i < 10; i++) {
+    lasting.send('question');
+    await next(lasting);
+    await sleep(150);
+  }
+  assert.is(await leftInStore(forwarder), 0);
+  await sleep(4000);
+  assert.is(await leftInStore(other), 0);
+});
+
+test('a session goes on being counted, ends when it has been quiet, and its port is free then', async () => {
+  const target = await server();
+  const senders: number[] = [];
+  target.on('message', (message, from) => {
+    senders.push(from.port);
+    target.send(message, from.port, from.address);
+  });
+  const forwarder = await launchKilled(target.address().port, 1, { args: ['--udp-timeout', '3'] });
+  const one = await client(forwarder.port);
+  const talk = setInterval(() => one.send('question'), 100);
+  await until(() => /took over 1 open session/.test(forwarder.log()), 60_000);
+  await sleep(500);
+  clearInterval(talk);
+  await sleep(200);
+  const port = senders.at(-1) as number;
+  assert.is(new Set(senders).size, 1);
+  await sleep(4500);
+  const again = await bind('127.0.0.1', port);
+  again.close();
+  assert.is(await leftInStore(forwarder), 0);
+});
+
+test.run();
