@@ -13,23 +13,33 @@ const LEASE_SECONDS = 60;
 /** What this machine has in etcd: a lease, and a key with it. */
 const LEASE_FILE = '/run/wormhole/etcd-lease';
 
-const leaseFile = v.object({ lease: v.string(), key: v.string(), value: v.string() });
+const leaseNote = v.object({ lease: v.string(), key: v.string(), value: v.string() });
 const grantBody = v.object({ ID: v.string() });
 const keepAliveBody = v.object({ result: v.optional(v.object({ TTL: v.optional(v.string(), '0') })) });
 const anything = v.unknown();
 
-type Lease = v.InferOutput<typeof leaseFile>;
+type Lease = v.InferOutput<typeof leaseNote>;
 
 /**
  * Says in etcd what this machine publishes, under one key with a lease, or renews that. Without a service, the key goes.
  *
+ * @param leaseFile where the lease is noted
  * @returns a line for the journal when the key is new, has changed or has gone
  * @throws EtcdFault
  */
-export async function registerInEtcd(config: EtcdConfig, services: string[]): Promise<string | undefined> {
+export async function registerInEtcd(
+  config: EtcdConfig,
+  services: string[],
+  leaseFile = LEASE_FILE,
+): Promise<string | undefined> {
   const client = createEtcdClient(config);
-  const former = readLease();
-  if (services.length === 0) return former && revoke(client, former);
+  const former = readLease(leaseFile);
+  if (services.length === 0) {
+    if (!former) return undefined;
+    const line = await revoke(client, former);
+    rmSync(leaseFile, { force: true });
+    return line;
+  }
   const isAlive = former !== undefined && (await renew(client, former.lease));
   // Renewing has shown the address, if etcd had to be asked at all.
   const lease = isAlive ? former.lease : await grant(client);
@@ -39,8 +49,8 @@ export async function registerInEtcd(config: EtcdConfig, services: string[]): Pr
   if (isAlive && former.key !== key)
     await client.call('/v3/kv/deleterange', { key: base64(former.key) }, anything);
   await client.call('/v3/kv/put', { key: base64(key), value: base64(value), lease }, anything);
-  makeDirectory(dirname(LEASE_FILE));
-  writeAtomically(LEASE_FILE, JSON.stringify({ lease, key, value } satisfies Lease), { mode: 0o600 });
+  makeDirectory(dirname(leaseFile));
+  writeAtomically(leaseFile, JSON.stringify({ lease, key, value } satisfies Lease), { mode: 0o600 });
   return `etcd has ${key}: ${services.join(', ')}`;
 }
 
@@ -56,7 +66,6 @@ async function renew(client: EtcdClient, lease: string): Promise<boolean> {
 
 async function revoke(client: EtcdClient, { lease, key }: Lease): Promise<string> {
   if (await renew(client, lease)) await client.call('/v3/lease/revoke', { ID: lease }, anything);
-  rmSync(LEASE_FILE, { force: true });
   return `etcd has ${key} no more: nothing is published here`;
 }
 
@@ -73,11 +82,11 @@ function ownAddress(client: EtcdClient): string {
   return address;
 }
 
-function readLease(): Lease | undefined {
-  const text = readIfExists(LEASE_FILE);
+function readLease(path: string): Lease | undefined {
+  const text = readIfExists(path);
   if (text === undefined) return undefined;
   try {
-    return v.parse(leaseFile, JSON.parse(text));
+    return v.parse(leaseNote, JSON.parse(text));
   } catch {
     // A new lease takes its place, and the former one ends by itself.
     return undefined;
