@@ -13,7 +13,7 @@ export const SERVICES_DIR = '/etc/wormhole/services.d';
 export class NoMachine extends Error {}
 
 /** The machines of a service, and who has named them. */
-interface Answer {
+export interface Answer {
   machines: Machine[];
   source: string;
 }
@@ -28,9 +28,14 @@ export interface FoundService extends Answer {
  * and is a name of SRV records, in DNS; and else in etcd, if a file says where that is.
  *
  * @param known the machines that a link has, which stay when no registry names any
+ * @param ask asks the registries; throws when none knows of the service, or the one that should cannot be asked
  * @throws NoMachine when nothing is known either; it says what is wrong with the registry
  */
-export async function lookUpService(name: string, known: Machine[]): Promise<FoundService> {
+export async function lookUpService(
+  name: string,
+  known: Machine[],
+  ask: (name: string) => Promise<Answer> = askRegistries,
+): Promise<FoundService> {
   try {
     const answer = await ask(name);
     if (answer.machines.length === 0)
@@ -43,9 +48,14 @@ export async function lookUpService(name: string, known: Machine[]): Promise<Fou
   }
 }
 
-/** The answer of the first registry that knows of the service. @throws Error when none does, or the one that should cannot be asked */
-async function ask(name: string): Promise<Answer> {
-  const path = `${SERVICES_DIR}/${name}`;
+/**
+ * The answer of the first registry that knows of the service.
+ *
+ * @param directory where files list machines
+ * @throws Error when none does, or the one that should cannot be asked
+ */
+export async function askRegistries(name: string, directory = SERVICES_DIR): Promise<Answer> {
+  const path = `${directory}/${name}`;
   const text = readIfExists(path);
   if (text !== undefined) return { machines: parseMachinesFile(text, path), source: path };
   if (isSrvName(name)) return { machines: await lookUpSrv(name), source: 'DNS' };
@@ -54,10 +64,10 @@ async function ask(name: string): Promise<Answer> {
   throw new NoMachine(`service "${name}" is unknown: list its machines in ${path}, one a line`);
 }
 
-/** The names that have a file in {@link SERVICES_DIR}. */
-export function listedNames(): string[] {
+/** The names that have a file in {@link SERVICES_DIR}, or another directory. */
+export function listedNames(directory = SERVICES_DIR): string[] {
   try {
-    return readdirSync(SERVICES_DIR).filter(isServiceName);
+    return readdirSync(directory).filter(isServiceName);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;

@@ -21,7 +21,8 @@ export function noteRegistrationProblem(problem: string | undefined): boolean {
   return note(REGISTRATION_PROBLEM, problem);
 }
 
-function note(path: string, problem: string | undefined): boolean {
+/** As {@link noteProblem}, in a file. */
+export function note(path: string, problem: string | undefined): boolean {
   if (problem === undefined) {
     rmSync(path, { force: true });
     return false;

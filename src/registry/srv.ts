@@ -21,10 +21,13 @@ export function isSrvName(name: string): boolean {
  * Asks the servers of /etc/resolv.conf for the machines of a service.
  *
  * @param name as {@link isSrvName} has it
+ * @param resolver whom to ask instead
  * @throws SrvFault when there is no record, no server answers, or an answer is no machine
  */
-export async function lookUpSrv(name: string): Promise<Machine[]> {
-  const resolver = new Resolver({ timeout: TIMEOUT_MS, tries: TRIES });
+export async function lookUpSrv(
+  name: string,
+  resolver: Pick<Resolver, 'resolveSrv'> = new Resolver({ timeout: TIMEOUT_MS, tries: TRIES }),
+): Promise<Machine[]> {
   let records: SrvRecord[];
   try {
     records = await resolver.resolveSrv(name);

@@ -1,4 +1,4 @@
-// node --import tsx test/mutation/bundle.ts FOLDER [TESTS]: bundles the unit tests of a folder, which start faster so.
+// node --import tsx test/mutation/bundle.ts SUBJECT [TESTS]: bundles the unit tests of a subject, which start faster so.
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -76,8 +76,8 @@ async function buildPrograms(): Promise<void> {
   if (isMissing) rmSync(packages);
 }
 
-const [folder = '', tests = ''] = process.argv.slice(2);
-const subject = subjectOf(folder, tests);
+const [name = '', tests = ''] = process.argv.slice(2);
+const subject = subjectOf(name, tests);
 if (subject.runsPrograms) await buildPrograms();
 rmSync(bundles, { recursive: true, force: true });
 mkdirSync(bundles, { recursive: true });

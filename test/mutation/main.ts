@@ -1,9 +1,11 @@
-// npm run mutate -- [--survivors] [--tests=NAME,...] FOLDER[/FILES]...: what part of all small changes of the source the unit tests notice.
+// npm run mutate -- [--survivors] [--tests=NAME,...] SUBJECT[/FILES]...: what part of all small changes of the source the unit tests notice.
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Stryker } from '@stryker-mutator/core';
+import * as esbuild from 'esbuild';
 import { keep, type Mutant, readReport, survivorsOf } from './report.ts';
-import { commandOf, subjectOf, subjects } from './subjects.ts';
+import { commandOf, filesOf, needsProcesses, subjectOf, subjects } from './subjects.ts';
 
 const options = process.argv.slice(2).filter((word) => word.startsWith('--'));
 const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
@@ -11,19 +13,34 @@ const again = options.includes('--survivors');
 const tests = options.find((word) => word.startsWith('--tests='))?.slice('--tests='.length) ?? '';
 process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
 
+/** Compiles a module beside this one, which Stryker's processes load without tsx. Returns its URL. */
+async function compiled(name: string): Promise<string> {
+  const outfile = join(process.cwd(), `reports/mutation/${name}.mjs`);
+  await esbuild.build({ entryPoints: [join(import.meta.dirname, `${name}.ts`)], outfile, format: 'esm' });
+  return pathToFileURL(outfile).href;
+}
+
 /**
- * Runs Stryker on files of a folder, or parts of them, and returns their mutants.
+ * Runs Stryker on files of a subject, or parts of them, and returns their mutants.
  *
  * @param mutate patterns, as Stryker has them: a path, with `:LINE:COLUMN-LINE:COLUMN` behind it or without
  */
-async function measure(folder: string, mutate: string[]): Promise<Mutant[]> {
-  const fileName = `reports/mutation/${folder}.latest.json`;
+async function measure(subject: string, mutate: string[]): Promise<Mutant[]> {
+  const fileName = `reports/mutation/${subject}.latest.json`;
+  const known = subjectOf(subject, tests);
+  const runner = needsProcesses(known)
+    ? { testRunner: 'command', commandRunner: { command: commandOf(known) } }
+    : {
+        testRunner: 'in-process',
+        plugins: [await compiled('in-process')],
+        // Every load of the tests stays in memory.
+        maxTestRunnerReuse: 100,
+      };
   await new Stryker({
     mutate,
-    testRunner: 'command',
+    ...runner,
     coverageAnalysis: 'off',
-    commandRunner: { command: commandOf(subjectOf(folder, tests)) },
-    buildCommand: `node --import tsx test/mutation/bundle.ts ${folder} ${tests}`,
+    buildCommand: `node --import tsx test/mutation/bundle.ts ${subject} ${tests}`,
     concurrency: 2,
     inPlace: false,
     tempDirName: '.stryker-tmp',
@@ -54,12 +71,10 @@ function describe({ file, location: { start, end }, replacement }: Mutant): stri
 
 const scores: string[] = [];
 for (const word of words.length > 0 ? words : Object.keys(subjects)) {
-  const [folder = '', ...rest] = word.split('/');
-  const mutate = again
-    ? survivorsOf(folder)
-    : [`src/${folder}/${rest.length > 0 ? rest.join('/') : '**/*.ts'}`];
+  const [subject = '', ...rest] = word.split('/');
+  const mutate = again ? survivorsOf(subject) : [filesOf(subject, subjectOf(subject, tests), rest.join('/'))];
   const mutants =
-    mutate.length === 0 ? [] : keep(folder, await measure(folder, mutate), again || rest.length > 0);
+    mutate.length === 0 ? [] : keep(subject, await measure(subject, mutate), again || rest.length > 0);
   const count = (status: string) => mutants.filter((mutant) => mutant.status === status).length;
   const [killed, ended, missed] = [count('Killed'), count('Timeout'), count('Survived')];
   for (const mutant of mutants) if (mutant.status === 'Survived') console.log(describe(mutant));

@@ -1,9 +1,17 @@
-import { isIPv4, isIPv6 } from 'node:net';
+import { once } from 'node:events';
+import net, { isIPv4, isIPv6 } from 'node:net';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseAddress, readHost } from '../../src/forwarder/address.ts';
-import { AF_INET, AF_INET6, pinned } from '../../src/forwarder/syscalls.ts';
+import {
+  addressText,
+  isWildcard,
+  localPortOf,
+  parseAddress,
+  peerOf,
+  readHost,
+} from '../../src/forwarder/address.ts';
+import { AF_INET, AF_INET6, copyFrom, pinned } from '../../src/forwarder/syscalls.ts';
 
 /* Addresses as the forwarder reads them: like node:net, which it does not load. */
 
@@ -30,6 +38,67 @@ test('an address with a port is read into a sockaddr', () => {
   assert.is(parseAddress('127.0.0.1:1').family, AF_INET);
 });
 
+test('the sockaddr has the family, the port and the address in the order that the kernel wants', () => {
+  const bytes = (text: string) => {
+    const { sockaddr, size } = parseAddress(text);
+    return copyFrom(sockaddr, size).toString('hex');
+  };
+  assert.is(bytes('192.0.2.1:258'), `02000102c0000201${'00'.repeat(8)}`);
+  assert.is(bytes('[2001:db8::1]:258'), `0a00010200000000${'20010db8000000000000000000000001'}00000000`);
+  assert.is(parseAddress('192.0.2.1:258').size, 16);
+});
+
+test('a sockaddr is written as text as a person would', () => {
+  const text = (address: string) => {
+    const { sockaddr, size } = parseAddress(address);
+    return addressText(copyFrom(sockaddr, size));
+  };
+  for (const address of ['127.0.0.1:1', '255.1.2.3:65535', '[::1]:80', '[2001:db8::1:0:0:1]:443', '[::]:1'])
+    assert.is(text(address), address);
+  assert.is(text('[2001:DB8:0:0:0:0:0:1]:1'), '[2001:db8::1]:1');
+  assert.is(text('[::ffff:10.0.0.2]:80'), '10.0.0.2:80');
+  // An address that only looks like one that is mapped.
+  assert.is(text('[::fffe:10.0.0.2]:80'), '[::fffe:a00:2]:80');
+  assert.is(text('[1::ffff:10.0.0.2]:80'), '[1::ffff:a00:2]:80');
+});
+
+/** The descriptor of a socket of Node. */
+function descriptorOf(socket: net.Socket | net.Server): number {
+  return (socket as unknown as { _handle: { fd: number } })._handle.fd;
+}
+
+test('a socket tells its peer and its own port, and whether it is bound to all addresses', async () => {
+  for (const host of ['127.0.0.1', '::1', '0.0.0.0', '::']) {
+    const server = net.createServer().listen(0, host);
+    await once(server, 'listening');
+    const { port } = server.address() as net.AddressInfo;
+    const client = net.connect(port, host.includes(':') ? '::1' : '127.0.0.1');
+    const [accepted] = (await once(server, 'connection')) as [net.Socket];
+    if (client.connecting) await once(client, 'connect');
+    const listener = descriptorOf(server);
+    assert.is(localPortOf(listener), port);
+    assert.is(isWildcard(listener), ['0.0.0.0', '::'].includes(host), host);
+    assert.is(peerOf(listener), undefined);
+    assert.is(peerOf(descriptorOf(client)), `${host.includes(':') ? '[::1]' : '127.0.0.1'}:${port}`);
+    assert.is(localPortOf(descriptorOf(client)), client.localPort);
+    client.destroy();
+    accepted.destroy();
+    server.close();
+  }
+  assert.equal([peerOf(-1), localPortOf(-1), isWildcard(-1)], [undefined, 0, false]);
+});
+
+test('the peer of a unix socket is a process', async () => {
+  const server = net.createServer().listen(`\0wormhole-test-${process.pid}`);
+  await once(server, 'listening');
+  const client = net.connect(`\0wormhole-test-${process.pid}`);
+  const [accepted] = (await once(server, 'connection')) as [net.Socket];
+  assert.is(peerOf(descriptorOf(accepted)), `process ${process.pid}`);
+  client.destroy();
+  accepted.destroy();
+  server.close();
+});
+
 test('anything else is quoted in the error', () => {
   for (const text of [
     '',
@@ -40,6 +109,7 @@ test('anything else is quoted in the error', () => {
     '127.0.0.01:1',
     '127.0.0.1\0:1',
     '::1:80',
+    'x:127.0.0.1:80',
     '[127.0.0.1]:80',
     '[::1%lo]:80',
     '[::1]80',

@@ -3,7 +3,6 @@ import type net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createRate, spend, waitFor } from '../../src/forwarder/rate.ts';
 import { closeAll, collect, connect, launch, load, serve, until } from './forwarder-launch.ts';
 
 test.after.each(closeAll);
@@ -157,27 +156,6 @@ test('--rate: a second brings so many clients; the others wait and are all serve
   assert.ok(took >= 1900, `60 clients in ${took} ms`);
   assert.match(forwarder.log(), /more than 20 clients a second arrive \(--rate\); more of them wait/);
   assert.ok((await load(forwarder)) < 0.3);
-});
-
-test('a limit on the rate allows a burst of one second, and then a share of it', () => {
-  const rate = createRate(100, 0);
-  for (let i = 0; i < 100; i++) {
-    assert.is(waitFor(rate, 0), 0);
-    spend(rate);
-  }
-  assert.is(waitFor(rate, 0), 20);
-  let accepted = 0;
-  for (let now = 0; now <= 1000; now += 20) {
-    while (waitFor(rate, now) === 0) {
-      spend(rate);
-      accepted++;
-    }
-  }
-  assert.is(accepted, 100);
-  assert.is(waitFor(createRate(1, 0), 0), 0);
-  const slow = createRate(1, 0);
-  spend(slow);
-  assert.is(waitFor(slow, 250), 750);
 });
 
 test('--idle-timeout resets sessions on which no byte moves, and no others', async () => {

@@ -1,3 +1,6 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asLink } from '../../src/recipe/as-link.ts';
@@ -6,8 +9,10 @@ import { isServiceName, machinesOf, withMachines, withOpenServices } from '../..
 import { recipeFromText, recipeText, storedRecipeText } from '../../src/recipe/text.ts';
 import { parseEtcdConfig } from '../../src/registry/etcd/config.ts';
 import { base64, machinesOfRange, machineText } from '../../src/registry/etcd/machines.ts';
+import { askRegistries, listedNames, lookUpService, NoMachine } from '../../src/registry/look-up.ts';
 import { parseMachinesFile } from '../../src/registry/machines-file.ts';
-import { isSrvName, machinesOfRecords } from '../../src/registry/srv.ts';
+import { note } from '../../src/registry/problems.ts';
+import { isSrvName, lookUpSrv, machinesOfRecords, SrvFault } from '../../src/registry/srv.ts';
 
 const test = suite('services');
 
@@ -92,9 +97,118 @@ test('the settings of etcd are read, and faults are named', () => {
   assert.throws(() => parseEtcdConfig('[Other]\n', () => ''), /no section \[Etcd\]/);
 });
 
+test('each setting of etcd is read from where it says, and secrets as such', () => {
+  const read: [string, boolean][] = [];
+  const parse = (...lines: string[]) =>
+    parseEtcdConfig(['[Etcd]', 'Endpoints= https://a', ...lines, ''].join('\n'), (path, isSecret) => {
+      read.push([path, isSecret]);
+      return `text of ${path}\r\nmore\r\n`;
+    });
+  const { endpoints, ...plain } = parse();
+  assert.equal([plain, read, endpoints.length], [{ prefix: '/wormhole/machines/' }, [], 1]);
+  const config = parse(
+    ...['CertificateAuthority=/ca', 'Certificate=/cert', 'Key=/key', 'User=u', 'PasswordFile=/pw'],
+    ...['Prefix=/p/', 'Address=10.0.0.1'],
+  );
+  assert.equal(
+    [config.ca, config.certificate, config.key].map(String),
+    ['/ca', '/cert', '/key'].map((path) => `text of ${path}\r\nmore\r\n`),
+  );
+  assert.equal(config.login, { name: 'u', password: 'text of /pw\r\nmore' });
+  assert.equal([config.prefix, config.address], ['/p/', '10.0.0.1']);
+  assert.equal(read.sort(), [
+    ['/ca', false],
+    ['/cert', false],
+    ['/key', true],
+    ['/pw', true],
+  ] as typeof read);
+  assert.throws(() => parse('Endpoints=https://a http://b', 'User=u', 'PasswordFile=/pw'), /clear text/);
+  assert.throws(() => parse('Certificate=/cert'), /belong together/);
+  assert.throws(() => parse('PasswordFile=/pw'), /belong together/);
+});
+
+test('DNS that has no record, and DNS that does not answer, are told apart', async () => {
+  const failing = (code: string) => ({
+    resolveSrv: async () => {
+      throw Object.assign(new Error('query'), { code });
+    },
+  });
+  for (const [code, message] of [
+    ['ENOTFOUND', 'service "_a._tcp.x" is unknown: DNS has no SRV record of that name'],
+    ['ENODATA', 'service "_a._tcp.x" is unknown: DNS has no SRV record of that name'],
+    ['ETIMEOUT', 'the SRV records of service "_a._tcp.x" cannot be looked up: ETIMEOUT'],
+  ] as const)
+    await lookUpSrv('_a._tcp.x', failing(code)).then(
+      () => assert.unreachable(),
+      (error) => {
+        assert.instance(error, SrvFault);
+        assert.is(error.message, message);
+      },
+    );
+  const found = await lookUpSrv('_a._tcp.x', { resolveSrv: async () => [record('b'), record('')] });
+  assert.equal(found, [{ host: 'b' }]);
+});
+
+const directory = mkdtempSync(join(tmpdir(), 'wormhole-services-'));
+test.after(() => rmSync(directory, { recursive: true }));
+
+test('the machines of a service are those of its file; without any, those that were known stay', async () => {
+  const ask = (name: string) => askRegistries(name, directory);
+  writeFileSync(join(directory, 'db'), 'a\n');
+  writeFileSync(join(directory, 'none'), '# later\n');
+  writeFileSync(join(directory, 'wrong'), 'a b\n');
+  assert.equal(await lookUpService('db', [], ask), {
+    machines: [{ host: 'a' }],
+    source: join(directory, 'db'),
+  });
+  const known = [{ host: 'k' }];
+  for (const [name, problem] of [
+    ['none', `${directory}/none names no machine of service "none"`],
+    ['wrong', `${directory}/wrong:1: "a b" is not a machine; expected HOST or HOST weight N`],
+  ] as const) {
+    assert.equal(await lookUpService(name, known, ask), { machines: known, source: 'the link', problem });
+    await lookUpService(name, [], ask).then(
+      () => assert.unreachable(),
+      (error) => {
+        assert.instance(error, NoMachine);
+        assert.is(error.message, problem);
+      },
+    );
+  }
+});
+
+test('the services that have a file', () => {
+  const files = join(directory, 'files');
+  assert.equal(listedNames(files), []);
+  mkdirSync(files);
+  for (const name of ['db', '.db.swp', '_pg._tcp.x']) writeFileSync(join(files, name), '');
+  assert.equal(listedNames(files).sort(), ['_pg._tcp.x', 'db']);
+  assert.throws(() => listedNames(join(files, 'db')), /ENOTDIR/);
+});
+
+test('a problem is new once, and again when it has been another one or none', () => {
+  const path = join(directory, 'run/problem');
+  assert.not(note(path, undefined));
+  assert.ok(note(path, 'x'));
+  assert.is(readFileSync(path, 'utf8'), 'x');
+  assert.not(note(path, 'x'));
+  assert.ok(note(path, 'y'));
+  assert.not(note(path, undefined));
+  assert.not(existsSync(path));
+  assert.ok(note(path, 'y'));
+});
+
 test('a name of SRV records has a service, a protocol and a domain', () => {
   for (const name of ['_pg._tcp.example.com', '_a-b._udp.x']) assert.ok(isSrvName(name), name);
-  for (const name of ['db', 'db.example.com', '_pg', '_pg._tcp', '_pg.example.com', '_pg._tcp.'])
+  for (const name of [
+    'db',
+    'db.example.com',
+    '_pg',
+    '_pg._tcp',
+    '_pg.example.com',
+    '_pg._tcp.',
+    'x_pg._tcp.a',
+  ])
     assert.not.ok(isSrvName(name), name);
 });
 
@@ -165,11 +279,12 @@ test('names of services are those of files, and of DNS', () => {
 });
 
 test('a file has a machine a line, and comments', () => {
-  const text = '# databases\n\n one\ntwo   weight 3 # new\n [fd00::1]\t weight 1\r\n';
+  const text = '# databases\n\n one\ntwo   weight 3 # new\n [fd00::1]\t weight 1\r\nfour weight 256\n';
   assert.equal(parseMachinesFile(text, '/x'), [
     { host: 'one' },
     { host: 'two', weight: 3 },
     { host: 'fd00::1' },
+    { host: 'four', weight: 256 },
   ]);
 });
 
@@ -180,6 +295,10 @@ for (const [text, reason] of [
   ['one weight', '/x:1: weight "" is not a whole number from 1 to 256'],
   ['one weight 257', '/x:1: weight "257" is not a whole number from 1 to 256'],
   ['one\n\n#\none', '/x:4: "one" is there already'],
+  ['one weight x1', '/x:1: weight "x1" is not a whole number from 1 to 256'],
+  ['one weight 1x', '/x:1: weight "1x" is not a whole number from 1 to 256'],
+  ['one weight 0', '/x:1: weight "0" is not a whole number from 1 to 256'],
+  ['  one two  ', '/x:1: "one two" is not a machine; expected HOST or HOST weight N'],
   ['10.0.0.1:9999', '/x:1: "10.0.0.1:9999" is neither a host name nor an IP address'],
 ] as const)
   test(`a file with ${JSON.stringify(text)} is refused by the number of the line`, () => {

@@ -6,7 +6,7 @@ import { printable } from '../../text/printable.js';
 import type { EtcdConfig } from './config.js';
 import { readToken, writeToken } from './token.js';
 
-/** How long a node may take to answer, ms, before the next one is asked. */
+/** How long a node may take to answer, ms. */
 const TIMEOUT_MS = 3_000;
 
 /** The longest answer that is read, bytes: some 10,000 machines. */
@@ -41,8 +41,10 @@ const LONGEST_REASON = 500;
 /**
  * Prepares requests to etcd. The endpoints are asked one after the other, the one that has answered last first. With a user, the token that
  * was given last is used, and another one is fetched when there is none, or etcd refuses the request: it forgets tokens.
+ *
+ * @param timeout how long a node may take to answer, ms, before the next one is asked
  */
-export function createEtcdClient(config: EtcdConfig): EtcdClient {
+export function createEtcdClient(config: EtcdConfig, timeout = TIMEOUT_MS): EtcdClient {
   let endpoints = config.endpoints;
   let token = config.login && readToken(config);
   let local: string | undefined;
@@ -50,7 +52,13 @@ export function createEtcdClient(config: EtcdConfig): EtcdClient {
     const failures: string[] = [];
     for (const endpoint of endpoints) {
       try {
-        const answer = await post(endpoint, { path, body, config, ...(token !== undefined && { token }) });
+        const answer = await post(endpoint, {
+          path,
+          body,
+          config,
+          timeout,
+          ...(token !== undefined && { token }),
+        });
         endpoints = [endpoint, ...endpoints.filter((other) => other !== endpoint)];
         local = answer.local;
         return answer.body;
@@ -100,11 +108,12 @@ interface Post {
   path: string;
   body: object;
   config: EtcdConfig;
+  timeout: number;
   token?: string;
 }
 
 /** @throws NoAnswer, EtcdFault */
-function post(endpoint: URL, { path, body, config, token }: Post): Promise<Answer> {
+function post(endpoint: URL, { path, body, config, timeout, token }: Post): Promise<Answer> {
   const { ca, certificate, key } = config;
   const request = endpoint.protocol === 'https:' ? requestHttps : requestHttp;
   const headers = {
@@ -115,7 +124,7 @@ function post(endpoint: URL, { path, body, config, token }: Post): Promise<Answe
     const sent = request(
       new URL(path, endpoint),
       {
-        ...{ method: 'POST', headers, agent: false, timeout: TIMEOUT_MS },
+        ...{ method: 'POST', headers, agent: false },
         ...(ca && { ca }),
         ...(certificate && { cert: certificate }),
         ...(key && { key }),
@@ -141,8 +150,8 @@ function post(endpoint: URL, { path, body, config, token }: Post): Promise<Answe
       },
     );
     const timer = setTimeout(
-      () => sent.destroy(new NoAnswer(`no answer within ${TIMEOUT_MS / 1000} s`)),
-      TIMEOUT_MS,
+      () => sent.destroy(new NoAnswer(`no answer within ${timeout / 1000} s`)),
+      timeout,
     );
     sent.on('close', () => clearTimeout(timer));
     sent.on('error', (error) =>

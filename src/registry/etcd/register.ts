@@ -13,7 +13,7 @@ const LEASE_SECONDS = 60;
 /** What this machine has in etcd: a lease, and a key with it. */
 const LEASE_FILE = '/run/wormhole/etcd-lease';
 
-const leaseFile = v.object({ lease: v.string(), key: v.string(), value: v.string() });
+const leaseNote = v.object({ lease: v.string(), key: v.string(), value: v.string() });
 const grantBody = v.object({ ID: v.string() });
 const keepAliveBody = v.object({ result: v.optional(v.object({ TTL: v.optional(v.string(), '0') })) });
 const rangeBody = v.object({
@@ -24,7 +24,7 @@ const rangeBody = v.object({
 });
 const anything = v.unknown();
 
-type Lease = v.InferOutput<typeof leaseFile>;
+type Lease = v.InferOutput<typeof leaseNote>;
 
 /**
  * Says in etcd what this machine publishes, under one key with a lease, or renews that. Without a service, the key goes.
@@ -96,7 +96,7 @@ function readLease(path: string): Lease | undefined {
   const text = readIfExists(path);
   if (text === undefined) return undefined;
   try {
-    return v.parse(leaseFile, JSON.parse(text));
+    return v.parse(leaseNote, JSON.parse(text));
   } catch {
     // A new lease takes its place, and the former one ends by itself.
     return undefined;

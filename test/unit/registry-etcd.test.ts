@@ -1,0 +1,301 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as v from 'valibot';
+import {
+  createEtcdClient,
+  EtcdFault,
+  NoAnswer,
+  readBody,
+  readResponse,
+} from '../../src/registry/etcd/client.ts';
+import type { EtcdConfig } from '../../src/registry/etcd/config.ts';
+import { base64, lookUpInEtcd, machineText } from '../../src/registry/etcd/machines.ts';
+import { registerInEtcd } from '../../src/registry/etcd/register.ts';
+
+/* What is said to the nodes of etcd, and what becomes of their answers. The lab does the same with a real etcd. */
+
+interface Request {
+  method: string;
+  path: string;
+  type: string | undefined;
+  token: string | undefined;
+  body: unknown;
+}
+
+/** What a node answers to a request: the status and the body. */
+type Answer = (request: Request) => { status?: number; text: string };
+
+const servers: http.Server[] = [];
+const directory = mkdtempSync(join(tmpdir(), 'wormhole-etcd-'));
+const leaseFile = join(directory, 'run/lease');
+test.after.each(() => {
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    server.close();
+  }
+  rmSync(join(directory, 'run'), { recursive: true, force: true });
+});
+test.after(() => rmSync(directory, { recursive: true }));
+
+/** A node that answers so; `requests` are those that it has had. */
+async function node(answer: Answer | undefined): Promise<{ url: URL; requests: Request[] }> {
+  const requests: Request[] = [];
+  const server = http.createServer((request, response) => {
+    let text = '';
+    request.on('data', (chunk) => {
+      text += chunk;
+    });
+    request.on('end', () => {
+      const { 'content-type': type, authorization: token } = request.headers;
+      const told = {
+        method: request.method ?? '',
+        path: request.url ?? '',
+        type,
+        token,
+        body: JSON.parse(text),
+      };
+      requests.push(told);
+      const said = answer?.(told);
+      if (said === undefined) return;
+      response.writeHead(said.status ?? 200);
+      response.end(said.text);
+    });
+  });
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { url: new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`), requests };
+}
+
+const configOf = (...endpoints: URL[]): EtcdConfig => ({ endpoints, prefix: '/w/', address: '10.0.0.9' });
+const said = (value: unknown, status = 200) => ({ status, text: JSON.stringify(value) });
+
+async function fails(promise: Promise<unknown>, message: RegExp | string): Promise<void> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  assert.instance(error, EtcdFault);
+  const text = (error as Error).message;
+  assert.not(text.includes('\n'));
+  if (typeof message === 'string') assert.is(text, message);
+  else assert.match(text, message);
+}
+
+test('a request is a POST of JSON, and the address that faces the node is known from then on', async () => {
+  const { url, requests } = await node(() => said({ x: 1 }));
+  const client = createEtcdClient(configOf(url));
+  assert.is(client.localAddress(), undefined);
+  assert.equal(await client.call('/v3/kv/range', { key: 'a' }, v.object({ x: v.number() })), { x: 1 });
+  assert.equal(requests, [
+    { method: 'POST', path: '/v3/kv/range', type: 'application/json', token: undefined, body: { key: 'a' } },
+  ]);
+  assert.is(client.localAddress(), '127.0.0.1');
+});
+
+test('with a user, one token is fetched for all requests', async () => {
+  const { url, requests } = await node(({ path }) =>
+    said(path.endsWith('authenticate') ? { token: 't' } : {}),
+  );
+  const client = createEtcdClient({ ...configOf(url), login: { name: 'u', password: 'p' } });
+  await client.call('/a', {}, v.unknown());
+  await client.call('/b', {}, v.unknown());
+  assert.equal(
+    requests.map(({ path, token, body }) => [path, token, body]),
+    [
+      ['/v3/auth/authenticate', undefined, { name: 'u', password: 'p' }],
+      ['/a', 't', {}],
+      ['/b', 't', {}],
+    ],
+  );
+});
+
+test('a node that does not answer, or has no leader, is passed over, and not asked first again', async () => {
+  const gone = new URL('http://127.0.0.1:1');
+  const leaderless = await node(() => said({ error: 'no leader' }, 503));
+  const garbage = await node(() => ({ text: '<html>' }));
+  const good = await node(() => said({}));
+  const client = createEtcdClient(configOf(gone, leaderless.url, garbage.url, good.url));
+  await client.call('/a', {}, v.unknown());
+  await client.call('/b', {}, v.unknown());
+  assert.equal(
+    [leaderless, garbage, good].map(({ requests }) => requests.length),
+    [1, 1, 2],
+  );
+});
+
+test('when no node answers, each is named with its reason', async () => {
+  const leaderless = await node(() => said({ error: 'no\nleader' }, 503));
+  const garbage = await node(() => ({ text: '{' }));
+  const gone = new URL('http://127.0.0.1:1');
+  await fails(
+    createEtcdClient(configOf(gone, leaderless.url, garbage.url)).call('/a', {}, v.unknown()),
+    `etcd does not answer (127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1; ${leaderless.url.host}: 503 no\ufffdleader; ${garbage.url.host}: 200)`,
+  );
+});
+
+test('a node that breaks off, or sends without end, does not answer', async () => {
+  const long = await node(() => ({ text: `"${'x'.repeat(4 << 20)}"` }));
+  await fails(
+    createEtcdClient(configOf(long.url)).call('/a', {}, v.unknown()),
+    /an answer of more than 4194304 bytes\)$/,
+  );
+  const server = http.createServer((_, response) => {
+    response.writeHead(200, { 'content-length': '100' });
+    response.write('{');
+    setImmediate(() => response.destroy());
+  });
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  await fails(createEtcdClient(configOf(url)).call('/a', {}, v.unknown()), /^etcd does not answer \(/);
+});
+
+test('a node that is silent is given up in time', async () => {
+  const silent = await node(undefined);
+  await fails(
+    createEtcdClient(configOf(silent.url), 300).call('/a', {}, v.unknown()),
+    /: no answer within 0\.3 s\)$/,
+  );
+});
+
+test('what etcd refuses is not asked of another node', async () => {
+  const first = await node(() => said({ error: 'permission denied', code: 7 }, 400));
+  const second = await node(() => said({}));
+  const client = createEtcdClient(configOf(first.url, second.url));
+  await fails(client.call('/a', {}, v.unknown()), 'etcd refuses: permission denied');
+  assert.is(second.requests.length, 0);
+});
+
+test('a response is a body, or says why it is none', () => {
+  assert.equal(readResponse(200, '{"a":1}'), { a: 1 });
+  assert.is(readResponse(200, 'null'), null);
+  for (const [status, text, kind, message] of [
+    [400, '{}', EtcdFault, 'etcd refuses: status 400'],
+    [401, '{"error":"x\\u001b[31m"}', EtcdFault, 'etcd refuses: x\ufffd[31m'],
+    [499, '{"error":1}', EtcdFault, 'etcd refuses: status 499'],
+    [500, '{"error":"e"}', NoAnswer, '500 e'],
+    [200, 'x', NoAnswer, '200'],
+    [400, 'x', NoAnswer, '400'],
+    [400, JSON.stringify({ error: 'y'.repeat(1000) }), EtcdFault, `etcd refuses: ${'y'.repeat(500)}`],
+  ] as [number, string, new () => Error, string][])
+    assert.throws(
+      () => readResponse(status, text),
+      (error: Error) => error instanceof kind && error.message === message,
+      `${status} ${text.slice(0, 40)}`,
+    );
+  assert.throws(
+    () => readBody(v.object({ a: v.number() }), { a: 'b' }),
+    ({ message }: Error) => /^etcd has answered something else than expected: Invalid type: /.test(message),
+  );
+});
+
+test('the machines of a service are those whose keys have the prefix', async () => {
+  const { url, requests } = await node(() =>
+    said({
+      kvs: [
+        { key: base64('/w/b'), value: base64(machineText(['db'])) },
+        { key: base64('/w/a'), value: base64(machineText(['x', 'db'])) },
+        { key: base64('/w/c') },
+      ],
+    }),
+  );
+  assert.equal(await lookUpInEtcd(configOf(url), 'db'), [{ host: 'a' }, { host: 'b' }]);
+  assert.equal(requests[0]?.path, '/v3/kv/range');
+  assert.equal(requests[0]?.body, { key: base64('/w/'), range_end: base64('/w0') });
+  const empty = await node(() => said({ header: {} }));
+  assert.equal(await lookUpInEtcd(configOf(empty.url), 'db'), []);
+});
+
+/** A node that grants leases 1, 2, …, of which those in `alive` are renewed. */
+async function leases() {
+  const alive = new Set<string>();
+  const calls: string[] = [];
+  const { url } = await node(({ path, body }) => {
+    const { ID, key, value, lease, TTL } = body as Record<string, string>;
+    const text = (encoded: string | undefined) => Buffer.from(encoded ?? '', 'base64').toString();
+    if (path === '/v3/lease/grant') {
+      const id = `${alive.size + 1}`;
+      alive.add(id);
+      calls.push(`grant ${TTL}`);
+      return said({ ID: id });
+    }
+    if (path === '/v3/lease/keepalive') {
+      calls.push(`renew ${ID}`);
+      return said({ result: { ID, ...(alive.has(ID ?? '') && { TTL: '60' }) } });
+    }
+    if (path === '/v3/kv/put') calls.push(`put ${text(key)} ${text(value)} ${lease}`);
+    else if (path === '/v3/kv/deleterange') calls.push(`delete ${text(key)}`);
+    else if (path === '/v3/lease/revoke') calls.push(`revoke ${ID}`);
+    else return said({ error: path }, 400);
+    return said({});
+  });
+  return { url, alive, calls: () => calls.splice(0) };
+}
+
+test('what is published has one key with a lease, which is renewed', async () => {
+  const { url, alive, calls } = await leases();
+  const register = (services: string[], address = '10.0.0.9') =>
+    registerInEtcd({ ...configOf(url), address }, services, leaseFile);
+  assert.is(await register([]), undefined);
+  assert.equal(calls(), []);
+  assert.is(await register(['db', 'web']), 'etcd has /w/10.0.0.9: db, web');
+  assert.equal(calls(), ['grant 60', 'put /w/10.0.0.9 {"services":["db","web"]} 1']);
+  assert.is(statSync(leaseFile).mode & 0o777, 0o600);
+  assert.is(await register(['db', 'web']), undefined);
+  assert.equal(calls(), ['renew 1']);
+  assert.is(await register(['db']), 'etcd has /w/10.0.0.9: db');
+  assert.equal(calls(), ['renew 1', 'put /w/10.0.0.9 {"services":["db"]} 1']);
+  // Under another address, the former key goes.
+  assert.is(await register(['db'], '10.0.0.8'), 'etcd has /w/10.0.0.8: db');
+  assert.equal(calls(), ['renew 1', 'delete /w/10.0.0.9', 'put /w/10.0.0.8 {"services":["db"]} 1']);
+  // etcd has forgotten the lease, and the key with it.
+  alive.clear();
+  alive.add('other');
+  assert.is(await register(['db'], '10.0.0.8'), 'etcd has /w/10.0.0.8: db');
+  assert.equal(calls(), ['renew 1', 'grant 60', 'put /w/10.0.0.8 {"services":["db"]} 2']);
+  assert.is(await register([]), 'etcd has /w/10.0.0.8 no more: nothing is published here');
+  assert.equal(calls(), ['renew 2', 'revoke 2']);
+  assert.not(existsSync(leaseFile));
+  assert.is(await register([]), undefined);
+  assert.equal(calls(), []);
+});
+
+test('a lease that has ended is not revoked', async () => {
+  const { url, alive, calls } = await leases();
+  await registerInEtcd(configOf(url), ['db'], leaseFile);
+  alive.clear();
+  calls();
+  assert.match((await registerInEtcd(configOf(url), [], leaseFile)) ?? '', /no more/);
+  assert.equal(calls(), ['renew 1']);
+  assert.not(existsSync(leaseFile));
+});
+
+test('a note of a lease that makes no sense is replaced', async () => {
+  const { url, calls } = await leases();
+  await registerInEtcd(configOf(url), ['db'], leaseFile);
+  for (const text of ['', '{', '{"lease":1}']) {
+    calls();
+    writeFileSync(leaseFile, text);
+    await registerInEtcd(configOf(url), ['db'], leaseFile);
+    assert.is(calls()[0], 'grant 60', text);
+    assert.is(JSON.parse(readFileSync(leaseFile, 'utf8')).key, '/w/10.0.0.9');
+  }
+});
+
+test('a machine that faces etcd from loopback has to be told its address', async () => {
+  const { url, calls } = await leases();
+  const { address: _, ...config } = configOf(url);
+  await fails(
+    registerInEtcd(config, ['db'], leaseFile),
+    'etcd is reached on this machine itself: say Address=, at which others reach this machine',
+  );
+  assert.equal(calls(), ['grant 60']);
+  assert.not(existsSync(leaseFile));
+});
+
+test.run();
