@@ -1,4 +1,4 @@
-import { mkdirSync, truncateSync } from 'node:fs';
+import { mkdirSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasBooted } from '../../lab/rig/booted.ts';
 import { type Artefact, cached } from '../../lab/rig/cache.ts';
@@ -45,7 +45,7 @@ export async function installedSnapshot(docker: boolean): Promise<Snapshot> {
   const [booted, layer, image] = await Promise.all([bootedSnapshot(docker), installedLayer(), base()]);
   return snapshot({
     name: `${nameOf(docker)}-installed`,
-    recipe: JSON.stringify([booted, layer, String(install)]),
+    recipe: JSON.stringify([booted, layer, String(install), String(keepCompiled), compileCache]),
     ...{ base: image, docker, backing: [booted.disk, 'qcow2'], state: booted.state, layer },
     prepare: install,
   });
@@ -73,6 +73,7 @@ async function install(run: Prepare): Promise<void> {
     systemctl is-system-running --wait`,
     120,
   );
+  await keepCompiled(run);
   // What is read from the disk for the first time takes long.
   await run('until wormhole ping; do :; done', 120);
   // What a daemon has in memory or has written, such as what it has drawn at random, would be the same on all machines.
@@ -80,6 +81,29 @@ async function install(run: Prepare): Promise<void> {
     `systemctl stop wormholed.service; while pgrep -x node >/dev/null; do sleep 0.5; done
     rm -rf /var/lib/wormhole`,
     120,
+  );
+}
+
+const compileCache = readFileSync(new URL('compile-cache.cjs', import.meta.url), 'utf8');
+
+/** Has the programs of Wormhole load what V8 has compiled of them, see test/ipsec/rig/compile-cache.cjs; what they do is the same. */
+async function keepCompiled(run: Prepare): Promise<void> {
+  const directory = '/usr/local/lib/lab';
+  await run(
+    `mkdir -p ${directory}
+    cat >${directory}/compile-cache.cjs <<'END'
+${compileCache}END
+    for program in wormhole wormholed; do
+      sed -i "s|/node' '|/node' --require=${directory}/compile-cache.cjs '|" /usr/local/bin/$program
+      grep -q compile-cache /usr/local/bin/$program
+    done
+    export LAB_COMPILE_CACHE=record
+    wormholed --help >/dev/null
+    wormhole list
+    wormhole tunnel-list
+    ! wormhole tunnel-create nobody
+    ! wormhole create url :1 tunnel nobody tail`,
+    180,
   );
 }
 
@@ -119,7 +143,7 @@ async function makeSnapshot(recipe: Recipe, path: string): Promise<void> {
     await finish(startRemote(directory, ['bash', '-euc', line]), timeout ? { timeout } : {}, line);
   };
   await waitFor(() => emulator.isOff() || isConnected(directory), {
-    timeout: 300,
+    timeout: 600,
     what: `${name} to answer`,
   });
   const host = {
@@ -128,7 +152,7 @@ async function makeSnapshot(recipe: Recipe, path: string): Promise<void> {
     failedUnits: async () => (await host.run('systemctl --failed --plain --no-legend')).stdout.trim(),
   };
   const screen = join(directory, 'console');
-  await hasBooted(host, { isOff: emulator.isOff, console: screen, timeout: 300, allowFailed: false });
+  await hasBooted(host, { isOff: emulator.isOff, console: screen, timeout: 600, allowFailed: false });
   await recipe.prepare(command);
   await command('sync');
   await disconnect();

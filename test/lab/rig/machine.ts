@@ -55,6 +55,13 @@ const startScript = `
   exec systemd-nspawn --directory="$disk/root" "$@"
 `;
 
+// The first command makes the group; thousands follow.
+const enterScript = `
+  { echo $$ > "$1/cgroup.procs"; } 2>/dev/null || { mkdir -p "$1"; echo $$ > "$1/cgroup.procs"; }
+  shift
+  exec nsenter "$@"
+`;
+
 function nspawnArguments(name: string, namespace: string, { directory }: Disk): string[] {
   const npm = join(dirname(process.execPath), '../lib/node_modules/npm');
   return [
@@ -126,7 +133,7 @@ export async function powerOn(group: string, namespace: string, disk: Disk): Pro
     enter: (argv) => [
       // In the machine's control group a command's processes count as its own, and end with it. -r: where this process
       // is in a chroot, the mount namespace's own root is not the machine's.
-      ...['sh', '-c', 'mkdir -p "$1"; echo $$ > "$1/cgroup.procs"; shift; exec nsenter "$@"', 'sh'],
+      ...['sh', '-c', enterScript, 'sh'],
       `/proc/${child.pid}/root/sys/fs/cgroup/${group}/payload/lab`,
       ...['-t', `${leader}`, '-m', '-u', '-i', '-n', '-p', '-C', '-r', '--'],
       ...['env', '-i', '-C', '/root', ...environment, ...argv],

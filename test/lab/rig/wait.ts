@@ -9,24 +9,27 @@ export interface WaitOptions {
 }
 
 /**
- * Calls `condition` until it returns something true, and returns that. It is called 20 times a second, or less often when
- * it takes long itself: at most half of the time, lest what is waited for is slowed down by that.
+ * Calls `condition` until it returns something true, and returns that. It is called 20 times a second at first, and less often the
+ * longer it is waited for: what is met after five seconds or later is seen within half a second. At most half of the time goes into
+ * calls, lest what is waited for is slowed down by them. The last call is when the time is up.
  *
  * A condition that throws is not met yet. Throws when the time is up, with the last error of the condition.
  */
 export async function waitFor<T>(condition: () => T | Promise<T>, { timeout = 30, what }: WaitOptions) {
-  const deadline = Date.now() + timeout * 1000;
-  let reason = '';
-  do {
+  const start = Date.now();
+  const deadline = start + timeout * 1000;
+  for (;;) {
     const begin = Date.now();
+    let reason = '';
     try {
       const value = await condition();
       if (value) return value;
-      reason = '';
     } catch (error) {
       reason = `: ${(error as Error).message}`;
     }
-    await sleep(Math.min(Math.max(50, Date.now() - begin), 2000));
-  } while (Date.now() < deadline);
-  throw new Error(`waited ${timeout} s for ${what}${reason}`);
+    const now = Date.now();
+    if (now >= deadline) throw new Error(`waited ${timeout} s for ${what}${reason}`);
+    const pause = Math.max(50, Math.min(now - begin, 2000), Math.min((now - start) / 10, 500));
+    await sleep(Math.min(pause, deadline - now));
+  }
 }
