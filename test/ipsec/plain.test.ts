@@ -107,7 +107,7 @@ vmSuite('tunnels', pair, (test, at) => {
     assert.is(figures(asNobody.stdout).size, 0);
     await alpha.run('systemctl start wormhole-metrics.socket');
     const served = await alpha.run(
-      "printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' | socat -t 60 - TCP:127.0.0.1:9998",
+      'bash -c \'exec 3<>/dev/tcp/127.0.0.1/9998; printf "GET /metrics HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3\'',
       { timeout: 90 },
     );
     assert.equal([...figures(served.stdout).keys()], [...found.keys()], served.stdout);
