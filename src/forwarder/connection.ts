@@ -12,7 +12,15 @@ import { disconnect, endOnClose, resetOnClose, setUserTimeout } from './socket-o
 import { countClosed, countOpened, type Source, type Sources, sourceOf } from './sources.js';
 import { ENDED, noteFlags, noteRelease, type Part } from './store/memory.js';
 import type { Register, Storable, Stored } from './store/store.js';
-import { close as closeDescriptor, EPOLLIN, EPOLLPRI, EPOLLRDHUP, SHUT_WR, shutdown } from './syscalls.js';
+import {
+  close as closeDescriptor,
+  EPOLLIN,
+  EPOLLPRI,
+  EPOLLRDHUP,
+  SHUT_RDWR,
+  SHUT_WR,
+  shutdown,
+} from './syscalls.js';
 import { stop, type Timer } from './timers.js';
 
 /**
@@ -94,7 +102,7 @@ export interface Relay {
 export interface End extends Watch {
   readonly connection: Connection;
   /** Whether it is a unix socket, which knows no reset and no options of TCP. */
-  readonly isUnix: boolean;
+  isUnix: boolean;
   /** The direction that reads from this socket. */
   readonly reads: Flow;
   /** The direction that writes to it. */
@@ -207,13 +215,18 @@ export function describeClient({ client, clientName }: Connection): string {
 
 /** Counts the source of a client that is no front forwarder's any more, and has its connection outlive the process if it gets old enough. */
 export function takeOver(connection: Connection): void {
-  const { relay, client, target } = connection;
+  const { relay, client } = connection;
   if (relay.sources !== undefined) {
     connection.source = sourceOf(client.fd);
     if (connection.source !== undefined) countOpened(relay.sources, connection.source);
   }
-  // A unix socket has no state that would tell where its session stands.
-  if (!client.isUnix && !target.isUnix) relay.survivors?.opened(connection);
+  // A unix socket has no state that would tell whether its target has accepted. So it has to be connected.
+  if (!hasUnixEnd(connection)) relay.survivors?.opened(connection);
+}
+
+/** Whether one of its sockets is a unix one. */
+export function hasUnixEnd({ client, target }: Connection): boolean {
+  return client.isUnix || target.isUnix;
 }
 
 /** Closes both sockets in order and releases what the connection holds. */
@@ -222,7 +235,7 @@ export function close(connection: Connection): void {
   for (const end of [connection.client, connection.target]) {
     if (end.hasStreamOptions && !end.reset && end.fd >= 0) endOnClose(end.fd);
     // close(2) sends no FIN while the service manager or a front forwarder has a duplicate.
-    if (isShared(connection) && !end.reset && end.fd >= 0) shutdown(end.fd, SHUT_WR);
+    if (isShared(connection) && !end.reset && end.fd >= 0) shutdown(end.fd, end.isUnix ? SHUT_RDWR : SHUT_WR);
   }
   if (connection.stored !== undefined) noteFlags(connection.stored, ENDED);
   dispose(connection);
@@ -237,7 +250,10 @@ export function closeWithReset(connection: Connection): void {
   if (connection.stored !== undefined) noteFlags(connection.stored, ENDED);
   if (isShared(connection)) {
     // close(2) sends no reset while there is a duplicate.
-    for (const { fd } of [connection.client, connection.target]) if (fd >= 0) disconnect(fd);
+    for (const { fd, isUnix } of [connection.client, connection.target]) {
+      if (fd >= 0 && isUnix) shutdown(fd, SHUT_RDWR);
+      else if (fd >= 0) disconnect(fd);
+    }
   }
   dispose(connection);
 }

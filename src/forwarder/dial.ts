@@ -14,6 +14,7 @@ import {
   closeWithReset,
   describeClient,
   giveBack,
+  hasUnixEnd,
   leadsToForwarder,
   type Relay,
   takeOver,
@@ -245,6 +246,7 @@ export function connected(connection: Connection): void {
   }
   connection.connected = true;
   if (connection.stored !== undefined) noteFlags(connection.stored, CONNECTED);
+  else if (hasUnixEnd(connection)) connection.relay.survivors?.opened(connection);
   counters.served += 1;
   // The forwarder of another machine accepts before its target does.
   if (!leadsToForwarder(connection.relay)) counters.failing = 0;

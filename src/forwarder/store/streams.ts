@@ -1,6 +1,15 @@
 import { peerOf } from '../address.js';
 import { endOtherAttempts } from '../attempts.js';
-import { type Connection, close, type End, empty, type Flow, READABLE, type Relay } from '../connection.js';
+import {
+  type Connection,
+  close,
+  type End,
+  empty,
+  type Flow,
+  hasUnixEnd,
+  READABLE,
+  type Relay,
+} from '../connection.js';
 import { connected, prepareSpare } from '../dial.js';
 import { lost, passReset } from '../flow.js';
 import { add } from '../loop.js';
@@ -12,8 +21,10 @@ import {
   setKeepAlive,
   setPeerTimeout,
   setStreamOptions,
+  socketOption,
 } from '../socket-options.js';
 import {
+  AF_UNIX,
   close as closeDescriptor,
   E,
   EPOLLOUT,
@@ -23,6 +34,7 @@ import {
   pinned,
   recv,
   SHUT_WR,
+  SO_DOMAIN,
   shutdown,
 } from '../syscalls.js';
 import { bytesReceived, isClosed } from '../tcp-info.js';
@@ -112,7 +124,8 @@ function flags({ connected, client, target, up, down }: Connection): number {
 export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Remains): true {
   const [client = -1, target = -1] = descriptors;
   const known = flagsOf(notes);
-  const connection = createConnection(relay, client, false);
+  const connection = createConnection(relay, client, isUnixSocket(client));
+  if (target >= 0) connection.target.isUnix = isUnixSocket(target);
   const { up, down } = connection;
   for (const flow of [up, down]) checkPipe(flowNotes(notes, flow.part), pipes);
   const wasConnected = (known & CONNECTED) !== 0;
@@ -132,8 +145,10 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
     throw new Error('its socket to the target is missing');
   }
   opened(connection);
-  if (wasConnected) connection.connected = true;
-  else if (isConnected) connected(connection);
+  if (wasConnected) {
+    connection.connected = true;
+    if (hasUnixEnd(connection)) relay.survivors?.opened(connection);
+  } else if (isConnected) connected(connection);
   if (connection.connected) {
     connection.target.fd = target;
     connection.storedTarget = target;
@@ -170,6 +185,10 @@ function hasAccepted(target: number, known: number): boolean {
   return failure === E.ECONNRESET || failure === E.EPIPE;
 }
 
+function isUnixSocket(fd: number): boolean {
+  return socketOption(fd, SO_DOMAIN) === AF_UNIX;
+}
+
 function checkPipe({ pipe, isLost }: FlowNotes, pipes: Map<number, number>): void {
   if (isLost) throw new Error('bytes were in a pipe that could not be stored');
   if (pipe !== 0 && !pipes.has(pipe)) throw new Error('a pipe is missing');
@@ -195,7 +214,7 @@ function resumeFlow(flow: Flow, from: number, notes: Notes, pipes: Map<number, n
 }
 
 function resumeOptions(fd: number, timeout: number | undefined, keepAlive: number | undefined): void {
-  if (fd < 0) return;
+  if (fd < 0 || isUnixSocket(fd)) return;
   setStreamOptions(fd);
   if (timeout !== undefined) setPeerTimeout(fd, timeout);
   // The link may have been changed since.
