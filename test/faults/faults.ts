@@ -1,7 +1,10 @@
 /** Something that goes wrong on a host while links are used. */
 export interface Fault {
   name: string;
-  /** What bash runs. `$LINK` is the link under load, `$DELAY` a random number of seconds below 1. */
+  /**
+   * What bash runs. `$LINK` is the link under load, `$DELAY` a random number of seconds below 1, `$CALL` a random number from 1 to 200.
+   * `start_web` and `start_blue` make the container and the network namespace that links lead to.
+   */
   script: string;
 }
 
@@ -14,9 +17,27 @@ const killed = (command: string): string =>
   `timeout -s KILL $DELAY ${command} >/dev/null 2>&1; wormhole list >/dev/null; wormhole delete victim >/dev/null 2>&1
    ! systemctl cat wormhole-victim.socket >/dev/null 2>&1 && ! systemctl cat wormhole-victim.service >/dev/null 2>&1`;
 
+/**
+ * A command that is killed before one of its system calls that change something, and the next ones. If it has fewer, it ends as usual.
+ */
+const killedAtCall = (command: string): string =>
+  killed(command).replace(
+    'timeout -s KILL $DELAY',
+    `strace -f -qq -o /dev/null -e trace=${CHANGING_CALLS} -e inject=${CHANGING_CALLS}:signal=KILL:when=$CALL`,
+  );
+
+const CHANGING_CALLS =
+  'write,writev,pwrite64,sendmsg,sendto,connect,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,fdatasync,ftruncate,flock,chmod,fchmod,fchmodat,clone3,vfork';
+
+/** What nftables does with all that comes from or goes to the link under load, or its target, for 2 s. */
+const onTheWire = (verdict: string): string =>
+  `nft add table inet wire; nft add chain inet wire in '{ type filter hook input priority 0; }'
+   nft add rule inet wire in tcp dport '{ $LINK, 4000 }' ${verdict}; nft add rule inet wire in tcp sport '{ $LINK, 4000 }' ${verdict}
+   sleep 2; nft delete table inet wire`;
+
 const VICTIM = 'wormhole create id victim url :7100 tail docker-ns web';
 
-/** The faults. The clock of a host is that of the machine, and the kernel here can neither delay nor narrow a wire. */
+/** The faults. The clock of a host is that of the machine, and the kernel here can neither delay packets nor reorder them. */
 export const faults: Fault[] = [
   { name: 'the forwarder is killed', script: 'systemctl kill -s KILL wormhole-$LINK.service' },
   {
@@ -31,10 +52,12 @@ export const faults: Fault[] = [
     script:
       'wormhole ping localhost >/dev/null; systemctl kill -s KILL wormholed.service; sleep 0.3; wormhole ping localhost >/dev/null',
   },
+  { name: 'wormholed is suspended for 2 s', script: suspended('wormholed.service', 2) },
   { name: 'dockerd is killed', script: 'systemctl kill -s KILL docker.service' },
   { name: 'dockerd is restarted', script: 'systemctl restart docker.service' },
   { name: 'dockerd is suspended for 3 s', script: suspended('docker.service', 3) },
   { name: 'containerd is killed', script: 'systemctl kill -s KILL containerd.service' },
+  { name: 'containerd is suspended for 3 s', script: suspended('containerd.service', 3) },
   { name: 'D-Bus is suspended for 3 s', script: suspended('dbus.service', 3) },
   { name: 'D-Bus is killed', script: 'systemctl kill -s KILL dbus.service' },
   { name: 'journald is suspended for 3 s', script: suspended('systemd-journald.service', 3) },
@@ -49,6 +72,16 @@ export const faults: Fault[] = [
     name: 'the container is removed and created again',
     script: 'docker rm -f web >/dev/null; sleep $DELAY; start_web',
   },
+  {
+    name: 'the network namespace is removed and created again',
+    script: 'systemctl stop blue; ip netns del blue; sleep $DELAY; start_blue',
+  },
+  { name: 'the wire is cut for 2 s', script: onTheWire('drop') },
+  { name: 'the wire loses every fourth packet for 2 s', script: onTheWire('numgen random mod 4 0 drop') },
+  {
+    name: 'the wire takes 4 MB a second for 2 s',
+    script: onTheWire('limit rate over 4 mbytes/second drop'),
+  },
   { name: 'systemd reads its units again', script: 'systemctl daemon-reload' },
   { name: 'systemd executes itself again', script: 'systemctl daemon-reexec' },
   {
@@ -61,6 +94,15 @@ export const faults: Fault[] = [
   {
     name: 'a change in place is killed',
     script: `${VICTIM} >/dev/null; ${killed('wormhole create --replace --rate 5 id victim url :7100 tail url :4009')}`,
+  },
+  { name: 'create is killed at a system call', script: killedAtCall(VICTIM) },
+  {
+    name: 'delete is killed at a system call',
+    script: `${VICTIM} >/dev/null; ${killedAtCall('wormhole delete victim')}`,
+  },
+  {
+    name: 'a change in place is killed at a system call',
+    script: `${VICTIM} >/dev/null; ${killedAtCall('wormhole create --replace --rate 5 id victim url :7100 tail url :4009')}`,
   },
   {
     name: 'the link is changed in place',

@@ -7,7 +7,7 @@ import { randomNumbers } from '../unit/forwarder-fidelity-script.ts';
 import { type Fault, faults } from './faults.ts';
 
 /*
- * npm run faults -- [--seed N] [--runs N]
+ * npm run faults -- [--seed N] [--runs N] [--fault PART-OF-ITS-NAME]
  *
  * On a host with systemd and Docker: sessions through a link, and in the middle of them, at a moment that the seed says, a fault that it
  * says, too. Afterwards every session must have had all its bytes and a proper end, and both links must serve new clients. A run
@@ -15,7 +15,11 @@ import { type Fault, faults } from './faults.ts';
  */
 
 const { values } = parseArgs({
-  options: { seed: { type: 'string' }, runs: { type: 'string', default: '200' } },
+  options: {
+    seed: { type: 'string' },
+    runs: { type: 'string', default: '200' },
+    fault: { type: 'string', default: '' },
+  },
 });
 const [first, runs] = [Number(values.seed ?? Date.now() % 1_000_000), Number(values.runs)];
 if (!Number.isSafeInteger(first) || first < 0 || !Number.isSafeInteger(runs) || runs < 1) {
@@ -23,19 +27,30 @@ if (!Number.isSafeInteger(first) || first < 0 || !Number.isSafeInteger(runs) || 
   process.exit(2);
 }
 
+const chosen = faults.filter(({ name }) => name.includes(values.fault));
+if (chosen.length === 0) {
+  console.error(`npm run faults: no fault has "${values.fault}" in its name`);
+  process.exit(2);
+}
+
 const LINK = 3000;
 const START_WEB = `start_web() { docker run -d --name web --restart always --network none wormhole/tools \\
   socat TCP-LISTEN:80,bind=127.0.0.1,fork,reuseaddr EXEC:cat >/dev/null; }`;
+
+const START_BLUE = `start_blue() { ip netns add blue; ip -n blue link set lo up
+  systemd-run -q --unit blue -p NetworkNamespacePath=/run/netns/blue socat TCP-LISTEN:80,bind=127.0.0.1,fork,reuseaddr EXEC:cat; }`;
+const FUNCTIONS = `${START_WEB}; ${START_BLUE}`;
 
 const host = await installedHost({ name: 'faults' });
 let failed = 0;
 try {
   await host.run(
-    `${START_WEB}; start_web
+    `${FUNCTIONS}; start_web; start_blue
      systemd-run -q --unit echo socat TCP-LISTEN:4009,bind=127.0.0.1,fork,reuseaddr EXEC:cat
      wormhole create id ${LINK} url :${LINK} tail url :4000
      wormhole create id echo url :3009 tail url :4009
-     wormhole create id web url :7000 tail url :80 docker-ns web`,
+     wormhole create id web url :7000 tail url :80 docker-ns web
+     wormhole create id blue url :7001 tail url blue@:80`,
     { timeout: 120 },
   );
   for (let run = 0; run < runs; run++) await attempt(host, first + run);
@@ -47,12 +62,12 @@ process.exitCode = failed === 0 ? 0 : 1;
 
 async function attempt(on: Host, seed: number): Promise<void> {
   const random = randomNumbers(seed);
-  const fault = faults[Math.floor(random() * faults.length)] as Fault;
-  const [moment, delay] = [3 * random(), random()];
+  const fault = chosen[Math.floor(random() * chosen.length)] as Fault;
+  const [moment, delay, call] = [3 * random(), random(), 1 + Math.floor(200 * random() ** 2)];
   const what = `seed ${seed}, after ${moment.toFixed(2)} s: ${fault.name}`;
   const began = new Date();
   try {
-    await play(on, { seed, fault, moment, delay });
+    await play(on, { seed, fault, moment, delay, call });
     console.log(`ok      ${what}`);
   } catch (error) {
     failed += 1;
@@ -69,9 +84,10 @@ interface Play {
   /** When the fault happens, s after the sessions have begun. */
   moment: number;
   delay: number;
+  call: number;
 }
 
-async function play(on: Host, { seed, fault, moment, delay }: Play): Promise<void> {
+async function play(on: Host, { seed, fault, moment, delay, call }: Play): Promise<void> {
   const options: ExchangeOptions = { listen: 4000, link: LINK, sessions: 40, seed, seconds: 5, bytes: 1e6 };
   const exchange = on.spawn(
     `cd /src/wormhole && exec node --import tsx test/lab/exchange.ts '${JSON.stringify(options)}'`,
@@ -81,7 +97,7 @@ async function play(on: Host, { seed, fault, moment, delay }: Play): Promise<voi
       timeout: 60,
       what: 'the sessions to run',
     });
-    const variables = `${START_WEB}; LINK=${LINK}; DELAY=${delay.toFixed(3)}; RANDOM=${seed}`;
+    const variables = `${FUNCTIONS}; LINK=${LINK}; DELAY=${delay.toFixed(3)}; CALL=${call}; RANDOM=${seed}`;
     const { status, stderr } = await on.run(`${variables}; sleep ${moment.toFixed(3)}; ${fault.script}`, {
       check: false,
       timeout: 120,
@@ -95,7 +111,7 @@ async function play(on: Host, { seed, fault, moment, delay }: Play): Promise<voi
   } finally {
     await exchange.stop();
   }
-  for (const port of [3009, 7000]) {
+  for (const port of [3009, 7000, 7001]) {
     const ask = async () =>
       (await on.run(`echo ${seed} | socat -t 5 - TCP:127.0.0.1:${port}`, { check: false })).stdout;
     await on.waitFor(async () => (await ask()) === `${seed}\n`, {
