@@ -107,6 +107,18 @@ test('when the other machine says that its part fails, its rejected clients were
   assert.equal(told, ['the far side says: x']);
 });
 
+test('a link that tells nobody, and whose address never changes, counts nevertheless', () => {
+  const { relay } = farLink();
+  const bare = { ...relay, resolver: undefined, onRejection: undefined };
+  handleRejection({ relay: bare } as unknown as Connection);
+  assert.is(bare.rejections, 1);
+  explainRejections(bare, {});
+  assert.is(bare.rejections, 0);
+  bare.rejections = 1;
+  explainRejections(bare, { failing: 'x' });
+  assert.is(bare.rejections, 0);
+});
+
 test('without a rejected client, a failure of the other machine is nothing new here', () => {
   const { relay, told, logged, failed } = farLink();
   explainRejections(relay, { failing: 'db refused' });

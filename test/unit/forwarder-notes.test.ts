@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as memory from '../../src/forwarder/store/memory.ts';
+import { AF_UNIX, close, pinned, recvmsg, SOCK_STREAM, socketpair } from '../../src/forwarder/syscalls.ts';
 import {
   parseControl,
   type ReceivedControl,
@@ -135,6 +136,21 @@ test('an urgent byte that may have been moved twice is known, of one direction',
   assert.not(isTwice(memory.DOWN));
   memory.endUrgent({ memory: own, record });
   assert.not(isTwice(memory.UP));
+});
+
+test('once the kernel has handed an urgent byte over, it has not been moved twice', () => {
+  const { own, next } = shared();
+  const record = memory.takeRecord(own, 1, 0);
+  const ends = pinned(8);
+  assert.is(socketpair(AF_UNIX, SOCK_STREAM, 0, ends.address), 0);
+  const [from, to] = [ends.words[0] as number, ends.words[1] as number];
+  writeSync(from, 'xy');
+  const message = memory.beginUrgent({ memory: own, record }, memory.DOWN);
+  assert.ok(memory.isUrgentTwice({ memory: next, record }, memory.DOWN));
+  assert.is(recvmsg(to, message, 0), 1, 'one byte');
+  assert.not(memory.isUrgentTwice({ memory: next, record }, memory.DOWN));
+  close(from);
+  close(to);
 });
 
 test('what another process has taken over, and how often such a process died early', () => {

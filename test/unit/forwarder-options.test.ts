@@ -112,13 +112,13 @@ test('a target may be a unix socket', () => {
 
 test('tails are in their order', () => {
   const { balance } = parse(
-    ...['--tail', 'a /run/a 1 5', '--tail', 'b @b 256 0 on-demand', '--balance', 'source'],
+    ...['--tail', 'a-long /run/a 1 15', '--tail', 'b @b 256 0 on-demand', '--balance', 'source'],
     ...['--drained', 'a', '--drained', 'c', '--drained-file', '/d'],
   );
   assert.equal(
     balance?.tails.map(({ address, ...tail }) => ({ ...tail, address: address.text })),
     [
-      { name: 'a', weight: 1, timeout: 5000, isOnDemand: false, address: '/run/a' },
+      { name: 'a-long', weight: 1, timeout: 15_000, isOnDemand: false, address: '/run/a' },
       { name: 'b', weight: 256, timeout: 0, isOnDemand: true, address: '@b' },
     ],
   );

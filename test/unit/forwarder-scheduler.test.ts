@@ -133,6 +133,10 @@ test('an empty datagram, one that must not join and one that the kernel has join
     [0, 1, 0],
     [1, 1, 0],
   ]);
+  assert.equal(runsOf([{ size: 10 }, { size: 10, segment: 5 }]), [
+    [0, 1, 0],
+    [1, 1, 5],
+  ]);
   assert.equal(runsOf([{ size: 30, segment: 10 }, { size: 10 }, { size: 30, segment: 10 }]), [
     [0, 1, 10],
     [1, 1, 0],

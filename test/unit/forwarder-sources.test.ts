@@ -1,14 +1,33 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { parseAddress } from '../../src/forwarder/address.ts';
 import { createTailSources } from '../../src/forwarder/balance/tail-sources.ts';
 import { formatIntroduction, parseIntroduction } from '../../src/forwarder/hand-off/introduction.ts';
+import type { Log } from '../../src/forwarder/log.ts';
 import {
   countClosed,
   countOpened,
   createSources,
   formatCount,
   parseCount,
+  refuseIfMany,
+  sourceOf,
 } from '../../src/forwarder/sources.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  close,
+  connect,
+  SOCK_STREAM,
+  socket,
+} from '../../src/forwarder/syscalls.ts';
+import { parseUnixAddress } from '../../src/forwarder/unix/address.ts';
 
 /* How many sessions each address has, and what forwarders say to each other about that and about clients. */
 
@@ -32,6 +51,72 @@ test('a source is forgotten with its last connection', () => {
   assert.equal([...sources.open], [[1, 1]]);
   assert.is(sources.changed, undefined);
   assert.is(sources.most, 2);
+});
+
+const LOOPBACK = new Int32Array(Uint8Array.of(127, 0, 0, 1).buffer)[0] as number;
+
+/** A descriptor, which Node knows nothing of, of a socket that is connected to this address. */
+function connected(family: number, { sockaddr, size }: { sockaddr: number; size: number }): number {
+  const fd = socket(family, SOCK_STREAM, 0);
+  assert.is(connect(fd, sockaddr, size), 0);
+  return fd;
+}
+
+test('a client comes from its IPv4 address, or the network of its IPv6 address', async () => {
+  const server = net.createServer().listen(0, '::');
+  const directory = mkdtempSync(join(tmpdir(), 'wormhole-sources-'));
+  const local = net.createServer().listen(join(directory, 'socket'));
+  await Promise.all([once(server, 'listening'), once(local, 'listening')]);
+  const { port } = server.address() as net.AddressInfo;
+  for (const [family, address, source] of [
+    [AF_INET, parseAddress(`127.0.0.1:${port}`), LOOPBACK],
+    [AF_INET6, parseAddress(`[::ffff:127.0.0.1]:${port}`), LOOPBACK],
+    [AF_INET6, parseAddress(`[::1]:${port}`), 0n],
+    [AF_UNIX, parseUnixAddress('x', join(directory, 'socket')), undefined],
+  ] as const) {
+    const fd = connected(family, address);
+    assert.is(sourceOf(fd), source, address.text);
+    close(fd);
+  }
+  assert.is(sourceOf(-1), undefined);
+  // One that has not connected.
+  const fd = socket(AF_INET, SOCK_STREAM, 0);
+  assert.is(sourceOf(fd), undefined);
+  close(fd);
+  server.close();
+  local.close();
+  rmSync(directory, { recursive: true });
+});
+
+test('a client is reset if its source has as many connections as it may have, and only then', async () => {
+  const lines: string[] = [];
+  const log = {
+    failure: (kind: string, line: string, summary: (count: number) => string) =>
+      lines.push(kind, line, summary(7)),
+  } as unknown as Log;
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as net.AddressInfo;
+  const sources = createSources(2, { tellsChanges: false });
+  const fd = connected(AF_INET, parseAddress(`127.0.0.1:${port}`));
+  const [accepted] = (await once(server, 'connection')) as [net.Socket];
+  assert.not(refuseIfMany(sources, fd, log));
+  countOpened(sources, LOOPBACK);
+  assert.not(refuseIfMany(sources, fd, log));
+  assert.equal(lines, []);
+  countOpened(sources, LOOPBACK);
+  assert.ok(refuseIfMany(sources, fd, log));
+  assert.equal(lines, [
+    'source',
+    `refused 127.0.0.1:${port}: 2 connections of its address are open, as many as --max-per-source allows`,
+    'refused 7 more clients in the last 10 s whose addresses have as many connections as --max-per-source allows',
+  ]);
+  // It is closed: nothing is connected at its descriptor.
+  assert.is(sourceOf(fd), undefined);
+  const [error] = (await once(accepted, 'error')) as [NodeJS.ErrnoException];
+  assert.is(error.code, 'ECONNRESET');
+  assert.not(refuseIfMany(createSources(0, { tellsChanges: false }), -1, log), 'a client that is gone');
+  server.close();
 });
 
 test('changes are told to those who ask for them', () => {
@@ -122,6 +207,7 @@ test('what no front forwarder says is no introduction', () => {
     '0 = ',
     `0 ${Buffer.alloc(257).toString('base64')} x`,
     'x 0 - ',
+    '0 - a\nb',
   ])
     assert.is(parseIntroduction(text), undefined, JSON.stringify(text));
 });
