@@ -72,13 +72,15 @@ export function parseLabelPolicy({ path, text }: Source): LabelPolicy {
 export function allowsAddress({ addresses }: LabelPolicy, address: string): boolean {
   if (address === '0.0.0.0') return addresses.includes('0.0.0.0/0');
   if (address === '::') return ['0.0.0.0/0', '::/0'].every((all) => addresses.includes(all));
+  const family = isIPv6(address) ? 'ipv6' : 'ipv4';
   const list = new BlockList();
   for (const network of addresses) {
     const [host = '', bits] = network.split('/');
-    const family = isIPv6(host) ? 'ipv6' : 'ipv4';
+    // To a BlockList, IPv4 addresses are in ::/0 as well.
+    if (isIPv6(host) !== (family === 'ipv6')) continue;
     list.addSubnet(host, Number(bits ?? (family === 'ipv6' ? 128 : 32)), family);
   }
-  return list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+  return list.check(address, family);
 }
 
 /** Whether labels may listen at a port. */

@@ -63,7 +63,7 @@ process.exitCode = failed === 0 ? 0 : 1;
 async function attempt(on: Host, seed: number): Promise<void> {
   const random = randomNumbers(seed);
   const fault = chosen[Math.floor(random() * chosen.length)] as Fault;
-  const [moment, delay, call] = [3 * random(), random(), 1 + Math.floor(200 * random())];
+  const [moment, delay, call] = [3 * random(), random(), 1 + Math.floor(200 * random() ** 2)];
   const what = `seed ${seed}, after ${moment.toFixed(2)} s: ${fault.name}`;
   const began = new Date();
   try {

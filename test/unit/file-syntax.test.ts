@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FaultyFile, parseDeclaration } from '../../src/units/declaration.ts';
-import { readDropIns, renderDropIns } from '../../src/units/declared-drop-ins.ts';
+import { hasText, readDropIns, renderDropIns } from '../../src/units/declared-drop-ins.ts';
 import { parseFile } from '../../src/units/syntax.ts';
 import { expandSpecifiers, quoteForUnit, splitWords } from '../../src/units/words.ts';
 
@@ -63,6 +63,88 @@ test('lines that systemd would not understand, which are not quoted', () => {
   assert.not.match(JSON.stringify(parseFile('[A]\nhunter2').faults), /hunter2/);
 });
 
+test('each such line is told what is wrong with it', () => {
+  const told = (text: string) => parseFile(text).faults.map(({ message }) => message);
+  const assignment = 'expected KEY=VALUE; a line that goes on in the next one ends with a backslash';
+  assert.equal(told('a=b\n'), ['this stands before the first section, such as [Link]']);
+  assert.equal(told('[A\n'), ['a section is written [NAME]']);
+  assert.equal(told('[A]\nx\n=y\n =y\n'), [assignment, assignment, assignment]);
+});
+
+test('a byte order mark counts only at the beginning, and blanks only inside', () => {
+  assert.equal(settings('\ufeff[A]\n\t x \t = \t a b \t \r\n'), [['A', 'x', 'a b', 2]]);
+  assert.equal(parseFile('[A]\nx=\ufeff').settings[0]?.value, '\ufeff');
+  const [setting] = parseFile('[A]\nx=  \t  \\\n  \\\n  a  b').settings;
+  assert.equal([setting?.value, setting?.line], ['a  b', 2]);
+  assert.equal(
+    [0, 3, 99].map((offset) => setting?.lineAt(offset)),
+    [4, 4, 4],
+  );
+  assert.equal(parseFile('').settings, []);
+  assert.equal(parseFile('[A]\n\\\n').faults, []);
+});
+
+test('each escape of systemd, and those that there are not', () => {
+  const word = (text: string) => splitWords(text)[0]?.text;
+  for (const [code, char] of Object.entries({
+    ...{ a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v', s: ' ' },
+    ...{
+      '\\': '\\',
+      '"': '"',
+      "'": "'",
+      x41: 'A',
+      '101': 'A',
+      u00e9: 'é',
+      U0001f600: '😀',
+      U0010ffff: '\u{10ffff}',
+    },
+  }))
+    assert.is(word(`1\\${code}2`), `1${char}2`, code);
+  for (const code of [
+    'q',
+    'x4',
+    'x4g',
+    'x00',
+    '000',
+    '1',
+    '18',
+    '401',
+    'u00e',
+    'u0000',
+    'U00110000',
+    'U0000000g',
+    'qx41',
+    '',
+  ])
+    assert.throws(() => word(`1\\${code}`), /a backslash begins an escape, and there is none such/, code);
+});
+
+test('what would end a word, or be an escape, is quoted, and nothing else', () => {
+  for (const [word, quoted] of [
+    ['a-b:c#;', 'a-b:c#;'],
+    ['', '""'],
+    ['#a', '"#a"'],
+    [';a', '";a"'],
+    ['a b', '"a b"'],
+    ['a"b', '"a\\"b"'],
+    ["a'b", '"a\'b"'],
+    ['a\\b', '"a\\\\b"'],
+    ['a\u0001\n', '"a\\u0001\\u000a"'],
+    ['100%', '100%%'],
+  ] as const)
+    assert.is(quoteForUnit(word), quoted, word);
+});
+
+test('a specifier that there is not is refused with those that there are', () => {
+  assert.is(expandSpecifiers('%H-%%-%l', { H: 'h', l: 'L' }), 'h-%-L');
+  for (const text of ['%', 'a%x', '%\n'])
+    assert.throws(
+      () => expandSpecifiers(text, { H: 'h', l: 'L' }),
+      ({ message }: Error) =>
+        message === 'a percent sign begins a specifier, %H, %l: write %% for a percent sign',
+    );
+});
+
 test('words: quotes, escapes', () => {
   const words = (text: string) => splitWords(text).map((word) => word.text);
   assert.equal(words(`a "b c" 'd "e"' f'g h'i \\x41\\101\\u00e9\\s\\\\ "" \\"`), [
@@ -96,6 +178,42 @@ test('any word comes back', () => {
       assert.equal(read, wanted);
     }),
   );
+});
+
+test('the drop-ins of a unit name the file or the label, and have its lines; without any there is none', () => {
+  const head =
+    '# Written by wormhole apply, and removed with the unit. Change the file that is named here, or use systemctl edit.\n';
+  const none = { Unit: [], Socket: [], Service: [] };
+  const units = { socket: 'a.socket', service: 'a.service' };
+  assert.equal(renderDropIns(units, { extra: none }), [{ unit: 'a.socket' }, { unit: 'a.service' }]);
+  const extra = { Unit: ['After=b', 'After=c'], Socket: ['Backlog=1'], Service: ['Nice=1'] };
+  assert.equal(renderDropIns(units, { file: '/etc/a', extra }), [
+    {
+      unit: 'a.socket',
+      text: `${head}[Unit]\nAfter=b\nAfter=c\n\n[X-Wormhole]\nFile=/etc/a\n\n[Socket]\nBacklog=1\n`,
+    },
+    { unit: 'a.service', text: `${head}[Unit]\nAfter=b\nAfter=c\n\n[Service]\nNice=1\n` },
+  ]);
+  assert.equal(renderDropIns(units, { label: 'app wormhole.link.db', extra: none }), [
+    { unit: 'a.socket', text: `${head}[X-Wormhole]\nLabel=app wormhole.link.db\n` },
+    { unit: 'a.service' },
+  ]);
+  // A tunnel has no socket.
+  const [tunnel, ...others] = renderDropIns({ service: 't.service' }, { file: '/t', extra });
+  assert.equal(others, []);
+  assert.equal(tunnel, {
+    unit: 't.service',
+    text: `${head}[Unit]\nAfter=b\nAfter=c\n\n[X-Wormhole]\nFile=/t\n\n[Service]\nNice=1\n`,
+  });
+  assert.equal(readDropIns({ service: tunnel?.text }), { file: '/t', extra: { ...extra, Socket: [] } });
+  assert.equal(readDropIns({}), { extra: none });
+  assert.equal(readDropIns({ socket: '[X-Wormhole]\nLabel=l\n[Unit]\nAfter=b\n' }), {
+    label: 'l',
+    extra: { ...none, Unit: ['After=b'] },
+  });
+  // Only the section of Wormhole names them.
+  assert.equal(readDropIns({ socket: '[Unit]\nFile=x\nLabel=y\n', service: '' }), { extra: none });
+  assert.equal([{ unit: 'a', text: '' }, { unit: 'a' }].map(hasText), [true, false]);
 });
 
 test('a link: one key for each option, the last one counts, an empty one resets', () => {

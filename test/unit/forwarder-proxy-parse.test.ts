@@ -243,6 +243,9 @@ test('networks', () => {
     ['::/0', ['::1', '2001:db8::1'], ['1.2.3.4']],
     ['2001:db8:0:8::/61', ['2001:db8:0:8::1', '2001:db8:0:f:ffff::'], ['2001:db8:0:7::', '2001:db8:0:10::']],
     ['::ffff:10.0.0.0/104', ['10.200.0.1'], ['11.0.0.1', '::1']],
+    // What only looks like an IPv4 address is none, however long the prefix.
+    ['2001:db8::a00:0/112', ['2001:db8::a00:1'], ['10.0.0.1', '::ffff:10.0.0.1', '2001:db8::b00:1']],
+    ['::ffff:0:0/96', ['10.0.0.1', '::ffff:1.2.3.4'], ['::1', '::a00:1']],
     ['10.0.0.0/8,fd00::/8', ['10.1.1.1', 'fd12::1'], ['fe80::1', '127.0.0.1']],
   ] as const) {
     for (const address of inside) assert.ok(isIn(networks, address), `${address} in ${networks}`);

@@ -5,7 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatHeader } from '../../src/forwarder/proxy-protocol/format.ts';
 import { parseHeader } from '../../src/forwarder/proxy-protocol/parse.ts';
-import { closeAll, collect, connect, deafTarget, freePort, serve, sleep } from './forwarder-launch.ts';
+import { closeAll, collect, connect, deafTarget, freePort, serve, sleep, until } from './forwarder-launch.ts';
 import { ask, directory, frontTo, named, namesOf, type Tail, tailTo, tailWith } from './tails.ts';
 import { closeUnixSockets } from './unix-sockets.ts';
 
@@ -56,7 +56,7 @@ test('--max-connections of the front counts the sessions of all tails, and a pla
   assert.is(await Promise.race([heard.then(() => 'served'), sleep(300).then(() => 'waiting')]), 'waiting');
   open[0]?.socket.destroy();
   assert.match(`${(await heard)[0]}`, /one|two/);
-  assert.match(front.log(), /2 clients are connected, which is as many as --max-connections/);
+  await until(() => /2 clients are connected, which is as many as --max-connections/.test(front.log()));
 });
 
 test('--max-per-source counts the sessions of an address in all tails, also for a front that is started again', async () => {
@@ -66,7 +66,8 @@ test('--max-per-source counts the sessions of an address in all tails, also for 
   const open = [await ask(front.port), await ask(front.port)];
   assert.equal(open.map(({ name }) => name).sort(), ['one', 'two']);
   assert.not(await isServed(front.port));
-  assert.match(front.log(), /refused 127\.0\.0\.1:\d+: 2 connections of its address are open/);
+  // The client may learn of it before its line has come here.
+  await until(() => /refused 127\.0\.0\.1:\d+: 2 connections of its address are open/.test(front.log()));
   assert.ok(await isServed(front.port, '127.0.0.2'));
   open[0]?.socket.destroy();
   await becomes(() => isServed(front.port));

@@ -252,4 +252,128 @@ test('two labels of one name refuse each other; the same name in two containers 
   );
 });
 
+test('an address of a tail is one that each namespace has of its own, and none that looks like it', () => {
+  for (const host of ['10.127.0.1', '10.0.0.0', '[fd00::1]', '[fd00::]', '[::2]', '[::1:0]', '[::127.0.0.1]'])
+    refuses(
+      `url :80 tail url ${host}:80 docker-ns a`,
+      /may be anywhere in the networks|neither a host name|is not/,
+    );
+  for (const host of ['127.0.0.1', '127.9.9.9', '0.0.0.0', '[::1]', '[::]', '[::ffff:127.0.0.1]'])
+    assert.match(read('wormhole.link.x', `url :80 tail url ${host}:80 docker-ns a`), /docker-ns a$/);
+});
+
+test('what the administrator allows: networks, addresses and wildcards', () => {
+  const policyOf = (addresses: string) =>
+    parseLabelPolicy({ path: 'f', text: `[Labels]\nExposeAddresses=\nExposeAddresses=${addresses}\n` });
+  for (const [addresses, allowed, refused] of [
+    ['10.0.0.0/8', ['10.1.2.3'], ['11.0.0.1', '0.0.0.0', '::', '::1']],
+    ['10.0.0.1  \t fd00::1', ['10.0.0.1', 'fd00::1'], ['10.0.0.2', 'fd00::2', '0.0.0.0', '::']],
+    ['fd00::/8', ['fd12::1'], ['fe80::1', '10.0.0.1', '::']],
+    ['0.0.0.0/0', ['0.0.0.0', '1.2.3.4'], ['::', '::1']],
+    ['::/0', ['::1'], ['0.0.0.0', '1.2.3.4', '::']],
+    ['0.0.0.0/0 ::/0', ['0.0.0.0', '::', '::1', '1.2.3.4'], []],
+  ] as [string, string[], string[]][]) {
+    for (const address of allowed)
+      assert.ok(allowsAddress(policyOf(addresses), address), `${address} in ${addresses}`);
+    for (const address of refused)
+      assert.not(allowsAddress(policyOf(addresses), address), `${address} in ${addresses}`);
+  }
+});
+
+test('an expose that the policy does not permit is told what it permits', () => {
+  const expose = (text: string, value: string) =>
+    readLabel(
+      { key: 'wormhole.expose.x', value },
+      { container: 'app', policy: parseLabelPolicy({ path: 'f', text }), resolve: (name) => name },
+    );
+  const where = 'of /etc/wormhole/labels.conf';
+  for (const [text, value, message] of [
+    [
+      '[Labels]\nExposeAddresses=\nExposeAddresses=10.0.0.1 10.0.0.2\n',
+      'url 127.0.0.1:8080',
+      `127.0.0.1:8080: the address is not one of ExposeAddresses= ${where}: 10.0.0.1 10.0.0.2`,
+    ],
+    [
+      '[Labels]\nExposeAddresses=\n',
+      'url 127.0.0.1:8080',
+      `127.0.0.1:8080: the address is not one of ExposeAddresses= ${where}: none`,
+    ],
+    [
+      '[Labels]\nExposePorts=\n',
+      'url [::1]:8080',
+      `[::1]:8080: the port is not one of ExposePorts= ${where}: none`,
+    ],
+    [
+      '[Labels]\nExposePorts=80 8000-8999\n',
+      'url [::1]:9000',
+      `[::1]:9000: the port is not one of ExposePorts= ${where}: 80 8000-8999`,
+    ],
+  ] as const)
+    assert.throws(
+      () => expose(text, value),
+      (error: Error) => {
+        assert.is(error.message, message);
+        return true;
+      },
+    );
+  expose('[Labels]\nExposePorts=65535\n', 'url [::1]:65535');
+  for (const [value, message] of [
+    ['url unix:///run/x.sock tail url :80', /the head is a port of this host|a path is one of/],
+    ['url :8080 tail url :80 or url :81', /there is one tail/],
+  ] as const)
+    assert.throws(() => expose('', value), message);
+});
+
+test('each fault of labels.conf has its line and its path', () => {
+  const faults = (text: string) => {
+    try {
+      parseLabelPolicy({ path: 'f', text });
+      return '';
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  const port = 'expected a port or a range of ports, such as 8080 or 8000-8999';
+  for (const [text, message] of [
+    ['x\n', 'f:1: expected KEY=VALUE; a line that goes on in the next one ends with a backslash'],
+    ['[Label]\n', 'f:1: the only section here is [Labels]'],
+    ['[MX-]\n', 'f:1: the only section here is [Labels]'],
+    ['[X-Mine]\nExposePorts=no\n', ''],
+    [
+      '[Labels]\n\nPorts=1\n',
+      'f:3: "Ports" is no setting of [Labels]; there are ExposeAddresses= ExposePorts=',
+    ],
+    ...['x80', '80x', '0', '80-', '8999-8000', '65536', '1-65536', '-1'].map((word) => [
+      `[Labels]\nExposePorts=${word}\n`,
+      `f:2: ExposePorts=: "${word}": ${port}`,
+    ]),
+  ] as string[][])
+    assert.is(faults(text ?? ''), message, text);
+});
+
+test('a label is refused in words that make sense in it', () => {
+  const message = (value: string, kind = 'link') => {
+    try {
+      return read(`wormhole.${kind}.x`, value);
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  assert.is(message('url :3306'), 'the tail is missing, such as url :3306 tail docker-ns db');
+  assert.is(message('url "'), 'the quote " is left open');
+  assert.is(message(`url :80 ${' '.repeat(1000)}`), 'its value is longer than 1000 characters');
+  assert.match(message(`url :80 tail docker-ns a${' '.repeat(1000 - 24)}`), /^id app\.x /);
+  assert.is(
+    message('url :80 trigger docker-ns a'),
+    'a label cannot say "trigger"; the words for it are url, tail, docker-ns, or, weight',
+  );
+  for (const value of [
+    'url oops tail docker-ns a',
+    'url',
+    'url :80 tail url',
+    `${'url :80 '.repeat(12)}tail docker-ns a`,
+  ])
+    assert.not.match(message(value), /\bword \d/, value);
+});
+
 test.run();
