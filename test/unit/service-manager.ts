@@ -42,6 +42,9 @@ const CALLS = [
   'pipe2',
 ];
 
+/** Whether the forwarder has several threads. They take longer to start, and strace has to follow them. */
+const isThreaded = process.argv.includes('--workers');
+
 /** The descriptors that are passed on: the listening sockets. */
 const listeners = Array.from({ length: Number(process.env.LISTEN_FDS) }, (_, i) => 3 + i);
 const stored: { name: string; fd: number }[] = [];
@@ -102,7 +105,18 @@ function launch(): void {
   const isTraced = !isLast && kills % 4 !== 0;
   const injection = `inject=${call}:signal=KILL:when=${1 + random(kills % 8 === 1 ? 8 : 60)}`;
   const wrapper = isTraced
-    ? ['strace', '-D', '-q', '-o', '/dev/null', '-e', `trace=${call}`, '-e', injection]
+    ? [
+        'strace',
+        '-D',
+        ...(isThreaded ? ['-f'] : []),
+        '-q',
+        '-o',
+        '/dev/null',
+        '-e',
+        `trace=${call}`,
+        '-e',
+        injection,
+      ]
     : [];
   // Names come back in no useful order, and so they do here.
   const passed = stored.slice().reverse();
@@ -134,7 +148,10 @@ function launch(): void {
   );
   const timer = isLast
     ? undefined
-    : setTimeout(() => child.kill('SIGKILL'), (kills === 0 ? Number(AGE) : 0) + 200 + random(200));
+    : setTimeout(
+        () => child.kill('SIGKILL'),
+        (kills === 0 ? Number(AGE) : 0) + (isThreaded ? 600 : 200) + random(200),
+      );
   child.once('exit', (status) => {
     clearTimeout(timer);
     receive();
