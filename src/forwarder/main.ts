@@ -144,6 +144,8 @@ function forward(options: Options, { sockets, stored }: Passed, { startThread, o
         listener?.resume();
         closed();
       },
+      hearsOfEach: options.handOff !== undefined,
+      onRejection: (failure) => relay.onRejection?.(failure),
       refresh: (which) => (which === TARGET ? relay.resolver : relay.restarter)?.refresh() ?? false,
     });
   const resolver = (
@@ -221,6 +223,12 @@ function forward(options: Options, { sockets, stored }: Passed, { startThread, o
     bulkQueue: [],
     interactiveUntil: 0,
     retryTimer: createTimer(() => retryWaiters(relay)),
+    passOn:
+      workers &&
+      ((connection) => {
+        workers.adopt(connection);
+        relay.onClose();
+      }),
     onOpen: () => {
       worker?.opened(relay);
       status.touch();
@@ -396,6 +404,7 @@ function forward(options: Options, { sockets, stored }: Passed, { startThread, o
           maxOpen,
           mayRetry: options.handOff === 'retry',
           checkEvery: options.checkEvery,
+          elsewhere: () => workers?.sessions() ?? 0,
           onQuiet: () => closed(),
         });
   const quiet =

@@ -130,6 +130,13 @@ export function discard(pool: Pool, pipe: Pipe): void {
   if (pipe.size >= LARGE_BYTES) pool.largeMade -= 1;
 }
 
+/** Takes a pipe that holds bytes away from a pool. Returns its end for reading; nothing can be put into it any more. */
+export function detachPipe(pool: Pool, { out, into, size }: Pipe): number {
+  if (into >= 0) close(into);
+  if (size >= LARGE_BYTES) pool.largeMade -= 1;
+  return out;
+}
+
 function make(pool: Pool): Pipe | undefined {
   if (pipe2(fds.address, O_CLOEXEC | O_NONBLOCK) < 0) return undefined;
   const pipe = createPipe(pool, fds.words[0] as number, fds.words[1] as number);

@@ -5,17 +5,10 @@ import type { CreateOptions } from '../units/plan.js';
 export class BalanceRefused extends Error {}
 
 /** Makes sure that the options about several tails have something to apply to. @throws BalanceRefused */
-export function checkBalanceOptions(
-  { head, tails }: Recipe,
-  { balance, check, workers }: CreateOptions,
-): void {
+export function checkBalanceOptions({ head, tails }: Recipe, { balance, check }: CreateOptions): void {
   const option = balance === undefined ? check && '--check' : `--balance "${balance}"`;
   if (!tails && option)
     throw new BalanceRefused(`${option} is for a link with several tails: or begins another one`);
-  if (tails && workers !== undefined)
-    throw new BalanceRefused(
-      `--workers "${workers}" is for a link with one tail: each of several tails has a forwarder of its own already`,
-    );
   const unix = splitEnd(head).find(isUnix);
   if (balance === 'source' && unix)
     throw new BalanceRefused(

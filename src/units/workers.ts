@@ -22,10 +22,10 @@ const LIMITS_DIRECTORY = '/run/wormhole/cpu';
  * tails relays none, and neither does a forwarder of datagrams alone; what relays for another machine has that machine's options.
  */
 export function threadsOf(planned: PlannedLink): UnitThreads | undefined {
-  const { link, options } = planned;
+  const { link, tailOf, options } = planned;
   const { workers } = options;
   const hasStreams = addressesOf(link.head).some(({ protocol }) => kindOf(protocol) === 'stream');
-  if (workers === undefined || link.tails || !hasStreams) return undefined;
+  if (workers === undefined || link.tails || !(hasStreams || tailOf !== undefined)) return undefined;
   const most = workers === 'auto' ? MAX_WORKERS : workers;
   const cpuLimits =
     workers !== 'auto'

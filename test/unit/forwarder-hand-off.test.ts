@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { sendDescriptors } from '../../src/forwarder/store/descriptors.ts';
@@ -150,6 +151,8 @@ test('sessions go on when the front is killed, and a new front learns of them', 
   const busy = open.filter(({ name }) => name === 'one');
   assert.is(busy.length, 4);
   for (const { socket, name } of open) if (name === 'two') socket.destroy();
+  // By then the second tail has no session any more.
+  while ((await promisify(two.server.getConnections).call(two.server)) > 0) await sleep(10);
   front.kill('SIGKILL');
   await front.exited;
   for (const { socket } of busy) {

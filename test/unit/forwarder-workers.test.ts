@@ -375,7 +375,7 @@ test('a target that refuses is one line, whichever workers have met it', async (
   assert.is(lines.length, 2);
 });
 
-for (const name of ['fidelity', 'survival', 'reset', 'limits', 'proxy-fidelity']) {
+for (const name of ['fidelity', 'survival', 'proxy-fidelity', 'hand-off']) {
   test(`forwarder-${name} passes with two workers`, async () => {
     const file = fileURLToPath(new URL(`forwarder-${name}.test.ts`, import.meta.url));
     const child = spawn(process.execPath, ['--import', 'tsx', file], {

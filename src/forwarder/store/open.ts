@@ -9,6 +9,7 @@ import { createMemory, type Memory, type Notes, noteEarlyDeaths, noteTakenOver }
 import {
   EARLY_MS,
   type Inheritance,
+  logLost,
   type PassedDescriptor,
   readInheritance,
   resetInherited,
@@ -66,6 +67,10 @@ export function openStore({ stored, maxSessions, ...options }: SurvivalOptions):
     ),
   );
   const names = inherited.flatMap((inheritance) => inheritance.names);
+  const problem = inherited.find((inheritance) => inheritance.problem !== undefined)?.problem;
+  // A process that has died right after it had taken them over has stored them under the names of its own threads.
+  if (problem !== undefined && inherited.every((inheritance) => inheritance.memory === undefined))
+    logLost(log, problem);
   const manager = openDescriptorStore(env, loop.timers);
   const memory = manager === undefined ? undefined : createMemory(maxSessions);
   if (manager !== undefined && memory === undefined) {

@@ -8,6 +8,7 @@ import {
   errorWords,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
+  type Pinned,
   pinned,
   recv,
   SOCK_CLOEXEC,
@@ -51,11 +52,12 @@ export interface Channel {
   read(): void;
 }
 
-const room = pinned(MOST_BYTES);
-const pair = pinned(8);
+/** Where messages are written and read. A forwarder without workers has none. */
+let room: Pinned;
 
 /** Creates a socket pair for a channel. Throws an Error if the kernel does not. */
 export function createPair(): [number, number] {
+  const pair = pinned(8);
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.address) < 0)
     throw new Error(`no socket pair for a worker (${errorWords(errno())})`);
   return [pair.words[0] as number, pair.words[1] as number];
@@ -63,6 +65,7 @@ export function createPair(): [number, number] {
 
 /** Watches one end of a channel, and calls `receive` for each message. */
 export function openChannel(loop: Loop, fd: number, receive: (message: Message) => void): Channel {
+  room ??= pinned(MOST_BYTES);
   const unsent: Message[] = [];
   const read = (most = MOST_A_ROUND): void => {
     for (let n = 0; n < most; n++) {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 
-/** The most workers: each costs some 8 MB of memory, and the descriptors of its pipes. */
+/** The most workers: each costs some 9 MB of memory, and the descriptors of its pipes. */
 export const MOST_WORKERS = 64;
 
 /** How many threads relay: a number, or as many as the machine and the control group have processors for. */

@@ -3,6 +3,7 @@
  *
  *     first                                     worker
  *       SERVE (descriptor, is unix)…       ->     the text is about PROXY headers of a single client; see introduction.ts
+ *       ADOPT, a connection                ->     the text is its source and its client; see pass-on.ts
  *       PING number                        ->
  *                                          <-     PONG number, when it is handled
  *       STOP                               ->     store the sessions, and relay no more
@@ -13,6 +14,7 @@
  *                                          <-     LINES, what it has logged
  *                                          <-     ASK, which of the resolvers is to be asked: see resolvers.ts
  *       ANSWERED, which                    ->     its file may have changed
+ *                                          <-     REJECTION, what the machine of the target says of clients that it resets
  *                                          <-     SOURCES of sessions that go on (1) or have ended (-1), their numbers in lines
  */
 export const SERVE = 1;
@@ -27,3 +29,5 @@ export const LINES = 9;
 export const SOURCES = 10;
 export const ASK = 11;
 export const ANSWERED = 12;
+export const ADOPT = 13;
+export const REJECTION = 14;

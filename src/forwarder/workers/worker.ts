@@ -8,6 +8,7 @@ import type { PassedDescriptor } from '../store/recover.js';
 import { type Message, openChannel } from './channel.js';
 import { createWorkerLog, type WorkerLog } from './log.js';
 import {
+  ADOPT,
   ANSWERED,
   ASK,
   CLOSED,
@@ -17,10 +18,12 @@ import {
   PONG,
   QUIT,
   READY,
+  REJECTION,
   SERVE,
   SOURCES,
   STOP,
 } from './messages.js';
+import { adopt } from './pass-on.js';
 import { createWorkerResolvers, type WorkerResolvers } from './resolvers.js';
 import { ENDED, isWaiting, noteOpen, noteTaken, RUNNING, setState } from './shared.js';
 import { createTally } from './tally.js';
@@ -85,6 +88,11 @@ export function createWorkerThread(data: WorkerData, loop: Loop, file: number | 
       const handle = ({ type, words, text }: Message): void => {
         if (type === SERVE) {
           serveClients(words, text);
+        } else if (type === ADOPT) {
+          const [told = '', name = ''] = text.split('\n');
+          noteKnown(told);
+          adopt(relay, { words, name });
+          noteTaken(shared, index);
         } else if (type === PING) {
           channel.send(PONG, words);
         } else if (type === ANSWERED) {
@@ -98,13 +106,16 @@ export function createWorkerThread(data: WorkerData, loop: Loop, file: number | 
           isEnding = true;
         }
       };
+      /** Notes that the first thread has counted a client of a source. */
+      const noteKnown = (told: string): void => {
+        const [source] = parseCount(told) ?? [];
+        if (source === undefined) return;
+        known.set(source, (known.get(source) ?? 0) + 1);
+        relay.sources?.changed?.add(source);
+      };
       const serveClients = (words: readonly number[], text: string): void => {
         const [told = '', introduction = ''] = text.split('\n');
-        const [source] = parseCount(told) ?? [];
-        if (source !== undefined) {
-          known.set(source, (known.get(source) ?? 0) + 1);
-          relay.sources?.changed?.add(source);
-        }
+        noteKnown(told);
         for (let at = 0; at < words.length; at += 2) {
           serve(relay, words[at] as number, {
             isUnix: words[at + 1] === 1,
@@ -140,6 +151,7 @@ export function createWorkerThread(data: WorkerData, loop: Loop, file: number | 
         hasClosed = false;
         if (relay.open === 0 || isWaiting(shared)) channel.send(CLOSED);
       };
+      relay.onRejection = (failure) => channel.send(REJECTION, [], failure);
       noteOpen(shared, index, relay.open);
       finishRound();
       channel.send(READY, [resumed]);

@@ -1,3 +1,4 @@
+import type { Connection } from '../connection.js';
 import { type Counters, countIn, mapCounters, SIZE } from '../counters.js';
 import { formatIntroduction } from '../hand-off/introduction.js';
 import type { Log } from '../log.js';
@@ -10,6 +11,7 @@ import { EPOLLIN, pinned, poll } from '../syscalls.js';
 import { type Channel, createPair, type Message, MOST_WORDS, openChannel } from './channel.js';
 import { printSent } from './log.js';
 import {
+  ADOPT,
   ANSWERED,
   ASK,
   CLOSED,
@@ -19,10 +21,12 @@ import {
   PONG,
   QUIT,
   READY,
+  REJECTION,
   SERVE,
   SOURCES,
   STOP,
 } from './messages.js';
+import { detach } from './pass-on.js';
 import { createPicker } from './pick.js';
 import { createShared, ENDED, RUNNING, type Shared, sessionsOf, setWaiting, waitForState } from './shared.js';
 import { createTally } from './tally.js';
@@ -75,6 +79,10 @@ export interface WorkersOptions {
   readonly sources: Sources | undefined;
   /** Called when a session has ended that somebody waits for, and when the last has. */
   readonly onClose: () => void;
+  /** Whether {@link WorkersOptions.onClose} is called for every session that has ended, soon after. */
+  readonly hearsOfEach: boolean;
+  /** Gets what a worker has been told of clients that the machine of the target resets. */
+  readonly onRejection: (failure: string) => void;
   /** Asks a resolver; see resolvers.ts. Returns whether a request is pending. */
   readonly refresh: (which: number) => boolean;
 }
@@ -86,6 +94,8 @@ export interface Workers {
   readonly totals: Counters;
   /** Has a worker serve an accepted client. */
   take(client: number, accepted: Accepted): void;
+  /** Has a worker go on with a connection whose client was offered, and whose target has accepted. */
+  adopt(connection: Connection): void;
   /** Their sessions. */
   sessions(): number;
   /** The same; if it is as many as `most`, the first thread hears of the next session that ends. */
@@ -126,6 +136,7 @@ interface Worker {
 export function startWorkers(options: WorkersOptions): Workers {
   const { count, loop, log, sources, stored } = options;
   const shared = createShared(count);
+  setWaiting(shared, options.hearsOfEach);
   const file = options.counters === undefined ? undefined : mapCounters(options.counters, log);
   const memory = file ?? new SharedArrayBuffer(SIZE);
   const tally = createTally(memory, shared);
@@ -171,6 +182,8 @@ export function startWorkers(options: WorkersOptions): Workers {
       if (all.every(({ answered }) => answered === pings)) onPong?.();
     } else if (type === ASK) {
       if (!options.refresh(first)) worker.channel.send(ANSWERED, [first]);
+    } else if (type === REJECTION) {
+      options.onRejection(text);
     } else if (type === SOURCES) {
       for (const line of text.split('\n')) {
         const [source, sessions] = parseCount(line) ?? [];
@@ -181,7 +194,7 @@ export function startWorkers(options: WorkersOptions): Workers {
       worker.kept = second === 1;
     } else if (type === READY || type === CLOSED) {
       if (type === READY) worker.resumed = first;
-      setWaiting(shared, false);
+      setWaiting(shared, options.hearsOfEach);
       options.onClose();
     }
   }
@@ -192,25 +205,39 @@ export function startWorkers(options: WorkersOptions): Workers {
     worker.queued = [];
   }
 
+  /** Counts the source of a client. Returns what the worker is told of it. */
+  function countSource(client: number): string {
+    const source = sources && sourceOf(client);
+    if (sources === undefined || source === undefined) return '';
+    countOpened(sources, source);
+    return formatCount(source, 1);
+  }
+
   return {
     counters: tally.counters,
     totals,
     take(client, { isUnix, introduction }) {
       const worker = all[picker.next()] as Worker;
       worker.sent = (worker.sent + 1) | 0;
-      const source = sources && sourceOf(client);
-      if (sources !== undefined && source !== undefined) countOpened(sources, source);
+      const told = countSource(client);
       worker.queued.push(client, isUnix ? 1 : 0);
-      if (source === undefined && introduction === undefined && worker.queued.length < MOST_WORDS) return;
+      if (told === '' && introduction === undefined && worker.queued.length < MOST_WORDS) return;
       const [own, others] = [worker.queued.splice(-2), worker.queued];
       worker.queued = others;
       flush(worker);
-      const told = source === undefined ? '' : formatCount(source, 1);
       worker.channel.send(
         SERVE,
         own,
         `${told}\n${introduction === undefined ? '' : formatIntroduction(introduction)}`,
       );
+    },
+    adopt(connection) {
+      const worker = all[picker.next()] as Worker;
+      worker.sent = (worker.sent + 1) | 0;
+      const told = countSource(connection.client.fd);
+      const { words, name } = detach(connection);
+      flush(worker);
+      worker.channel.send(ADOPT, words, `${told}\n${name}`);
     },
     sessions,
     sessionsUpTo(most) {
