@@ -27,7 +27,14 @@ import * as v from 'valibot';
 import { isServiceName } from '../recipe/services.js';
 import { isNetwork } from '../text/network.js';
 import { quoted } from '../text/quote.js';
-import { BALANCES, type CreateOptions, MAX_COUNT, MAX_IDLE_TIMEOUT, MAX_KEEPALIVE } from '../units/plan.js';
+import {
+  BALANCES,
+  type CreateOptions,
+  MAX_COUNT,
+  MAX_IDLE_TIMEOUT,
+  MAX_KEEPALIVE,
+  MAX_WORKERS,
+} from '../units/plan.js';
 import { check, invalid, strictObject } from './check.js';
 import { address, tunnelId } from './tunnel-schema.js';
 
@@ -81,6 +88,8 @@ const options = {
   check: v.exactOptional(seconds),
 };
 
+const WORKERS = `must be "auto" or a number from 1 to ${MAX_WORKERS}`;
+
 const NETWORKS = 'must be an array of networks, such as ["10.0.0.0/8"]';
 
 /** Those that only the first link of a recipe has, and no part. */
@@ -90,6 +99,12 @@ const firstLinkOptions = {
   rate: v.exactOptional(count),
   idleTimeout: v.exactOptional(secondsUpTo(MAX_IDLE_TIMEOUT)),
   keepAlive: v.exactOptional(secondsUpTo(MAX_KEEPALIVE)),
+  workers: v.exactOptional(
+    v.union(
+      [v.literal('auto'), v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_WORKERS))],
+      WORKERS,
+    ),
+  ),
   proxyProtocol: v.exactOptional(v.picklist(['v1', 'v2'], 'must be one of v1, v2')),
   acceptProxyProtocol: v.exactOptional(
     v.pipe(
@@ -247,6 +262,7 @@ const listedOptions = v.object({
   proxyProtocol: text,
   acceptProxyProtocol: v.exactOptional(v.array(v.string())),
   ...{ balance: text, check: number },
+  workers: v.exactOptional(v.union([v.string(), v.number()])),
 } satisfies { [name in keyof CreateOptions]-?: unknown });
 
 const listedLink = v.object({

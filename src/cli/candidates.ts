@@ -94,6 +94,8 @@ async function valuesOf(option: Option): Promise<Candidates> {
     case '--check':
     case '--interval':
       return { words: words(['30s', '5m', '1h']) };
+    case '--workers':
+      return { words: words(['auto', '2', '4', '8']) };
     default:
       return NOTHING;
   }

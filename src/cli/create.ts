@@ -11,6 +11,7 @@ import {
   readMode,
   readOwner,
   readSpan,
+  readWorkers,
 } from '../units/create-options.js';
 import {
   BALANCES,
@@ -64,6 +65,7 @@ export function addCreate(program: Command): void {
       ),
     )
     .option('--check <span>', 'how often several tails are checked while the link is in use (default: never)')
+    .option('--workers <n>', 'how many threads relay, or auto: one a processor (default: the first does)')
     .argument('<recipe...>', 'the words of the recipe')
     .passThroughOptions()
     .action(create);
@@ -88,10 +90,11 @@ interface Flags extends ProxyFlags {
   pull?: CreateOptions['pull'];
   balance?: Balance;
   check?: string;
+  workers?: string;
 }
 
 async function create(words: string[], flags: Flags, command: Command): Promise<void> {
-  const { ifAbsent = false, balance, check } = flags;
+  const { ifAbsent = false, balance, check, workers } = flags;
   const { dryRun, replace = false, idle, startTimeout, udpTimeout, mode, owner, group, pull } = flags;
   const { parseRecipe } = await import('../recipe/parse.js');
   const recipe = parseRecipe(words);
@@ -109,6 +112,7 @@ async function create(words: string[], flags: Flags, command: Command): Promise<
   if (pull !== undefined) options.pull = pull;
   if (balance !== undefined) options.balance = balance;
   if (check !== undefined) options.check = optionValue('--check', check, readSpan);
+  if (workers !== undefined) options.workers = optionValue('--workers', workers, readWorkers);
 
   const machine = await machineOf(command);
   if (machine) {

@@ -85,6 +85,8 @@ export interface Relay {
   open: number;
   /** What `wormhole list` shows. */
   readonly counters: Counters;
+  /** Has another thread relay a client that was offered, whose target has accepted; undefined if this one relays. */
+  passOn: ((connection: Connection) => void) | undefined;
   /** Called when a connection is accepted, and when it is closed. */
   onOpen: () => void;
   onClose: () => void;

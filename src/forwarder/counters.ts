@@ -13,7 +13,7 @@ import { errno, errorWords, MAP_FAILED, MAP_SHARED, mmap, PROT_READ, PROT_WRITE 
  */
 
 const FORMAT = 'wormhole counters 1';
-const SIZE = 4096;
+export const SIZE = 4096;
 const FIGURES_AT = 1024;
 const TEXTS_AT = 3072;
 const TEXT_SIZE = 512;
@@ -80,8 +80,20 @@ export type Counters = Record<(typeof FIGURES)[number], number> & {
  * logged, they are in the memory of this process alone.
  */
 export function createCounters(fd: number | undefined, log: Log): Counters {
-  const memory = (fd === undefined ? undefined : map(fd, log)) ?? new ArrayBuffer(SIZE);
-  const values = new Float64Array(memory, FIGURES_AT, NAMES.length);
+  const counters = countIn(fd === undefined ? undefined : mapCounters(fd, log));
+  counters.open = 0;
+  counters.idleAt = 0;
+  return counters;
+}
+
+/** The figures in memory that is laid out as such a file, in the order of their names. */
+export function figuresIn(memory: ArrayBufferLike): Float64Array {
+  return new Float64Array(memory, FIGURES_AT, NAMES.length);
+}
+
+/** Counters in memory that is laid out as such a file, or in new memory of this process. */
+export function countIn(memory: ArrayBufferLike = new ArrayBuffer(SIZE)): Counters {
+  const values = figuresIn(memory);
   const text = new Uint8Array(memory, TEXTS_AT, TEXT_SIZE);
   const counters = {
     observeDial(ms: number) {
@@ -105,19 +117,18 @@ export function createCounters(fd: number | undefined, log: Log): Counters {
   } as Counters;
   for (const [index, name] of FIGURES.entries()) {
     Object.defineProperty(counters, name, {
+      configurable: true,
       get: () => values[index],
       set: (value: number) => {
         values[index] = value;
       },
     });
   }
-  counters.open = 0;
-  counters.idleAt = 0;
   return counters;
 }
 
-/** Shares memory with the file open at `fd`. */
-function map(fd: number, log: Log): ArrayBuffer | undefined {
+/** Shares memory with the file open at `fd`; undefined if the file cannot be used, which is logged. */
+export function mapCounters(fd: number, log: Log): ArrayBuffer | undefined {
   try {
     prepare(fd);
     const address = mmap(0, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -242,7 +242,7 @@ export function connected(connection: Connection): void {
       return;
     }
     connection.openedAt = loop.now;
-    takeOver(connection);
+    if (connection.relay.passOn === undefined) takeOver(connection);
   }
   connection.connected = true;
   if (connection.stored !== undefined) noteFlags(connection.stored, CONNECTED);
@@ -255,6 +255,7 @@ export function connected(connection: Connection): void {
     counters.held += 1;
     counters.heldMs += loop.now - (connection.deadline - dialTimeout);
   }
+  if (offer !== undefined) connection.relay.passOn?.(connection);
 }
 
 /** Handles a failed attempt to connect: schedules the next one, or gives up. `failure` is errno. */

@@ -15,14 +15,21 @@ import { type Options, parseOptions, USAGE } from './options.js';
 import { createPool } from './pipes.js';
 import { createProxyProtocol } from './proxy-protocol/serve.js';
 import { createRate } from './rate.js';
-import { createResolver, readAddressFile } from './resolver.js';
+import {
+  createResolver,
+  type Resolution,
+  type Resolver,
+  type ResolverOptions,
+  readAddressFile,
+} from './resolver.js';
 import { retarget, retargetName, setNamedTarget, setTarget } from './retarget.js';
 import { runBulkQueue } from './scheduler.js';
-import { move, resetOpenSessions, serve } from './serve.js';
+import { move, resetOpenSessions, type Serve, serve } from './serve.js';
 import { retryPipeWaiters, retryWaiters } from './shortage.js';
 import { createSources } from './sources.js';
 import { reportStatus } from './status.js';
 import { openStore } from './store/open.js';
+import { threadOf } from './store/store.js';
 import { resumeConnection, streams } from './store/streams.js';
 import { getrlimit, pinned, poll, RLIMIT_NOFILE } from './syscalls.js';
 import { createTimer, start } from './timers.js';
@@ -30,6 +37,11 @@ import { datagrams as datagramSessions } from './udp/resume.js';
 import { serveDatagrams } from './udp/serve.js';
 import { serveUnixDatagrams } from './unix/datagrams.js';
 import { servePackets } from './unix/packets.js';
+import { countWorkers } from './workers/count.js';
+import { RESTARTER, TARGET } from './workers/resolvers.js';
+import type { Threads } from './workers/threads.js';
+import { createWorkerThread } from './workers/worker.js';
+import { startWorkers } from './workers/workers.js';
 import { exemptZeroWindows } from './zero-window.js';
 
 /*
@@ -61,7 +73,20 @@ const FDS_APART = 40;
 /** The most sessions that have notes: these are in a file of 128 bytes for each, and LimitFSIZE= of the unit is 16 MiB. */
 const MOST_NOTES = 120_000;
 
-main();
+/** Descriptors of a worker: some 6 of Node's own, epoll, both ends of its channel, its notes and two generations of its sessions. */
+const FDS_A_WORKER = 20;
+
+/** The first thread has a pool of this share of the usual one, when workers relay. */
+const FIRST_THREADS_SHARE = 8;
+
+// A worker runs the same program: see workers/threads.ts.
+if (process.argv[2] === '--worker') {
+  import('./workers/threads.js').then(({ NOTHING_PASSED, workerData }) =>
+    forward(parseOptions(process.argv.slice(3)), NOTHING_PASSED, { own: workerData }),
+  );
+} else {
+  main();
+}
 
 function main(): void {
   let options: Options;
@@ -73,12 +98,19 @@ function main(): void {
     printFatal(`wormhole forwarder: ${(error as Error).message}; ${USAGE}`);
     exitPaced(BAD_CALL);
   }
-  try {
-    forward(options, passed);
-  } catch (error) {
-    printFatal(`link ${options.link}: the forwarder cannot start: ${(error as Error).message}`, options.link);
-    exitPaced(FAILURE);
-  }
+  const begin = (threads?: Threads): void => {
+    try {
+      forward(options, passed, threads);
+    } catch (error) {
+      printFatal(
+        `link ${options.link}: the forwarder cannot start: ${(error as Error).message}`,
+        options.link,
+      );
+      exitPaced(FAILURE);
+    }
+  };
+  if (options.workers === undefined) begin();
+  else import('./workers/threads.js').then(({ startThread }) => begin({ startThread }));
 }
 
 /** Exits because the process cannot start. A service manager starts it again at once, so this keeps that from becoming a storm. */
@@ -87,22 +119,58 @@ function exitPaced(status: number): never {
   process.exit(status);
 }
 
-function forward(options: Options, { sockets, stored }: Passed): void {
+/**
+ * Forwards in this thread: in the only one; in the first, which accepts clients for workers that `startThread` starts; or in a worker,
+ * which `own` is about.
+ */
+function forward(options: Options, { sockets, stored }: Passed, { startThread, own }: Threads = {}): void {
   const loop = createLoop();
-  const log = createLog(options.link, loop.timers);
-  const notify = createNotify(process.env.NOTIFY_SOCKET, loop.timers);
+  const worker = own && createWorkerThread(own, loop, options.counters);
+  const log = worker?.log ?? createLog(options.link, loop.timers);
+  const notify = createNotify(worker ? undefined : process.env.NOTIFY_SOCKET, loop.timers);
   const { toFile } = options;
   const named = options.name === undefined ? undefined : createNamedTargets(options.name);
   const readTarget = (file: string) =>
     named ? readNameFile(file, named.name, log) : readAddressFile(file, log);
   const limit = descriptorLimit();
-  const maxOpen = Math.min(options.maxOpen, connectionsFor(limit));
-  const pool = createPool();
+  const count =
+    options.workers === undefined || worker ? 0 : countWorkers(options.workers, options.cpuLimits);
+  const maxOpen = Math.min(options.maxOpen, connectionsFor(limit - FDS_A_WORKER * count));
+  const sources =
+    options.maxPerSource === undefined
+      ? undefined
+      : createSources(options.maxPerSource, {
+          tellsChanges: options.handOff !== undefined || own !== undefined,
+        });
+  const workers =
+    startThread &&
+    startWorkers({
+      ...{ count, startThread, loop, log, stored, sources },
+      counters: options.counters,
+      onClose: () => {
+        listener?.resume();
+        closed();
+      },
+      hearsOfEach: options.handOff !== undefined,
+      onRejection: (failure) => relay.onRejection?.(failure),
+      refresh: (which) => (which === TARGET ? relay.resolver : relay.restarter)?.refresh() ?? false,
+    });
+  const resolver = (
+    which: number,
+    options: ResolverOptions,
+    resolved: (answer: Resolution) => void,
+  ): Resolver =>
+    worker ? worker.resolvers.create(which, options, resolved) : createResolver(loop, log, options, resolved);
+  const pool = createPool(undefined, worker?.count ?? (workers ? FIRST_THREADS_SHARE : 1));
   // More than are served at a time: the limit may have been lowered, and sessions that have ended keep their notes for a moment.
-  const mostStored =
-    connectionsFor(limit) +
-    (sockets.datagrams.length === 0 ? 0 : Math.min(options.maxSessions, sessionsFor(limit)));
-  const survival = openStore({ loop, log, pool, stored, maxSessions: Math.min(mostStored, MOST_NOTES) });
+  const datagramsStored =
+    sockets.datagrams.length === 0 ? 0 : Math.min(options.maxSessions, sessionsFor(limit));
+  const survival = openStore({
+    ...{ loop, log, pool },
+    stored: worker?.stored ?? (workers ? stored.filter(({ name }) => threadOf(name) === 0) : stored),
+    maxSessions: Math.min(connectionsFor(limit) + datagramsStored, MOST_NOTES),
+    thread: worker?.thread ?? 0,
+  });
   const relay: Relay = {
     loop,
     pool,
@@ -115,9 +183,8 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     resolver:
       toFile === undefined
         ? undefined
-        : createResolver(
-            loop,
-            log,
+        : resolver(
+            TARGET,
             {
               read: () => readTarget(toFile),
               service: options.ask,
@@ -127,20 +194,20 @@ function forward(options: Options, { sockets, stored }: Passed): void {
             (answer) => {
               (named ? retargetName : retarget)(relay, answer);
               udp?.setTarget(relay.to, relay.target);
+              workers?.answered(TARGET);
             },
           ),
     restarter:
       options.restarter &&
-      createResolver(
-        loop,
-        log,
+      resolver(
+        RESTARTER,
         {
           read: () => ({}),
           service: options.restarter,
           subject: 'the start of the target',
           unit: 'wormhole-far.socket',
         },
-        () => {},
+        () => workers?.answered(RESTARTER),
       ),
     named,
     rejections: 0,
@@ -152,24 +219,31 @@ function forward(options: Options, { sockets, stored }: Passed): void {
       toFile === undefined && options.allow === undefined && options.idleTimeout === undefined
         ? undefined
         : new Set(),
-    sources:
-      options.maxPerSource === undefined
-        ? undefined
-        : createSources(options.maxPerSource, { tellsChanges: options.handOff !== undefined }),
+    sources,
     keepAlive: options.keepAlive,
     dialTimeout: options.dialTimeout,
     starter: options.failedFile && `wormhole-${options.link}-run.service`,
     targetFailed: () => options.failedFile !== undefined && existsSync(options.failedFile),
     survivors: survival.store?.register(streams),
     open: 0,
-    counters: createCounters(options.counters, log),
+    counters: (worker ?? workers)?.counters ?? createCounters(options.counters, log),
     pipeWaiters: [],
     memoryWaiters: [],
     bulkQueue: [],
     interactiveUntil: 0,
     retryTimer: createTimer(() => retryWaiters(relay)),
-    onOpen: () => status.touch(),
+    passOn:
+      workers &&
+      ((connection) => {
+        workers.adopt(connection);
+        relay.onClose();
+      }),
+    onOpen: () => {
+      worker?.opened(relay);
+      status.touch();
+    },
     onClose: () => {
+      worker?.closed(relay);
       listener?.resume();
       closed();
       if (leavingFor !== undefined && relay.open === 0) exit(leavingFor);
@@ -177,16 +251,19 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   };
   const open = () =>
     relay.open +
+    (workers?.sessions() ?? 0) +
     (udp?.relay.sessions.count ?? 0) +
     (unixDatagrams?.count() ?? 0) +
     (packets?.count() ?? 0) +
     (front?.sessions() ?? 0) +
     (offers?.watching() ?? 0);
   const closed = (): void => {
+    status.touch();
+    // The first thread decides when the process ends.
+    if (worker) return;
     if (open() === 0) quiet();
     // The next client must find a service that starts, because starting it starts the target.
     if (open() === 0 && relay.targetFailed()) start(loop.timers, leave, loop.now);
-    status.touch();
   };
   const acceptPending = (): void => {
     listener?.acceptPending();
@@ -203,6 +280,8 @@ function forward(options: Options, { sockets, stored }: Passed): void {
   process.on('exit', () => {
     relay.counters.idleAt = 0;
     resetOpenSessions(loop);
+    worker?.ended();
+    workers?.quit();
   });
   /** Why the process ends as soon as its last client is handed over. */
   let leavingFor: string | undefined;
@@ -214,12 +293,12 @@ function forward(options: Options, { sockets, stored }: Passed): void {
       start(loop.timers, giveUp, loop.now + LEAVING_MS);
       return;
     }
-    const count = relay.open + (udp?.relay.sessions.count ?? 0);
+    const count = relay.open + (workers?.sessions() ?? 0) + (udp?.relay.sessions.count ?? 0);
     if (count > 0) {
       const sessions = `${count} open session${count === 1 ? '' : 's'}`;
       udp?.outliveAll();
       const fate =
-        front === undefined && survival.keepAll()
+        front === undefined && keepAll()
           ? `${sessions} continue if it is started again, and are reset otherwise`
           : `reset ${sessions}`;
       log.info('stopped', `stopped by ${why}; ${fate}`);
@@ -228,20 +307,29 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     notify(`STOPPING=1\nSTATUS=${why}`);
     process.exit(0);
   };
+  const keepAll = (): boolean => {
+    const isKept = workers === undefined || workers.stop();
+    return survival.keepAll() && isKept;
+  };
   const leave = createTimer(() => {
     acceptPending();
     if (open() === 0) exit('what the target needs could not be started');
   });
-  const status = reportStatus(relay, notify);
+  const status = reportStatus(
+    relay,
+    notify,
+    workers && { counters: workers.totals, open: () => relay.open + workers.sessions() },
+  );
   const { datagrams } = sockets;
   const [unixDatagramFd, packetFd] = [sockets.unixDatagrams[0], sockets.packets[0]];
   const maxSessions = Math.min(options.maxSessions, sessionsFor(limit));
-  relay.counters.notes = survival.notes;
+  if (!worker) relay.counters.notes = survival.notes;
   // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
   // A front forwarder has no descriptors for the sessions.
   const maxClients = options.balance === undefined ? maxOpen : options.maxOpen;
-  relay.counters.limit =
-    sockets.streams.length === 0 ? 0 : maxClients + (datagrams.length === 0 ? 0 : maxSessions);
+  if (!worker)
+    relay.counters.limit =
+      sockets.streams.length === 0 ? 0 : maxClients + (datagrams.length === 0 ? 0 : maxSessions);
   const front =
     options.balance === undefined
       ? undefined
@@ -255,16 +343,26 @@ function forward(options: Options, { sockets, stored }: Passed): void {
             closed();
           },
         });
+  const serveStream: Serve =
+    workers === undefined
+      ? serve
+      : (_, client, accepted) => {
+          workers.take(client, accepted);
+          status.touch();
+        };
   const listener =
     sockets.streams.length === 0
       ? undefined
       : listen(relay, sockets.streams, {
           maxOpen: maxClients,
-          open: () => relay.open + (front?.sessions() ?? 0),
+          open: () =>
+            relay.open + (front?.sessions() ?? 0) + (workers?.sessionsUpTo(maxClients - relay.open) ?? 0),
           rate: options.rate === undefined ? undefined : createRate(options.rate, loop.now),
           proxy: createProxyProtocol(options.proxyProtocol, options.acceptProxyProtocol),
           serve:
-            front === undefined ? serve : (_, client, { introduction }) => front.take(client, introduction),
+            front === undefined
+              ? serveStream
+              : (_, client, { introduction }) => front.take(client, introduction),
         });
   const udp =
     datagrams.length === 0
@@ -318,14 +416,15 @@ function forward(options: Options, { sockets, stored }: Passed): void {
           maxOpen,
           mayRetry: options.handOff === 'retry',
           checkEvery: options.checkEvery,
+          elsewhere: () => workers?.sessions() ?? 0,
           onQuiet: () => closed(),
         });
   const quiet =
-    options.idle === 0
+    options.idle === 0 || worker
       ? () => {}
       : exitWhenIdle(loop, {
           after: options.idle,
-          open,
+          open: () => open() + (workers?.areStarting() ? 1 : 0),
           acceptPending,
           exit: () => exit(`idle for ${options.idle / 1000} s`),
           onQuiet: (exitAt) => {
@@ -337,22 +436,32 @@ function forward(options: Options, { sockets, stored }: Passed): void {
     retryPipeWaiters(relay, freedDescriptors);
     udp?.finishRound();
     offers?.finishRound();
+    (worker ?? workers)?.finishRound();
     return hasWork;
   };
 
   if (relay.connections !== undefined && options.idleTimeout !== undefined)
     endIdleSessions(relay, relay.connections, options.idleTimeout);
 
-  survival.resume({
+  const here = survival.resume({
     [streams.code]: (remains) => resumeConnection(relay, remains),
     ...(udp && { [datagramSessions.code]: udp.resume }),
   });
   udp?.resumed();
+  if (worker) {
+    worker.run(relay, { resumed: here, keepAll: survival.keepAll });
+    return;
+  }
+  // Clients that wait are accepted when it is known how many there are.
+  const resumed = here + (workers?.waitForResumed() ?? 0);
+  if (resumed > 0) log.info('resumed', `took over ${resumed} open session${resumed === 1 ? '' : 's'}`);
 
   const every = watchdogInterval(process.env, process.pid);
   if (every !== undefined) {
     const alive = createTimer(() => {
-      notify('WATCHDOG=1');
+      const isAlive = () => notify('WATCHDOG=1');
+      if (workers === undefined) isAlive();
+      else workers.ping(isAlive);
       start(loop.timers, alive, loop.now + every);
     });
     start(loop.timers, alive, loop.now);

@@ -6,6 +6,7 @@ import { type Device, parseDevice } from './device.js';
 import type { Version } from './proxy-protocol/format.js';
 import { type Network, parseNetworks } from './proxy-protocol/networks.js';
 import { isUnixAddress, parseUnixAddress } from './unix/address.js';
+import { parseWorkers, type Workers } from './workers/count.js';
 
 /** The parsed command line. */
 export interface Options {
@@ -72,6 +73,10 @@ export interface Options {
   readonly handOff: 'once' | 'retry' | undefined;
   /** How often it is checked whether the targets of offered clients accept, ms. Default: never. */
   readonly checkEvery: number | undefined;
+  /** How many threads relay connections besides the first, which accepts them; undefined: the first does that too. */
+  readonly workers: Workers | undefined;
+  /** Files that tell how much time on processors the process may use, as cpu.max of a control group. */
+  readonly cpuLimits: readonly string[];
 }
 
 /** The most that TCP_KEEPIDLE takes, seconds (MAX_TCP_KEEPIDLE, net/tcp.h). */
@@ -79,7 +84,7 @@ const MAX_KEEPIDLE = 32_767;
 
 /** The usage message, on one line. */
 export const USAGE =
-  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-connections N] [--max-per-source N] [--rate N] [--idle-timeout SECONDS] [--keepalive SECONDS] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD] [--proxy-protocol v1|v2] [--accept-proxy-protocol NETWORK[,NETWORK…]] [--name NAME:PORT] [--hand-off once|retry] [--check SECONDS] [--restarter SOCKET]; or --link ID --tail "NAME SOCKET WEIGHT SECONDS [on-demand]"… [--balance POLICY] [--drained NAME]… [--drained-file FILE]';
+  'usage: --link ID (--to ADDRESS:PORT|PATH|@NAME | --to-file FILE [--ask SOCKET]) [--allow ADDRESS] [--interface NAME] [--peer-timeout SECONDS] [--place WORDS] [--idle SECONDS] [--dial-timeout SECONDS] [--given-up FILE] [--max-connections N] [--max-per-source N] [--rate N] [--idle-timeout SECONDS] [--keepalive SECONDS] [--udp-timeout SECONDS] [--max-sessions N] [--counters FD] [--proxy-protocol v1|v2] [--accept-proxy-protocol NETWORK[,NETWORK…]] [--name NAME:PORT] [--hand-off once|retry] [--check SECONDS] [--restarter SOCKET] [--workers N|auto [--cpu-limit FILE]…]; or --link ID --tail "NAME SOCKET WEIGHT SECONDS [on-demand]"… [--balance POLICY] [--drained NAME]… [--drained-file FILE]';
 
 /** Parses the command line (without node and the script). Throws an Error that quotes what is wrong. */
 export function parseOptions(args: string[]): Options {
@@ -111,6 +116,8 @@ export function parseOptions(args: string[]): Options {
       'hand-off': { type: 'string' },
       check: { type: 'string' },
       restarter: { type: 'string' },
+      workers: { type: 'string' },
+      'cpu-limit': { type: 'string', multiple: true },
       ...BALANCE_OPTIONS,
     },
   });
@@ -130,6 +137,8 @@ export function parseOptions(args: string[]): Options {
       `--allow "${allow}" and PROXY headers exclude each other: the forwarder of that machine sends them`,
     );
   }
+  if (values.workers !== undefined && balance !== undefined)
+    throw new Error(`--workers "${values.workers}" and --tail exclude each other: the tails relay`);
   if (values.name !== undefined && toFile === undefined)
     throw new Error(`--name "${values.name}" needs --to-file`);
   return {
@@ -160,6 +169,8 @@ export function parseOptions(args: string[]): Options {
     balance,
     handOff: parseHandOff(values['hand-off']),
     checkEvery: values.check === undefined ? undefined : 1000 * seconds('--check', values.check),
+    workers: values.workers === undefined ? undefined : parseWorkers(values.workers),
+    cpuLimits: values['cpu-limit'] ?? [],
   };
 }
 

@@ -38,7 +38,8 @@ export interface Pool {
   readonly small: Pipe[];
   /** The most empty pipes kept. Further ones are closed when they are released. */
   readonly keep: number;
-  /** The number of large pipes that exist. */
+  /** The most large pipes, and how many exist. */
+  readonly most: number;
   largeMade: number;
   /**
    * How many pipes are still acquired before a large one is tried again, after the kernel has refused one.
@@ -48,7 +49,10 @@ export interface Pool {
   lastId: number;
 }
 
-/** The most large pipes of a pool: a quarter of the pages that an unprivileged user may hold. */
+/** The most empty pipes that a process keeps. */
+const KEPT_PIPES = 64;
+
+/** The most large pipes of a process: a quarter of the pages that an unprivileged user may hold. */
 const LARGE_PIPES = 32;
 const LARGE_BYTES = 1 << 19;
 
@@ -64,12 +68,20 @@ const REFUSAL_PAUSE = 256;
 const fds = pinned(8);
 
 /**
- * Creates a pool that keeps at most `keep` empty pipes. One is created at once: if the kernel never creates
- * another, it still serves every flow that does not block, and sees the ends of connections, which frees
+ * Creates a pool that keeps at most `keep` empty pipes, one of `shares` pools of the process. One is created at once: if the kernel
+ * never creates another, it still serves every flow that does not block, and sees the ends of connections, which frees
  * descriptors.
  */
-export function createPool(keep = 64): Pool {
-  const pool: Pool = { large: [], small: [], keep, largeMade: 0, refusal: 0, lastId: 0 };
+export function createPool(keep = KEPT_PIPES, shares = 1): Pool {
+  const pool: Pool = {
+    large: [],
+    small: [],
+    keep: Math.ceil(keep / shares),
+    most: Math.ceil(LARGE_PIPES / shares),
+    largeMade: 0,
+    refusal: 0,
+    lastId: 0,
+  };
   const first = make(pool);
   if (first !== undefined) release(pool, first);
   return pool;
@@ -118,6 +130,13 @@ export function discard(pool: Pool, pipe: Pipe): void {
   if (pipe.size >= LARGE_BYTES) pool.largeMade -= 1;
 }
 
+/** Takes a pipe that holds bytes away from a pool. Returns its end for reading; nothing can be put into it any more. */
+export function detachPipe(pool: Pool, { out, into, size }: Pipe): number {
+  if (into >= 0) close(into);
+  if (size >= LARGE_BYTES) pool.largeMade -= 1;
+  return out;
+}
+
 function make(pool: Pool): Pipe | undefined {
   if (pipe2(fds.address, O_CLOEXEC | O_NONBLOCK) < 0) return undefined;
   const pipe = createPipe(pool, fds.words[0] as number, fds.words[1] as number);
@@ -136,7 +155,7 @@ export function createPipe(pool: Pool, out: number, into = -1): Pipe {
  * Returns whether it did.
  */
 function enlarge(pool: Pool, pipe: Pipe): boolean {
-  if (pool.largeMade >= LARGE_PIPES) return false;
+  if (pool.largeMade >= pool.most) return false;
   if (pool.refusal > 0) {
     pool.refusal -= 1;
     return false;

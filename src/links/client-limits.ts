@@ -10,7 +10,7 @@ import type { CreateOptions } from '../units/plan.js';
  */
 export function checkClientLimits(
   { head }: Recipe,
-  { maxPerSource, rate, idleTimeout, keepAlive, acceptProxyProtocol }: CreateOptions,
+  { maxPerSource, rate, idleTimeout, keepAlive, acceptProxyProtocol, workers }: CreateOptions,
 ): void {
   if (maxPerSource !== undefined && acceptProxyProtocol !== undefined)
     throw new RecipeError(
@@ -24,6 +24,7 @@ export function checkClientLimits(
     '--rate': rate,
     '--idle-timeout': idleTimeout,
     '--keepalive': keepAlive,
+    '--workers': workers,
   };
   for (const [option, value] of Object.entries(spoken)) {
     if (value === undefined || (option === '--max-per-source' ? hasTcp : hasStreams)) continue;
@@ -32,8 +33,8 @@ export function checkClientLimits(
   }
 }
 
-/** The options without the limits on clients, which hold at the head alone. */
+/** The options without the limits on clients, which hold at the head alone, and without the threads, which each machine has its own of. */
 export function withoutClientLimits(options: CreateOptions): CreateOptions {
-  const { maxConnections, maxPerSource, rate, idleTimeout, keepAlive, ...others } = options;
+  const { maxConnections, maxPerSource, rate, idleTimeout, keepAlive, workers, ...others } = options;
   return others;
 }

@@ -11,8 +11,12 @@ const [SERIAL, KIND, FLAGS, OPENED, CLIENT, TARGET] = [0, 1, 2, 4, 20, 21];
 const STREAM = 1;
 const ENDED = 0x80;
 
-/** The most notes that are read of a forwarder, bytes: it may have been taken over. */
+/** The most notes that are read of a thread of a forwarder, bytes, and of how many threads: it may have been taken over. */
 const MOST_BYTES = 16 * 1024 * 1024;
+const MOST_THREADS = 65;
+
+/** The name of the file that each thread has its notes in. */
+const NOTES_FILE = 'wormhole-sessions';
 
 type Session = NonNullable<LinkDetails['sessions']>[number];
 
@@ -25,13 +29,16 @@ interface Note {
 
 /**
  * The connections of a forwarder that are older than a second, the oldest first. Which descriptors belong together, and since when, its
- * notes tell, which it has open as `notes`; the rest is what the kernel has of the sockets.
+ * notes tell, which it has open as `notes`, and those of its other threads beside; the rest is what the kernel has of the sockets.
  *
  * @returns undefined when the caller may not look at the process
  */
 export function readSessions(pid: number, notes: number): Session[] | undefined {
-  return withDescriptors(pid, ({ file, socket }) => {
-    const open = parseNotes(file(notes, MOST_BYTES) ?? Buffer.alloc(0));
+  return withDescriptors(pid, ({ file, memoryFiles, socket }) => {
+    const all = new Set([notes, ...memoryFiles(NOTES_FILE).slice(0, MOST_THREADS)]);
+    const open = [...all].flatMap((descriptor) =>
+      parseNotes(file(descriptor, MOST_BYTES) ?? Buffer.alloc(0)),
+    );
     const now = Number(hrtime.bigint()) / 1e6;
     return open
       .sort((one, other) => one.opened - other.opened)

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readdirSync, readlinkSync, readSync } from 'node:fs';
 import koffi from 'koffi';
 
 /** System calls that libc has no name for everywhere (asm-generic/unistd.h: the same number on all architectures). */
@@ -59,6 +59,8 @@ class Denied extends Error {}
 export interface ProcessDescriptors {
   /** The first bytes of a regular file; undefined when it is none. */
   file(descriptor: number, most: number): Buffer | undefined;
+  /** The descriptors of memory files of this name (memfd_create(2)); none when the caller may not see them. */
+  memoryFiles(name: string): number[];
   /** What the kernel has of a socket, in whatever network namespace that is; undefined when it has no peer. */
   socket(descriptor: number): ProcessSocket | undefined;
 }
@@ -74,6 +76,7 @@ export function withDescriptors<T>(pid: number, look: (of: ProcessDescriptors) =
   try {
     return look({
       file: (descriptor, most) => withDuplicate(pidfd, descriptor, (fd) => readStart(fd, most)),
+      memoryFiles: (name) => memoryFilesOf(pid, name),
       socket: (descriptor) => withDuplicate(pidfd, descriptor, readSocket),
     });
   } catch (error) {
@@ -93,6 +96,26 @@ function withDuplicate<T>(pidfd: number, descriptor: number, read: (fd: number) 
     return read(fd);
   } finally {
     closeSync(fd);
+  }
+}
+
+function memoryFilesOf(pid: number, name: string): number[] {
+  const directory = `/proc/${pid}/fd`;
+  try {
+    return readdirSync(directory)
+      .filter((descriptor) => linkOf(`${directory}/${descriptor}`) === `/memfd:${name} (deleted)`)
+      .map(Number);
+  } catch {
+    return [];
+  }
+}
+
+/** What a descriptor leads to; undefined when it has been closed meanwhile. */
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
   }
 }
 

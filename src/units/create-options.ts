@@ -7,6 +7,8 @@ import {
   MAX_COUNT,
   MAX_IDLE_TIMEOUT,
   MAX_KEEPALIVE,
+  MAX_WORKERS,
+  type Workers,
 } from './plan.js';
 
 /*
@@ -41,6 +43,14 @@ export function readCount(text: string): number {
   const count = Number(text);
   if (/^\d+$/.test(text) && count >= 1 && count <= MAX_COUNT) return count;
   throw new Error(`expected a number from 1 to ${MAX_COUNT}`);
+}
+
+/** How many threads relay. */
+export function readWorkers(text: string): Workers {
+  const count = Number(text);
+  if (text === 'auto') return text;
+  if (/^\d+$/.test(text) && count >= 1 && count <= MAX_WORKERS) return count;
+  throw new Error(`expected auto or a number from 1 to ${MAX_WORKERS}`);
 }
 
 /** The version of the PROXY header for the target. */

@@ -17,6 +17,7 @@ import {
   readProxyVersion,
   readPull,
   readSpan,
+  readWorkers,
 } from './create-options.js';
 import { type CreateOptions, DEFAULT_OPTIONS } from './plan.js';
 import { parseFile, type Setting } from './syntax.js';
@@ -109,6 +110,7 @@ const OPTIONS = {
   Pull: ['pull', readPull],
   Balance: ['balance', readBalance],
   Check: ['check', readSpan],
+  Workers: ['workers', readWorkers],
 } as const;
 
 const LINK_KEYS = ['Recipe', 'Idle', ...Object.keys(OPTIONS)];

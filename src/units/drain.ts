@@ -20,7 +20,7 @@ function inSocket(text: string, drained: string[]): string {
   if (drained.length === 0) return rest;
   // Where the template has it: after the options, before what other machines have.
   const after =
-    /^(?:StartTimeout|Pull|UdpTimeout|Max[A-Za-z]+|Rate|IdleTimeout|KeepAlive|Socket(?:Mode|Owner)|Group|(?:Accept)?ProxyProtocol|Balance|Check)=.*\n/gm;
+    /^(?:StartTimeout|Pull|UdpTimeout|Max[A-Za-z]+|Rate|IdleTimeout|KeepAlive|Socket(?:Mode|Owner)|Group|(?:Accept)?ProxyProtocol|Balance|Check|Workers)=.*\n/gm;
   const section = rest.indexOf(`[${SECTION}]`);
   let at = rest.length;
   for (const match of rest.matchAll(after)) if (match.index > section) at = match.index + match[0].length;

@@ -17,6 +17,7 @@ const OPTIONS = {
   pull: ['--pull', String],
   balance: ['--balance', String],
   check: ['--check', formatDuration],
+  workers: ['--workers', String],
   proxyProtocol: ['--proxy-protocol=', String],
   acceptProxyProtocol: ['--accept-proxy-protocol', String],
 } as const satisfies { [name in keyof CreateOptions]-?: [option: string, write: (value: never) => string] };

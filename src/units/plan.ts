@@ -35,7 +35,8 @@ export const MAX_KEEPALIVE = 32_767;
  * has sent and received no datagram counts as gone; 60 if it is not said. `socketMode` (octal digits) and `socketOwner`
  * (`USER:GROUP`, either of which may be missing) are those of the paths of heads, 0666 and root if they are not said. `group` is one
  * that the forwarder has, for a tail with a path that others may not use. `balance` says which of several tails a client gets, and
- * `check` every how many seconds these are checked while the link is in use.
+ * `check` every how many seconds these are checked while the link is in use. `workers` is the number of threads that relay in each
+ * forwarder of this machine, beside the first; without it the first one does.
  *
  * `proxyProtocol` is the version of the PROXY header that tells the target who the client is. Clients from the networks of
  * `acceptProxyProtocol`, which is never empty, begin with such a header. Both are about the first link alone.
@@ -51,7 +52,12 @@ export interface CreateOptions extends ClientLimits {
   acceptProxyProtocol?: string[];
   balance?: Balance;
   check?: number;
+  workers?: Workers;
 }
+
+/** How many threads relay; "auto": as many as there are processors. At most {@link MAX_WORKERS}, as in forwarder/workers/count.ts. */
+export type Workers = number | 'auto';
+export const MAX_WORKERS = 64;
 
 /** How a tail is chosen; the first is the default. */
 export const BALANCES = ['least', 'round-robin', 'first', 'source'] as const;

@@ -32,6 +32,8 @@ const networks = v.pipe(
   v.check((all) => all.every(isNetwork), 'is no list of networks'),
 );
 
+const workers = v.union([v.literal('auto'), count], 'is neither auto nor a number of at least 1');
+
 const linkSection = v.object({
   Id: v.string(),
   Recipe: v.string(),
@@ -47,6 +49,7 @@ const linkSection = v.object({
   Group: v.exactOptional(v.string()),
   Balance: v.exactOptional(v.picklist(BALANCES, `is none of ${BALANCES.join(', ')}`)),
   Check: v.exactOptional(seconds),
+  Workers: v.exactOptional(workers),
   Pull: v.optional(
     v.picklist(['never', 'missing', 'always'], 'is not never, missing or always'),
     DEFAULT_OPTIONS.pull,
@@ -98,6 +101,7 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       AcceptProxyProtocol: acceptProxyProtocol,
       Balance: balance,
       Check: check,
+      Workers: threads,
     } = parseSection(linkSection, settings);
     const options = {
       startTimeout,
@@ -115,6 +119,7 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       ...(acceptProxyProtocol !== undefined && { acceptProxyProtocol }),
       ...(balance !== undefined && { balance }),
       ...(check !== undefined && { check }),
+      ...(threads !== undefined && { workers: threads }),
     };
     const plan: LinkPlan = { link: asLink(recipeFromText(recipe)), options };
     if (plan.link.id !== id) throw new Error(`Id=${id} is not the id in Recipe=`);

@@ -43,6 +43,7 @@ import {
 } from './names.js';
 import type { PlannedLink } from './plan.js';
 import { isServiceRun, type Run, runsOf } from './runs.js';
+import { threadsOf } from './workers.js';
 
 /** After this many seconds of silence, the other machine or the wire to it counts as gone. */
 const PEER_TIMEOUT = 30;
@@ -165,6 +166,7 @@ function handOffDirectories(front: string): Record<string, string> {
 function renderService(planned: PlannedLink, { installation, templates, routing }: Renderer): UnitFile {
   const { id, root, link, options } = planned;
   const tail = localTailOf(link);
+  const threads = threadsOf(planned);
   const text = templates.service({
     ...installation,
     // A program that is missing fails to execute, and not in a way that may pass.
@@ -194,7 +196,10 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
       ...proxyOptions(planned),
       ...frontOptions(planned),
       ...tailOptions(planned),
+      ...(threads?.options ?? []),
     ],
+    threads,
+    cpuLimits: threads?.cpuLimits ?? [],
     seesUsers: seesUsers(planned),
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),

@@ -74,6 +74,15 @@ export const loads: readonly Load[] = [
   },
 ];
 
+/** Loads that are only put on relays when they are named. */
+export const namedLoads: readonly Load[] = [
+  stream({ title: '64 streams GB/s', better: 'more', digits: 2 }, ['-P', '64'], {
+    title: 'CPU s/GB of 64',
+    better: 'less',
+    digits: 3,
+  }),
+];
+
 /** Bytes per second of two downloads at a time. */
 async function download(port: number, seconds: number): Promise<number> {
   const many = `http://127.0.0.1:${port}${BULK_PATH}?[1-999]`;

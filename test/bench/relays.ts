@@ -64,9 +64,12 @@ export function cpuSeconds(pid: number): number {
 const proxyd = '/lib/systemd/systemd-socket-proxyd';
 const streamModule = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
-/** A build of the forwarder: the path of its forwarder.cjs. */
-export function build(name: string, main: string): Relay {
-  const args = (target: number) => [main, '--link', 'bench', '--to', `127.0.0.1:${target}`, '--idle', '0'];
+/** A build of the forwarder: the path of its forwarder.cjs, and what it is started with besides. */
+export function build(name: string, main: string, more: readonly string[] = []): Relay {
+  const args = (target: number) => [
+    ...[main, '--link', 'bench', '--to', `127.0.0.1:${target}`, '--idle', '0'],
+    ...more,
+  ];
   return {
     name,
     needs: [],

@@ -1,8 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { programs } from '../programs.ts';
 import { listenRaw, play } from '../unit/forwarder-fidelity-run.ts';
 import { createScript } from '../unit/forwarder-fidelity-script.ts';
-import { BULK_BYTES, BULK_PATH, cpu, loads } from './loads.ts';
+import { BULK_BYTES, BULK_PATH, cpu, loads, namedLoads } from './loads.ts';
 import {
   build,
   cpuSeconds,
@@ -32,6 +33,8 @@ export interface StreamOptions {
   readonly builds: readonly { name: string; path: string }[];
   /** Parts of the titles of the columns to measure, or none for all. */
   readonly loads: readonly string[];
+  /** Values of --workers of the forwarder to compare. */
+  readonly workers: readonly string[];
   /** Whether to boot a host where systemd runs the forwarder as well. */
   readonly besideUnits: boolean;
   /** The options of the command line. */
@@ -82,14 +85,15 @@ export async function benchStreams(options: StreamOptions): Promise<void> {
   }
   const isChosen = ({ title }: Column): boolean =>
     options.loads.length === 0 || options.loads.some((part) => title.includes(part));
-  const chosen = loads.filter(({ columns }) => columns.some(isChosen));
+  const all = options.loads.length === 0 ? loads : [...loads, ...namedLoads];
+  const chosen = all.filter(({ columns }) => columns.some(isChosen));
   const scripts = Array.from({ length: options.scripts }, (_, i) => createScript(i + 1));
   const fidelity: Column = { title: `fidelity of ${scripts.length}`, better: 'more', digits: 0 };
   const { fd: listener } = listenRaw(targets.scripts);
   await startTargets(directory);
   const contestants = await startAll(options);
   const results: Results = {
-    part: besideUnits ? 'tcp-units' : 'tcp',
+    part: besideUnits ? 'tcp-units' : options.workers.length > 0 ? 'tcp-workers' : 'tcp',
     columns: [
       ...chosen.flatMap(({ columns }) => columns),
       ...(isChosen(wakeColumn) ? [wakeColumn] : []),
@@ -144,10 +148,13 @@ async function startTargets(directory: string): Promise<void> {
   await listening(targets.http);
 }
 
-async function startAll({ only, builds, directory }: StreamOptions): Promise<Contestant[]> {
+async function startAll({ only, builds, workers, directory }: StreamOptions): Promise<Contestant[]> {
   const all: Contestant[] = [{ row: { name: 'direct', samples: {} }, ports: targets, pids: {} }];
   const chosen = relays.filter(({ name }) => only.length === 0 || only.includes(name));
-  for (const relay of [...chosen, ...builds.map(({ name, path }) => build(name, path))]) {
+  const threads = workers.map((count) =>
+    build(`wormhole --workers ${count}`, programs.forwarder, ['--workers', count]),
+  );
+  for (const relay of [...chosen, ...threads, ...builds.map(({ name, path }) => build(name, path))]) {
     if (missing(relay.needs).length > 0) continue;
     const [iperf3 = 0, http = 0, ours = 0] = [0, 1, 2].map((i) => FIRST_PORT + 3 * all.length + i);
     const bulk = await relay.start(iperf3, targets.iperf3, directory);

@@ -100,7 +100,7 @@ test('a part of a link', () => {
     ],
     [['exactNames'], ['yes', 1, null], /^"exactNames" must be true or false$/],
     [['options', 'dryRun'], [true], /^"options" has a field "dryRun"/],
-    ...['maxConnections', 'maxPerSource', 'rate', 'idleTimeout', 'keepAlive'].map(
+    ...['maxConnections', 'maxPerSource', 'rate', 'idleTimeout', 'keepAlive', 'workers'].map(
       (limit): [Path, unknown[], RegExp] => [
         ['options', limit],
         [1],

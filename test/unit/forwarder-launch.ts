@@ -28,6 +28,9 @@ import { buildPrograms, programs } from '../programs.ts';
  */
 export const FORWARDER_USER = 'WORMHOLE_TEST_FORWARDER_USER';
 
+/** The name of the environment variable with the value of --workers that every forwarder gets which relays itself. */
+export const FORWARDER_WORKERS = 'WORMHOLE_TEST_FORWARDER_WORKERS';
+
 /** The usual command that runs the program. */
 let usual: string[] | undefined;
 
@@ -52,7 +55,10 @@ export interface Forwarder {
   kill(signal: NodeJS.Signals): void;
   /** CPU seconds it has used. */
   cpu(): number;
-  /** Its open descriptors of a kind: "socket" (the listener is one), "pipe". Standard error is not counted. */
+  /**
+   * Its open descriptors of a kind: "socket" (the listener is one), "pipe". Neither standard error is counted, nor what leads to the
+   * workers of {@link FORWARDER_WORKERS}.
+   */
   descriptors(kind: string): number;
   /** Resident memory, bytes. */
   memory(): number;
@@ -141,7 +147,9 @@ export function run(
   buildPrograms();
   usual ??= commandOf(process.env[FORWARDER_USER]);
   const script = `${before} exec ${options.wrapper ?? ''} "$@"`;
-  const child = spawn('sh', ['-c', script, 'sh', ...(options.command ?? usual), ...args], {
+  const workers = args.includes('--tail') ? undefined : process.env[FORWARDER_WORKERS];
+  const all = workers === undefined ? args : [...args, '--workers', workers];
+  const child = spawn('sh', ['-c', script, 'sh', ...(options.command ?? usual), ...all], {
     stdio: ['ignore', options.stdout ?? 'ignore', options.stderr ?? 'pipe', ...(options.fds ?? [])],
     env: { PATH: process.env.PATH, ...options.env },
   });
@@ -176,7 +184,8 @@ export function run(
         }
       };
       const fds = readdirSync(`/proc/${pid}/fd`).filter((fd) => Number(fd) > 2);
-      return fds.filter((fd) => kindOf(fd).startsWith(`${kind}:`)).length;
+      const toWorkers = kind === 'socket' ? 2 * Number(workers ?? 0) : 0;
+      return fds.filter((fd) => kindOf(fd).startsWith(`${kind}:`)).length - toWorkers;
     },
     memory: () => 1024 * status(/VmRSS:\s+(\d+)/),
     user: () => status(/Uid:\s+(\d+)/),

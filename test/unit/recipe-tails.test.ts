@@ -167,6 +167,7 @@ test('a tail that is drained changes the units as if they were written anew, and
     { check: 5 },
     { balance: 'first' },
     { keepAlive: 60 },
+    { workers: 4 },
     { maxConnections: 1, maxPerSource: 1 },
     { rate: 1, idleTimeout: 1 },
     { proxyProtocol: 'v2' },

@@ -297,6 +297,37 @@ test('the limits on clients are in the units of the link that was created alone,
   assert.match(flags(both) ?? '', /--max-connections 100 --max-sessions 100 --max-per-source 3/);
 });
 
+test('threads are in each forwarder of connections on this machine, and are read back', () => {
+  const created = (recipe: string, workers: number | 'auto') =>
+    render(asLink(parseRecipe(recipe.split(' '))), { ...DEFAULT_OPTIONS, workers }).map(({ text }) => text);
+  const [socket = '', service = '', , child = ''] = created(
+    'id a url :1 tail docker-ns b child id a-2 url :2 tail url :3',
+    8,
+  );
+  const read = readLink(socket);
+  assert.is(read !== 'child' && read?.options.workers, 8);
+  for (const text of [service, child]) {
+    assert.match(text, /^ExecStart=.* --workers 8$/m);
+    assert.is(settings(text, 'TasksMax').at(-1), '40');
+    assert.is(settings(text, 'FileDescriptorStoreMax').at(-1), '128');
+  }
+  const [autoSocket = '', auto = ''] = created('id a url :1 tail url :2', 'auto');
+  const readAuto = readLink(autoSocket);
+  assert.is(readAuto !== 'child' && readAuto?.options.workers, 'auto');
+  assert.match(auto, /^ExecStart=.* --workers auto --cpu-limit \/run\/wormhole\/cpu\/0 /m);
+  assert.match(
+    auto,
+    /^BindReadOnlyPaths=-\/sys\/fs\/cgroup\/system\.slice\/wormhole-a\.service\/cpu\.max:\/run\/wormhole\/cpu\/0$/m,
+  );
+  const [, datagrams = ''] = created('id a url udp://:1 tail url udp://:2', 8);
+  assert.not.match(datagrams, /--workers/);
+  assert.equal(settings(datagrams, 'TasksMax'), ['32']);
+  assert.throws(
+    () => readLink(socket.replace('Workers=8', 'Workers=0')),
+    /Workers=0 is not a number of at least 1/,
+  );
+});
+
 test('PROXY headers are for the first link of a recipe, and are read back', () => {
   const options = {
     ...DEFAULT_OPTIONS,

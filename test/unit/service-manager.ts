@@ -43,6 +43,9 @@ const CALLS = process.env.CALLS?.split(' ') ?? [
   'pipe2',
 ];
 
+/** Whether the forwarder has several threads. They take longer to start, and strace has to follow them. */
+const isThreaded = process.argv.includes('--workers');
+
 /** The descriptors that are passed on: the listening sockets. */
 const listeners = Array.from({ length: Number(process.env.LISTEN_FDS) }, (_, i) => 3 + i);
 const stored: { name: string; fd: number }[] = [];
@@ -102,7 +105,7 @@ let isEnding = false;
 
 /** Kills the forwarder a while after it has begun to serve, however long a busy machine takes to start it. */
 function killLater(): void {
-  const delay = (kills === 0 ? Number(AGE) : 0) + 200 + random(200);
+  const delay = (kills === 0 ? Number(AGE) : 0) + (isThreaded ? 600 : 200) + random(200);
   if (kills < Number(KILLS)) timer = setTimeout(() => child.kill('SIGKILL'), delay);
 }
 
@@ -112,7 +115,18 @@ function launch(): void {
   const isTraced = !isLast && kills % 4 !== 0;
   const injection = `inject=${call}:signal=KILL:when=${1 + random(kills % 8 === 1 ? 8 : 60)}`;
   const wrapper = isTraced
-    ? ['strace', '-D', '-q', '-o', '/dev/null', '-e', `trace=${call}`, '-e', injection]
+    ? [
+        'strace',
+        '-D',
+        ...(isThreaded ? ['-f'] : []),
+        '-q',
+        '-o',
+        '/dev/null',
+        '-e',
+        `trace=${call}`,
+        '-e',
+        injection,
+      ]
     : [];
   // Names come back in no useful order, and so they do here.
   const passed = stored.slice().reverse();

@@ -131,6 +131,14 @@ const kinds: Record<string, Kind> = {
       ...{ rate: 50, idleTimeout: 600, keepAlive: 60 },
     },
   },
+  'four-workers': {
+    recipe: words('id a url :80 tail docker-ns web child id b url :3306 tail docker-ns db'),
+    options: { workers: 4 },
+  },
+  'workers-as-processors': {
+    recipe: words('id a url :80 url udp:// tail url :81'),
+    options: { workers: 'auto' },
+  },
   'two-tails': {
     recipe: words('id a url unix:///run/a.sock tail url tcp://:80 docker-ns web or url tcp://:81'),
   },

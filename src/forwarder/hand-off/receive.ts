@@ -56,6 +56,8 @@ export interface TailOptions {
   readonly mayRetry: boolean;
   /** How often it is checked whether the target accepts, ms; undefined: never. */
   readonly checkEvery: number | undefined;
+  /** The sessions that other threads have. */
+  readonly elsewhere: () => number;
   /** Called when there is nothing to check any more. */
   readonly onQuiet: () => void;
 }
@@ -82,12 +84,13 @@ interface Front extends Watch {
 
 /** Takes over the clients that are offered at the listening seqpacket socket `fd`, and relays each of them to the target. */
 export function serveOffers(fd: number, options: TailOptions): TailService {
-  const { relay, maxOpen, mayRetry, checkEvery } = options;
+  const { relay, maxOpen, mayRetry, checkEvery, elsewhere } = options;
   const { loop, log } = relay;
   const fronts = new Set<Front>();
   /** Clients whose target has not accepted yet. The front counts them itself. */
   let pending = 0;
-  const sessions = (): number => relay.open - pending;
+  const open = (): number => relay.open + elsewhere();
+  const sessions = (): number => open() - pending;
   /** Why the part on another machine resets clients that it has accepted; empty if it does not. */
   let rejection = '';
   relay.onRejection = (failure) => {
@@ -169,11 +172,11 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
   };
   const take = (front: Front, { client, descriptor, text: told }: Message): void => {
     const answer = (type: number, text = ''): number => say(front, { type, client, open: sessions(), text });
-    if (descriptor === undefined || relay.open >= maxOpen) {
+    if (descriptor === undefined || open() >= maxOpen) {
       if (descriptor !== undefined) close(descriptor);
       answer(
         REFUSED,
-        `its forwarder has ${relay.open} sessions, which is as many as --max-connections and LimitNOFILE= allow`,
+        `its forwarder has ${open()} sessions, which is as many as --max-connections and LimitNOFILE= allow`,
       );
       return;
     }
@@ -245,7 +248,7 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       for (const front of fronts) read(front, Number.POSITIVE_INFINITY);
     },
     finishRound() {
-      const open = sessions();
+      const current = sessions();
       const changed = relay.sources?.changed;
       if (changed !== undefined && changed.size > 0) {
         for (const front of fronts) for (const source of changed) front.untold.add(source);
@@ -253,8 +256,8 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       }
       for (const front of fronts) {
         tellSources(front);
-        if (front.told === open || front.unsent.length > 0) continue;
-        say(front, { type: OPEN, client: 0, open, text: '' });
+        if (front.told === current || front.unsent.length > 0) continue;
+        say(front, { type: OPEN, client: 0, open: current, text: '' });
       }
     },
     watching: () => (check === undefined ? 0 : fronts.size),

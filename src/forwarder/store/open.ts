@@ -9,11 +9,12 @@ import { createMemory, type Memory, type Notes, noteEarlyDeaths, noteTakenOver }
 import {
   EARLY_MS,
   type Inheritance,
+  logLost,
   type PassedDescriptor,
   readInheritance,
   resetInherited,
 } from './recover.js';
-import { createStore, type Store } from './store.js';
+import { createStore, type Store, threadOf } from './store.js';
 
 /** How often the last snapshot is tried before the process exits, and the delay in between, ms. */
 const LAST_TRIES = 20;
@@ -39,8 +40,8 @@ export interface Survival {
   readonly notes: number;
   /** Undefined if the service manager keeps nothing. */
   readonly store: Store | undefined;
-  /** Continues the sessions of an earlier process, each by the function for its kind. */
-  resume(byKind: Readonly<Record<number, Resume>>): void;
+  /** Continues the sessions of an earlier process, each by the function for its kind. Returns how many are continued. */
+  resume(byKind: Readonly<Record<number, Resume>>): number;
   /** Stores all sessions before the process exits. Returns whether it did. */
   keepAll(): boolean;
 }
@@ -53,12 +54,26 @@ export interface SurvivalOptions {
   readonly stored: readonly PassedDescriptor[];
   /** The most sessions that can be stored. */
   readonly maxSessions: number;
+  /** Which thread this is; 0 is the first. */
+  readonly thread: number;
 }
 
 /** Opens the store of sessions and reads what an earlier process has put into it. */
 export function openStore({ stored, maxSessions, ...options }: SurvivalOptions): Survival {
   const { loop, log } = options;
-  const inheritance = readInheritance(stored, log);
+  // A process with other threads may have stored them.
+  const threads = [...new Set(stored.map(({ name }) => threadOf(name)))];
+  const inherited = threads.map((thread) =>
+    readInheritance(
+      stored.filter(({ name }) => threadOf(name) === thread),
+      log,
+    ),
+  );
+  const names = inherited.flatMap((inheritance) => inheritance.names);
+  const problem = inherited.find((inheritance) => inheritance.problem !== undefined)?.problem;
+  // A process that has died right after it had taken them over has stored them under the names of its own threads.
+  if (problem !== undefined && inherited.every((inheritance) => inheritance.memory === undefined))
+    logLost(log, problem);
   const manager = openDescriptorStore(env, loop.timers);
   const memory = manager === undefined ? undefined : createMemory(maxSessions);
   if (manager !== undefined && memory === undefined) {
@@ -74,21 +89,21 @@ export function openStore({ stored, maxSessions, ...options }: SurvivalOptions):
           ...options,
           manager,
           memory,
-          newest: inheritance.newest,
-          inherited: inheritance.names,
+          newest: Math.max(0, ...inherited.map(({ newest }) => newest)),
+          inherited: names,
         });
   return {
     notes: memory?.fd ?? 0,
     store,
     resume(byKind) {
-      if (inheritance.names.length === 0) return;
-      if (memory !== undefined) countDeaths(memory, inheritance, loop);
-      const count = resumeAll(inheritance, byKind, log);
-      if (count > 0) log.info('resumed', `took over ${count} open session${count === 1 ? '' : 's'}`);
+      if (names.length === 0) return 0;
+      if (memory !== undefined) countDeaths(memory, Math.max(...inherited.map(({ deaths }) => deaths)), loop);
+      const counts = inherited.map((inheritance) => resumeAll(inheritance, byKind, log));
       store?.storeAll();
       // What this process does from now on is not in what its predecessor has stored. If it is killed before the service manager
       // has got its own, the sessions are reset.
-      if (inheritance.memory !== undefined) noteTakenOver(inheritance.memory);
+      for (const { memory } of inherited) if (memory !== undefined) noteTakenOver(memory);
+      return counts.reduce((sum, count) => sum + count, 0);
     },
     keepAll() {
       for (let tries = 0; tries < LAST_TRIES; tries++) {
@@ -102,7 +117,7 @@ export function openStore({ stored, maxSessions, ...options }: SurvivalOptions):
 }
 
 /** Has the next process know whether this one has died early. */
-function countDeaths(memory: Memory, { deaths }: Inheritance, loop: Loop): void {
+function countDeaths(memory: Memory, deaths: number, loop: Loop): void {
   noteEarlyDeaths(memory, deaths);
   start(
     loop.timers,

@@ -43,6 +43,8 @@ export interface Inheritance {
   readonly pipes: Map<number, number>;
   /** The notes about the sessions; undefined if there are none. */
   readonly memory: SharedMemory | undefined;
+  /** Why the newest of them is out of date, if it is: then a later process has stored the sessions, perhaps in another thread. */
+  readonly problem?: string;
   /** How many processes in a row have died early, counting this one until it has lived long enough. */
   readonly deaths: number;
 }
@@ -71,18 +73,18 @@ export function readInheritance(passed: readonly PassedDescriptor[], log: Log): 
     deaths: 0,
   };
   let found: Inheritance | undefined;
+  let outdated: OutOfDate | undefined;
   for (const [, receivers] of newestFirst) {
     try {
       found ??= { ...nothing, ...openGeneration(readGeneration(receivers)) };
     } catch (error) {
-      log.error(
-        'failed',
-        `the sessions of the process before cannot be taken over: ${(error as Error).message}; they are reset`,
-      );
+      if (error instanceof OutOfDate) outdated = error;
+      else logLost(log, (error as Error).message);
     }
     for (const receiver of receivers) close(receiver);
   }
-  if (found === undefined) return nothing;
+  if (found === undefined)
+    return outdated === undefined ? nothing : { ...nothing, problem: outdated.message };
   if (found.deaths > MOST_DEATHS) {
     log.error(
       'failed',
@@ -94,6 +96,14 @@ export function readInheritance(passed: readonly PassedDescriptor[], log: Log): 
   }
   if (found.deaths > PATIENT_DEATHS) poll(0, 0, PAUSE_MS);
   return found;
+}
+
+/** Another process has continued what is stored. */
+class OutOfDate extends Error {}
+
+/** Logs why stored sessions are lost. */
+export function logLost(log: Log, problem: string): void {
+  log.error('failed', `the sessions of the process before cannot be taken over: ${problem}; they are reset`);
 }
 
 /** Resets a session that cannot be continued. */
@@ -112,7 +122,8 @@ function openGeneration({
   let memory: SharedMemory;
   try {
     memory = openMemory(fd);
-    if (isTakenOver(memory)) throw new Error('another process has continued them, and could not store them');
+    if (isTakenOver(memory))
+      throw new OutOfDate('another process has continued them, and could not store them');
   } catch (error) {
     for (const descriptor of [...sessions.flatMap(({ descriptors }) => descriptors), ...pipes.values()])
       close(descriptor);

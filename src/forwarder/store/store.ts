@@ -100,16 +100,23 @@ export interface StoreOptions {
   readonly newest: number;
   /** The names of generations that it has. They are dropped when there is a new one. */
   readonly inherited: readonly string[];
+  /** Which thread this is; 0 is the first. */
+  readonly thread: number;
 }
 
 /** The number of the generation that the service manager has under this name; undefined if it is none. */
 export function generationOf(name: string): number | undefined {
-  return name.startsWith(PREFIX) ? Number(name.slice(PREFIX.length)) : undefined;
+  return name.startsWith(PREFIX) ? Number(name.slice(name.lastIndexOf('-') + 1)) : undefined;
 }
 
-/** The name of a generation in the store of the service manager. */
-export function generationName(number: number): string {
-  return `${PREFIX}${number}`;
+/** The thread that has stored what the service manager has under the name of a generation. The first one is 0. */
+export function threadOf(name: string): number {
+  return Number(/^sessions-(\d+)-/.exec(name)?.[1] ?? 0);
+}
+
+/** The name of a generation in the store of the service manager. Each thread has a store of its own. */
+export function generationName(number: number, thread: number): string {
+  return `${PREFIX}${thread === 0 ? '' : `${thread}-`}${number}`;
 }
 
 interface Registered {
@@ -124,7 +131,7 @@ interface Registered {
 
 /** Creates a store that has no sessions yet. */
 export function createStore(options: StoreOptions): Store {
-  const { loop, log, pool, manager, memory } = options;
+  const { loop, log, pool, manager, memory, thread } = options;
   const registers: Registered[] = [];
   /** Records of sessions that have ended, which the newest generation still mentions. */
   const retired: number[] = [];
@@ -184,7 +191,7 @@ export function createStore(options: StoreOptions): Store {
     for (const name of inherited) manager.remove(name);
     inherited = [];
     for (const old of superseded.splice(0)) {
-      manager.remove(generationName(old.number));
+      manager.remove(generationName(old.number, thread));
       closeGeneration(old);
     }
   };
@@ -247,7 +254,7 @@ export function createStore(options: StoreOptions): Store {
       return false;
     }
     const { generation: newest, receivers } = written;
-    const isTaken = manager.store(generationName(newest.number), receivers);
+    const isTaken = manager.store(generationName(newest.number, thread), receivers);
     for (const receiver of receivers) close(receiver);
     if (!isTaken) {
       closeGeneration(newest);

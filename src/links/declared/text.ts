@@ -43,6 +43,7 @@ const KEYS: { [name in keyof CreateOptions]-?: [key: string, write: (value: neve
   pull: ['Pull', String],
   balance: ['Balance', String],
   check: ['Check', formatDuration],
+  workers: ['Workers', String],
 };
 
 /** The settings of options that are not as they are by default. */
