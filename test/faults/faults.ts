@@ -3,7 +3,7 @@ export interface Fault {
   name: string;
   /**
    * What bash runs. `$LINK` is the link under load, `$DELAY` a random number of seconds below 1, `$CALL` a random number from 1 to 200.
-   * `start_web` and `start_blue` make the container and the network namespace that links lead to.
+   * `start_web` makes the container that a link leads to.
    */
   script: string;
 }
@@ -52,7 +52,6 @@ export const faults: Fault[] = [
     script:
       'wormhole ping localhost >/dev/null; systemctl kill -s KILL wormholed.service; sleep 0.3; wormhole ping localhost >/dev/null',
   },
-  { name: 'wormholed is suspended for 2 s', script: suspended('wormholed.service', 2) },
   { name: 'dockerd is killed', script: 'systemctl kill -s KILL docker.service' },
   { name: 'dockerd is restarted', script: 'systemctl restart docker.service' },
   { name: 'dockerd is suspended for 3 s', script: suspended('docker.service', 3) },
@@ -71,10 +70,6 @@ export const faults: Fault[] = [
   {
     name: 'the container is removed and created again',
     script: 'docker rm -f web >/dev/null; sleep $DELAY; start_web',
-  },
-  {
-    name: 'the network namespace is removed and created again',
-    script: 'systemctl stop blue; ip netns del blue; sleep $DELAY; start_blue',
   },
   { name: 'the wire is cut for 2 s', script: onTheWire('drop') },
   { name: 'the wire loses every fourth packet for 2 s', script: onTheWire('numgen random mod 4 0 drop') },

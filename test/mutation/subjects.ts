@@ -76,7 +76,7 @@ export const subjects: Record<string, Subject> = {
         'sources',
         'counters',
       ],
-      ...['status', 'idle', 'idle-sessions', 'dial-failure', 'far-failure', 'access', 'store/memory'],
+      ...['status', 'idle', 'dial-failure', 'far-failure', 'access', 'store/memory'],
       ...['udp/{runs,control}', 'hand-off/introduction', 'balance/{pick,tail,options,tail-sources}'],
       ...['proxy-protocol/{crc32c,endpoints,format,layout,networks,parse}'],
     ].join()}}.ts`,
