@@ -14,6 +14,6 @@ export function addNetns(program: Command): void {
       const log = serviceLog('wormhole-netns').info;
       const { mountNamespace, unmountNamespace } = await import('../links/containers/netns.js');
       if (unmount) await unmountNamespace(instance);
-      else log(await mountNamespace(instance), { event: 'started' });
+      else await mountNamespace(instance, log);
     });
 }

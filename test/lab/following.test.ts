@@ -145,7 +145,7 @@ labSuite(
       const event = (name: string) => host.journal('-b', '-o', 'cat', `WORMHOLE_EVENT=${name}`);
       assert.match(await event('started'), /^container client: joined its network namespace/m);
       assert.match(await event('moved'), /^container "?client"? has changed: its links have joined/m);
-      assert.match(await event('failed'), /no container "client"/);
+      assert.match(await event('unreachable'), /no container "client"/);
     });
 
     test('deleting the links leaves nothing', async () => {

@@ -8,6 +8,7 @@ import { describePlace } from '../../recipe/describe.js';
 import type { PlaceId } from '../../recipe/link.js';
 import { withLock } from '../../state/lock.js';
 import { makeDirectory } from '../../system/files.js';
+import type { LogLine } from '../../systemd/journal-entry.js';
 import { JobError, type Systemd } from '../../systemd/systemd.js';
 import { NETNS_DIR, netnsUnit, placeOfInstance } from '../../units/names.js';
 import { forgetEmptyNamespace, isEmptyNamespace, recordEmptyNamespace } from './empty-namespace.js';
@@ -31,10 +32,10 @@ const ATTEMPTS = 5;
  * A place that is absent gets a new, empty namespace. So links to it stay up: a client is told, after the usual timeout, that
  * nothing answers, and systemd does not give up on the units; when the place comes back, only its namespace has to be mounted.
  *
- * @returns one line for the journal
+ * @param log takes one line for the journal, about what the links have joined
  * @throws Error when mounting fails, or the place changes faster than it can be mounted
  */
-export async function mountNamespace(instance: string): Promise<string> {
+export async function mountNamespace(instance: string, log: LogLine): Promise<void> {
   const file = `${NETNS_DIR}/${instance}`;
   const place = placeOfInstance(instance);
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
@@ -45,11 +46,14 @@ export async function mountNamespace(instance: string): Promise<string> {
     if (found instanceof Error) {
       await run('unshare', [`--net=${file}`, 'true']);
       recordEmptyNamespace(instance);
-      return `${found.message}. Links to and from it wait, and join it as soon as it is there.`;
+      const line = `${found.message}. Links to and from it wait, and join it as soon as it is there.`;
+      return log(line, { event: 'unreachable' });
     }
     copyResolverFiles(place, found);
-    if (await bind(found, file))
-      return `${describeNamespaceOf(place)}: joined its network namespace, net:[${found.inode}]`;
+    if (await bind(found, file)) {
+      const line = `${describeNamespaceOf(place)}: joined its network namespace, net:[${found.inode}]`;
+      return log(line, { event: 'started' });
+    }
   }
   throw new Error(
     `${describePlace(place)} changes too fast: tried ${ATTEMPTS} times to join its network namespace`,
