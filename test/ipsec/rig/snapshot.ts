@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, truncateSync } from 'node:fs';
+import { mkdirSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasBooted } from '../../lab/rig/booted.ts';
 import { type Artefact, cached } from '../../lab/rig/cache.ts';
@@ -45,7 +45,7 @@ export async function installedSnapshot(docker: boolean): Promise<Snapshot> {
   const [booted, layer, image] = await Promise.all([bootedSnapshot(docker), installedLayer(), base()]);
   return snapshot({
     name: `${nameOf(docker)}-installed`,
-    recipe: JSON.stringify([booted, layer, String(install), String(keepCompiled), compileCache]),
+    recipe: JSON.stringify([booted, layer, String(install)]),
     ...{ base: image, docker, backing: [booted.disk, 'qcow2'], state: booted.state, layer },
     prepare: install,
   });
@@ -73,7 +73,6 @@ async function install(run: Prepare): Promise<void> {
     systemctl is-system-running --wait`,
     120,
   );
-  await keepCompiled(run);
   // What is read from the disk for the first time takes long.
   await run('until wormhole ping; do :; done', 120);
   // What a daemon has in memory or has written, such as what it has drawn at random, would be the same on all machines.
@@ -81,29 +80,6 @@ async function install(run: Prepare): Promise<void> {
     `systemctl stop wormholed.service; while pgrep -x node >/dev/null; do sleep 0.5; done
     rm -rf /var/lib/wormhole`,
     120,
-  );
-}
-
-const compileCache = readFileSync(new URL('compile-cache.cjs', import.meta.url), 'utf8');
-
-/** Has the programs of Wormhole load what V8 has compiled of them, see test/ipsec/rig/compile-cache.cjs; what they do is the same. */
-async function keepCompiled(run: Prepare): Promise<void> {
-  const directory = '/usr/local/lib/lab';
-  await run(
-    `mkdir -p ${directory}
-    cat >${directory}/compile-cache.cjs <<'END'
-${compileCache}END
-    for program in wormhole wormholed; do
-      sed -i "s|/node' '|/node' --require=${directory}/compile-cache.cjs '|" /usr/local/bin/$program
-      grep -q compile-cache /usr/local/bin/$program
-    done
-    export LAB_COMPILE_CACHE=record
-    wormholed --help >/dev/null
-    wormhole list
-    wormhole tunnel-list
-    ! wormhole tunnel-create nobody
-    ! wormhole create url :1 tunnel nobody tail`,
-    180,
   );
 }
 
