@@ -75,9 +75,7 @@ function qemuArguments(hardware: Hardware, { capture, state }: PowerOptions): st
   const drive = (file: string, options: string) => ['-drive', `file=${file},if=virtio,${options}`];
   return [
     // dockerd and MariaDB take 300 MiB together.
-    ...['-machine', 'q35', '-smp', '1', '-m', docker ? '1280' : '640'],
-    // MiB for translated code. Node alone needs 160: when they are full, QEMU throws all of it away and translates it again.
-    ...['-accel', 'tcg,tb-size=1024'],
+    ...['-machine', 'q35', '-smp', '1', '-m', docker ? '1280' : '640', '-accel', 'tcg,tb-size=256'],
     // AVX takes longer to emulate than to do without: node starts a fifth faster. svm would have kvm loaded.
     ...['-cpu', 'qemu64,-svm'],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],

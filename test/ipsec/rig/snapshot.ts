@@ -119,7 +119,7 @@ async function makeSnapshot(recipe: Recipe, path: string): Promise<void> {
     await finish(startRemote(directory, ['bash', '-euc', line]), timeout ? { timeout } : {}, line);
   };
   await waitFor(() => emulator.isOff() || isConnected(directory), {
-    timeout: 600,
+    timeout: 300,
     what: `${name} to answer`,
   });
   const host = {
@@ -128,7 +128,7 @@ async function makeSnapshot(recipe: Recipe, path: string): Promise<void> {
     failedUnits: async () => (await host.run('systemctl --failed --plain --no-legend')).stdout.trim(),
   };
   const screen = join(directory, 'console');
-  await hasBooted(host, { isOff: emulator.isOff, console: screen, timeout: 600, allowFailed: false });
+  await hasBooted(host, { isOff: emulator.isOff, console: screen, timeout: 300, allowFailed: false });
   await recipe.prepare(command);
   await command('sync');
   await disconnect();
