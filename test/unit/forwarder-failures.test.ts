@@ -95,7 +95,7 @@ test('when the other machine says that its part fails, its rejected clients were
     assert.is(relay.counters.failing, 2);
     assert.is(relay.rejections, 0);
     assert.equal(logged, [
-      'far failing',
+      'unreachable far',
       `${message}; its forwarder has reset ${clients}; the next connection tries again`,
       `${message}; it has reset 1 more time in the last 10 s`,
       `${message}; it has reset 2 more times in the last 10 s`,

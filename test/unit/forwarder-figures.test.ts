@@ -132,6 +132,7 @@ test('without a file that can be used, a forwarder counts for itself', () => {
   counters.served += 1;
   assert.is(counters.served, 1);
   assert.equal(lines, [
+    'failed',
     `the file of its counters cannot be used: descriptor ${fd} is not a file; it counts from zero`,
   ]);
   closeSync(fd);

@@ -36,6 +36,8 @@ test('without options, everything has its default', () => {
     balance: undefined,
     handOff: undefined,
     checkEvery: undefined,
+    workers: undefined,
+    cpuLimits: [],
   });
 });
 
@@ -96,6 +98,8 @@ test('each option has its place and its unit', () => {
     balance: undefined,
     handOff: 'once',
     checkEvery: 12_000,
+    workers: undefined,
+    cpuLimits: [],
   });
   assert.is(parse(...TO, '--allow', '10.0.0.1').allow?.address, '10.0.0.1');
   assert.is(parse(...TO, '--proxy-protocol', 'v2').proxyProtocol, 'v2');

@@ -107,7 +107,7 @@ test('a client is reset if its source has as many connections as it may have, an
   countOpened(sources, LOOPBACK);
   assert.ok(refuseIfMany(sources, fd, log));
   assert.equal(lines, [
-    'source',
+    'refused source',
     `refused 127.0.0.1:${port}: 2 connections of its address are open, as many as --max-per-source allows`,
     'refused 7 more clients in the last 10 s whose addresses have as many connections as --max-per-source allows',
   ]);

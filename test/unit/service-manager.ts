@@ -105,7 +105,7 @@ let isEnding = false;
 
 /** Kills the forwarder a while after it has begun to serve, however long a busy machine takes to start it. */
 function killLater(): void {
-  const delay = (kills === 0 ? Number(AGE) : 0) + (isThreaded ? 600 : 200) + random(200);
+  const delay = (kills === 0 ? Number(AGE) : 0) + 200 + random(200);
   if (kills < Number(KILLS)) timer = setTimeout(() => child.kill('SIGKILL'), delay);
 }
 
