@@ -21,7 +21,8 @@ test.after(() => rmSync(directory, { recursive: true }));
 
 function createTestLog(): { log: Log; lines: string[] } {
   const lines: string[] = [];
-  const log = { info: (line: string) => lines.push(line), error: (line: string) => lines.push(line) };
+  const push = (event: string, line: string) => lines.push(`${event}: ${line}`);
+  const log = { info: push, error: push };
   return { log: log as unknown as Log, lines };
 }
 
@@ -132,8 +133,7 @@ test('without a file that can be used, a forwarder counts for itself', () => {
   counters.served += 1;
   assert.is(counters.served, 1);
   assert.equal(lines, [
-    'failed',
-    `the file of its counters cannot be used: descriptor ${fd} is not a file; it counts from zero`,
+    `failed: the file of its counters cannot be used: descriptor ${fd} is not a file; it counts from zero`,
   ]);
   closeSync(fd);
   const file = join(directory, 'names');
