@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import { installedHost } from './installed.ts';
+import { installedHost, succeeds } from './installed.ts';
 import type { Host } from './rig/host.ts';
 import type { Running } from './rig/shell.ts';
 import { labSuite } from './suite.ts';
@@ -230,6 +230,37 @@ SQL`,
       assert.is(result.isCompressed, 'permessage-deflate');
       // Each side has got as many frames as the other says that it has sent.
       for (const { received } of [result.atClient, result.atServer]) assert.ok(received > 300, stdout);
+    });
+
+    test('a client of a unix socket, and one whose target is a unix socket, go on', async () => {
+      const host = at();
+      await host.run(
+        'mkdir /run/sockets; systemd-run -q --unit echo socat UNIX-LISTEN:/run/sockets/echo.sock,fork EXEC:cat',
+      );
+      await succeeds(host, 'create id tounix url :5400 tail url unix:///run/sockets/echo.sock');
+      await succeeds(host, 'create id fromunix url unix:///run/sockets/from.sock tail url :5400');
+      const session = host.spawn('exec socat - UNIX-CONNECT:/run/sockets/from.sock');
+      const say = async (line: string): Promise<void> => {
+        session.write(`${line}\n`);
+        await host.waitFor(() => session.stdout().endsWith(`${line}\n`), { what: `the answer to "${line}"` });
+      };
+      await say('before');
+      await host.run('sleep 1.5');
+      for (const [end, command] of [
+        ['kill -9', 'systemctl kill -s KILL wormhole-tounix.service wormhole-fromunix.service'],
+        ['systemctl restart', 'systemctl restart wormhole-tounix.service wormhole-fromunix.service'],
+      ] as const) {
+        await host.run(command);
+        await say(`after ${end}`);
+      }
+      session.end();
+      assert.is((await session.exited).status, 0);
+      for (const id of ['tounix', 'fromunix'])
+        assert.is(
+          (await host.journal('-o', 'cat', '-u', `wormhole-${id}.service`)).match(/took over 1 open session/g)
+            ?.length,
+          2,
+        );
     });
 
     test('a client of UDP goes on with its port, and reaches the container that takes the place of another', async () => {

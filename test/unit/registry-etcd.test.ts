@@ -71,7 +71,10 @@ async function node(answer: Answer | undefined): Promise<{ url: URL; requests: R
   return { url: new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`), requests };
 }
 
-const configOf = (...endpoints: URL[]): EtcdConfig => ({ endpoints, prefix: '/w/', address: '10.0.0.9' });
+const tokenFile = join(directory, 'run/token');
+const configOf = (...endpoints: URL[]): EtcdConfig => ({
+  ...{ endpoints, prefix: '/w/', address: '10.0.0.9', tokenFile },
+});
 const said = (value: unknown, status = 200) => ({ status, text: JSON.stringify(value) });
 
 async function fails(promise: Promise<unknown>, message: RegExp | string): Promise<void> {
@@ -97,21 +100,33 @@ test('a request is a POST of JSON, and the address that faces the node is known 
   assert.is(client.localAddress(), '127.0.0.1');
 });
 
-test('with a user, one token is fetched for all requests', async () => {
-  const { url, requests } = await node(({ path }) =>
-    said(path.endsWith('authenticate') ? { token: 't' } : {}),
-  );
-  const client = createEtcdClient({ ...configOf(url), login: { name: 'u', password: 'p' } });
+test('with a user, one token is fetched for all requests, and kept for the next process', async () => {
+  let tokens = 1;
+  const { url, requests } = await node(({ path, token }) => {
+    if (path.endsWith('authenticate')) return said({ token: `t${tokens}` });
+    return token === `t${tokens}` ? said({}) : said({ error: 'invalid auth token' }, 401);
+  });
+  const asked = () => requests.splice(0).map(({ path, token, body }) => [path, token, body]);
+  const login = { name: 'u', password: 'p' };
+  const fetched = ['/v3/auth/authenticate', undefined, login];
+  const client = createEtcdClient({ ...configOf(url), login });
   await client.call('/a', {}, v.unknown());
   await client.call('/b', {}, v.unknown());
-  assert.equal(
-    requests.map(({ path, token, body }) => [path, token, body]),
-    [
-      ['/v3/auth/authenticate', undefined, { name: 'u', password: 'p' }],
-      ['/a', 't', {}],
-      ['/b', 't', {}],
-    ],
-  );
+  assert.equal(asked(), [fetched, ['/a', 't1', {}], ['/b', 't1', {}]]);
+  assert.is(statSync(tokenFile).mode & 0o777, 0o600);
+  await createEtcdClient({ ...configOf(url), login }).call('/c', {}, v.unknown());
+  assert.equal(asked(), [['/c', 't1', {}]]);
+  // etcd has forgotten it.
+  tokens = 2;
+  await createEtcdClient({ ...configOf(url), login }).call('/d', {}, v.unknown());
+  assert.equal(asked(), [['/d', 't1', {}], fetched, ['/d', 't2', {}]]);
+  // A token of another password is not used.
+  const other = { name: 'u', password: 'q' };
+  await createEtcdClient({ ...configOf(url), login: other }).call('/e', {}, v.unknown());
+  assert.equal(asked(), [
+    ['/v3/auth/authenticate', undefined, other],
+    ['/e', 't2', {}],
+  ]);
 });
 
 test('a node that does not answer, or has no leader, is passed over, and not asked first again', async () => {
@@ -215,6 +230,7 @@ test('the machines of a service are those whose keys have the prefix', async () 
 async function leases() {
   const alive = new Set<string>();
   const calls: string[] = [];
+  let stored: Record<string, string | undefined>[] = [];
   const { url } = await node(({ path, body }) => {
     const { ID, key, value, lease, TTL } = body as Record<string, string>;
     const text = (encoded: string | undefined) => Buffer.from(encoded ?? '', 'base64').toString();
@@ -228,17 +244,26 @@ async function leases() {
       calls.push(`renew ${ID}`);
       return said({ result: { ID, ...(alive.has(ID ?? '') && { TTL: '60' }) } });
     }
-    if (path === '/v3/kv/put') calls.push(`put ${text(key)} ${text(value)} ${lease}`);
-    else if (path === '/v3/kv/deleterange') calls.push(`delete ${text(key)}`);
+    if (path === '/v3/kv/range') {
+      calls.push(`range ${text(key)}`);
+      return said({ kvs: stored });
+    }
+    if (path === '/v3/kv/put') {
+      calls.push(`put ${text(key)} ${text(value)} ${lease}`);
+      stored = [{ key, value, lease }];
+    } else if (path === '/v3/kv/deleterange') calls.push(`delete ${text(key)}`);
     else if (path === '/v3/lease/revoke') calls.push(`revoke ${ID}`);
     else return said({ error: path }, 400);
     return said({});
   });
-  return { url, alive, calls: () => calls.splice(0) };
+  const change = (kvs: typeof stored) => {
+    stored = kvs;
+  };
+  return { url, alive, change, calls: () => calls.splice(0) };
 }
 
 test('what is published has one key with a lease, which is renewed', async () => {
-  const { url, alive, calls } = await leases();
+  const { url, alive, change, calls } = await leases();
   const register = (services: string[], address = '10.0.0.9') =>
     registerInEtcd({ ...configOf(url), address }, services, leaseFile);
   assert.is(await register([]), undefined);
@@ -247,7 +272,18 @@ test('what is published has one key with a lease, which is renewed', async () =>
   assert.equal(calls(), ['grant 60', 'put /w/10.0.0.9 {"services":["db","web"]} 1']);
   assert.is(statSync(leaseFile).mode & 0o777, 0o600);
   assert.is(await register(['db', 'web']), undefined);
-  assert.equal(calls(), ['renew 1']);
+  assert.equal(calls(), ['renew 1', 'range /w/10.0.0.9']);
+  // Somebody has deleted the key, given it another value, or another lease.
+  const key = base64('/w/10.0.0.9');
+  const value = base64('{"services":["db","web"]}');
+  for (const kvs of [[], [{ key, value: base64('{}'), lease: '1' }], [{ key, value, lease: '7' }]]) {
+    change(kvs);
+    assert.is(
+      await register(['db', 'web']),
+      'etcd has /w/10.0.0.9: db, web again, which someone else had changed',
+    );
+    assert.equal(calls(), ['renew 1', 'range /w/10.0.0.9', 'put /w/10.0.0.9 {"services":["db","web"]} 1']);
+  }
   assert.is(await register(['db']), 'etcd has /w/10.0.0.9: db');
   assert.equal(calls(), ['renew 1', 'put /w/10.0.0.9 {"services":["db"]} 1']);
   // Under another address, the former key goes.

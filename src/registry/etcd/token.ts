@@ -11,7 +11,7 @@ const tokenFile = v.object({ login: v.string(), token: v.string() });
 
 /**
  * The token that this machine has got last, if it was for the user and the password of the configuration. etcd checks a password with bcrypt, which
- * costs it a tenth of a second of CPU: machines that renew their keys every 20 s must not ask for that each time.
+ * is slow on purpose: machines that renew their keys every 20 s must not ask for that each time.
  */
 export function readToken(config: EtcdConfig): string | undefined {
   const text = readIfExists(config.tokenFile ?? TOKEN_FILE);
