@@ -224,7 +224,7 @@ labSuite(
       assert.match((await host.run('systemctl cat wormhole-declared.service')).stdout, / --workers 2$/m);
       await host.run('rm /etc/wormhole/links.d/declared.wormhole');
       await host.run('wormhole apply --prune');
-      await succeeds(host, 'delete many exact resets full auto');
+      await host.run('wormhole delete many exact resets full auto');
       await leavesNothing(host);
     });
   },
