@@ -32,14 +32,10 @@ const fileTimeout = 20 * 60;
 const slowestCount = 10;
 
 /**
- * Lanes for each processor, and how many of them a file of a layer takes. Two virtual machines keep a processor busy; of those, two
- * pairs at most, since their programs wait for each other for some seconds only. Hosts of the lab wait most of the time, and need a
- * processor for a quarter of it. So do unit tests, which get more room, since some of them measure time.
+ * Lanes that a file of a layer takes, of two for each processor, and seconds that one takes that has never been run here.
+ * A unit test keeps a processor busy, and so do two virtual machines. Hosts of the lab wait most of the time.
  */
-const lanesPerProcessor = { first: 3, machines: 4 };
-const layerLanes: Record<string, number> = { lint: 3, unit: 1, lab: 1, ipsec: 3 };
-
-/** Seconds that a file of a layer takes that has never been run here. */
+const layerLanes: Record<string, number> = { lint: 2, unit: 2, lab: 1, ipsec: 2 };
 const layerSeconds: Record<string, number> = { lint: 10, unit: 1, lab: 60, ipsec: 300 };
 
 /** A test file, or the linter. */
@@ -222,13 +218,13 @@ function findJobs(): FileJob[] {
 }
 
 const jobs = findJobs();
-const processors = availableParallelism();
+const lanes = 2 * availableParallelism();
 // Unit tests have an eye on the time, and none for what else runs.
 const isFirst = ({ layer }: FileJob) => layer === 'lint' || layer === 'unit';
-await inLanes(jobs.filter(isFirst), lanesPerProcessor.first * processors, runJob);
+await inLanes(jobs.filter(isFirst), lanes, runJob);
 await inLanes(
   jobs.filter((job) => !isFirst(job)),
-  lanesPerProcessor.machines * processors,
+  lanes,
   runJob,
 );
 rmSync(scratch, { recursive: true });
