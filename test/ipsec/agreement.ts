@@ -65,17 +65,6 @@ async function answers(vm: Vm, commands: string[]): Promise<string[]> {
   return (await vm.run(script, { check: false })).stdout.split(`${end}\n`).map((answer) => answer.trim());
 }
 
-/**
- * What says that the machines do not agree yet, and costs emulated ones far less to tell than `wormhole tunnel-list`; empty when they
- * may. Where nothing else is wrong, nobody waits for a yes, and both have an interface or neither has one.
- */
-async function earlySigns(alpha: Vm, beta: Vm): Promise<string> {
-  const look = (vm: Vm) => answers(vm, ['ls /run/wormhole/tunnels', 'ip -br link show type xfrm | wc -l']);
-  const [here, there] = await Promise.all([look(alpha), look(beta)]);
-  if (here[0]?.includes('answered-') || there[0]?.includes('answered-')) return 'a machine waits for a yes';
-  return here[1] === there[1] ? '' : `alpha has ${here[1]} interfaces, beta ${there[1]}`;
-}
-
 /** Waits until there is a tunnel on both machines that works, or none on either, and nothing else. */
 export function settle(when: string, alpha: Vm, beta: Vm): Promise<'a tunnel' | 'no tunnel'> {
   const look = async (vm: Vm) => {
@@ -83,8 +72,6 @@ export function settle(when: string, alpha: Vm, beta: Vm): Promise<'a tunnel' | 
     return { tunnel: tunnels[0], wrong: await disagreements(vm, tunnels) };
   };
   const settled = async () => {
-    const early = await earlySigns(alpha, beta);
-    if (early !== '') throw new Error(early);
     const [here, there] = await Promise.all([look(alpha), look(beta)]);
     const wrong = [...here.wrong, ...there.wrong];
     if (wrong.length > 0) {
