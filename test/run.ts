@@ -204,18 +204,11 @@ async function runJob({ name, layer }: FileJob, print: Print): Promise<void> {
   else seconds[name] = took;
 }
 
-const lanes = 2 * availableParallelism();
-
-/** Whether nothing may run beside a test file: its programs send each other thousands of datagrams, and wait for them for a short time only. */
-function isAlone(name: string): boolean {
-  return name.includes('udp-fidelity');
-}
-
 /** The jobs of this run. */
 function findJobs(): FileJob[] {
   const known = lastSeconds();
   const job = (layer: string, name: string): FileJob => ({
-    ...{ layer, name, lanes: isAlone(name) ? lanes : (layerLanes[layer] ?? 1) },
+    ...{ layer, name, lanes: layerLanes[layer] ?? 1 },
     seconds: known[name] ?? layerSeconds[layer] ?? 0,
   });
   const files = layers.flatMap((layer) => (layer === 'lint' ? [] : filesOfLayer(layer, filters)));
@@ -225,6 +218,7 @@ function findJobs(): FileJob[] {
 }
 
 const jobs = findJobs();
+const lanes = 2 * availableParallelism();
 // Unit tests have an eye on the time, and none for what else runs.
 const isFirst = ({ layer }: FileJob) => layer === 'lint' || layer === 'unit';
 await inLanes(jobs.filter(isFirst), lanes, runJob);

@@ -56,6 +56,10 @@ export const LOOPBACK_MTU = 'WORMHOLE_TEST_LOOPBACK_MTU';
 /** How long the server waits before it sends again to a client that has left, ms. */
 const PROBE_MS = 20;
 
+/** What a probe has in place of the number of a datagram, and its size, bytes. */
+const PROBE = 0xffff_ffff;
+const PROBE_BYTES = 12;
+
 /** Bytes of the contents; those of a datagram begin at a place that its sender and number give. */
 const PERIOD = 1_000_003;
 const contents = pinned(1_000_004 + (1 << 16));
@@ -196,7 +200,7 @@ export function play(scripts: readonly Script[], options: PlayOptions): Trouble[
     for (let busy = sessions.filter(({ trouble }) => trouble === undefined); busy.length > 0; ) {
       const before = flight.bytes;
       let moved = receive(sessions, server, flight);
-      for (const session of busy) moved = advance(session, { phase, flight, ...options }) || moved;
+      for (const session of busy) moved = advance(session, { phase, flight, sessions, ...options }) || moved;
       busy = busy.filter((session) => session.trouble === undefined && !isOver(session, phase));
       if (!moved && flight.bytes === before) poll(0, 0, 1);
     }
@@ -266,6 +270,7 @@ function openClient(client: Client): void {
 interface Round extends PlayOptions {
   readonly phase: number;
   readonly flight: Flight;
+  readonly sessions: readonly Session[];
 }
 
 /** Bytes of kernel memory that datagrams on the way take up, about, and how many may. */
@@ -304,7 +309,8 @@ function advance(session: Session, round: Round): boolean {
 }
 
 /** Does a step, or as much of it as can be done. Returns whether it is over. */
-function act(session: Session, step: Step, { phase, flight, server, mtu }: Round): boolean {
+function act(session: Session, step: Step, round: Round): boolean {
+  const { phase, flight, server, mtu } = round;
   if (step.do === 'settle') return session.clients.every(isSettled);
   if (step.do === 'sleep') return Date.now() >= session.since + step.ms;
   const client = session.clients[step.slot] as Client;
@@ -323,6 +329,7 @@ function act(session: Session, step: Step, { phase, flight, server, mtu }: Round
     return true;
   }
   if (step.do === 'return') {
+    client.probedAt = 0;
     openClient(client);
     return true;
   }
@@ -332,22 +339,28 @@ function act(session: Session, step: Step, { phase, flight, server, mtu }: Round
     client.fd = -1;
     return true;
   }
-  return probe(client, server);
+  return probe(client, round);
 }
 
 /** The server sends to a client that is gone. Returns whether the kernel has refused that. */
-function probe(client: Client, server: Server): boolean {
+function probe(client: Client, { server, sessions, flight }: Round): boolean {
+  // Another client may have the address by now: see arrivedAtServer().
+  receiveAtServer(sessions, server, flight);
   const { conversation } = client;
   if (conversation === undefined) return false;
   if (conversation.isRefused) {
-    server.conversations.delete(keyOf(conversation.address));
+    const key = keyOf(conversation.address);
+    if (server.conversations.get(key) === conversation) server.conversations.delete(key);
     client.conversation = undefined;
     client.sources.clear();
     return true;
   }
   if (Date.now() >= client.probedAt + PROBE_MS) {
     client.probedAt = Date.now();
-    transmit(server.fd, 1, conversation.address.address);
+    outgoing.bytes.writeUInt32LE(client.session.script.seed >>> 0, 0);
+    outgoing.bytes.writeUInt32LE(2 * client.slot + 1, 4);
+    outgoing.bytes.writeUInt32LE(PROBE, 8);
+    transmit(server.fd, PROBE_BYTES, conversation.address.address);
   }
   return false;
 }
@@ -409,21 +422,13 @@ function textOf({ bytes }: Pinned, at: number, size: number): string {
 
 /** Receives what has arrived anywhere. Returns whether that was anything. */
 function receive(sessions: readonly Session[], server: Server, flight: Flight): boolean {
-  let moved = false;
-  if (server.fd >= 0) {
-    for (let size = receiveAt(server.fd); size >= 0 || size === -2; size = receiveAt(server.fd)) {
-      moved = true;
-      if (size === -2) drainErrors(server);
-      else arrivedAtServer(sessions, server, size);
-      if (size >= 0) flight.bytes = Math.max(0, flight.bytes - cost(size));
-    }
-  }
+  let moved = receiveAtServer(sessions, server, flight);
   for (const { clients } of sessions) {
     for (const client of clients) {
       if (client.fd < 0) continue;
       for (let size = receiveAt(client.fd); size >= 0 || size === -2; size = receiveAt(client.fd)) {
         moved = true;
-        if (size < 0) continue;
+        if (size < 0 || isProbeOfAnother(client, size)) continue;
         flight.bytes = Math.max(0, flight.bytes - cost(size));
         const isCalled = from.bytes.equals(client.called.bytes);
         client.down.received.push(
@@ -431,6 +436,29 @@ function receive(sessions: readonly Session[], server: Server, flight: Flight): 
         );
       }
     }
+  }
+  return moved;
+}
+
+/**
+ * Whether the datagram in `incoming` asks whether another client is gone, which had the port of the relay's socket before: see
+ * hasSuccessor().
+ */
+function isProbeOfAnother({ session, slot }: Client, size: number): boolean {
+  const { bytes } = incoming;
+  if (size !== PROBE_BYTES || bytes.readUInt32LE(8) !== PROBE) return false;
+  return bytes.readUInt32LE(0) !== session.script.seed >>> 0 || bytes.readUInt32LE(4) >> 1 !== slot;
+}
+
+/** Receives what has arrived at the server. Returns whether that was anything. */
+function receiveAtServer(sessions: readonly Session[], server: Server, flight: Flight): boolean {
+  if (server.fd < 0) return false;
+  let moved = false;
+  for (let size = receiveAt(server.fd); size >= 0 || size === -2; size = receiveAt(server.fd)) {
+    moved = true;
+    if (size === -2) drainErrors(server);
+    else arrivedAtServer(sessions, server, size);
+    if (size >= 0) flight.bytes = Math.max(0, flight.bytes - cost(size));
   }
   return moved;
 }
@@ -449,6 +477,10 @@ function receiveAt(fd: number): number {
 function arrivedAtServer(sessions: readonly Session[], server: Server, size: number): void {
   const key = keyOf(from);
   let conversation = server.conversations.get(key);
+  if (conversation?.client !== undefined && hasSuccessor(conversation.client, size)) {
+    conversation.isRefused = true;
+    conversation = undefined;
+  }
   if (conversation === undefined) {
     const address = pinned(ADDRESS_BYTES);
     from.bytes.copy(address.bytes);
@@ -465,6 +497,17 @@ function arrivedAtServer(sessions: readonly Session[], server: Server, size: num
   client.sources.add(key);
   if (client.sources.size > 1)
     client.session.trouble ??= `client ${client.slot} has come from ${[...client.sources].join(' and ')}`;
+}
+
+/**
+ * Whether a datagram from the address of a client that has left comes from another one. The relay closes the socket of a client that is
+ * gone, and the kernel may give its port to the socket of another one before the server has heard that the client is gone.
+ */
+function hasSuccessor({ session, slot, fd, probedAt }: Client, size: number): boolean {
+  if (fd >= 0 || probedAt === 0) return false;
+  if (size < IDENTIFYING) return true;
+  const { bytes } = incoming;
+  return bytes.readUInt32LE(0) !== session.script.seed >>> 0 || bytes.readUInt32LE(4) >> 1 !== slot;
 }
 
 function identify(sessions: readonly Session[], conversation: Conversation): void {

@@ -34,13 +34,7 @@ async function playAll(
   const troubles: Trouble[] = [];
   for (let at = 0; at < seeds.length; at += AT_ONCE) {
     const scripts = seeds.slice(at, at + AT_ONCE).map(createScript);
-    const options = { server, ...called, timeout: STEP_TIMEOUT_MS, mtu };
-    const first = play(scripts, options);
-    // The kernel may give the port of a socket that a relay has closed to its next one. The server then takes two clients for one, which
-    // happens to two scripts of some thousand: a fault of the relay is there again without the others.
-    if (first.length > 0) process.stdout.write(`played again: ${first.map(({ seed }) => seed).join(', ')}\n`);
-    const again = first.map(({ seed }) => createScript(seed));
-    if (again.length > 0) troubles.push(...play(again, options));
+    troubles.push(...play(scripts, { server, ...called, timeout: STEP_TIMEOUT_MS, mtu }));
   }
   const stories = troubles.map(
     ({ seed, what }) => `${what}\n  ${describeScript(createScript(seed))}\n  WORMHOLE_FIDELITY=${seed}`,
