@@ -64,7 +64,7 @@ interface Cost {
   /** The answer of etcd that a link needs, bytes. */
   lookUpBytes: number;
   create: { medianMs: number; fastestMs: number; slowestMs: number };
-  /** Looking up the machines of a link anew, when nothing has changed. */
+  /** Looking up the machines of a link again, when nothing has changed. */
   refresh: { medianMs: number };
 }
 
@@ -180,7 +180,7 @@ async function measure(lab: Lab, fleet: Fleet): Promise<Cost> {
   return cost;
 }
 
-/** Creates links, and looks up the machines of one anew. */
+/** Creates links, and looks up the machines of one again. */
 async function changesOf({ near }: Lab): Promise<Pick<Cost, 'create' | 'refresh'>> {
   const time = async (command: (n: number) => string) => {
     const times: number[] = [];
