@@ -1,7 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseOptions } from '../options.ts';
 import { buildPrograms } from '../programs.ts';
 import { stopAll } from './relays.ts';
 import { RESULTS } from './results.ts';
@@ -19,7 +19,7 @@ import { BESIDE_UNITS } from './units.ts';
 const USUAL = ['tcp', 'udp'];
 const PARTS = [...USUAL, 'scale'];
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions('bench', {
   allowPositionals: true,
   options: {
     rounds: { type: 'string', default: '3' },

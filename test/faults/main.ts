@@ -1,8 +1,8 @@
-import { parseArgs } from 'node:util';
 import type { ExchangeOptions, ExchangeResult } from '../lab/exchange.ts';
 import { installedHost } from '../lab/installed.ts';
 import type { Host } from '../lab/rig/host.ts';
 import { tail } from '../lab/rig/shell.ts';
+import { parseOptions } from '../options.ts';
 import { randomNumbers } from '../unit/forwarder-fidelity-script.ts';
 import { type Fault, faults } from './faults.ts';
 
@@ -14,7 +14,7 @@ import { type Fault, faults } from './faults.ts';
  * that fails prints its seed; --seed with it and --runs 1 repeats it.
  */
 
-const { values } = parseArgs({
+const { values } = parseOptions('faults', {
   options: {
     seed: { type: 'string' },
     runs: { type: 'string', default: '200' },

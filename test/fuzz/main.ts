@@ -5,9 +5,9 @@ import { createRequire } from 'node:module';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { parseArgs } from 'node:util';
 import * as esbuild from 'esbuild';
 import pLimit from 'p-limit';
+import { parseOptions } from '../options.ts';
 import { newerLibc } from './newer-libc.ts';
 import { targets } from './targets.ts';
 
@@ -18,7 +18,7 @@ import { targets } from './targets.ts';
  * input that breaks a promise is kept in test/fuzz/failed, where a unit test finds it.
  */
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions('fuzz', {
   options: { runs: { type: 'string', default: '10000000' } },
   allowPositionals: true,
 });

@@ -4,13 +4,22 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Stryker } from '@stryker-mutator/core';
 import * as esbuild from 'esbuild';
+import { parseOptions } from '../options.ts';
 import { keep, type Mutant, readReport, survivorsOf } from './report.ts';
 import { commandOf, filesOf, needsProcesses, subjectOf, subjects } from './subjects.ts';
 
-const options = process.argv.slice(2).filter((word) => word.startsWith('--'));
-const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
-const again = options.includes('--survivors');
-const tests = options.find((word) => word.startsWith('--tests='))?.slice('--tests='.length) ?? '';
+const { values, positionals: words } = parseOptions('mutate', {
+  options: { survivors: { type: 'boolean', default: false }, tests: { type: 'string', default: '' } },
+  allowPositionals: true,
+});
+const { survivors: again, tests } = values;
+const unknown = words
+  .map((word) => word.split('/', 1)[0] ?? '')
+  .find((name) => !Object.hasOwn(subjects, name));
+if (unknown !== undefined) {
+  console.error(`npm run mutate: no subject "${unknown}"; there is ${Object.keys(subjects).join(', ')}`);
+  process.exit(2);
+}
 process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
 
 /** Compiles a module beside this one, which Stryker's processes load without tsx. Returns its URL. */

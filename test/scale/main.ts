@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { writeKey } from '../lab/cluster.ts';
 import { ETCD_PACKAGES, type Etcd, startEtcd } from '../lab/etcd.ts';
 import { installedHost, succeeds } from '../lab/installed.ts';
 import { boot, bootedHosts, type Host } from '../lab/rig/host.ts';
+import { parseOptions } from '../options.ts';
 import type { Fleet } from './machines.ts';
 
 /*
@@ -20,7 +20,7 @@ import type { Fleet } from './machines.ts';
  * written to test/scale/results.
  */
 
-const { values } = parseArgs({ options: { seconds: { type: 'string', default: '60' } } });
+const { values } = parseOptions('scale', { options: { seconds: { type: 'string', default: '60' } } });
 const seconds = Number(values.seconds);
 if (!Number.isSafeInteger(seconds) || seconds < 20) {
   console.error(

@@ -1,9 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import type { ExchangeOptions, ExchangeResult } from '../lab/exchange.ts';
 import { installedHost } from '../lab/installed.ts';
 import type { Host } from '../lab/rig/host.ts';
+import { parseOptions } from '../options.ts';
 import { drawFigures } from './chart.ts';
 import { type Figures, grown, type Sample } from './figures.ts';
 
@@ -16,7 +16,7 @@ import { type Figures, grown, type Sample } from './figures.ts';
  * of that grows. What was counted is written to test/soak/results.
  */
 
-const { values } = parseArgs({
+const { values } = parseOptions('soak', {
   options: {
     minutes: { type: 'string', default: '60' },
     sessions: { type: 'string', default: '500' },
