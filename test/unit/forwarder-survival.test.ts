@@ -13,6 +13,7 @@ import {
   launch,
   serve,
   sleep,
+  until,
 } from './forwarder-launch.ts';
 
 /*
@@ -89,6 +90,8 @@ for (const kills of [0, 8]) {
       throw new Error(`${error.message}: ${forwarder.log()}`);
     });
     assert.is(`${bytes} ${how}`, 'hello to you end', forwarder.log());
+    // A new session is not in the store yet: a kill would reset it.
+    await until(() => forwarder.log().includes(`killed ${kills} times, now left alone`));
     assert.is(await hear(forwarder.port, { say: 'again' }), 'again to you');
   });
 }

@@ -80,6 +80,8 @@ function receive(): void {
     const state = text.bytes.toString('utf8', 0, size);
     const name = /^FDNAME=(.*)$/m.exec(state)?.[1] ?? '';
     if (/^READY=1$/m.test(state)) killLater();
+    if (/^READY=1$/m.test(state) && kills === Number(KILLS))
+      process.stderr.write(`killed ${kills} times, now left alone\n`);
     if (/^FDSTORE=1$/m.test(state)) stored.push(...descriptors.map((fd) => ({ name, fd })));
     else for (const fd of descriptors) close(fd);
     if (/^FDSTOREREMOVE=1$/m.test(state)) {
