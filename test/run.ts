@@ -9,6 +9,7 @@ import { basename, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import { affected, changedFiles, filesOf } from './changed.ts';
+import { failuresIn } from './failures.ts';
 import { sweepDeadSessions } from './lab/rig/session.ts';
 import { killGroup } from './lab/rig/shell.ts';
 import { inLanes, type Job, type Print } from './lanes.ts';
@@ -104,10 +105,11 @@ function parseScore(output: string): Score | undefined {
   return { passed, failed: total - passed, skipped };
 }
 
-/** How a test file went, what was wrong with it, if anything, and what its tests took. */
+/** How a test file went, what was wrong with it, if anything, in a few words and at length, and what its tests took. */
 interface Outcome {
   score: Score;
   trouble?: string;
+  failures?: string[];
   times: TestTime[];
 }
 
@@ -125,19 +127,20 @@ async function runFile(path: string, print: Print): Promise<Outcome> {
         .map((line) => JSON.parse(line))
     : [];
   const score = parseScore(output) ?? { passed: 0, failed: 0, skipped: 0 };
-  if (score.failed > 0) return { score, times, trouble: `${score.failed} failed` };
+  const failures = failuresIn(output);
+  if (score.failed > 0) return { score, times, failures, trouble: `${score.failed} failed` };
   score.failed = 1;
-  if (status !== 0) return { score, times, trouble: `ended with ${status}` };
-  if (score.passed + score.skipped === 0) return { score, times, trouble: 'ran no test' };
+  if (status !== 0) return { score, times, failures, trouble: `ended with ${status}` };
+  if (score.passed + score.skipped === 0) return { score, times, failures, trouble: 'ran no test' };
   score.failed = 0;
   return { score, times };
 }
 
 async function runLint(print: Print): Promise<Outcome> {
-  const { status } = await stream(['npm', 'run', '--silent', 'lint'], print);
-  return status === 0
-    ? { score: { passed: 1, failed: 0, skipped: 0 }, times: [] }
-    : { score: { passed: 0, failed: 1, skipped: 0 }, times: [], trouble: `ended with ${status}` };
+  const { status, output } = await stream(['npm', 'run', '--silent', 'lint'], print);
+  if (status === 0) return { score: { passed: 1, failed: 0, skipped: 0 }, times: [] };
+  const score = { passed: 0, failed: 1, skipped: 0 };
+  return { score, times: [], failures: failuresIn(output), trouble: `ended with ${status}` };
 }
 
 function filesOfLayer(layer: string, filters: string[]): string[] {
@@ -185,6 +188,7 @@ const layers = words.filter(isLayer);
 const filters = words.filter((word) => !isLayer(word));
 const sum: Score = { passed: 0, failed: 0, skipped: 0 };
 const troubles: string[] = [];
+const failures: string[] = [];
 const seconds: Record<string, number> = {};
 const times: (TestTime & { job: string })[] = [];
 const scratch = mkdtempSync(join(tmpdir(), 'wormhole-test-'));
@@ -201,7 +205,8 @@ async function runJob({ name, layer }: FileJob, print: Print): Promise<void> {
   sum.skipped += outcome.score.skipped;
   times.push(...outcome.times.map((time) => ({ ...time, job: name })));
   if (outcome.trouble) troubles.push(`${name}: ${outcome.trouble}`);
-  else seconds[name] = took;
+  if (outcome.failures) failures.push(`# ${name}`, ...outcome.failures);
+  if (!outcome.trouble) seconds[name] = took;
 }
 
 /** The jobs of this run. */
@@ -240,6 +245,7 @@ if (interrupted) {
 // A test that was killed has not cleared up.
 if (layers.includes('lab') || layers.includes('ipsec')) sweepDeadSessions();
 if (times.length > slowestCount) console.log(`\n# the slowest tests\n${slowest(times, slowestCount)}`);
+if (failures.length > 0) console.log(`\n# what failed\n${failures.join('\n')}`);
 console.log(['', ...troubles.map((line) => `FAILED ${line}`)].join('\n'));
 console.log(`${sum.passed} passed, ${sum.failed} failed${sum.skipped ? `, ${sum.skipped} skipped` : ''}`);
 process.exitCode = sum.failed > 0 ? 1 : 0;

@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { affected, type Files } from '../changed.ts';
+import { failuresIn } from '../failures.ts';
 import { choose, type Job } from '../lanes.ts';
 
 const changes = suite('what a change can affect');
@@ -78,3 +79,43 @@ lanes('one of several lanes at a time, while there are others', () => {
 });
 
 lanes.run();
+
+const repeated = suite('what a run repeats at its end');
+
+/** What a file of tests prints, of which one or two have failed. */
+const printed = (...messages: string[]): string =>
+  `some tests  • ✘ • ✘   (2 / 4)
+
+${messages.map((message, n) => `\u001B[31m   FAIL  \u001B[39m"test ${n}"\n    ${message}\n    at file.ts:1\n`).join('\n')}
+
+  Total:     4
+  Passed:    2
+  Skipped:   0
+  Duration:  12.34ms
+`;
+
+repeated('each test that failed, and why', () => {
+  assert.equal(failuresIn(printed('not equal', 'no such file')), [
+    '   FAIL  "test 0"\n    not equal\n    at file.ts:1',
+    '   FAIL  "test 1"\n    no such file\n    at file.ts:1',
+  ]);
+});
+
+repeated('only the beginning of a long message', () => {
+  const [failure = ''] = failuresIn(
+    printed(Array.from({ length: 40 }, (_, n) => `line ${n} ${'x'.repeat(1000)}`).join('\n')),
+  );
+  const lines = failure.split('\n');
+  assert.is(lines.length, 15);
+  assert.ok(lines.every((line) => line.length <= 301));
+  assert.is(lines.at(-1), '    … 28 more lines above');
+});
+
+repeated('the last lines of a file that broke off', () => {
+  const output = Array.from({ length: 30 }, (_, n) => `line ${n}`).join('\n');
+  const [failure = '', ...others] = failuresIn(`${output}\n\n`);
+  assert.equal(others, []);
+  assert.match(failure, /^line 16\n[\s\S]*line 29$/);
+});
+
+repeated.run();
