@@ -3,11 +3,11 @@ import net from 'node:net';
 
 /*
  * 64 clients without pause of a port of 127.0.0.1: node balance-clients.mjs PORT FILE. The file has, ten times a second, how many
- * answers each server has given, and how many clients were not even connected or ended without an answer.
+ * answers each server has given, how many clients were not even connected or ended without an answer, and how often it was written.
  */
 
 const [, , port, file] = process.argv;
-const served = { answers: {}, total: 0, failed: 0, refused: 0 };
+const served = { answers: {}, total: 0, failed: 0, refused: 0, written: 0 };
 
 function ask() {
   let text = '';
@@ -34,6 +34,7 @@ function ask() {
 
 for (let n = 0; n < 64; n++) ask();
 setInterval(() => {
+  served.written += 1;
   writeFileSync(`${file}.new`, JSON.stringify(served));
   renameSync(`${file}.new`, file);
 }, 100);

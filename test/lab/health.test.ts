@@ -5,10 +5,13 @@ import { labSuite } from './suite.ts';
 
 /* Tails in containers with a HEALTHCHECK, which decides about new clients of a link that has --check. */
 
-/** A server that says its name and goes on to send back what it gets. It is ill as long as its container has a file /ill. */
+/**
+ * A server that says its name and goes on to send back what it gets, also to a client that sends nothing, however slow the machine
+ * is. It is ill as long as its container has a file /ill.
+ */
 const server = (name: string, options = ''): string =>
   `docker run -d --network none --name ${name} --hostname ${name} --health-cmd 'test ! -e /ill || { echo fever; exit 1; }' \\
-     --health-interval 1s --health-retries 1 ${options} wormhole/tools socat TCP-LISTEN:80,fork,reuseaddr SYSTEM:'uname -n; cat'`;
+     --health-interval 1s --health-retries 1 ${options} wormhole/tools socat -t 20 TCP-LISTEN:80,fork,reuseaddr SYSTEM:'uname -n; cat'`;
 
 async function ask(host: Host, port: number): Promise<string> {
   return (await host.run(`nc -N -w 20 127.0.0.1 ${port} </dev/null`, { check: false, timeout: 60 })).stdout;
@@ -19,7 +22,7 @@ labSuite(
   () => installedHost({ name: 'health' }),
   (test, at) => {
     const said = (text: RegExp, what: string) =>
-      at().waitFor(async () => text.test(await at().journal('-t', 'wormhole-health')), { what });
+      at().waitFor(async () => text.test(await at().journal('-t', 'wormhole-health')), { timeout: 60, what });
     const serves = async (name: string) => {
       for (let n = 0; n < 3; n++) assert.is(await ask(at(), 8000), `${name}\n`);
     };
@@ -62,11 +65,14 @@ labSuite(
         async () =>
           (await host.run('cat /run/wormhole/links/h/unhealthy')).stdout === 'one\ntwo\n' ||
           (await ask(host, 8000)) === '',
-        { what: 'both to be unhealthy' },
+        { timeout: 60, what: 'both to be unhealthy' },
       );
       await serves('one');
       await host.run('docker exec two rm /ill');
-      await host.waitFor(async () => (await ask(host, 8000)) === 'two\n', { what: 'two to get clients' });
+      await host.waitFor(async () => (await ask(host, 8000)) === 'two\n', {
+        timeout: 60,
+        what: 'two to get clients',
+      });
     });
 
     test('a container that is created again gets clients once it is healthy', async () => {
@@ -77,14 +83,20 @@ labSuite(
       await host.run(server('one', '--health-interval 4s'));
       await said(/link h: container one is not healthy yet/, 'the container to be noticed');
       await serves('two');
-      await host.waitFor(async () => (await ask(host, 8000)) === 'one\n', { what: 'one to get clients' });
+      await host.waitFor(async () => (await ask(host, 8000)) === 'one\n', {
+        timeout: 60,
+        what: 'one to get clients',
+      });
       assert.is((await host.run("docker inspect -f '{{.State.Health.Status}}' one")).stdout, 'healthy\n');
     });
 
     test('what follows the health is started again when it is killed, and runs only while the link is in use', async () => {
       const host = at();
       await host.run('systemctl kill -s KILL wormhole-health@h.service; docker exec one touch /ill');
-      await host.waitFor(async () => (await ask(host, 8000)) === 'two\n', { what: 'two to get clients' });
+      await host.waitFor(async () => (await ask(host, 8000)) === 'two\n', {
+        timeout: 60,
+        what: 'two to get clients',
+      });
       const isActive = async () =>
         (await host.run('systemctl is-active wormhole-health@h.service', { check: false })).stdout.trim();
       assert.is(await isActive(), 'active');
@@ -95,7 +107,10 @@ labSuite(
       assert.is(await host.failedUnits(), '');
       // It is asked again for the next client.
       await host.run('docker exec one rm /ill');
-      await host.waitFor(async () => (await ask(host, 8000)) === 'one\n', { what: 'one to get clients' });
+      await host.waitFor(async () => (await ask(host, 8000)) === 'one\n', {
+        timeout: 60,
+        what: 'one to get clients',
+      });
     });
 
     test('without --check, and without containers, nothing follows', async () => {

@@ -118,8 +118,12 @@ test('60 clients keep their ports at the server through 20 kills, which cost no 
     });
     converse(n);
   }
-  await until(() => (forwarder.log().match(/took over 60 open sessions/g)?.length ?? 0) >= 12, 300_000);
-  isOver = true;
+  const takeovers = () => forwarder.log().match(/took over 60 open sessions/g)?.length ?? 0;
+  await until(() => takeovers() >= 12, 300_000)
+    .catch((error) => assert.unreachable(`${error.message}: ${forwarder.log()}`))
+    .finally(() => {
+      isOver = true;
+    });
   await sleep(3500);
   assert.equal(
     ports.map(({ size }) => size),
