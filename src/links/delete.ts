@@ -28,7 +28,7 @@ import { requireWhole } from './former-version.js';
 import { startUnits } from './install.js';
 import { isStopped } from './is-stopped.js';
 import { deletionOf, farPartsOf } from './remote/far-parts-of.js';
-import { existingRuns, forgetUnits, removeUnits } from './remove.js';
+import { existingRuns, forgetUnits, type RemovedUnits, removeUnits } from './remove.js';
 import { putBackUnfinished, removeUnfinished } from './unfinished.js';
 
 /** There is no link with that id. */
@@ -141,7 +141,11 @@ async function deleteHere(
   markUnfinished(open.flatMap(({ family }) => family));
   const limit = pLimit(AT_ONCE);
   const removed = await Promise.all(open.map((deletion) => limit(() => removeFamily(deletion, systemd))));
-  await forgetUnits(removed.flat(), systemd);
+  const [units, namespaces] = [
+    removed.flatMap((one) => one.units),
+    [...new Set(removed.flatMap((one) => one.namespaces))],
+  ];
+  await forgetUnits({ units, namespaces }, systemd);
   markFinished(open.flatMap(({ failure, family }) => (failure ? [] : family)));
   for (const deletion of open.filter(({ failure }) => failure === undefined)) {
     const own = volumes.filter(({ link }) => deletion.family.includes(link));
@@ -252,21 +256,21 @@ function mentionFile({ id, left }: DeletionHere): void {
   left.push(`link "${id}": its file ${file} stays, and ${apply} creates the link again: remove the file too`);
 }
 
-/** Returns the units that it has removed. */
-async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<string[]> {
+/** Returns the units that it has removed, and those of their namespaces. */
+async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<RemovedUnits> {
   try {
     deletion.held = (deletion.parts ?? []).map(recordDeletion);
-    const { units, left } = await removeUnits(deletion.family, systemd);
+    const { units, namespaces, left } = await removeUnits(deletion.family, systemd);
     const dropIns = removeDropIns(units);
     const kept = deletion.kept ?? [];
     deletion.left.push(
       ...dropIns.map((path) => `link "${deletion.id}": its drop-in ${path} is removed with it`),
       ...left.filter(({ container }) => !kept.includes(container)).map(({ line }) => line),
     );
-    return units;
+    return { units, namespaces };
   } catch (error) {
     deletion.failure = error as Error;
-    return [];
+    return { units: [], namespaces: [] };
   }
 }
 

@@ -20,6 +20,7 @@ import {
 } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
+import { stopUnneededNamespace } from './containers/unneeded-namespace.js';
 import { existingServices, releaseService, serviceOfRun } from './units/existing.js';
 
 /**
@@ -29,13 +30,17 @@ import { existingServices, releaseService, serviceOfRun } from './units/existing
  * @throws as {@link removeUnits}
  */
 export async function remove(ids: string[], systemd: Systemd): Promise<void> {
-  const { units } = await removeUnits(ids, systemd);
-  await forgetUnits(units, systemd);
+  await forgetUnits(await removeUnits(ids, systemd), systemd);
+}
+
+/** Units that have been removed, and those of the namespaces that they needed. */
+export interface RemovedUnits {
+  units: string[];
+  namespaces: string[];
 }
 
 /** What has been removed, and what has not. */
-interface Removed {
-  units: string[];
+interface Removed extends RemovedUnits {
   /** The containers that stay although they have the labels of the links, with a line each for people. */
   left: { container: string; line: string }[];
 }
@@ -89,17 +94,30 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   // The socket's file holds the recipe. It goes last, so that a link is known while anything of it exists.
   const started = [...runs, ...services].map(({ name }) => runUnit(name));
   const units = [...started, ...names, ...forwarders, ...heads];
+  const namespaces = namespacesOf(units);
   unlinkUnitFiles(units);
   for (const unit of units) removeDropIn(unit, DROP_IN);
   removeUnitFiles(units);
-  return { units, left };
+  return { units, namespaces, left };
 }
 
-/** Makes systemd forget units that have been removed, with at most one reload for all of them. */
-export async function forgetUnits(units: string[], systemd: Systemd): Promise<void> {
+/** The units of namespaces that the files of units name. A link that cannot be read any more has such files, too. */
+function namespacesOf(units: string[]): string[] {
+  const texts = units.map((unit) => readUnitFile(unit) ?? '');
+  return [...new Set(texts.flatMap((text) => text.match(/\bwormhole-netns@\S+\.service\b/g) ?? []))];
+}
+
+/**
+ * Makes systemd forget units that have been removed, with at most one reload for all of them, and stops the namespaces that no
+ * unit needs any more.
+ *
+ * @throws JobError when systemd cannot stop one
+ */
+export async function forgetUnits({ units, namespaces }: RemovedUnits, systemd: Systemd): Promise<void> {
   await Promise.all(units.map(systemd.resetFailed));
   // A unit that another loaded unit refers to, such as sockets.target by the symlink, stays in memory until a reload.
   if ((await systemd.loaded(units)).size > 0) await systemd.beginReload();
+  for (const unit of namespaces) await stopUnneededNamespace(unit, units, systemd);
 }
 
 /** The runs of links that start containers and have units, Wormhole's or not. Of a link that cannot be read, what --name said is unknown. */

@@ -83,6 +83,28 @@ labSuite(
       await host.run('docker rm -f shared');
     });
 
+    test('the last link takes the namespace along, also when systemd does not', async () => {
+      const host = at();
+      // As if systemd had missed the moment.
+      await host.run(
+        `mkdir -p /run/systemd/system/wormhole-netns@kept.service.d
+         printf '[Unit]\\nStopWhenUnneeded=no\\n' >/run/systemd/system/wormhole-netns@kept.service.d/kept.conf
+         systemctl daemon-reload
+         docker run -d --name kept --network none wormhole/tools sleep infinity`,
+      );
+      for (const [port, id] of ['one', 'two', 'three'].entries())
+        await succeeds(host, `create id ${id} url :${7010 + port} docker-ns kept tail url :1`);
+      const state = async () =>
+        (await host.run('systemctl is-active wormhole-netns@kept.service', { check: false })).stdout;
+      await succeeds(host, 'delete one');
+      assert.is(await state(), 'active\n');
+      await succeeds(host, 'delete three two');
+      assert.is(await state(), 'inactive\n');
+      await host.run(
+        'rm -r /run/systemd/system/wormhole-netns@kept.service.d; systemctl daemon-reload; docker rm -f kept',
+      );
+    });
+
     test('a container that is gone is waited for, and the link says so', async () => {
       const host = at();
       await host.run('docker rm -f client');

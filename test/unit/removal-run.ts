@@ -93,6 +93,7 @@ const systemd: Partial<Systemd> = {
     tell(`forget ${unit}`);
   },
   loaded: async () => new Map(),
+  state: async () => ({ load: 'loaded', active: 'inactive', needReload: false }),
   async beginReload() {
     tell('reload');
   },
