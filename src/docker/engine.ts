@@ -54,9 +54,13 @@ export function patientEngine(): Promise<Docker> {
   return patientConnection;
 }
 
-/** The status of HTTP that the engine answered a failed request with, or undefined when it did not answer. */
+/**
+ * The status of HTTP that the engine answered a failed request with, or undefined when it did not answer. Podman 4 answers 500 for
+ * a container that is removed while it looks at it; that is 404 here.
+ */
 export function statusOf(error: unknown): number | undefined {
-  return (error as EngineReply).statusCode;
+  const { statusCode, json } = error as EngineReply;
+  return statusCode === 500 && /: no such container$/.test(json?.message ?? '') ? 404 : statusCode;
 }
 
 /**
