@@ -9,7 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
@@ -78,7 +78,8 @@ function write(
     fd = openSync(temporary, 'w', 0o600);
     fchmodSync(fd, mode);
     prepare?.(fd);
-    writeSync(fd, text);
+    // Unlike writeSync(), it goes on after a write that was cut short, and so finds out that the disk is full.
+    writeFileSync(fd, text);
     fsyncSync(fd);
     publish(temporary, path);
   } catch (error) {
