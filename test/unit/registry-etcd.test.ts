@@ -170,6 +170,18 @@ test('a node that breaks off, or sends without end, does not answer', async () =
   await fails(createEtcdClient(configOf(url)).call('/a', {}, v.unknown()), /^etcd does not answer \(/);
 });
 
+test('a node that changes to another protocol does not answer', async () => {
+  const server = http.createServer((_, response) => {
+    response.writeHead(101, { connection: 'upgrade', upgrade: 'x' });
+    response.end();
+  });
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const asked = createEtcdClient(configOf(url)).call('/a', {}, v.unknown());
+  await fails(asked, /^etcd does not answer \(127\.0\.0\.1:\d+: it has closed the connection\)$/);
+});
+
 test('a node that is silent is given up in time', async () => {
   const silent = await node(undefined);
   await fails(

@@ -121,6 +121,7 @@ function post(endpoint: URL, { path, body, config, timeout, token }: Post): Prom
     ...(token !== undefined && { Authorization: token }),
   };
   return new Promise((resolve, reject) => {
+    let hasResponse = false;
     const sent = request(
       new URL(path, endpoint),
       {
@@ -130,6 +131,7 @@ function post(endpoint: URL, { path, body, config, timeout, token }: Post): Prom
         ...(key && { key }),
       },
       (response) => {
+        hasResponse = true;
         const local = unmapIPv4(response.socket.localAddress ?? '');
         const chunks: Buffer[] = [];
         let length = 0;
@@ -153,7 +155,11 @@ function post(endpoint: URL, { path, body, config, timeout, token }: Post): Prom
       () => sent.destroy(new NoAnswer(`no answer within ${timeout / 1000} s`)),
       timeout,
     );
-    sent.on('close', () => clearTimeout(timer));
+    sent.on('close', () => {
+      clearTimeout(timer);
+      // There is neither an answer nor an error if the node changes to another protocol.
+      if (!hasResponse) reject(new NoAnswer('it has closed the connection'));
+    });
     sent.on('error', (error) =>
       reject(error instanceof NoAnswer ? error : new NoAnswer(printable(error.message))),
     );
