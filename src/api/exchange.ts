@@ -109,7 +109,9 @@ function send(
         giveUp('says all the time that it is at work: it is no wormholed');
     });
     request.on('error', ({ message }) => lost(`has gone away before it answered (${message})`));
+    let hasResponse = false;
     request.on('response', (response: IncomingMessage) => {
+      hasResponse = true;
       const chunks: Buffer[] = [];
       let size = 0;
       response.on('data', (chunk: Buffer) => {
@@ -127,6 +129,8 @@ function send(
     request.on('close', () => {
       clearTimeout(silence);
       clearTimeout(deadline);
+      // There is neither an answer nor an error if the daemon changes to another protocol.
+      if (!hasResponse) lost('has gone away before it answered');
     });
     request.end(text);
   });

@@ -36,6 +36,7 @@ import {
   MAX_WORKERS,
 } from '../units/plan.js';
 import { check, invalid, strictObject } from './check.js';
+import { figure } from './figure.js';
 import { address, tunnelId } from './tunnel-schema.js';
 
 /** The longest body that a request may have, bytes. */
@@ -209,7 +210,7 @@ export const preview = v.object({ files: v.array(v.object({ name: v.string(), te
 export type Preview = v.InferOutput<typeof preview>;
 
 /** The version of the daemon's program, such as `0.1.0`, and the newest version of the API that it speaks. */
-export const programVersion = v.object({ version: v.string(), api: v.number() });
+export const programVersion = v.object({ version: v.string(), api: figure });
 export type ProgramVersion = v.InferOutput<typeof programVersion>;
 
 const listedEnd = v.object({
@@ -221,7 +222,7 @@ const listedEnd = v.object({
 export const SESSION_PATH = '/v1/session';
 
 /** The id of the machine that has answered. */
-export const pong = v.object({ machine: v.string(), time: v.exactOptional(v.number()) });
+export const pong = v.object({ machine: v.string(), time: v.exactOptional(figure) });
 
 /**
  * An end as `wormhole list` shows it: `place` in words, such as `this host`, `container mysql` or `machine myserver`. The
@@ -231,30 +232,30 @@ export const pong = v.object({ machine: v.string(), time: v.exactOptional(v.numb
 export type ListedEnd = v.InferOutput<typeof listedEnd>;
 
 const counters = v.object({
-  open: v.number(),
-  limit: v.number(),
-  served: v.number(),
-  unserved: v.number(),
-  denied: v.number(),
-  refused: v.optional(v.number(), 0),
-  timedOut: v.optional(v.number(), 0),
-  bytesFromClients: v.number(),
-  bytesFromTarget: v.number(),
-  resetsByClient: v.number(),
-  resetsByTarget: v.number(),
-  held: v.number(),
-  heldMs: v.number(),
-  failing: v.exactOptional(v.object({ count: v.number(), since: v.number(), reason: v.string() })),
+  open: figure,
+  limit: figure,
+  served: figure,
+  unserved: figure,
+  denied: figure,
+  refused: v.optional(figure, 0),
+  timedOut: v.optional(figure, 0),
+  bytesFromClients: figure,
+  bytesFromTarget: figure,
+  resetsByClient: figure,
+  resetsByTarget: figure,
+  held: figure,
+  heldMs: figure,
+  failing: v.exactOptional(v.object({ count: figure, since: figure, reason: v.string() })),
   // Earlier versions do not have these.
-  datagramsFromClients: v.exactOptional(v.number()),
-  datagramsFromTarget: v.exactOptional(v.number()),
-  dialMs: v.exactOptional(v.number()),
-  idleInMs: v.exactOptional(v.number()),
-  dials: v.exactOptional(v.array(v.object({ upToMs: v.exactOptional(v.number()), count: v.number() }))),
-  lastFailure: v.exactOptional(v.object({ at: v.number(), reason: v.string() })),
+  datagramsFromClients: v.exactOptional(figure),
+  datagramsFromTarget: v.exactOptional(figure),
+  dialMs: v.exactOptional(figure),
+  idleInMs: v.exactOptional(figure),
+  dials: v.exactOptional(v.array(v.object({ upToMs: v.exactOptional(figure), count: figure }))),
+  lastFailure: v.exactOptional(v.object({ at: figure, reason: v.string() })),
 });
 
-const number = v.exactOptional(v.number());
+const number = v.exactOptional(figure);
 const text = v.exactOptional(v.string());
 const listedOptions = v.object({
   ...{ startTimeout: number, udpTimeout: number, maxConnections: number, maxPerSource: number, rate: number },
@@ -262,7 +263,7 @@ const listedOptions = v.object({
   proxyProtocol: text,
   acceptProxyProtocol: v.exactOptional(v.array(v.string())),
   ...{ balance: text, check: number },
-  workers: v.exactOptional(v.union([v.string(), v.number()])),
+  workers: v.exactOptional(v.union([v.string(), figure])),
 } satisfies { [name in keyof CreateOptions]-?: unknown });
 
 const listedLink = v.object({
@@ -325,27 +326,23 @@ const linkDetails = v.object({
   link: listedLink,
   family: v.array(listedLink),
   units: v.array(
-    v.object({ name: v.string(), load: v.string(), active: v.string(), sub: v.string(), since: v.number() }),
+    v.object({ name: v.string(), load: v.string(), active: v.string(), sub: v.string(), since: figure }),
   ),
   namespaces: v.array(v.object({ place: v.string(), addresses: v.array(v.string()) })),
-  rates: v.exactOptional(
-    v.object({ served: v.number(), bytesFromClients: v.number(), bytesFromTarget: v.number() }),
-  ),
+  rates: v.exactOptional(v.object({ served: figure, bytesFromClients: figure, bytesFromTarget: figure })),
   sessions: v.exactOptional(
     v.array(
       v.object({
         client: v.string(),
         target: v.string(),
-        ageMs: v.number(),
-        bytesFromClient: v.number(),
-        bytesFromTarget: v.number(),
-        idleMs: v.number(),
+        ageMs: figure,
+        bytesFromClient: figure,
+        bytesFromTarget: figure,
+        idleMs: figure,
       }),
     ),
   ),
-  journal: v.array(
-    v.object({ time: v.number(), source: v.string(), priority: v.number(), text: v.string() }),
-  ),
+  journal: v.array(v.object({ time: figure, source: v.string(), priority: figure, text: v.string() })),
 });
 
 /**
@@ -365,14 +362,14 @@ const dayReport = v.object({
     v.object({
       id: v.string(),
       traffic: v.object({
-        served: v.number(),
-        unserved: v.number(),
-        denied: v.number(),
-        refused: v.number(),
-        bytesFromClients: v.number(),
-        bytesFromTarget: v.number(),
-        datagramsFromClients: v.number(),
-        datagramsFromTarget: v.number(),
+        served: figure,
+        unserved: figure,
+        denied: figure,
+        refused: figure,
+        bytesFromClients: figure,
+        bytesFromTarget: figure,
+        datagramsFromClients: figure,
+        datagramsFromTarget: figure,
       }),
     }),
   ),

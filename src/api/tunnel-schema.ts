@@ -16,6 +16,7 @@ import { canonicalAddress } from '../text/ip-address.js';
 import type { TunnelMode } from '../units/tunnel.js';
 import { check, checkAnswer, invalid, strictObject } from './check.js';
 import { Failure } from './failure.js';
+import { figure } from './figure.js';
 
 /** At most this many pairs of addresses may be offered. */
 const MAX_CANDIDATES = 64;
@@ -111,7 +112,7 @@ const settlement = strictObject({ spi });
 /** The initiator says that its side is up, and what it receives with. */
 export type Settlement = v.InferOutput<typeof settlement>;
 
-const traffic = v.object({ bytes: v.number(), packets: v.number() });
+const traffic = v.object({ bytes: figure, packets: figure });
 
 const listedTunnel = v.object({
   id: v.string(),
@@ -123,13 +124,13 @@ const listedTunnel = v.object({
   peerAddress: v.string(),
   state: v.picklist(['up', 'down', 'leaving']),
   detail: v.string(),
-  keyAge: v.nullable(v.number()),
+  keyAge: v.nullable(figure),
   lastRekey: v.nullable(v.string()),
   received: traffic,
   sent: traffic,
   // Versions before do not say these.
-  associations: v.optional(v.object({ in: v.number(), out: v.number() })),
-  errors: v.optional(v.object({ replay: v.number(), window: v.number(), authentication: v.number() })),
+  associations: v.optional(v.object({ in: figure, out: figure })),
+  errors: v.optional(v.object({ replay: figure, window: figure, authentication: figure })),
 });
 
 /**

@@ -26,11 +26,14 @@ export function describeDetails(details: LinkDetails, now = Date.now()): string 
 function drawFamily(family: ListedLink[], id: string): string {
   const ids = new Set(family.map((link) => link.id));
   const childrenOf = (parent: string) => family.filter((link) => link.parent === parent);
+  const drawn = new Set<ListedLink>();
   const draw = (link: ListedLink, first: string, others: string): string[] => {
+    drawn.add(link);
     const mark = link.id === id && family.length > 1 ? ' *' : '';
     const from = link.tailOf === undefined ? `${describeListedEnd(link.head)} ` : '';
     const ends = `${from}══▶ ${describeListedEnd(link.tail)}`;
-    const children = childrenOf(link.id);
+    // Another machine may say that a link is above itself.
+    const children = childrenOf(link.id).filter((child) => !drawn.has(child));
     const lines = children.flatMap((child, at) =>
       at < children.length - 1
         ? draw(child, `${others}├─ `, `${others}│  `)

@@ -9,6 +9,12 @@ import { isSrvName, lookUpSrv } from './srv.js';
 /** Where the machines of services are listed, a file a service. */
 export const SERVICES_DIR = '/etc/wormhole/services.d';
 
+/**
+ * The most machines of a service that a link has. Each is a part of the link, with units of its own, and is asked for one. Someone who
+ * can write to a registry could otherwise keep every machine that looks up a service busy for hours, and fill systemd with units.
+ */
+const MOST_MACHINES = 256;
+
 /** No registry names a machine of a service, and none was known before. */
 export class NoMachine extends Error {}
 
@@ -38,8 +44,12 @@ export async function lookUpService(
 ): Promise<FoundService> {
   try {
     const answer = await ask(name);
-    if (answer.machines.length === 0)
-      throw new NoMachine(`${answer.source} names no machine of service "${name}"`);
+    const count = answer.machines.length;
+    if (count === 0) throw new NoMachine(`${answer.source} names no machine of service "${name}"`);
+    if (count > MOST_MACHINES)
+      throw new NoMachine(
+        `${answer.source} names ${count} machines of service "${name}", of which a link has ${MOST_MACHINES} at most`,
+      );
     return answer;
   } catch (error) {
     const { message } = error as Error;

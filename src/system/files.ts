@@ -4,12 +4,13 @@ import {
   fchmodSync,
   fsyncSync,
   linkSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
@@ -29,6 +30,16 @@ export function readIfExists(path: string): string | undefined {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
+}
+
+/**
+ * Whether there is a file, or a symbolic link to one that may not be there now: as on a file system that is mounted later, which does
+ * not mean that somebody has removed it.
+ *
+ * @throws the system call's error when that cannot be told, such as EIO
+ */
+export function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /**
@@ -78,7 +89,8 @@ function write(
     fd = openSync(temporary, 'w', 0o600);
     fchmodSync(fd, mode);
     prepare?.(fd);
-    writeSync(fd, text);
+    // Unlike writeSync(), it goes on after a write that was cut short, and so finds out that the disk is full.
+    writeFileSync(fd, text);
     fsyncSync(fd);
     publish(temporary, path);
   } catch (error) {

@@ -250,6 +250,21 @@ labSuite(
       await succeeds(host, 'apply');
     });
 
+    test('--prune leaves the link of a file that is a symbolic link to something that is not there now', async () => {
+      const host = at();
+      // As on a file system that is mounted later than at the first apply of a boot.
+      await host.run(`mv ${LINKS}/good.wormhole /root/ && ln -s /root/away/good.wormhole ${LINKS}/`);
+      for (const flags of ['--prune --dry-run', '--prune']) {
+        const { stdout, stderr, status } = await wormhole(host, `apply ${flags}`);
+        assert.is(stdout, '');
+        assert.match(stderr, /^wormhole: \S+\/good\.wormhole:1: ENOENT: .*$/m);
+        assert.is(status, 1);
+      }
+      assert.match(await succeeds(host, 'list'), /^good /m);
+      await host.run(`mv /root/good.wormhole ${LINKS}/`);
+      assert.is(await succeeds(host, 'apply'), '');
+    });
+
     test('--prune deletes what was made from files that are gone, and nothing that was typed', async () => {
       const host = at();
       await remove(host, 'good');

@@ -208,6 +208,13 @@ labSuite(
         what: 'the fault',
       });
       assert.equal(await ids(host), ['app.db', 'web.b']);
+      // Where it is may be mounted later. Without the file, more would be permitted than its administrator wants.
+      await host.run('ln -sfn /mnt/labels.conf /etc/wormhole/labels.conf');
+      await host.waitFor(async () => (await told(host, '/etc/wormhole/labels.conf:1: ENOENT')).length > 0, {
+        timeout: 30,
+        what: 'the fault',
+      });
+      assert.equal(await ids(host), ['app.db', 'web.b']);
       await host.run('rm /etc/wormhole/labels.conf; docker rm -f web');
       await hasLinks(host, ['app.db']);
     });

@@ -72,6 +72,12 @@ const lies: [string, (socket: Socket) => void, RegExp, Partial<ApiRequest>?][] =
     /^tcp:\/\/beta:9999 says all the time that it is at work: it is no wormholed$/,
   ],
   [
+    // Node closes the connection then, and tells of neither an answer nor an error.
+    'another protocol',
+    (socket) => socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n'),
+    /^tcp:\/\/beta:9999 has gone away before it answered$/,
+  ],
+  [
     'a body without an end',
     (socket) => {
       socket.write(ENDLESS);

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { completeLink, Taken } from '../../src/links/complete.ts';
@@ -126,6 +129,29 @@ test('links that lead to each other are refused, however many are between', asyn
   assert.match(await refusal('id c url :3 tail url :80 or url localhost:1', links), /c to a to b to c/);
   assert.match(await refusal('id c url 0.0.0.0:3 tail url 127.0.0.1:2', links), /c to b to c/);
   assert.match(await refusal('id c url :4 chain url :3 tail url :1', links), /to a to b to /);
+});
+
+test('unix sockets lead back by other paths of theirs, too', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'wormhole-loop-'));
+  const other = join(directory, 'other');
+  symlinkSync('.', other);
+  const links = await existing(
+    `id a url unixgram://${directory}/1 tail url unixgram://${directory}/2`,
+    `id b url unixgram://${directory}/2 tail url unixgram://${other}/3`,
+  );
+  assert.match(
+    await refusal(`id c url unixgram://${directory}/3 tail url unixgram://${other}/1`, links),
+    /^link "c" would lead back to itself \(c to a to b to c\)/,
+  );
+  assert.match(
+    await refusal(`id c url unixgram://${directory}/4 tail url unixgram://${other}/4`, links),
+    /^link "c" would lead back to itself \(c to c\)/,
+  );
+  assert.match(
+    await complete(`id c url unixgram://${directory}/4 tail url unixgram://${directory}/none/4`, links),
+    /^id c /,
+  );
+  rmSync(directory, { recursive: true });
 });
 
 test('a link to another link, to itself in another place, and to another machine is none that leads back', async () => {

@@ -170,6 +170,34 @@ test('a node that breaks off, or sends without end, does not answer', async () =
   await fails(createEtcdClient(configOf(url)).call('/a', {}, v.unknown()), /^etcd does not answer \(/);
 });
 
+test('a node that changes to another protocol does not answer', async () => {
+  const server = http.createServer((_, response) => {
+    response.writeHead(101, { connection: 'upgrade', upgrade: 'x' });
+    response.end();
+  });
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const asked = createEtcdClient(configOf(url)).call('/a', {}, v.unknown());
+  await fails(asked, /^etcd does not answer \(127\.0\.0\.1:\d+: it has closed the connection\)$/);
+});
+
+test('a token that cannot be sent, or that no node takes, is not kept for the next process', async () => {
+  const login = { name: 'u', password: 'p' };
+  for (const bad of ['a\nb', '\u20ac', '', 'x'.repeat(100_000)]) {
+    let isGood = false;
+    const { url } = await node(({ path, token }) => {
+      if (path.endsWith('authenticate')) return said({ token: isGood ? 'good' : bad });
+      return token === 'good' ? said({ x: 1 }) : said({ error: 'invalid auth token' }, 401);
+    });
+    const ask = () => createEtcdClient({ ...configOf(url), login }).call('/a', {}, v.unknown());
+    await fails(ask(), 'etcd has given a token that is none');
+    isGood = true;
+    assert.equal(await ask(), { x: 1 }, JSON.stringify(bad.slice(0, 9)));
+    rmSync(tokenFile);
+  }
+});
+
 test('a node that is silent is given up in time', async () => {
   const silent = await node(undefined);
   await fails(

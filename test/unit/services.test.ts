@@ -157,6 +157,10 @@ test('the machines of a service are those of its file; without any, those that w
   writeFileSync(join(directory, 'db'), 'a\n');
   writeFileSync(join(directory, 'none'), '# later\n');
   writeFileSync(join(directory, 'wrong'), 'a b\n');
+  const hosts = (count: number) => Array.from({ length: count }, (_, n) => `m${n}\n`).join('');
+  writeFileSync(join(directory, 'large'), hosts(256));
+  writeFileSync(join(directory, 'flood'), hosts(257));
+  assert.is((await lookUpService('large', [], ask)).machines.length, 256);
   assert.equal(await lookUpService('db', [], ask), {
     machines: [{ host: 'a' }],
     source: join(directory, 'db'),
@@ -164,6 +168,7 @@ test('the machines of a service are those of its file; without any, those that w
   const known = [{ host: 'k' }];
   for (const [name, problem] of [
     ['none', `${directory}/none names no machine of service "none"`],
+    ['flood', `${directory}/flood names 257 machines of service "flood", of which a link has 256 at most`],
     ['wrong', `${directory}/wrong:1: "a b" is not a machine; expected HOST or HOST weight N`],
   ] as const) {
     assert.equal(await lookUpService(name, known, ask), { machines: known, source: 'the link', problem });

@@ -4,9 +4,11 @@
  */
 
 const IPPROTO_IP = 0;
+const IP_TTL = 2;
 const IP_PKTINFO = 8;
 const IPPROTO_IPV6 = 41;
 const IPV6_PKTINFO = 50;
+const IPV6_HOPLIMIT = 52;
 const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
 const UDP_GRO = 104;
@@ -23,6 +25,8 @@ export interface ReceivedControl {
   localWords: number;
   /** Index of the interface on which it arrived; 0 if unknown. */
   device: number;
+  /** Its TTL or hop limit when it arrived (IP_RECVTTL, ip(7); IPV6_RECVHOPLIMIT, ipv6(7)); 0 if unknown. */
+  hops: number;
 }
 
 /** Parses the control messages that begin at `first` in `words` and have `size` bytes. `into` is overwritten and returned. */
@@ -36,6 +40,7 @@ export function parseControl(
   into.localWord = -1;
   into.localWords = 0;
   into.device = 0;
+  into.hops = 0;
   const end = first + size / 4;
   for (let at = first; at + HEADER_BYTES / 4 <= end; ) {
     const length = words[at] as number;
@@ -53,6 +58,8 @@ export function parseControl(
       into.device = words[data + 4] as number;
       into.localWord = data;
       into.localWords = 4;
+    } else if (level === IPPROTO_IP ? type === IP_TTL : level === IPPROTO_IPV6 && type === IPV6_HOPLIMIT) {
+      into.hops = words[data] as number;
     }
     at += 2 * Math.ceil(length / 8);
   }

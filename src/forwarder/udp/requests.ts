@@ -57,7 +57,7 @@ const SHARE = 4;
 
 const MESSAGE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
 
-const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0 };
+const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0 };
 
 /** What SO_MEMINFO gives of a socket. */
 const QUEUE_WORDS = 9;
@@ -130,6 +130,10 @@ function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: 
       rejectOutside(relay, relay.device, nameAt);
       continue;
     }
+    if (received.hops === 1) {
+      dropAtEnd(relay, nameAt);
+      continue;
+    }
     segments[i] = received.segment;
     const caller: Caller = {
       head,
@@ -140,6 +144,7 @@ function groupByClient(relay: UdpRelay, head: Head, count: number, readReplies: 
       localWord: received.localWord,
       localWords: head.tellsLocal ? received.localWords : 0,
       device: received.device,
+      hops: received.hops,
     };
     const size = lengthOf(requests, i);
     relay.counters.bytesFromClients += size;
@@ -270,6 +275,20 @@ function rejectOutside({ counters, requests, log }: UdpRelay, { text }: Device, 
     'refused outside',
     `dropped a datagram of ${client}: ${rule}`,
     (count) => `dropped ${count} more datagram${count === 1 ? '' : 's'} in the last 10 s: ${rule}`,
+  );
+}
+
+/** A router would not pass on such a datagram either. Links that lead back to each other would, for ever. */
+function dropAtEnd(relay: UdpRelay, nameAt: number): void {
+  const { log, requests } = relay;
+  relay.dropped += 1;
+  const reason = 'as many links and routers as it may (TTL, hop limit); do links lead back to this one?';
+  const client = addressText(requests.names.bytes.subarray(4 * nameAt));
+  log.failure(
+    'dropped hops',
+    `dropped a datagram of ${client}: it has passed ${reason}`,
+    (count) =>
+      `dropped ${count} more datagram${count === 1 ? '' : 's'} in the last 10 s that had passed ${reason}`,
   );
 }
 

@@ -121,6 +121,7 @@ function createResumed(
     localWord: 0,
     localWords: known.local.length,
     device: known.device,
+    hops: 0,
   };
   const hash = hashOf(relay.sessions, caller);
   if (findSession(relay.sessions, caller, hash) !== undefined) return undefined;

@@ -11,9 +11,11 @@ import {
   getsockopt,
   IP_PKTINFO,
   IP_RECVERR,
+  IP_RECVTTL,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPV6_RECVERR,
+  IPV6_RECVHOPLIMIT,
   IPV6_RECVPKTINFO,
   O_NONBLOCK,
   pinned,
@@ -161,6 +163,8 @@ function watchHead(relay: UdpRelay, fd: number): Head {
   // Of these, the ones of the other family fail, and change nothing.
   set(fd, IPPROTO_IP, IP_RECVERR, 1);
   set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+  set(fd, IPPROTO_IP, IP_RECVTTL, 1);
+  set(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
   if (head.tellsLocal) {
     set(fd, IPPROTO_IP, IP_PKTINFO, 1);
     set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);

@@ -17,9 +17,11 @@ import {
   errno,
   errorWords,
   IP_RECVERR,
+  IP_TTL,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPV6_RECVERR,
+  IPV6_UNICAST_HOPS,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
   pinned,
@@ -68,6 +70,12 @@ const MOST_KEPT = 4 << 20;
 
 /** Errors that no pause cures: policy, or a machine without this address family. */
 const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT]);
+
+/**
+ * The TTL of datagrams to the target, at most: the usual one (RFC 1700). It is less than that of the client's, as behind a router, so
+ * that a datagram which links lead round in a circle comes to an end.
+ */
+const MOST_HOPS = 64;
 
 /** The receive buffer of a session, bytes: as much as net.core.rmem_max allows (socket(7)). */
 const RECEIVE_BYTES = 4 << 20;
@@ -132,6 +140,7 @@ export function createSession(
         ? undefined
         : caller.controls.slice(caller.localWord, caller.localWord + caller.localWords),
     device: caller.device,
+    hops: caller.hops,
     to: undefined,
     active: loop.now,
     answered: false,
@@ -314,6 +323,11 @@ function openSocket(relay: UdpRelay, session: Session): void {
   // The kernel tells then which datagram was refused.
   if (to.family === AF_INET) setsockopt(fd, IPPROTO_IP, IP_RECVERR, value.address, 4);
   else if (!isUnix) setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, value.address, 4);
+  if (!isUnix && session.hops > 0) {
+    value.words[0] = Math.min(session.hops - 1, MOST_HOPS);
+    setsockopt(fd, IPPROTO_IP, IP_TTL, value.address, 4);
+    if (to.family !== AF_INET) setsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, value.address, 4);
+  }
   if (to.device !== undefined && !bindToDevice(fd, to.device)) {
     const refusal = errno();
     close(fd);

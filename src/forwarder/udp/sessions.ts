@@ -23,6 +23,8 @@ export interface Session extends Watch, Storable {
   /** The local address that the client has called, if the head tells it: its words, and the interface. */
   readonly local: Int32Array | undefined;
   readonly device: number;
+  /** The TTL or hop limit that its first datagram had on arrival; 0 if unknown. */
+  readonly hops: number;
   /** The address of the target that its socket is connected to. */
   to: Address | undefined;
   /** When a datagram last passed, ms, on the clock of the loop. */
@@ -101,6 +103,8 @@ export interface Caller {
   readonly localWord: number;
   readonly localWords: number;
   readonly device: number;
+  /** The TTL or hop limit that its datagram had on arrival; 0 if unknown. */
+  readonly hops: number;
 }
 
 /** The hash of a caller. */

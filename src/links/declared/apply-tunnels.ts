@@ -1,9 +1,9 @@
-import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parsePeerEndpoint } from '../../api/endpoint.js';
 import { requireIpsec } from '../../ipsec/capability.js';
 import { withLock } from '../../state/lock.js';
 import { readTunnels } from '../../state/tunnels.js';
+import { isThere } from '../../system/files.js';
 import { removeDropIn, writeDropIns } from '../../systemd/drop-ins.js';
 import { type Systemd, withSystemd } from '../../systemd/systemd.js';
 import { ensureTunnel } from '../../tunnels/create.js';
@@ -108,7 +108,7 @@ export async function pruneTunnels(
   for (const tunnel of readTunnels().tunnels) {
     const { file } = contentOf(unitsOfTunnel(tunnel.peer));
     if (wanted.has(tunnel.peer) || file === undefined || dirname(file) !== directory) continue;
-    if (existsSync(file) && !files.includes(file)) continue;
+    if (isThere(file) && !files.includes(file)) continue;
     report.tunnelDiffers({ peer: tunnel.peer, former: describe(tunnel), next: '' });
     if (dryRun) continue;
     try {

@@ -1,8 +1,9 @@
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { listLabelled } from '../../docker/labelled.js';
 import { readLinks } from '../../state/links.js';
+import { isThere } from '../../system/files.js';
 import type { LogLine } from '../../systemd/journal-entry.js';
 import type { DeclaredLink } from '../../units/declaration.js';
 import {
@@ -80,7 +81,7 @@ async function readLabels(): Promise<LabelsRead> {
 async function readPolicy(): Promise<LabelPolicy> {
   for (let age = ageOfPolicy(); age >= 0 && age < POLICY_SETTLE_MS; age = ageOfPolicy())
     await sleep(POLICY_SETTLE_MS - age);
-  return existsSync(LABELS_FILE) ? parseLabelPolicy(readSource(LABELS_FILE)) : DEFAULT_POLICY;
+  return isThere(LABELS_FILE) ? parseLabelPolicy(readSource(LABELS_FILE)) : DEFAULT_POLICY;
 }
 
 /** How long ago the file was written, made or removed, ms; negative when the clock has been set back since. */

@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { readLinks } from '../../state/links.js';
 import { withLock } from '../../state/lock.js';
+import { isThere } from '../../system/files.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import type { DeclaredLink } from '../../units/declaration.js';
 import { deleteLinks } from '../delete.js';
@@ -46,7 +46,7 @@ export async function pruneLinks(
       report.note(
         `link "${root.id}" is in no file, and stays: wormhole export ${root.id} writes its file, wormhole delete ${root.id} deletes it`,
       );
-    } else if (dirname(file) === directory && (!existsSync(file) || files.includes(file))) {
+    } else if (dirname(file) === directory && (!isThere(file) || files.includes(file))) {
       // A file that is there without a fault describes another link now.
       orphans.set(root.id, file);
       const former = comparableTexts(undefined, describeLink(root), root.id).next;

@@ -71,7 +71,10 @@ export function createEtcdClient(config: EtcdConfig, timeout = TIMEOUT_MS): Etcd
   };
   const authenticate = async (login: NonNullable<EtcdConfig['login']>): Promise<void> => {
     token = undefined;
-    token = readBody(tokenBody, await ask('/v3/auth/authenticate', login)).token;
+    const given = readBody(tokenBody, await ask('/v3/auth/authenticate', login)).token;
+    // Another one would be kept, and fail each request of the next processes before etcd could refuse it.
+    if (!TOKEN.test(given)) throw new EtcdFault('etcd has given a token that is none');
+    token = given;
     writeToken(config, token);
   };
   // A token that was kept may be one that etcd has forgotten.
@@ -94,6 +97,9 @@ export function createEtcdClient(config: EtcdConfig, timeout = TIMEOUT_MS): Etcd
 }
 
 const tokenBody = v.object({ token: v.string() });
+
+/** What a header can hold, and a server takes: the longest tokens of etcd, which are signed, have some 1,000 characters. */
+const TOKEN = /^[\x21-\x7e]{1,8192}$/;
 
 /** Checks the body of an answer. @throws EtcdFault */
 export function readBody<T extends v.GenericSchema>(schema: T, body: unknown): v.InferOutput<T> {
@@ -121,6 +127,7 @@ function post(endpoint: URL, { path, body, config, timeout, token }: Post): Prom
     ...(token !== undefined && { Authorization: token }),
   };
   return new Promise((resolve, reject) => {
+    let hasResponse = false;
     const sent = request(
       new URL(path, endpoint),
       {
@@ -130,6 +137,7 @@ function post(endpoint: URL, { path, body, config, timeout, token }: Post): Prom
         ...(key && { key }),
       },
       (response) => {
+        hasResponse = true;
         const local = unmapIPv4(response.socket.localAddress ?? '');
         const chunks: Buffer[] = [];
         let length = 0;
@@ -153,7 +161,11 @@ function post(endpoint: URL, { path, body, config, timeout, token }: Post): Prom
       () => sent.destroy(new NoAnswer(`no answer within ${timeout / 1000} s`)),
       timeout,
     );
-    sent.on('close', () => clearTimeout(timer));
+    sent.on('close', () => {
+      clearTimeout(timer);
+      // There is neither an answer nor an error if the node changes to another protocol.
+      if (!hasResponse) reject(new NoAnswer('it has closed the connection'));
+    });
     sent.on('error', (error) =>
       reject(error instanceof NoAnswer ? error : new NoAnswer(printable(error.message))),
     );

@@ -1,5 +1,6 @@
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import * as v from 'valibot';
+import { isThere } from '../../system/files.js';
 import { readRootsFile } from '../../system/roots-file.js';
 import { quoted } from '../../text/quote.js';
 import { parseSection, readSection } from '../../units/section.js';
@@ -44,7 +45,7 @@ const section = v.strictObject(
  * @throws Error in one line, when it or a file that it names cannot be used, or others than root can write to it
  */
 export function readEtcdConfig(): EtcdConfig | undefined {
-  if (!existsSync(ETCD_CONF)) return undefined;
+  if (!isThere(ETCD_CONF)) return undefined;
   try {
     return parseEtcdConfig(readRootsFile(ETCD_CONF), readNamedFile);
   } catch (error) {
