@@ -5,18 +5,14 @@ import { labSuite } from './suite.ts';
 const KILL = 'systemctl kill -s KILL dbus.service';
 
 labSuite(
-  'a system bus that is killed',
+  'services that are killed',
   () => installedHost({ name: 'bus' }),
   (test, at) => {
-    test('while a link follows its container: it is followed all the same', async () => {
+    test('the system bus, while a link follows its container: it is followed all the same', async () => {
       const host = at();
       await host.run(`docker run -d --name web --network none wormhole/tools \\
       socat TCP-LISTEN:80,bind=127.0.0.1,fork,reuseaddr EXEC:'echo web'`);
       await succeeds(host, 'create id web url :7000 tail url :80 docker-ns web');
-      // The job takes longer than the kill.
-      await host.run(`mkdir -p /etc/systemd/system/wormhole-netns@web.service.d
-      printf '[Service]\\nExecStartPre=/bin/sleep 2\\n' >/etc/systemd/system/wormhole-netns@web.service.d/slow.conf
-      systemctl daemon-reload`);
       const becomes = (state: string) =>
         host.waitFor(
           async () =>
@@ -24,6 +20,11 @@ labSuite(
             `${state}\n`,
           { timeout: 20, what: `the namespace to be ${state}` },
         );
+      await becomes('active');
+      // The job takes longer than the kill.
+      await host.run(`mkdir -p /etc/systemd/system/wormhole-netns@web.service.d
+      printf '[Service]\\nExecStartPre=/bin/sleep 2\\n' >/etc/systemd/system/wormhole-netns@web.service.d/slow.conf
+      systemctl daemon-reload`);
       await host.run('docker stop -t 0 web');
       await becomes('activating');
       await host.run(KILL);
@@ -38,10 +39,19 @@ labSuite(
       const isQuiet = async () =>
         (await host.run('systemctl is-active wormhole-sync', { check: false })).stdout === 'inactive\n';
       await host.waitFor(isQuiet, { timeout: 30, what: 'the end of wormhole-sync' });
+    });
+
+    test('what follows containers, before it has done so: it begins again', async () => {
+      const host = at();
+      await host.run(`docker stop -t 0 web
+      until systemctl is-active wormhole-sync | grep -q activating; do sleep 0.05; done
+      systemctl kill -s STOP wormhole-sync; docker start web; systemctl kill -s KILL wormhole-sync`);
+      const ask = async () => (await host.run('nc -N 127.0.0.1 7000 </dev/null', { check: false })).stdout;
+      await host.waitFor(async () => (await ask()) === 'web\n', { timeout: 30, what: 'the link to follow' });
       await succeeds(host, 'delete web');
     });
 
-    test('while a command waits for a job: the command fails at once, and the next one cleans up', async () => {
+    test('the system bus, while a command waits for a job: the command fails at once, and the next one cleans up', async () => {
       const host = at();
       await host.run(`mkdir -p /etc/systemd/system/wormhole-7100.socket.d
       printf '[Socket]\\nExecStartPre=/bin/sleep 5\\n' >/etc/systemd/system/wormhole-7100.socket.d/slow.conf`);
