@@ -73,10 +73,10 @@ export function connectMachine({ endpoint, keyFile }: Machine): Promise<Socket> 
       const attempt = { autoSelectFamilyAttemptTimeout: ATTEMPT_MS };
       const tls = connectTls({ ...clientTls(key), ...attempt, host, port });
       // Node tries all addresses of a name, those of both families in turn, and each has its time.
-      const end = Date.now() + ALL_ATTEMPTS_MS;
+      const end = performance.now() + ALL_ATTEMPTS_MS;
       tls.on('connectionAttempt', () => {
         clearTimeout(timer);
-        timer = startTimer(Math.max(0, Math.min(CONNECT_MS, end - Date.now())));
+        timer = startTimer(Math.max(0, Math.min(CONNECT_MS, end - performance.now())));
       });
       tls.once('connect', () => {
         clearTimeout(timer);

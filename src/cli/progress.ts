@@ -35,15 +35,15 @@ function drawBar(): ShowProgress {
 }
 
 function writeLines(): ShowProgress {
-  let last = 0;
+  let last = Number.NEGATIVE_INFINITY;
   let latest: PullProgress | undefined;
   const write = ({ text }: PullProgress) => process.stderr.write(`wormhole: ${printable(text)}\n`);
   return (progress) => {
     if (progress === 'done') {
       if (latest) write(latest);
       latest = undefined;
-    } else if (Date.now() - last > LINE_INTERVAL_MS) {
-      last = Date.now();
+    } else if (performance.now() - last > LINE_INTERVAL_MS) {
+      last = performance.now();
       latest = undefined;
       write(progress);
     } else {

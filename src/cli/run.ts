@@ -35,10 +35,10 @@ export function addRun(program: Command): void {
 }
 
 function atMostEverySecond(show: (status: string) => void): (status: string) => void {
-  let last = 0;
+  let last = Number.NEGATIVE_INFINITY;
   return (status) => {
-    if (Date.now() - last < INTERVAL_MS) return;
-    last = Date.now();
+    if (performance.now() - last < INTERVAL_MS) return;
+    last = performance.now();
     show(printable(status));
   };
 }

@@ -105,7 +105,7 @@ export async function createOwn(
     _query: { name: dockerName, ...(platform !== undefined && { platform }) },
     _body: { ...options, Labels: { ...options.Labels, ...labels } },
   };
-  const until = Date.now() + ACTION_MS;
+  const until = performance.now() + ACTION_MS;
   for (;;) {
     try {
       const engine = await patientEngine();
@@ -114,7 +114,8 @@ export async function createOwn(
       const taken = statusOf(error) === 409;
       const made = taken ? await inspectOwn(dockerName, owner) : undefined;
       if (made !== undefined) return made.Id;
-      if (!taken || Date.now() > until) throw explain(error, `container "${dockerName}" cannot be made`);
+      if (!taken || performance.now() > until)
+        throw explain(error, `container "${dockerName}" cannot be made`);
     }
     // The engine takes a name before it knows the container, such as for one that has been killed since it asked.
     await sleep(50);
@@ -154,9 +155,10 @@ export async function removeContainer(id: string, { volumes }: { volumes: boolea
   const what = `container ${id.slice(0, 12)} cannot be removed`;
   // 409: somebody else is removing it.
   await tolerate([404, 409], container.remove({ force: true, v: volumes, abortSignal: inTime() }), what);
-  const until = Date.now() + ACTION_MS;
+  const until = performance.now() + ACTION_MS;
   while (await exists(id)) {
-    if (Date.now() > until) throw new Error(`${what}: the engine has not done it in ${ACTION_MS / 1000} s`);
+    if (performance.now() > until)
+      throw new Error(`${what}: the engine has not done it in ${ACTION_MS / 1000} s`);
     await sleep(50);
   }
 }

@@ -10,7 +10,7 @@ const LAST_PAUSE_MS = 30_000;
 
 /** What the file of {@link givenUpFile} holds: the failures in a row, and the time of the last, in ms since the epoch. */
 const failuresSchema = v.object({ count: v.number(), last: v.number() });
-type Failures = v.InferOutput<typeof failuresSchema>;
+export type Failures = v.InferOutput<typeof failuresSchema>;
 
 /** The failures to start what a run starts since it was started last; undefined when there are none. */
 export function readFailures(name: string): Failures | undefined {
@@ -32,7 +32,12 @@ export function forgetFailures(name: string): void {
   rmSync(givenUpFile(name), { force: true });
 }
 
+/** How long the next attempt still waits at a time, ms since the epoch. Never longer than the pause, though the clock be set back. */
+export function pauseLeft({ count, last }: Failures, now: number): number {
+  return Math.max(0, Math.min(pauseAfter(count), last + pauseAfter(count) - now));
+}
+
 /** How long the next attempt waits after so many failures in a row, ms. */
-export function pauseAfter(failures: number): number {
+function pauseAfter(failures: number): number {
   return Math.min(LAST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (failures - 1));
 }

@@ -35,9 +35,9 @@ export type LockName =
 export async function withLock<T>(name: LockName, work: () => Promise<T>): Promise<T> {
   const fd = openLock(name);
   try {
-    const end = Date.now() + TIMEOUT_MS;
+    const end = performance.now() + TIMEOUT_MS;
     while (!tryLock(fd)) {
-      if (Date.now() > end)
+      if (performance.now() > end)
         throw new Error(
           `another wormhole command has held ${RUN_DIR}/${name}.lock for 5 minutes: lslocks shows which; is it stuck?`,
         );

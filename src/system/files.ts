@@ -46,7 +46,7 @@ export function isThere(path: string): boolean {
  * Writes a file so that it has the whole text or does not exist, also after a power cut: temporary file, fsync, rename,
  * fsync of the directory. The temporary file is in the same directory; {@link isTemporary} recognizes its name.
  *
- * @throws the system call's error, such as EROFS; the temporary file is removed
+ * @throws the system call's error, such as EROFS, with the path in its message; the temporary file is removed
  */
 export function writeAtomically(path: string, text: string, options: WriteOptions = {}): void {
   closeSync(createAtomically(path, text, options));
@@ -77,6 +77,12 @@ export function createOnce(path: string, text: string, options: WriteOptions = {
   return isNew;
 }
 
+/** An error of a system call on a descriptor, whose message lacks the file that it is about. */
+function namingFile(error: unknown, path: string): unknown {
+  if (error instanceof Error && 'syscall' in error && !('path' in error)) error.message += ` '${path}'`;
+  return error;
+}
+
 /** Writes a temporary file, which `publish` gives its name. */
 function write(
   path: string,
@@ -89,14 +95,14 @@ function write(
     fd = openSync(temporary, 'w', 0o600);
     fchmodSync(fd, mode);
     prepare?.(fd);
-    // Unlike writeSync(), it goes on after a write that was cut short, and so finds out that the disk is full.
+    // write(2) may take a part only, as a disk does that becomes full: this writes the rest, or throws.
     writeFileSync(fd, text);
     fsyncSync(fd);
     publish(temporary, path);
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
     rmSync(temporary, { force: true });
-    throw error;
+    throw namingFile(error, path);
   }
   syncDirectory(dirname(path));
   return fd;

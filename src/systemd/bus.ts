@@ -27,40 +27,45 @@ export interface Signal {
   body: unknown[];
 }
 
+/** The bus is not there, or has closed the connection: whatever was asked may have been done or not. */
+export class BusUnreachable extends Error {}
+
 /** A connection to the system bus. It keeps the process alive until `close` is called. */
 export interface Bus {
   /** Calls a method; resolves to the reply's body, rejects with a {@link BusError}. */
   call(call: Call): Promise<unknown[]>;
   /** Calls `listener` for each signal that a match rule of this connection lets through. */
   onSignal(listener: (signal: Signal) => void): void;
+  /** Rejects with {@link BusUnreachable} when the connection is lost: no signal arrives from then on. */
+  lost: Promise<never>;
   close(): void;
 }
 
 /**
  * Connects to the system bus (dbus-next's low-level messages only: no introspection, no match rules of its own).
  *
- * @throws Error when there is no bus, or it closes the connection while a call waits for its reply.
+ * @throws BusUnreachable when there is no bus; calls do so when it has closed the connection
  */
 export async function connectBus(): Promise<Bus> {
   // Loading it takes a fifth of the start of the program, and many runs do not need systemd.
   const { default: dbus } = await import('dbus-next');
   const bus = dbus.systemBus();
   let broken: (error: Error) => void = () => {};
-  const failure = new Promise<never>((_, reject) => {
-    broken = (error) => reject(new Error(`the system bus is unreachable: ${error.message}`));
+  const lost = new Promise<never>((_, reject) => {
+    broken = (error) => reject(new BusUnreachable(`the system bus is unreachable: ${error.message}`));
   });
-  failure.catch(() => {});
+  lost.catch(() => {});
   bus.on('error', broken);
   // dbus-next does not report a bus that goes away, and every call would wait forever.
   const { _connection: connection } = bus as unknown as { _connection: EventEmitter };
   connection.on('end', () => broken(new Error('it closed the connection')));
-  await Promise.race([new Promise((resolve) => bus.once('connect', resolve)), failure]);
+  await Promise.race([new Promise((resolve) => bus.once('connect', resolve)), lost]);
 
   const limit = pLimit(MAX_UNANSWERED);
 
   return {
     async call(call) {
-      const reply = await limit(() => Promise.race([bus.call(new dbus.Message(call)), failure]));
+      const reply = await limit(() => Promise.race([bus.call(new dbus.Message(call)), lost]));
       return reply?.body ?? [];
     },
     onSignal(listener) {
@@ -68,6 +73,7 @@ export async function connectBus(): Promise<Bus> {
         if (message.type === dbus.MessageType.SIGNAL) listener(message);
       });
     },
+    lost,
     close() {
       bus.disconnect();
     },

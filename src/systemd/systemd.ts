@@ -334,15 +334,18 @@ function watchJobs(
     if (result !== 'done' && result !== 'skipped') throw new JobError(unit, result);
   };
 
-  function jobEnd(job: string): Promise<string> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => settle('no answer'), JOB_TIMEOUT_MS);
-      const settle = (result: string) => {
-        clearTimeout(timer);
-        waiting.delete(job);
-        resolve(result);
-      };
-      waiting.set(job, settle);
+  async function jobEnd(job: string): Promise<string> {
+    let timer: NodeJS.Timeout | undefined;
+    const end = new Promise<string>((resolve) => {
+      timer = setTimeout(() => resolve('no answer'), JOB_TIMEOUT_MS);
+      waiting.set(job, resolve);
     });
+    try {
+      // The signal of a job that ends after the connection is lost goes nowhere.
+      return await Promise.race([end, bus.lost]);
+    } finally {
+      clearTimeout(timer);
+      waiting.delete(job);
+    }
   }
 }

@@ -31,7 +31,10 @@ export interface Contacts {
   silent(): { tunnel: Tunnel; silence: number }[];
 }
 
-/** When the last hello of the other machine was sent, and when it is asked if no further one arrives; ms since the epoch. */
+/**
+ * When the last hello of the other machine was sent, by its clock, ms since the epoch; and when it is asked if no further one arrives, as
+ * performance.now() tells, which no change of a clock concerns.
+ */
 interface Contact {
   sent: number;
   timeout: number;
@@ -59,11 +62,15 @@ export function createContacts(known: KnownTunnels, warn: LogLine): Contacts {
         );
         return undefined;
       }
-      contacts.set(tunnel.id, { sent: hello.time, timeout: SILENCE_MS, askAt: Date.now() + SILENCE_MS });
+      contacts.set(tunnel.id, {
+        sent: hello.time,
+        timeout: SILENCE_MS,
+        askAt: performance.now() + SILENCE_MS,
+      });
       return tunnel;
     },
     silent() {
-      const now = Date.now();
+      const now = performance.now();
       return known.all().flatMap((tunnel) => {
         const contact = contacts.get(tunnel.id) ?? { sent: 0, timeout: SILENCE_MS, askAt: now + SILENCE_MS };
         const isSilent = now >= contact.askAt;

@@ -65,8 +65,8 @@ async function initiateInTurn(
   settings: TunnelSettings,
 ): Promise<Tunnel> {
   let { fresh } = request;
-  const end = Date.now() + TIMEOUT_MS;
-  while (Date.now() < end) {
+  const end = performance.now() + TIMEOUT_MS;
+  while (performance.now() < end) {
     const tunnel = await initiate({ ...request, fresh }, machine, settings);
     if (tunnel) return tunnel;
     // The negotiation that the other machine has begun brings new keys as well.

@@ -110,14 +110,16 @@ export async function changePorts(tunnel: Tunnel, ports: Ports): Promise<void> {
   ]);
 }
 
-/** Makes every incoming security association except one expire in a few seconds. @throws IpError */
+/** Ends every incoming security association except one in a few seconds, or at once if it is from the future. @throws IpError */
 export async function expireOtherIncoming(tunnel: Tunnel, spi: Association['spi']): Promise<void> {
   const { number, outer } = endOf(tunnel);
   const old = associationsOf(await readKernel(), number, outer).in.filter((one) => one.spi !== spi);
   const now = Date.now();
   await runRemovals(
     old.map((id) => {
-      const age = Math.max(0, Math.round((now - id.added) / 1000));
+      const age = Math.round((now - id.added) / 1000);
+      // The clock has been set back. The kernel counts from the beginning, which is to come.
+      if (age < 0) return removeStep(id).line;
       return expireStep({ number, id, encap: id.encapsulation }, age).line;
     }),
   );

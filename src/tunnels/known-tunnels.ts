@@ -47,11 +47,14 @@ export function createKnownTunnels(): KnownTunnels {
 function keepWhile<T>(read: () => T, paths: string[]): () => T {
   let kept: { value: T; state: string; readAt: number; checkedAt: number } | undefined;
   return () => {
-    const now = Date.now();
+    // The clock of the machine may be set back; it only tells how old a timestamp is.
+    const now = performance.now();
     if (kept !== undefined && now - kept.checkedAt < SHORTEST_MS) return kept.value;
     const found = paths.map((path) => statSync(path, { bigint: true, throwIfNoEntry: false }));
     const state = found.map((one) => `${one?.ino} ${one?.ctimeNs} ${one?.mtimeNs}`).join(' ');
-    const isSettled = found.every((one) => one === undefined || Number(one.ctimeMs) < now - UNSETTLED_MS);
+    const isSettled = found.every(
+      (one) => one === undefined || Number(one.ctimeMs) < Date.now() - UNSETTLED_MS,
+    );
     const isCurrent = kept?.state === state && isSettled && now - kept.readAt < LIFETIME_MS;
     if (kept !== undefined && isCurrent) kept.checkedAt = now;
     else kept = { value: read(), state, readAt: now, checkedAt: now };

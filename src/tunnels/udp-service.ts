@@ -63,8 +63,8 @@ export async function runUdpService(log: LogLine): Promise<void> {
   notifySystemd('READY=1', `STATUS=ESP in UDP at port ${sockets.port}`);
   process.on('SIGHUP', () => void sendHellos(sockets, known, log));
 
-  for (let used = Date.now(); Date.now() - used < IDLE_MS; await sleep(HELLO_MS)) {
-    if (known.all().length > 0) used = Date.now();
+  for (let used = performance.now(); performance.now() - used < IDLE_MS; await sleep(HELLO_MS)) {
+    if (known.all().length > 0) used = performance.now();
     await sendHellos(sockets, known, log);
     await askSilentPeers(contacts, log);
   }
@@ -123,8 +123,8 @@ async function askSilentPeers(contacts: Contacts, log: LogLine): Promise<void> {
 function onceInAWhile(log: LogLine): LogLine {
   let next = 0;
   return (line, about) => {
-    if (Date.now() < next) return;
-    next = Date.now() + QUIET_MS;
+    if (performance.now() < next) return;
+    next = performance.now() + QUIET_MS;
     log(line, about);
   };
 }

@@ -49,4 +49,12 @@ test('at once where there are none', () => {
   assert.ok(after({ ...early, in: [] }, 0));
 });
 
+test('keys from the future: the clock has been set back, and they would stay for as long as that', () => {
+  assert.equal(
+    [-0.5, -2, -600].map((minutes) => after(early, minutes)),
+    [false, true, true],
+  );
+  assert.is(after({ ...early, asked: false }, -600), true);
+});
+
 test.run();

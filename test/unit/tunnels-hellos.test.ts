@@ -116,10 +116,10 @@ test('a hello that was recorded long ago, or comes from the future, does not cou
 
 test('a machine is silent after a while without a hello, and longer each time', () => {
   const { receive, silent } = service();
-  const { now } = Date;
+  const { now } = performance;
   try {
-    let time = now();
-    Date.now = () => time;
+    let time = performance.now();
+    performance.now = () => time;
     assert.equal(silent(), []);
     time += SILENCE_MS;
     assert.equal(silent(), [{ tunnel, silence: SILENCE_MS }]);
@@ -128,11 +128,26 @@ test('a machine is silent after a while without a hello, and longer each time', 
     assert.equal(silent(), []);
     time += SILENCE_MS;
     assert.equal(silent(), [{ tunnel, silence: 2 * SILENCE_MS }]);
-    receive(from(hello({ time })));
+    receive(from(hello()));
     time += SILENCE_MS - 1;
     assert.equal(silent(), []);
     time += 1;
     assert.equal(silent(), [{ tunnel, silence: SILENCE_MS }]);
+  } finally {
+    performance.now = now;
+  }
+});
+
+test('a clock that is changed makes no machine silent, and no silent one talk', () => {
+  const { receive, silent } = service();
+  const { now } = Date;
+  try {
+    receive(from(hello()));
+    assert.equal(silent(), []);
+    for (const hours of [1, -1]) {
+      Date.now = () => now() + hours * 3_600_000;
+      assert.equal(silent(), []);
+    }
   } finally {
     Date.now = now;
   }

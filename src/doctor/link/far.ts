@@ -155,8 +155,8 @@ async function wayHop(
 
 /** Ends a probe as soon as the other machine says that the target has accepted a client since. */
 async function isServed(part: ListedLink, machine: Machine, enough: AbortController): Promise<void> {
-  const end = Date.now() + STAY_MS;
-  while (!enough.signal.aborted && Date.now() < end) {
+  const end = performance.now() + STAY_MS;
+  while (!enough.signal.aborted && performance.now() < end) {
     await sleep(POLL_MS);
     const now = (await listAt(machine)).links.find(({ id }) => id === part.id);
     if ((now?.counters?.served ?? 0) > (part.counters?.served ?? 0)) enough.abort();

@@ -9,7 +9,7 @@ import type { RunRequest } from '../../docker-run/request.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { netnsInstance } from '../../units/names.js';
 import { isServiceRun } from '../../units/runs.js';
-import { forgetFailures, noteFailure, pauseAfter, readFailures } from '../start-failures.js';
+import { forgetFailures, noteFailure, pauseLeft, readFailures } from '../start-failures.js';
 import { noteEndOfService, startService, stopService } from '../units/run.js';
 import { isEmptyNamespace } from './empty-namespace.js';
 import { passGate } from './gates.js';
@@ -41,8 +41,8 @@ export async function startRun(name: string, died: boolean, reporter: StartRepor
   await passGate(name);
   const run = requireRun(name);
   const failures = readFailures(name);
-  const pause = failures && failures.last + pauseAfter(failures.count) - Date.now();
-  if (pause !== undefined && pause > 0) {
+  const pause = failures === undefined ? 0 : pauseLeft(failures, Date.now());
+  if (pause > 0) {
     reporter.showStatus(`failed ${failures?.count} times; tries again in ${Math.ceil(pause / 1000)} s`);
     await sleep(pause);
   }

@@ -1,6 +1,8 @@
 import { existsSync, watch } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { watchContainers } from '../../docker/events.js';
 import { makeDirectory } from '../../system/files.js';
+import { BusUnreachable } from '../../systemd/bus.js';
 import type { LogLine } from '../../systemd/journal-entry.js';
 import { connectSystemd } from '../../systemd/systemd.js';
 import { repairLinks } from '../repair.js';
@@ -19,16 +21,39 @@ const PODMAN_DIRS = ['/run/crun', '/run/runc'];
  */
 const QUIET_MS = 5_000;
 
+/** The pause before the system bus is tried again, ms; it doubles up to the last. */
+const FIRST_PAUSE_MS = 500;
+const LAST_PAUSE_MS = 30_000;
+
 /**
- * Calls {@link repairLinks} again and again, until nothing has changed for 5 s, for wormhole-sync.service.
+ * Calls {@link repairLinks} again and again, until nothing has changed for 5 s, for wormhole-sync.service. When the system bus is lost, it
+ * begins again as soon as the bus is back: what changed meanwhile starts no other service.
  *
  * @param log takes one line for the journal about each change
  * @throws Error when systemd cannot do its part, once all the rest is done
  */
 export async function followContainers(log: LogLine): Promise<void> {
+  const failures: unknown[] = [];
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
+    try {
+      await followUntilQuiet(log, failures);
+      break;
+    } catch (error) {
+      if (!(error instanceof BusUnreachable)) throw error;
+      log(
+        `${error.message}. Links do not follow their containers until it is back; it is tried again in ${pause / 1000} s.`,
+        { event: 'unreachable' },
+      );
+      await sleep(pause);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+/** @throws BusUnreachable; what fails for one link alone is added to `failures`. */
+async function followUntilQuiet(log: LogLine, failures: unknown[]): Promise<void> {
   const systemd = await connectSystemd();
   const stops: (() => void)[] = [];
-  const failures: unknown[] = [];
   const busy = new Map<string, Promise<void>>();
   let wake: (() => void) | undefined;
   const tried = new Set<string>();
@@ -41,7 +66,10 @@ export async function followContainers(log: LogLine): Promise<void> {
   const begin = (key: string, work: () => Promise<void>) => {
     if (busy.has(key)) return;
     const done = work()
-      .catch((error) => failures.push(error))
+      .catch((error) => {
+        // All is compared again when the bus is back.
+        if (!(error instanceof BusUnreachable)) failures.push(error);
+      })
       .then(() => {
         busy.delete(key);
         touch();
@@ -68,8 +96,9 @@ export async function followContainers(log: LogLine): Promise<void> {
   } finally {
     for (const stop of stops) stop();
     systemd.close();
+    // None of them may be under way when the next comparison begins.
+    await Promise.all(busy.values());
   }
-  if (failures.length > 0) throw failures[0];
 }
 
 /**

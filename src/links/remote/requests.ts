@@ -32,11 +32,11 @@ export function serveRequests(
   let systemd: Promise<Systemd> | undefined;
   const open = new Map<number, number>();
   let all = 0;
-  let last = Date.now();
+  let last = performance.now();
   const servers = sockets.map(({ fd }) => createServer(accept).listen({ fd }));
 
   function accept(socket: Socket): void {
-    last = Date.now();
+    last = performance.now();
     socket.on('error', () => {});
     const caller = callerOf(socket);
     const ofUser = caller === undefined ? 0 : (open.get(caller.uid) ?? 0);
@@ -48,7 +48,7 @@ export function serveRequests(
     all++;
     open.set(uid, ofUser + 1);
     socket.on('close', () => {
-      last = Date.now();
+      last = performance.now();
       all--;
       const left = (open.get(uid) ?? 0) - 1;
       if (left > 0) open.set(uid, left);
@@ -75,7 +75,7 @@ export function serveRequests(
   return {
     async quietFor(milliseconds) {
       for (;;) {
-        const wait = last + milliseconds - Date.now();
+        const wait = last + milliseconds - performance.now();
         if (all === 0 && wait <= 0) break;
         await new Promise((done) => setTimeout(done, Math.max(wait, 200)));
       }
