@@ -32,20 +32,32 @@ export interface RepairContext {
  *
  * A namespace that has been replaced is mounted again, and the links follow it. A container that a link runs, and that has
  * ended by itself, is started again while a client is connected, and otherwise counts as asleep.
+ *
+ * @throws the first error of a comparison, once all others are done
  */
 export async function repairLinks(context: RepairContext): Promise<void> {
   const links = settledLinks();
   const hasEngine = await engineRuns();
-  for (const run of runsIn(links)) await repairRun(run, hasEngine, context);
-  for (const link of links) await retryListening(link, context);
+  const failures: unknown[] = [];
+  const compare = (step: Promise<void>) => step.catch((error) => failures.push(error));
+  for (const run of runsIn(links)) await compare(repairRun(run, hasEngine, context));
+  for (const link of links) await compare(retryListening(link, context));
   const ends = links.flatMap(({ link }) => [link.head, localTailOf(link) ?? []].flat());
   for (const instance of new Set(ends.map(({ place }) => netnsInstance(place)))) {
     // Without its engine, a run is put to sleep as a whole.
     if (instance === undefined || (!hasEngine && placeOfInstance(instance).kind === 'run')) continue;
-    if (isExchanged(instance)) continue;
-    if (await isOutdated(instance, context.systemd))
-      context.begin(instance, () => followNamespace(instance, links, context));
+    if (!isExchanged(instance)) await compare(repairNamespace(instance, links, context));
   }
+  if (failures.length > 0) throw failures[0];
+}
+
+async function repairNamespace(
+  instance: string,
+  links: PlannedLink[],
+  context: RepairContext,
+): Promise<void> {
+  if (await isOutdated(instance, context.systemd))
+    context.begin(instance, () => followNamespace(instance, links, context));
 }
 
 /** Whether a command exchanges the container of an instance's place at this moment: it starts what is to run itself. */

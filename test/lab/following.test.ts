@@ -83,6 +83,40 @@ labSuite(
       await host.run('docker rm -f shared');
     });
 
+    test('an engine that answers nonsense for a while is asked again', async () => {
+      const host = at();
+      // It knows one engine until it ends.
+      const hasEnded = () =>
+        host.waitFor(
+          async () =>
+            (await host.run('systemctl show -P ActiveState wormhole-sync.service')).stdout === 'inactive\n',
+          { timeout: 60, what: 'wormhole-sync.service to end' },
+        );
+      await host.run('cat >/run/engine-proxy.mjs', { input: ENGINE_PROXY });
+      await host.run(
+        `systemd-run -q --unit engine-proxy node /run/engine-proxy.mjs
+         mkdir -p /run/systemd/system/wormhole-sync.service.d
+         printf '[Service]\\nEnvironment=DOCKER_HOST=unix:///run/engine-proxy.sock\\n' >/run/systemd/system/wormhole-sync.service.d/proxy.conf
+         systemctl daemon-reload
+         until systemctl is-active -q engine-proxy && test -S /run/engine-proxy.sock; do sleep 0.1; done`,
+      );
+      await hasEnded();
+      await host.run('touch /run/engine-is-broken; docker restart -t 0 server');
+      await host.waitFor(
+        async () =>
+          /says of container "(server|client)": made by the test\. The links that it concerns .* tried again in 0\.5 s/.test(
+            await host.journal('-b', '-o', 'cat', '-u', 'wormhole-sync.service'),
+          ),
+        { timeout: 30, what: 'the answer to be in the journal' },
+      );
+      await host.run('rm /run/engine-is-broken');
+      await answers(host);
+      await hasEnded();
+      await host.run(
+        'rm -r /run/systemd/system/wormhole-sync.service.d; systemctl daemon-reload; systemctl stop engine-proxy',
+      );
+    });
+
     test('the last link takes the namespace along, also when systemd does not', async () => {
       const host = at();
       // As if systemd had missed the moment.
@@ -178,6 +212,29 @@ labSuite(
     });
   },
 );
+
+/** Passes requests on to Docker, and fails those about a container while there is a file. */
+const ENGINE_PROXY = `
+import { existsSync, rmSync } from 'node:fs';
+import http from 'node:http';
+const socket = '/run/engine-proxy.sock';
+rmSync(socket, { force: true });
+http
+  .createServer((request, answer) => {
+    if (existsSync('/run/engine-is-broken') && /containers\\/[^/]+\\/json/.test(request.url)) {
+      answer.writeHead(500, { 'Content-Type': 'application/json' }).end('{"message":"made by the test"}');
+      return;
+    }
+    const { method, url: path, headers } = request;
+    const passed = http.request({ socketPath: '/run/docker.sock', method, path, headers }, (from) => {
+      answer.writeHead(from.statusCode, from.headers);
+      answer.flushHeaders();
+      from.pipe(answer);
+    });
+    request.pipe(passed);
+  })
+  .listen(socket);
+`;
 
 /** Both links answer within the promise, counted from when both containers run. */
 async function answers(host: Host): Promise<void> {

@@ -21,36 +21,45 @@ const PODMAN_DIRS = ['/run/crun', '/run/runc'];
  */
 const QUIET_MS = 5_000;
 
-/** The pause before the system bus is tried again, ms; it doubles up to the last. */
+/** The pause before what has failed is tried again, ms; it doubles up to the last. */
 const FIRST_PAUSE_MS = 500;
 const LAST_PAUSE_MS = 30_000;
 
+/** How often all is compared again after an answer of the engine that nobody expects: for 16 s. */
+const RETRIES = 5;
+
 /**
  * Calls {@link repairLinks} again and again, until nothing has changed for 5 s, for wormhole-sync.service. When the system bus is lost, it
- * begins again as soon as the bus is back: what changed meanwhile starts no other service.
+ * begins again as soon as the bus is back: what changed meanwhile starts no other service. When a comparison fails, it is repeated a few
+ * times.
  *
  * @param log takes one line for the journal about each change
- * @throws Error when systemd cannot do its part, once all the rest is done
+ * @throws Error when systemd or the engine cannot do its part, once all the rest is done
  */
 export async function followContainers(log: LogLine): Promise<void> {
   const failures: unknown[] = [];
+  let retries = 0;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
     try {
       await followUntilQuiet(log, failures);
       break;
     } catch (error) {
-      if (!(error instanceof BusUnreachable)) throw error;
-      log(
-        `${error.message}. Links do not follow their containers until it is back; it is tried again in ${pause / 1000} s.`,
-        { event: 'unreachable' },
-      );
+      const isBus = error instanceof BusUnreachable;
+      if (!isBus && retries++ === RETRIES) throw error;
+      const { message } = error as Error;
+      const fate = isBus
+        ? 'Links do not follow their containers until it is back'
+        : 'The links that it concerns do not follow their containers';
+      log(`${message}. ${fate}; it is tried again in ${pause / 1000} s.`, {
+        event: isBus ? 'unreachable' : 'failed',
+      });
       await sleep(pause);
     }
   }
   if (failures.length > 0) throw failures[0];
 }
 
-/** @throws BusUnreachable; what fails for one link alone is added to `failures`. */
+/** @throws BusUnreachable; as {@link repairLinks}; what fails while one link is repaired is added to `failures`. */
 async function followUntilQuiet(log: LogLine, failures: unknown[]): Promise<void> {
   const systemd = await connectSystemd();
   const stops: (() => void)[] = [];
