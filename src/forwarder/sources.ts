@@ -30,14 +30,22 @@ const roomSize = pinned(4);
 export function sourceOf(client: number): Source | undefined {
   roomSize.words[0] = SIZE_V6;
   if (getpeername(client, room.address, roomSize.address) < 0) return undefined;
-  const { bytes, words } = room;
-  const family = bytes.readUInt16LE(0);
-  if (family === AF_INET) return words[1] as number;
+  return sourceIn(room.words);
+}
+
+/** The source in the words of a sockaddr; undefined if it is of another family. */
+export function sourceIn(words: Int32Array): Source | undefined {
+  const [familyAndPort = 0, ipv4, first = 0, second = 0, third, fourth] = words;
+  const family = familyAndPort & 0xffff;
+  if (family === AF_INET) return ipv4;
   if (family !== AF_INET6) return undefined;
   // A listener on [::] sees an IPv4 client as ::ffff:a.b.c.d.
-  const isMapped = words[2] === 0 && words[3] === 0 && bytes.readUInt32BE(16) === 0xffff;
-  return isMapped ? (words[5] as number) : bytes.readBigUInt64LE(8);
+  if (first === 0 && second === 0 && third === MAPPED) return fourth;
+  return (BigInt(second >>> 0) << 32n) | BigInt(first >>> 0);
 }
+
+/** 00 00 ff ff in the order of bytes of the processors that there are builds for. */
+const MAPPED = 0xffff0000 | 0;
 
 /** Counts a connection of a source. */
 export function countOpened(sources: Sources, source: Source): void {

@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { isServiceName, type Machine } from '../recipe/services.js';
-import { readIfExists } from '../system/files.js';
+import { readDataFile } from '../system/data-file.js';
 import { readEtcdConfig } from './etcd/config.js';
 import { lookUpInEtcd } from './etcd/machines.js';
 import { parseMachinesFile } from './machines-file.js';
@@ -66,7 +66,7 @@ export async function lookUpService(
  */
 export async function askRegistries(name: string, directory = SERVICES_DIR): Promise<Answer> {
   const path = `${directory}/${name}`;
-  const text = readIfExists(path);
+  const text = readDataFile(path);
   if (text !== undefined) return { machines: parseMachinesFile(text, path), source: path };
   if (isSrvName(name)) return { machines: await lookUpSrv(name), source: 'DNS' };
   const etcd = readEtcdConfig();

@@ -1,7 +1,8 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-const MAX_BYTES = 1 << 20;
+/** The longest file that is read, bytes. */
+export const MAX_BYTES = 1 << 20;
 
 /**
  * Reads a file whose text acts as root.

@@ -36,6 +36,9 @@ const OF_RUNS = ['wormhole.link', 'wormhole.run', 'wormhole.role', 'wormhole.pat
 /** How many labels of one container count: each is a link, with units of its own. */
 const MAX_LABELS = 20;
 
+/** How many tails the labels of one container have together: those of a label with several are links of their own. */
+const MAX_TAILS = 50;
+
 /** How much of the name of a label is told, which may be of any length. */
 const MAX_NAME = 80;
 
@@ -85,6 +88,7 @@ function readContainer(
   };
   for (const [label] of own(container.imageLabels))
     fault(label, 'its image brings it, and labels of images do not count: give it to the container');
+  let tails = 0;
   for (const [label, value] of own(container.labels)) {
     const guess = `${name}.${label.slice(label.lastIndexOf('.') + 1)}`;
     try {
@@ -100,6 +104,12 @@ function readContainer(
         return found.name;
       };
       const link = readLabel({ key: label, value }, { container: name, policy, resolve });
+      const more = tails + (link.recipe.tails?.length ?? 1);
+      if (more > MAX_TAILS)
+        throw new RefusedLabel(
+          `the labels of a container lead to ${MAX_TAILS} tails at most, with this one it would be ${more}`,
+        );
+      tails = more;
       read.links.push({ ...link, container: name, label, running });
     } catch (error) {
       if (!(error instanceof RefusedLabel) && !(error instanceof Absent)) throw error;

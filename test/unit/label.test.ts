@@ -217,6 +217,31 @@ test('labels of images, of containers that links run, and of those whose image i
   assert.equal([orphan.links, orphan.undecided, orphan.faults.length], [[], ['app.db'], 1]);
 });
 
+test('the labels of a container have 50 tails at most, however many one label has', () => {
+  const label = (count: number) =>
+    `url :9 ${Array.from({ length: count }, (_, n) => `tail url :${n + 1} docker-ns db`).join(' or ')}`;
+  const labels = {
+    'wormhole.link.a': label(25),
+    'wormhole.link.b': label(25),
+    'wormhole.link.c': 'url :1 tail docker-ns db',
+    'wormhole.expose.d': 'url :8080',
+  };
+  const { links, faults } = readAllLabels([container('app', { labels }), container('db')], policy);
+  // By name, as labels count.
+  assert.equal(
+    links.map(({ id, recipe }) => [id, recipe.tails?.length ?? 1]),
+    [
+      ['app.d', 1],
+      ['app.a', 25],
+      ['app.c', 1],
+    ],
+  );
+  assert.equal(
+    faults.map(({ label: name, message }) => [name, message]),
+    [['wormhole.link.b', 'the labels of a container lead to 50 tails at most, with this one it would be 51']],
+  );
+});
+
 test('a container has 20 labels at most, and what is told of a name has a bound', () => {
   const labels = Object.fromEntries(
     Array.from({ length: 30 }, (_, at) => [`wormhole.link.n${at + 10}`, `url :${at + 1} tail docker-ns db`]),

@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -180,6 +190,37 @@ test('the machines of a service are those of its file; without any, those that w
       },
     );
   }
+});
+
+test('whoever may write files of services has no other file read, and nothing wait', async () => {
+  const own = join(directory, 'own');
+  mkdirSync(own);
+  writeFileSync(join(directory, 'secret'), 'root:$y$j9T$hash:19000:0\n');
+  symlinkSync(join(directory, 'secret'), join(own, 'link'));
+  // As in a directory that root has given to others.
+  chmodSync(own, 0o777);
+  execFileSync('mkfifo', [join(own, 'fifo')]);
+  mkdirSync(join(own, 'directory'));
+  writeFileSync(join(own, 'large'), '# x\n'.repeat(300_000));
+  const problemOf = (name: string) =>
+    askRegistries(name, own).then(
+      () => 'none',
+      ({ message }: Error) => message,
+    );
+  assert.match(
+    await problemOf('link'),
+    /own\/link: it is a symbolic link, and what is in \S+own acts as root, and it (is writable by|belongs to)/,
+  );
+  assert.is(await problemOf('fifo'), `${own}/fifo: it is no file`);
+  assert.is(await problemOf('directory'), `${own}/directory: it is no file`);
+  assert.is(await problemOf('large'), `${own}/large: it is longer than 1 MiB`);
+  // The administrator may use symbolic links.
+  if (process.getuid?.() !== 0) return;
+  const roots = mkdtempSync('/root/wormhole-services-');
+  writeFileSync(join(roots, 'file'), 'a\n');
+  symlinkSync('file', join(roots, 'link'));
+  assert.equal((await askRegistries('link', roots)).machines, [{ host: 'a' }]);
+  rmSync(roots, { recursive: true });
 });
 
 test('the services that have a file', () => {

@@ -49,6 +49,7 @@ import {
   FEW_REPLIES,
   removeSession,
   type Session,
+  sessionToEnd,
   touchSession,
 } from './sessions.js';
 
@@ -99,7 +100,7 @@ export function beginSession(
   first: Datagram,
   readReplies: ReadReplies,
 ): Session {
-  makeRoom(relay);
+  makeRoom(relay, caller);
   const session = createSession(relay, caller, hash, readReplies);
   keepFirst(relay, session, first);
   openSocket(relay, session);
@@ -395,12 +396,14 @@ function forgetFirst(relay: UdpRelay, session: Session): void {
   if (session.stored !== undefined) clearFlags(session.stored, REFUSED);
 }
 
-/** Ends the session that has been quiet the longest if there are too many. */
-function makeRoom(relay: UdpRelay): void {
+/** Ends a session if there are too many for that of a new client. */
+function makeRoom(relay: UdpRelay, caller: Caller): void {
   const { sessions, maxSessions, log } = relay;
-  if (sessions.count < maxSessions || sessions.oldest === undefined) return;
-  endSession(relay, sessions.oldest);
-  const message = `${maxSessions} clients have a session, which is the limit (--max-sessions); each new one ends the session that has been quiet the longest`;
+  if (sessions.count < maxSessions) return;
+  const ended = sessionToEnd(sessions, caller, maxSessions);
+  if (ended === undefined) return;
+  endSession(relay, ended);
+  const message = `${maxSessions} clients have a session, which is the limit (--max-sessions); each new one ends the session that has been quiet the longest, of its own address if that has an eighth of them`;
   log.failure('limited sessions', message, (count) => `${message}: ${count} more in the last 10 s`);
 }
 

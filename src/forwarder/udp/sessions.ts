@@ -1,5 +1,6 @@
 import type { Address } from '../address.js';
 import type { Watch } from '../loop.js';
+import { type Source, sourceIn } from '../sources.js';
 import type { Storable, Stored } from '../store/store.js';
 import type { Pinned } from '../syscalls.js';
 import type { Timer } from '../timers.js';
@@ -73,9 +74,10 @@ export interface Head extends Watch {
   device: number;
 }
 
-/** The sessions of a link, by client and in the order of activity. */
+/** The sessions of a link, by client, in the order of activity, and by the address that clients come from. */
 export interface Sessions {
   readonly byHash: Map<number, Session>;
+  readonly bySource: Map<Source | undefined, Set<Session>>;
   readonly seed: number;
   count: number;
   oldest: Session | undefined;
@@ -86,6 +88,7 @@ export interface Sessions {
 export function createSessions(): Sessions {
   return {
     byHash: new Map(),
+    bySource: new Map(),
     seed: Math.floor(Math.random() * 2 ** 32),
     count: 0,
     oldest: undefined,
@@ -127,6 +130,10 @@ export function findSession(sessions: Sessions, caller: Caller, hash: number): S
 export function addSession(sessions: Sessions, session: Session): void {
   session.sibling = sessions.byHash.get(session.hash);
   sessions.byHash.set(session.hash, session);
+  const source = sourceIn(session.client.words);
+  const own = sessions.bySource.get(source);
+  if (own === undefined) sessions.bySource.set(source, new Set([session]));
+  else own.add(session);
   sessions.count += 1;
   append(sessions, session);
 }
@@ -141,8 +148,46 @@ export function removeSession(sessions: Sessions, session: Session): void {
     for (let other = first; other !== undefined; other = other.sibling)
       if (other.sibling === session) other.sibling = session.sibling;
   }
+  const source = sourceIn(session.client.words);
+  const own = sessions.bySource.get(source);
+  own?.delete(session);
+  if (own?.size === 0) sessions.bySource.delete(source);
   sessions.count -= 1;
   unlink(sessions, session);
+}
+
+/** The share of all sessions that clients of one address have before they take the place of each other only. */
+const SHARE = 8;
+
+/** How many sessions of an address are compared. */
+const COMPARED = 16;
+
+/**
+ * The session that ends for that of a new client, of `most`: the one that has been quiet the longest, of all sessions, or of those of
+ * the client's own address, if these are an eighth: clients of one address do not end the sessions of all others.
+ */
+export function sessionToEnd(
+  { oldest, bySource }: Sessions,
+  caller: Pick<Caller, 'names' | 'nameWord' | 'nameWords'>,
+  most: number,
+): Session | undefined {
+  const source = sourceIn(caller.names.subarray(caller.nameWord, caller.nameWord + caller.nameWords));
+  const own = bySource.get(source);
+  const isOldestOwn = oldest !== undefined && own?.has(oldest);
+  return own === undefined || isOldestOwn || own.size < most / SHARE ? oldest : quietestOf(own);
+}
+
+/** About the one that has been quiet the longest: of some, which are not compared again before the others have been. */
+function quietestOf(own: Set<Session>): Session | undefined {
+  let quietest: Session | undefined;
+  let compared = 0;
+  for (const session of own) {
+    if (compared++ === COMPARED) break;
+    if (quietest === undefined || session.active < quietest.active) quietest = session;
+    own.delete(session);
+    own.add(session);
+  }
+  return quietest;
 }
 
 /** Makes a session the newest. */
