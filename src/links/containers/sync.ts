@@ -1,9 +1,9 @@
 import { existsSync, watch } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { watchContainers } from '../../docker/events.js';
 import { makeDirectory } from '../../system/files.js';
 import { BusUnreachable } from '../../systemd/bus.js';
 import type { LogLine } from '../../systemd/journal-entry.js';
+import { repeatWhenBusIsLost } from '../../systemd/lost-bus.js';
 import { connectSystemd } from '../../systemd/systemd.js';
 import { repairLinks } from '../repair.js';
 import { NAMED_DIR } from './namespace.js';
@@ -21,10 +21,6 @@ const PODMAN_DIRS = ['/run/crun', '/run/runc'];
  */
 const QUIET_MS = 5_000;
 
-/** The pause before the system bus is tried again, ms; it doubles up to the last. */
-const FIRST_PAUSE_MS = 500;
-const LAST_PAUSE_MS = 30_000;
-
 /**
  * Calls {@link repairLinks} again and again, until nothing has changed for 5 s, for wormhole-sync.service. When the system bus is lost, it
  * begins again as soon as the bus is back: what changed meanwhile starts no other service.
@@ -34,19 +30,11 @@ const LAST_PAUSE_MS = 30_000;
  */
 export async function followContainers(log: LogLine): Promise<void> {
   const failures: unknown[] = [];
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
-    try {
-      await followUntilQuiet(log, failures);
-      break;
-    } catch (error) {
-      if (!(error instanceof BusUnreachable)) throw error;
-      log(
-        `${error.message}. Links do not follow their containers until it is back; it is tried again in ${pause / 1000} s.`,
-        { event: 'unreachable' },
-      );
-      await sleep(pause);
-    }
-  }
+  await repeatWhenBusIsLost(
+    () => followUntilQuiet(log, failures),
+    log,
+    'Links do not follow their containers',
+  );
   if (failures.length > 0) throw failures[0];
 }
 
