@@ -51,6 +51,25 @@ labSuite(
       await succeeds(host, 'delete web');
     });
 
+    test('the system bus, before labels of containers are read: they are carried out when it is back', async () => {
+      const host = at();
+      await host.run(`docker run -d --name labelled --network none --label 'wormhole.expose.y=url :8200 tail url :80' wormhole/tools sleep infinity
+        systemctl stop dbus.socket dbus.service; systemctl start --no-block wormhole-labels.service`);
+      await host.waitFor(
+        async () =>
+          (await host.journal('-t', 'wormhole-labels', '-o', 'cat')).includes(
+            'Links do not follow the labels',
+          ),
+        { timeout: 30, what: 'the journal to tell' },
+      );
+      await host.run('systemctl start dbus.socket');
+      await host.waitFor(async () => (await succeeds(host, 'list')).includes('labelled.'), {
+        timeout: 40,
+        what: 'the link of the label',
+      });
+      await host.run('docker rm -f labelled; wormhole labels');
+    });
+
     test('the system bus, while a command waits for a job: the command fails at once, and the next one cleans up', async () => {
       const host = at();
       await host.run(`mkdir -p /etc/systemd/system/wormhole-7100.socket.d

@@ -4,6 +4,7 @@ import { watchContainers } from '../../docker/events.js';
 import { makeDirectory } from '../../system/files.js';
 import { BusUnreachable } from '../../systemd/bus.js';
 import type { LogLine } from '../../systemd/journal-entry.js';
+import { repeatWhenBusIsLost } from '../../systemd/lost-bus.js';
 import { connectSystemd } from '../../systemd/systemd.js';
 import { repairLinks } from '../repair.js';
 import { NAMED_DIR } from './namespace.js';
@@ -21,11 +22,10 @@ const PODMAN_DIRS = ['/run/crun', '/run/runc'];
  */
 const QUIET_MS = 5_000;
 
-/** The pause before what has failed is tried again, ms; it doubles up to the last. */
+/** The pause before a comparison that has failed is repeated, ms; each is twice as long as the one before. */
 const FIRST_PAUSE_MS = 500;
-const LAST_PAUSE_MS = 30_000;
 
-/** How often all is compared again after an answer of the engine that nobody expects: for 16 s. */
+/** How often it is repeated: for 16 s. */
 const RETRIES = 5;
 
 /**
@@ -38,21 +38,21 @@ const RETRIES = 5;
  */
 export async function followContainers(log: LogLine): Promise<void> {
   const failures: unknown[] = [];
-  let retries = 0;
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
+  for (let retry = 0; ; retry++) {
     try {
-      await followUntilQuiet(log, failures);
+      await repeatWhenBusIsLost(
+        () => followUntilQuiet(log, failures),
+        log,
+        'Links do not follow their containers',
+      );
       break;
     } catch (error) {
-      const isBus = error instanceof BusUnreachable;
-      if (!isBus && retries++ === RETRIES) throw error;
-      const { message } = error as Error;
-      const fate = isBus
-        ? 'Links do not follow their containers until it is back'
-        : 'The links that it concerns do not follow their containers';
-      log(`${message}. ${fate}; it is tried again in ${pause / 1000} s.`, {
-        event: isBus ? 'unreachable' : 'failed',
-      });
+      if (retry === RETRIES) throw error;
+      const pause = FIRST_PAUSE_MS * 2 ** retry;
+      log(
+        `${(error as Error).message}. The links that it concerns do not follow their containers; it is tried again in ${pause / 1000} s.`,
+        { event: 'failed' },
+      );
       await sleep(pause);
     }
   }

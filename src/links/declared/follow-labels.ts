@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { EngineDown } from '../../docker/engine.js';
 import { describeLabelFault, readLabelFaults, writeLabelFaults } from '../../state/label-faults.js';
 import type { LogLine } from '../../systemd/journal-entry.js';
+import { repeatWhenBusIsLost } from '../../systemd/lost-bus.js';
 import { notifySystemd } from '../../systemd/notify.js';
 import { printable } from '../../text/printable.js';
 import { FaultyFile } from '../../units/declaration.js';
@@ -27,11 +28,19 @@ export interface LabelsJournal {
 
 /**
  * Calls {@link applyLabels} again and again, until nothing has changed for 5 s, for wormhole-labels.service. Each fault is told once,
- * until it is gone.
+ * until it is gone. When the system bus is lost, it begins again as soon as the bus is back.
  *
  * @throws FaultyFile, or the engine's own error; an engine that is not there is no error, and all stays as it is
  */
-export async function followLabels(keyFile: string, journal: LabelsJournal): Promise<void> {
+export function followLabels(keyFile: string, journal: LabelsJournal): Promise<void> {
+  return repeatWhenBusIsLost(
+    () => followUntilQuiet(keyFile, journal),
+    journal.log,
+    'Links do not follow the labels of containers',
+  );
+}
+
+async function followUntilQuiet(keyFile: string, journal: LabelsJournal): Promise<void> {
   const gone = sightings();
   const wrong = sightings();
   let dirty = true;
