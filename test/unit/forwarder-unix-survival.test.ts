@@ -99,7 +99,7 @@ for (const [head, tail] of [
     const forwarder = startKilled(fd, tail === 'tcp' ? `127.0.0.1:${port}` : `${path}.tail`, 12);
     tcp.close();
     const sessions = 20;
-    const isOver = (): boolean => (forwarder.log().match(/took over 20 open sessions/g)?.length ?? 0) >= 6;
+    const isOver = (): boolean => forwarder.log().includes('now left alone');
     const over = until(isOver, 90_000);
     const ends = await Promise.all(Array.from({ length: sessions }, () => converse(to, isOver)));
     await over;
@@ -110,7 +110,9 @@ for (const [head, tail] of [
     await sleep(2000);
     forwarder.kill('SIGTERM');
     assert.is(await forwarder.exited, 0, forwarder.log());
-    assert.match(forwarder.log(), /killed \d+ times, 0 descriptors in the store/);
+    // Some of the kills come before it has said that it took the sessions over.
+    assert.ok((forwarder.log().match(/took over 20 open sessions/g)?.length ?? 0) >= 3, forwarder.log());
+    assert.match(forwarder.log(), /killed 12 times, 0 descriptors in the store/);
     assert.not.match(forwarder.log(), /cannot|died/);
   });
 }
