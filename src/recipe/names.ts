@@ -17,6 +17,7 @@ export function parseContainer(word: Word): string {
 /** Ids that are refused: units of Wormhole's own have these names. */
 export const RESERVED_IDS = [
   'sync',
+  'sync-again',
   'far',
   'tunnel-guard',
   'tunnel-udp',

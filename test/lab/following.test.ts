@@ -117,6 +117,20 @@ labSuite(
       );
     });
 
+    test('a container that changes when nothing watches is followed all the same', async () => {
+      const host = at();
+      // systemd watches again when the service is quite dead; it looks no more once it stops.
+      const directory = '/run/systemd/system/wormhole-sync.service.d';
+      await host.run(
+        `mkdir -p ${directory}; printf '[Service]\\nExecStopPost=sleep 3\\n' >${directory}/late.conf; systemctl daemon-reload
+         docker restart -t 0 server
+         until [ "$(systemctl show -P SubState wormhole-sync.service)" = stop-post ]; do sleep 0.1; done
+         docker restart -t 0 server; rm -r ${directory}; systemctl daemon-reload`,
+        { timeout: 120 },
+      );
+      await answers(host);
+    });
+
     test('the last link takes the namespace along, also when systemd does not', async () => {
       const host = at();
       // As if systemd had missed the moment.

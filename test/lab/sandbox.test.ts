@@ -27,6 +27,7 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-secret-run.service': 1.4,
   'wormhole-secret.service': 1.0,
   'wormhole-sync.service': 1.0,
+  'wormhole-sync-again.service': 1.0,
   'wormhole-health@host.service': 0.7,
   // As wormholed, and files of anyone besides.
   'wormhole-apply.service': 2.5,

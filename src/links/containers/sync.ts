@@ -34,14 +34,16 @@ const RETRIES = 5;
  * times.
  *
  * @param log takes one line for the journal about each change
+ * @param once does not wait for changes: for wormhole-sync-again.service, since systemd begins to watch only when the other service has
+ *   ended
  * @throws Error when systemd or the engine cannot do its part, once all the rest is done
  */
-export async function followContainers(log: LogLine): Promise<void> {
+export async function followContainers(log: LogLine, { once }: { once: boolean }): Promise<void> {
   const failures: unknown[] = [];
   for (let retry = 0; ; retry++) {
     try {
       await repeatWhenBusIsLost(
-        () => followUntilQuiet(log, failures),
+        () => followUntilQuiet({ log, failures, once }),
         log,
         'Links do not follow their containers',
       );
@@ -59,8 +61,14 @@ export async function followContainers(log: LogLine): Promise<void> {
   if (failures.length > 0) throw failures[0];
 }
 
+interface FollowOptions {
+  log: LogLine;
+  failures: unknown[];
+  once: boolean;
+}
+
 /** @throws BusUnreachable; as {@link repairLinks}; what fails while one link is repaired is added to `failures`. */
-async function followUntilQuiet(log: LogLine, failures: unknown[]): Promise<void> {
+async function followUntilQuiet({ log, failures, once }: FollowOptions): Promise<void> {
   const systemd = await connectSystemd();
   const stops: (() => void)[] = [];
   const busy = new Map<string, Promise<void>>();
@@ -86,12 +94,13 @@ async function followUntilQuiet(log: LogLine, failures: unknown[]): Promise<void
     busy.set(key, done);
   };
   try {
-    stops.push(await watchForChanges(touch));
+    if (!once) stops.push(await watchForChanges(touch));
     while (dirty || busy.size > 0) {
       if (dirty) {
         dirty = false;
         await repairLinks({ systemd, tried, log, begin });
       }
+      if (once && busy.size === 0) return;
       if (!dirty) {
         await new Promise<void>((resolve) => {
           const timer = setTimeout(resolve, QUIET_MS);
