@@ -128,7 +128,12 @@ labSuite(
          docker restart -t 0 server; rm -r ${directory}; systemctl daemon-reload`,
         { timeout: 120 },
       );
-      await answers(host);
+      const name = await host.container('server').inspect('{{.Config.Hostname}}');
+      await host.waitFor(
+        async () =>
+          (await host.run('nc -N 127.0.0.1 7000 </dev/null', { check: false })).stdout === `${name}\n`,
+        { timeout: 20, what: 'the link to reach the container' },
+      );
     });
 
     test('the last link takes the namespace along, also when systemd does not', async () => {
