@@ -16,8 +16,11 @@ export async function stopUnneededNamespace(
   systemd: Systemd,
 ): Promise<void> {
   const { active } = await systemd.state(unit);
-  if (active === 'inactive' || active === 'failed') return;
+  if (active === 'inactive') return;
   const properties = await systemd.properties(unit, 'Unit');
   const neededBy = NEEDED_BY.flatMap((name) => (properties[name] as string[] | undefined) ?? []);
-  if (neededBy.every((other) => removed.includes(other))) await systemd.stop(unit);
+  if (!neededBy.every((other) => removed.includes(other))) return;
+  await systemd.stop(unit);
+  // It has failed if it was stopped while it was being started.
+  await systemd.resetFailed(unit);
 }
