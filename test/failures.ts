@@ -10,7 +10,7 @@ const CHARACTERS = 300;
  */
 export function failuresIn(output: string): string[] {
   const lines = stripVTControlCharacters(output).trimEnd().split('\n');
-  const starts = lines.flatMap((line, at) => (/^ {3}FAIL {2}"/.test(line) ? [at] : []));
+  const starts = lines.flatMap((line, at) => (/^ {3}FAIL {2}/.test(line) ? [at] : []));
   if (starts.length === 0) return [lines.slice(-LINES).map(cut).join('\n')];
   return starts.map((start, n) => {
     const rest = lines.slice(start, starts[n + 1]);

@@ -82,7 +82,12 @@ test('a tail that refuses is skipped, and gets its share again after its return'
   assert.match(front.log(), new RegExp(`tail ${down.name} does not serve: 127.0.0.1:${port} refused`));
   await named('back', port);
   await answersBecome(front.port, 'back');
-  assert.equal([...new Set(await namesOf(front.port, 20))], ['back']);
+  // A dial that began before may fail later, and pause it once more.
+  const end = Date.now() + 40_000;
+  let names: string[];
+  do names = [...new Set(await namesOf(front.port, 20))];
+  while (names.length > 1 && Date.now() < end);
+  assert.equal(names, ['back']);
   assert.match(front.log(), new RegExp(`tail ${down.name} accepts again`));
 });
 
