@@ -136,27 +136,37 @@ labSuite(
       );
     });
 
-    test('the last link takes the namespace along, also when systemd does not', async () => {
-      const host = at();
-      // As if systemd had missed the moment.
-      await host.run(
-        `mkdir -p /run/systemd/system/wormhole-netns@kept.service.d
-         printf '[Unit]\\nStopWhenUnneeded=no\\n' >/run/systemd/system/wormhole-netns@kept.service.d/kept.conf
-         systemctl daemon-reload
-         docker run -d --name kept --network none wormhole/tools sleep infinity`,
-      );
-      for (const [port, id] of ['one', 'two', 'three'].entries())
-        await succeeds(host, `create id ${id} url :${7010 + port} docker-ns kept tail url :1`);
-      const state = async () =>
-        (await host.run('systemctl is-active wormhole-netns@kept.service', { check: false })).stdout;
-      await succeeds(host, 'delete one');
-      assert.is(await state(), 'active\n');
-      await succeeds(host, 'delete three two');
-      assert.is(await state(), 'inactive\n');
-      await host.run(
-        'rm -r /run/systemd/system/wormhole-netns@kept.service.d; systemctl daemon-reload; docker rm -f kept',
-      );
-    });
+    for (const { from, unit, make, remove } of [
+      {
+        from: (port: number) => `url :${port} docker-ns kept`,
+        unit: 'wormhole-netns@kept.service',
+        make: 'docker run -d --name kept --network none wormhole/tools sleep infinity',
+        remove: 'docker rm -f kept',
+      },
+      {
+        from: (port: number) => `url kept-ns@:${port}`,
+        unit: 'wormhole-netns@netns:kept\\x2dns.service',
+        make: 'ip netns add kept-ns; ip -n kept-ns link set lo up',
+        remove: 'ip netns del kept-ns',
+      },
+    ]) {
+      test(`the last link takes the namespace along, also when systemd does not: ${unit}`, async () => {
+        const host = at();
+        // As if systemd had missed the moment.
+        const directory = `/run/systemd/system/${unit}.d`;
+        await host.run(
+          `mkdir -p '${directory}'; printf '[Unit]\\nStopWhenUnneeded=no\\n' >'${directory}/kept.conf'; systemctl daemon-reload; ${make}`,
+        );
+        for (const [number, id] of ['one', 'two', 'three'].entries())
+          await succeeds(host, `create id ${id} ${from(7010 + number)} tail url :1`);
+        const state = async () => (await host.run(`systemctl is-active '${unit}'`, { check: false })).stdout;
+        await succeeds(host, 'delete one');
+        assert.is(await state(), 'active\n');
+        await succeeds(host, 'delete three two');
+        assert.is(await state(), 'inactive\n');
+        await host.run(`rm -r '${directory}'; systemctl daemon-reload; ${remove}`);
+      });
+    }
 
     test('a container that is gone is waited for, and the link says so', async () => {
       const host = at();

@@ -192,7 +192,7 @@ test('the machines of a service are those of its file; without any, those that w
   }
 });
 
-test('whoever may write files of services has no other file read, and nothing wait', async () => {
+test('someone who may write files of services cannot have another file read, or a look-up wait', async () => {
   const own = join(directory, 'own');
   mkdirSync(own);
   writeFileSync(join(directory, 'secret'), 'root:$y$j9T$hash:19000:0\n');
