@@ -1,26 +1,33 @@
 import { stripVTControlCharacters } from 'node:util';
 
-/** Lines that are repeated of a failure, and characters of a line: a journal within a message may have thousands. */
-const LINES = 14;
-const CHARACTERS = 300;
+/** Characters that are repeated of a failure: the end of a run is all that some systems keep of its output. */
+const CHARACTERS = 360;
 
 /**
- * What failed in a file of tests, from all that it printed: of each test its name and the beginning of its message, as uvu
- * prints it; of a file that broke off, its last lines. The run repeats it at its end, where it is found.
+ * What failed in a file of tests, from all that it printed, a line each: of each test its name, the beginning of its message and
+ * where it is; of a file that broke off, its last lines. The run repeats it at its end, where it is found.
  */
 export function failuresIn(output: string): string[] {
   const lines = stripVTControlCharacters(output).trimEnd().split('\n');
   const starts = lines.flatMap((line, at) => (/^ {3}FAIL {2}/.test(line) ? [at] : []));
-  if (starts.length === 0) return [lines.slice(-LINES).map(cut).join('\n')];
+  if (starts.length === 0) return [`… ${joined(lines).slice(-CHARACTERS)}`];
   return starts.map((start, n) => {
-    const rest = lines.slice(start, starts[n + 1]);
-    const end = rest.findIndex((line) => /^ {2}Total: /.test(line));
-    const said = rest.slice(0, end < 0 ? undefined : end).filter((line) => line.trim() !== '');
-    const more = said.length > LINES ? [`    … ${said.length - LINES} more lines above`] : [];
-    return [...said.slice(0, LINES).map(cut), ...more].join('\n');
+    const following = lines.slice(start + 1, starts[n + 1]);
+    const end = following.findIndex((line) => /^ {2}Total: /.test(line));
+    const said = end < 0 ? following : following.slice(0, end);
+    const isFrame = (line: string) => /^ +at /.test(line);
+    const where = said.find((line) => isFrame(line) && !/node_modules|\(<anonymous>\)$/.test(line)) ?? '';
+    const name = lines[start]?.replace(/^ {3}FAIL {2}/, '') ?? '';
+    const message = joined(said.filter((line) => !isFrame(line)));
+    const cut = message.length > CHARACTERS ? `${message.slice(0, CHARACTERS)}…` : message;
+    const place = /test\/[^)]*/.exec(where)?.[0] ?? '';
+    return `${name}: ${cut}${place && ` (${place})`}`;
   });
 }
 
-function cut(line: string): string {
-  return line.length > CHARACTERS ? `${line.slice(0, CHARACTERS)}…` : line;
+function joined(lines: string[]): string {
+  return lines
+    .map((line) => line.trim())
+    .filter(Boolean)
+    .join(' | ');
 }

@@ -86,7 +86,7 @@ const repeated = suite('what a run repeats at its end');
 const printed = (...messages: string[]): string =>
   `some tests  • ✘ • ✘   (2 / 4)
 
-${messages.map((message, n) => `\u001B[31m   FAIL  \u001B[39m"test ${n}"\n    ${message}\n    at file.ts:1\n`).join('\n')}
+${messages.map((message, n) => `\u001B[31m   FAIL  \u001B[39m"test ${n}"\n    ${message}\n    at is (file:///src/node_modules/uvu/assert/index.mjs:41:2)\n    at <anonymous> (/src/test/lab/some.test.ts:${n}:14)\n`).join('\n')}
 
   Total:     4
   Passed:    2
@@ -94,28 +94,24 @@ ${messages.map((message, n) => `\u001B[31m   FAIL  \u001B[39m"test ${n}"\n    ${
   Duration:  12.34ms
 `;
 
-repeated('each test that failed, and why', () => {
-  assert.equal(failuresIn(printed('not equal', 'no such file')), [
-    '   FAIL  "test 0"\n    not equal\n    at file.ts:1',
-    '   FAIL  "test 1"\n    no such file\n    at file.ts:1',
+repeated('each test that failed, why, and where, a line each', () => {
+  assert.equal(failuresIn(printed('not equal\n        ++1\n\n        --2', 'no such file')), [
+    '"test 0": not equal | ++1 | --2 (test/lab/some.test.ts:0:14)',
+    '"test 1": no such file (test/lab/some.test.ts:1:14)',
   ]);
 });
 
 repeated('only the beginning of a long message', () => {
-  const [failure = ''] = failuresIn(
-    printed(Array.from({ length: 40 }, (_, n) => `line ${n} ${'x'.repeat(1000)}`).join('\n')),
-  );
-  const lines = failure.split('\n');
-  assert.is(lines.length, 15);
-  assert.ok(lines.every((line) => line.length <= 301));
-  assert.is(lines.at(-1), '    … 28 more lines above');
+  const [failure = ''] = failuresIn(printed('x'.repeat(1000)));
+  assert.match(failure, /^"test 0": x{360}… \(test\/lab\/some.test.ts:0:14\)$/);
 });
 
 repeated('the last lines of a file that broke off', () => {
-  const output = Array.from({ length: 30 }, (_, n) => `line ${n}`).join('\n');
+  const output = Array.from({ length: 60 }, (_, n) => `line ${n}`).join('\n');
   const [failure = '', ...others] = failuresIn(`${output}\n\n`);
   assert.equal(others, []);
-  assert.match(failure, /^line 16\n[\s\S]*line 29$/);
+  assert.match(failure, /^… .*line 58 \| line 59$/);
+  assert.ok(failure.length < 400);
 });
 
 repeated.run();
