@@ -155,7 +155,7 @@ if [ -n "$uninstall" ]; then
 		stop_links
 		# shellcheck disable=SC2086 # words
 		systemctl disable --now $enabled $tcp $metrics $web $apply $labels $atboot >/dev/null 2>&1 || true
-		systemctl stop wormhole-sync.service wormhole-sync-again.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service wormhole-counters.timer wormhole-counters-save.service wormhole-metrics.service wormholed-web.service 2>/dev/null || true
+		systemctl stop wormhole-sync.service wormhole-sync-again.service wormhole-apply-again.service wormhole-labels-again.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service wormhole-counters.timer wormhole-counters-save.service wormhole-metrics.service wormholed-web.service 2>/dev/null || true
 	fi
 	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"

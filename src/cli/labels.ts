@@ -13,9 +13,10 @@ interface Flags {
   dryRun?: boolean;
   deleteAll?: boolean;
   follow?: boolean;
+  once?: boolean;
 }
 
-/** Adds `wormhole labels`, which wormhole-labels.service runs with --follow. */
+/** Adds `wormhole labels`, which wormhole-labels.service runs with --follow, and wormhole-labels-again.service with --once besides. */
 export function addLabels(program: Command): void {
   program
     .command('labels')
@@ -23,20 +24,23 @@ export function addLabels(program: Command): void {
     .option('--dry-run', 'print what would change, and change nothing')
     .option('--delete-all', 'delete the links of all labels, and make none')
     .option('--follow', 'go on until containers have not changed for a while (systemd runs this by itself)')
+    .option('--once', 'with --follow, do not wait for the next change')
     .addHelpText('after', HELP)
     .action(labels);
 }
 
 async function labels(flags: Flags, command: Command): Promise<void> {
-  const { dryRun = false, deleteAll = false, follow = false } = flags;
+  const { dryRun = false, deleteAll = false, follow = false, once = false } = flags;
   if (await machineOf(command)) throw new UsageError('labels acts on this machine alone: leave out -H');
   if (follow && (dryRun || deleteAll)) throw new UsageError('--follow goes with no other option');
+  if (once && !follow)
+    throw new UsageError('--once goes with --follow: without both, labels looks once anyway');
   requireRoot('labels …');
   const keyFile = command.optsWithGlobals<ProgramOptions>().key;
   if (follow) {
     const { followLabels } = await import('../links/declared/follow-labels.js');
     const { info, warn } = serviceLog('wormhole-labels');
-    await followLabels(keyFile, { log: info, warn });
+    await followLabels({ keyFile, once }, { log: info, warn });
     return;
   }
   const { applyLabels } = await import('../links/declared/labels.js');

@@ -27,7 +27,9 @@ export const RESERVED_IDS = [
   'metrics',
   'metrics-write',
   'apply',
+  'apply-again',
   'labels',
+  'labels-again',
   'services-watch',
   'services-register',
 ];

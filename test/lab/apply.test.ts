@@ -344,8 +344,22 @@ labSuite(
       assert.match(journal, /^created link auto tcp:\/\/127\.0\.0\.1:4020$/m);
       assert.not.match(journal, /Recipe=/);
       assert.is((await host.run('echo z | nc -N 127.0.0.1 4020')).stdout, 'one z\n');
+      // A file that changes after the service has read them, and before it has ended.
+      const dropIn = '/run/systemd/system/wormhole-apply.service.d';
+      await host.run(
+        `mkdir ${dropIn} && printf '[Service]\\nExecStartPost=touch /run/has-read\\nExecStartPost=sleep 3\\n' >${dropIn}/slow.conf && systemctl daemon-reload`,
+      );
+      await write(host, 'auto', '[Link]\nRecipe=url :4020 tail url :4100\n');
+      await host.run('until test -e /run/has-read; do sleep 0.1; done', { timeout: 60 });
+      await write(host, 'late', '[Link]\nRecipe=url :4021 tail url :4100\n');
+      await host.waitFor(async () => /^late /m.test(await succeeds(host, 'list')), {
+        timeout: 60,
+        what: 'the link of a file that was written while nothing watched',
+      });
+      await host.run(`rm -r ${dropIn} && systemctl daemon-reload`);
       await remove(host, 'auto');
-      await host.waitFor(async () => !/^auto /m.test(await succeeds(host, 'list')), {
+      await remove(host, 'late');
+      await host.waitFor(async () => !/^(auto|late) /m.test(await succeeds(host, 'list')), {
         timeout: 60,
         what: 'the link to go',
       });

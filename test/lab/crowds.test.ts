@@ -87,7 +87,7 @@ labSuite(
       const links = JSON.parse(await succeeds(host, 'list --json'));
       assert.is(links.length, 11);
       const { stdout } = await host.run(
-        'cd /etc/systemd/system; ls wormhole-*.socket wormhole-*.service | grep -v "@\\|-\\(sync\\|sync-again\\|far\\|apply\\|labels\\|services-watch\\|services-register\\)\\.\\|-\\(counters\\|metrics\\|tunnel\\)[-.]"',
+        'cd /etc/systemd/system; ls wormhole-*.socket wormhole-*.service | grep -v "@\\|-\\(sync\\|sync-again\\|far\\|apply\\|apply-again\\|labels\\|labels-again\\|services-watch\\|services-register\\)\\.\\|-\\(counters\\|metrics\\|tunnel\\)[-.]"',
       );
       assert.is(stdout.trim().split('\n').length, 11 * 2, stdout);
       for (const { id, state } of links) {

@@ -32,10 +32,10 @@ export async function fails(host: Host, args: string, expected: RegExp, status =
 /** Everything of links that a host has: files, symlinks, units in memory, mounts, processes. Who it is, who others are, and what has flowed on which day stay. */
 export async function traces(host: Host): Promise<string> {
   const { stdout } = await host.run(`
-    find /etc/systemd/system -name '*wormhole-*' ! -name 'wormhole-netns@.service' ! -name 'wormhole-unit@.target' ! -name 'wormhole-program-missing@.service' ! -name 'wormhole-sync.*' ! -name 'wormhole-sync-again.service' ! -name 'wormhole-apply.*' ! -name 'wormhole-far.*' ! -name 'wormhole-counters*' ! -name 'wormhole-metrics*' ! -name 'wormhole-tunnel-*' ! -name 'wormhole-labels.*' ! -name 'wormhole-services*' ! -name 'wormhole-health@.service'
-    systemctl list-units --all --plain --no-legend 'wormhole-*' | grep -v 'wormhole-\\(apply\\|sync\\|sync-again\\|far\\|tunnel-guard\\|counters\\|counters-save\\|metrics\\|metrics-write\\|labels\\|services-watch\\|services-register\\|services@_all\\)\\.\\|system-wormhole'
+    find /etc/systemd/system -name '*wormhole-*' ! -name 'wormhole-netns@.service' ! -name 'wormhole-unit@.target' ! -name 'wormhole-program-missing@.service' ! -name 'wormhole-sync.*' ! -name 'wormhole-sync-again.service' ! -name 'wormhole-apply.*' ! -name 'wormhole-apply-again.service' ! -name 'wormhole-far.*' ! -name 'wormhole-counters*' ! -name 'wormhole-metrics*' ! -name 'wormhole-tunnel-*' ! -name 'wormhole-labels.*' ! -name 'wormhole-labels-again.service' ! -name 'wormhole-services*' ! -name 'wormhole-health@.service'
+    systemctl list-units --all --plain --no-legend 'wormhole-*' | grep -v 'wormhole-\\(apply\\|apply-again\\|sync\\|sync-again\\|far\\|tunnel-guard\\|counters\\|counters-save\\|metrics\\|metrics-write\\|labels\\|labels-again\\|services-watch\\|services-register\\|services@_all\\)\\.\\|system-wormhole'
     grep /run/wormhole /proc/self/mountinfo
-    find /run/wormhole /var/lib/wormhole -path /var/lib/wormhole/root -prune -o ! -name '*.lock' ! -name etcd-token ! -type d -print 2>/dev/null | grep -v '^/var/lib/wormhole/\\(identity.secret\\|peers/\\|traffic/\\)'
+    find /run/wormhole /var/lib/wormhole -path /var/lib/wormhole/root -prune -o ! -name '*.lock' ! -name etcd-token ! -name files-read ! -type d -print 2>/dev/null | grep -v '^/var/lib/wormhole/\\(identity.secret\\|peers/\\|traffic/\\)'
     pgrep -af '[f]orwarder.cjs'
     true`);
   return stdout.trim();

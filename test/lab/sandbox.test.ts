@@ -31,8 +31,10 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-health@host.service': 0.7,
   // As wormholed, and files of anyone besides.
   'wormhole-apply.service': 2.5,
+  'wormhole-apply-again.service': 0.5,
   // Units, and namespaces of containers.
   'wormhole-labels.service': 1.7,
+  'wormhole-labels-again.service': 1.7,
   // It mounts namespaces where everybody sees them, and so can have no mount namespace of its own.
   'wormhole-netns@db.service': 3.4,
   // These talk to other machines (0.9 and more), and hand keys and policies to the kernel (0.3).

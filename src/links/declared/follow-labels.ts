@@ -26,21 +26,29 @@ export interface LabelsJournal {
   warn: LogLine;
 }
 
+/** How labels are followed. */
+export interface FollowOptions {
+  /** The key for links to other machines. */
+  keyFile: string;
+  /** Ends when nothing is left to do, for wormhole-labels-again.service, instead of waiting for the next change. */
+  once: boolean;
+}
+
 /**
  * Calls {@link applyLabels} again and again, until nothing has changed for 5 s, for wormhole-labels.service. Each fault is told once,
  * until it is gone. When the system bus is lost, it begins again as soon as the bus is back.
  *
  * @throws FaultyFile, or the engine's own error; an engine that is not there is no error, and all stays as it is
  */
-export function followLabels(keyFile: string, journal: LabelsJournal): Promise<void> {
+export function followLabels(options: FollowOptions, journal: LabelsJournal): Promise<void> {
   return repeatWhenBusIsLost(
-    () => followUntilQuiet(keyFile, journal),
+    () => followUntilQuiet(options, journal),
     journal.log,
     'Links do not follow the labels of containers',
   );
 }
 
-async function followUntilQuiet(keyFile: string, journal: LabelsJournal): Promise<void> {
+async function followUntilQuiet({ keyFile, once }: FollowOptions, journal: LabelsJournal): Promise<void> {
   const gone = sightings();
   const wrong = sightings();
   let dirty = true;
@@ -71,6 +79,7 @@ async function followUntilQuiet(keyFile: string, journal: LabelsJournal): Promis
       writeLabelFaults(settled);
       notifySystemd(`STATUS=${describeStatus(settled)}`);
       const due = Math.min(gone.due(), wrong.due());
+      if (once && !dirty && due === Number.POSITIVE_INFINITY) return;
       if (!dirty) await new Promise<void>((resolve) => startTimer(Math.min(QUIET_MS, due), resolve));
       if (!dirty && due === Number.POSITIVE_INFINITY) return;
     }
