@@ -136,6 +136,35 @@ labSuite(
       );
     });
 
+    test('a namespace that comes while files come and go all the time in /run is followed', async () => {
+      const host = at();
+      await host.run(`ip netns add red; ip -n red link set lo up`);
+      await succeeds(host, 'create url :7002 tail url red@:1');
+      // The directories of Podman are not there, so systemd watches /run for them.
+      assert.is((await host.run('ls -d /run/crun /run/runc', { check: false })).stdout, '');
+      await host.run(
+        "systemd-run -q --collect --unit busy sh -c 'while :; do : >/run/busy; rm /run/busy; sleep 0.002; done'",
+      );
+      for (let n = 0; n < 3; n++) {
+        await host.waitFor(
+          async () =>
+            (await host.run('systemctl show -P ActiveState wormhole-sync wormhole-sync-again')).stdout ===
+            'inactive\n\ninactive\n',
+          { timeout: 60, what: 'wormhole-sync.service to end' },
+        );
+        await host.run(`ip netns del red; ip netns add red; ip -n red link set lo up
+          systemctl reset-failed red 2>/dev/null; systemctl stop red 2>/dev/null
+          systemd-run -q --collect --unit red -p NetworkNamespacePath=/run/netns/red socat TCP-LISTEN:1,fork,reuseaddr EXEC:'echo red ${n}'`);
+        await host.waitFor(
+          async () =>
+            (await host.run('nc -N 127.0.0.1 7002 </dev/null', { check: false })).stdout === `red ${n}\n`,
+          { timeout: 30, what: `the link to follow its namespace, time ${n}` },
+        );
+      }
+      await host.run('systemctl stop busy red; ip netns del red; rm -f /run/busy');
+      await succeeds(host, 'delete 7002');
+    });
+
     for (const { from, unit, make, remove } of [
       {
         from: (port: number) => `url :${port} docker-ns kept`,
