@@ -11,23 +11,22 @@ const served = { answers: {}, total: 0, failed: 0, refused: 0, written: 0 };
 
 function ask() {
   let text = '';
-  let isConnected = false;
-  const socket = net.connect(Number(port), '127.0.0.1', () => {
-    isConnected = true;
-    socket.write('hello\n');
-  });
+  let isRefused = false;
+  const socket = net.connect(Number(port), '127.0.0.1', () => socket.write('hello\n'));
   socket.on('data', (data) => {
     text += data;
   });
-  // 'close' follows an error.
-  socket.on('error', () => {});
+  // 'close' follows an error. ECONNRESET without 'connect' is the end of a connection that this process had not heard of yet.
+  socket.on('error', ({ code }) => {
+    isRefused = code === 'ECONNREFUSED' || code === 'ETIMEDOUT';
+  });
   socket.on('close', () => {
     const name = text.trim();
     if (name !== '') {
       served.answers[name] = (served.answers[name] ?? 0) + 1;
       served.total += 1;
-    } else if (isConnected) served.failed += 1;
-    else served.refused += 1;
+    } else if (isRefused) served.refused += 1;
+    else served.failed += 1;
     setImmediate(ask);
   });
 }
