@@ -50,7 +50,12 @@ labSuite('services in etcd', start, (test, at) => {
   const two = () => at().publishers[1] as Host;
   const refresh = () => at().near.run('systemctl start wormhole-services@_all.service');
   /** What machines say in etcd. */
-  const keys = async () => (await at().etcd.ctl('get --prefix /wormhole/')).stdout;
+  const keys = async () => {
+    const { status, stdout, stderr } = await at().etcd.ctl('get --prefix /wormhole/');
+    // While nodes elect a leader, they refuse.
+    if (status !== 0) throw new Error(stderr);
+    return stdout;
+  };
 
   test('what is wrong is said in one line', async () => {
     const { near, etcd } = at();
