@@ -124,6 +124,28 @@ labSuite(
       assert.is((await told(host, 'created link app.db')).length, 1);
     });
 
+    test('a container that comes when nothing watches gets its links all the same', async () => {
+      const host = at();
+      await rests(host);
+      // systemd watches again when the service is quite dead; it looks no more once it stops.
+      const directory = '/run/systemd/system/wormhole-labels.service.d';
+      await host.run(
+        `mkdir -p ${directory}; printf '[Service]\\nExecStopPost=sleep 3\\n' >${directory}/late.conf; systemctl daemon-reload`,
+      );
+      await host.run(client('early', ['wormhole.link.db=url :7000 tail docker-ns other']));
+      await host.run(
+        'until [ "$(systemctl show -P SubState wormhole-labels.service)" = stop-post ]; do sleep 0.1; done',
+        { timeout: 60 },
+      );
+      await host.run(client('late', ['wormhole.link.db=url :7000 tail docker-ns other']));
+      assert.is((await host.run('systemctl show -P SubState wormhole-labels.service')).stdout, 'stop-post\n');
+      await hasLinks(host, ['app.db', 'early.db', 'late.db']);
+      await host.run(`rm -r ${directory}; systemctl daemon-reload`);
+      await rests(host);
+      await host.run('docker rm -f early late');
+      await hasLinks(host, ['app.db']);
+    });
+
     test('what a label may not say is refused with one line, told once, and list has it', async () => {
       const host = at();
       await succeeds(host, 'create id bad.mine url :7300 tail url :7000');

@@ -3,7 +3,7 @@ import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /*
- * Runs on a host: node clients.mjs '{"load": "kill", "port": 3000, "unit": "wormhole-x.service", "sessions": 200, "rounds": 5}'
+ * Runs on a host: node clients.mjs '{"load": "kill", "port": 3000, "pidOf": "/sys/fs/cgroup/…/cgroup.procs", "sessions": 200, "rounds": 5}'
  *
  * Prints a line of JSON. Loads:
  *

@@ -15,7 +15,7 @@ import { parseOptions } from '../options.ts';
 const { values } = parseOptions('takeover', { options: { rounds: { type: 'string', default: '7' } } });
 const rounds = Number(values.rounds);
 if (!Number.isSafeInteger(rounds) || rounds < 1) {
-  console.error('npm run takeover: --rounds takes a whole number above 0');
+  console.error(`npm run takeover: --rounds "${values.rounds}": it takes a whole number above 0`);
   process.exit(2);
 }
 
