@@ -252,11 +252,17 @@ for file in dist/koffi.node dist/*.cjs dist/*.cjs.map dist/package.json dist/THI
 done
 ln -sfn "$node" "$destdir$lib/node.new"
 mv -T "$destdir$lib/node.new" "$destdir$lib/node"
+# A package does so where it is installed, with the node of that machine.
+if [ -n "$live" ]; then
+	# Without them, commands work and take longer to start.
+	"$node" "$lib/dist/start.cjs" --write-code-cache "$lib/dist/wormhole.cjs" "$lib/dist/wormholed.cjs" || say "no code cache: commands start more slowly"
+fi
 # What an earlier version had beside these.
 for file in "$destdir$lib"/* "$destdir$lib"/dist/* "$destdir$lib"/dist/*/*; do
 	name=${file#"$destdir$lib"/}
 	case $name in
 	dist | dist/cli | dist/forwarder | dist/web | node | LICENSE) ;;
+	dist/wormhole.cjs.cache | dist/wormholed.cjs.cache) ;;
 	dist/*) [ -e "$source/$name" ] || rm -rf "$file" ;;
 	*) rm -rf "$file" ;;
 	esac
@@ -265,7 +271,7 @@ done
 program() {
 	cat >"$destdir$prefix/bin/$1.new" <<EOF
 #!/bin/sh
-exec '$lib/node' '$lib/dist/$1.cjs' "\$@"
+exec '$lib/node' '$lib/dist/start.cjs' '$lib/dist/$1.cjs' "\$@"
 EOF
 	chmod 755 "$destdir$prefix/bin/$1.new"
 	mv "$destdir$prefix/bin/$1.new" "$destdir$prefix/bin/$1"

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import * as esbuild from 'esbuild';
@@ -10,6 +11,7 @@ const programs = {
   wormhole: 'src/cli/main.ts',
   wormholed: 'src/cli/wormholed.ts',
   forwarder: 'src/forwarder/main.ts',
+  start: 'src/cli/start.ts',
 };
 
 /**
@@ -25,8 +27,8 @@ const formerPaths = {
 /**
  * Builds everything that install.sh installs below dist, without checking types.
  *
- * Each program is one CommonJS file, which starts faster than its modules would and needs no node_modules; beside it is a
- * source map. What a program imports with `import()` is evaluated when it is first needed. The files depend on the sources and
+ * Each program is one CommonJS file of ASCII characters, which starts faster than its modules would and needs no node_modules;
+ * its last line is a digest of the others, for start.cjs. Beside it is a source map. What a program imports with `import()` is evaluated when it is first needed. The files depend on the sources and
  * the packages alone: two builds of one commit are the same, wherever they are made.
  *
  * @param root the repository
@@ -65,7 +67,8 @@ export async function build(root: string, out: string): Promise<void> {
     logLevel: 'warning',
   });
   const files = new Map<string, string | Uint8Array>(Object.entries(formerPaths));
-  for (const { path, contents } of outputFiles) files.set(basename(path), contents);
+  for (const { path, contents } of outputFiles)
+    files.set(basename(path), path.endsWith('.cjs') ? withDigest(contents) : contents);
   for (const { path, contents } of page.outputFiles) files.set(`web/${basename(path)}`, contents);
   for (const name of ['index.html', 'icon.svg'])
     files.set(`web/${name}`, readFileSync(join(root, 'src/web/page', name)));
@@ -79,6 +82,14 @@ export async function build(root: string, out: string): Promise<void> {
     ),
   );
   writeTree(out, files, began);
+}
+
+/** A program with a digest of it in its last line. Throws when it has other characters than start.cjs can read. */
+function withDigest(program: Uint8Array): string {
+  const text = Buffer.from(program).toString();
+  const other = /[^\0-\x7f]/.exec(text);
+  if (other) throw new Error(`a program has "${other[0]}" in it: write it with an escape sequence`);
+  return `${text}//${createHash('sha256').update(text).digest('hex')}\n`;
 }
 
 /** The script and the style of the page that `wormhole web` opens: one file each, for a browser. */

@@ -25,5 +25,5 @@ function hideAttached(word: string): string {
 }
 
 function quoteForShell(word: string): string {
-  return /^[\w.,:/=@%+…-]+$/.test(word) ? word : quote(word);
+  return /^[\w.,:/=@%+\u2026-]+$/.test(word) ? word : quote(word);
 }
