@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { hostname } from 'node:os';
+import type { Readable } from 'node:stream';
 import type { Step } from './plan.js';
 
 /** A command that ip(8) refused; the message has its own words, and never a key. */
@@ -51,16 +52,20 @@ export async function runRemovals(lines: string[]): Promise<void> {
 }
 
 /** Runs ip(8), with times in UTC, in this network namespace or a new one. Returns what it printed. @throws IpError */
-export async function ip(args: string[], input = '', { inNewNamespace = false } = {}): Promise<string> {
+export async function ip(args: string[], input?: string, { inNewNamespace = false } = {}): Promise<string> {
   const [program = 'ip', ...words] = [...(inNewNamespace ? ['unshare', '--net', 'ip'] : ['ip']), ...args];
-  const child = spawn(program, words, { env: { PATH: process.env.PATH, TZ: 'UTC', LC_ALL: 'C' } });
+  const child = spawn(program, words, {
+    env: { PATH: process.env.PATH, TZ: 'UTC', LC_ALL: 'C' },
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+  });
+  const [stdout, stderr] = [child.stdout as Readable, child.stderr as Readable];
   const out: Buffer[] = [];
   const err: Buffer[] = [];
-  child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
-  child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
+  stdout.on('data', (chunk: Buffer) => out.push(chunk));
+  stderr.on('data', (chunk: Buffer) => err.push(chunk));
   // When it fails early, it does not read its input.
-  child.stdin.on('error', () => {});
-  child.stdin.end(`${input}\n`);
+  child.stdin?.on('error', () => {});
+  child.stdin?.end(`${input}\n`);
   const status = await new Promise<number | null>((resolve, reject) => {
     child.on('error', ({ message }) =>
       reject(new IpError(`ip cannot be run (${message}): install iproute2`)),
@@ -75,7 +80,7 @@ export async function ip(args: string[], input = '', { inNewNamespace = false } 
       .trim() || `it says nothing, exit status ${status}`;
   const lacking = describeLacking(said);
   if (lacking !== undefined) throw new IpError(lacking);
-  throw new IpError(`ip ${withoutKey(input || args.join(' '))}: ${withoutKey(said)}`);
+  throw new IpError(`ip ${withoutKey(input ?? args.join(' '))}: ${withoutKey(said)}`);
 }
 
 /** What the kernel lacks of what tunnels need, and how to get it; undefined when ip has said something else. */

@@ -55,6 +55,20 @@ test('no message has a key in it', async () => {
     assert.not.match(await failure(ip(['-batch', '-'], input)), /abab/);
 });
 
+test('a command without input has no pipe for it: writing to one that has ended already would be an error', async () => {
+  const path = process.env.PATH;
+  const directory = mkdtempSync(join(tmpdir(), 'wormhole-ip-'));
+  try {
+    writeFileSync(join(directory, 'ip'), '#!/bin/sh\nreadlink /proc/$$/fd/0\n', { mode: 0o755 });
+    process.env.PATH = `${directory}:${path}`;
+    assert.is(await ip(['address', 'show']), '/dev/null\n');
+    assert.match(await ip(['-batch', '-'], 'address show'), /^(socket|pipe):/);
+  } finally {
+    process.env.PATH = path;
+    rmSync(directory, { recursive: true });
+  }
+});
+
 test('what the kernel lacks is said in a line, with the way to get it, and without the command', async () => {
   const path = process.env.PATH;
   const directory = mkdtempSync(join(tmpdir(), 'wormhole-ip-'));
