@@ -4,7 +4,7 @@ import { type Artefact, cached } from '../../lab/rig/cache.ts';
 import { makeTree, type Tree, treeRecipe } from '../../lab/rig/debian.ts';
 import { copyStore } from '../../lab/rig/disk.ts';
 import { dockerStore } from '../../lab/rig/docker-store.ts';
-import { unwanted } from '../../lab/rig/rootfs.ts';
+import { maskUnwanted } from '../../lab/rig/rootfs.ts';
 import { removeTree, run } from '../../lab/rig/shell.ts';
 
 /** What every virtual machine starts from; nobody may write to it. */
@@ -112,7 +112,8 @@ const tree: Tree = {
   ],
   // An empty machine-id, unlike "uninitialized", is not a first boot that would reset which units are enabled.
   customize: `
-    for unit in ${unwanted.join(' ')} serial-getty@ttyS0.service; do ln -sf /dev/null "/etc/systemd/system/$unit"; done
+    ${maskUnwanted}
+    ln -sf /dev/null /etc/systemd/system/serial-getty@ttyS0.service
     systemctl disable --quiet ssh.service
     rm -f /etc/ssh/ssh_host_* /etc/resolv.conf /etc/hostname
     : > /etc/machine-id

@@ -2,7 +2,7 @@ import { type Artefact, cached } from './cache.ts';
 import { makeTree, type Tree, treeRecipe } from './debian.ts';
 
 /** What Debian itself starts at boot or by a timer that has no business in a test. */
-export const unwanted = [
+const unwanted = [
   'apt-daily-upgrade.timer',
   'apt-daily.timer',
   'console-getty.service',
@@ -15,6 +15,19 @@ export const unwanted = [
   'systemd-pstore.service',
 ];
 
+/** What systemd runs at every daemon-reload for nothing, since no host has what these look for. */
+const unwantedGenerators = [
+  ...['cryptsetup', 'fstab', 'getty', 'gpt-auto', 'hibernate-resume', 'integritysetup', 'rc-local'],
+  ...['run', 'system-update', 'sysv', 'veritysetup'],
+].map((name) => `systemd-${name}-generator`);
+
+/** Shell commands that take the {@link unwanted} units and {@link unwantedGenerators} away from a root file system. */
+export const maskUnwanted = `
+    for unit in ${unwanted.join(' ')}; do ln -sf /dev/null "/etc/systemd/system/$unit"; done
+    mkdir -p /etc/systemd/system-generators
+    for generator in ${unwantedGenerators.join(' ')}; do ln -s /dev/null "/etc/systemd/system-generators/$generator"; done
+`;
+
 const tree: Tree = {
   variant: 'minbase',
   packages: [
@@ -24,7 +37,7 @@ const tree: Tree = {
   ],
   // An empty machine-id, unlike "uninitialized", is not a first boot that would reset which units are enabled.
   customize: `
-    for unit in ${unwanted.join(' ')}; do ln -sf /dev/null "/etc/systemd/system/$unit"; done
+    ${maskUnwanted}
     systemctl disable --quiet docker-registry.service
     : > /etc/machine-id
     mkdir -p /src/wormhole /var/log/journal /usr/local/lib/node_modules/npm /etc/docker
