@@ -5,8 +5,11 @@ import type { Frame } from './rig/wire.ts';
 /** The protocol number of ESP. */
 export const ESP = 50;
 
-/** Seconds that a command of Wormhole may take: on an emulated machine, Node alone takes five to start. */
-export const PATIENCE = 180;
+/**
+ * Seconds that a command of Wormhole may take. On an emulated machine a tunnel takes ten; some commands make several, on a
+ * machine that may be half as fast and shared with four others.
+ */
+export const PATIENCE = 400;
 
 /** What is sent, and what of it is looked for on the wire. */
 export const MARKER = 'in-clear-text-for-all-to-see';

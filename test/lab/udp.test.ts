@@ -86,11 +86,16 @@ labSuite(
 
     test('iperf3 -u: what the direct path carries without loss, the link does too', async () => {
       const host = at();
-      await host.run('systemd-run --unit iperf iperf3 -s -p 5305 -B 127.0.0.1');
+      // All three go before what else runs on this machine: each has 10 ms at 100 Mbit/s before the server's buffer overflows.
+      await host.run('systemd-run --unit iperf --nice=-15 iperf3 -s -p 5305 -B 127.0.0.1');
       await succeeds(host, 'create id iperf-tcp url :5306 tail url :5305');
       await succeeds(host, 'create id iperf-udp url udp://:5306 tail url :5305');
+      await host.run(`
+        mkdir -p /run/systemd/system/wormhole-iperf-udp.service.d
+        printf '[Service]\\nNice=-15\\n' >/run/systemd/system/wormhole-iperf-udp.service.d/nice.conf
+        systemctl daemon-reload`);
       const measured = async (port: number, rate: string) => {
-        const run = `iperf3 -J -u -c 127.0.0.1 -p ${port} -b ${rate} -l 1400 -t 3`;
+        const run = `nice -n -15 iperf3 -J -u -c 127.0.0.1 -p ${port} -b ${rate} -l 1400 -t 3`;
         const { end } = JSON.parse((await host.run(run, { timeout: 60 })).stdout);
         return end.sum as { packets: number; lost_packets: number };
       };
@@ -110,7 +115,7 @@ labSuite(
       }
       assert.ok(compared > 0, 'no rate at which both the direct path and the link lose nothing');
       await succeeds(host, 'delete iperf-tcp iperf-udp');
-      await host.run('systemctl stop iperf');
+      await host.run('systemctl stop iperf; rm -r /run/systemd/system/wormhole-iperf-udp.service.d');
     });
 
     test('one link, two protocols: a DNS server of which some answers need TCP', async () => {

@@ -43,7 +43,7 @@ export interface Vm {
   spawn(command: string | string[]): Running;
   /** The container `name` on it. */
   container(name: string): Container;
-  /** Waits until `condition` returns something true; see `waitFor`. Default 90 s. */
+  /** Waits until `condition` returns something true; see `waitFor`. Default 240 s. */
   waitFor<T>(condition: () => T | Promise<T>, options: WaitOptions): Promise<T>;
   /** Copies the file or directory `path` of this machine into the directory `directory` of the virtual one. */
   copyIn(path: string, directory: string): Promise<void>;
@@ -154,7 +154,7 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
       finish(startRemote(directory, argvOf(command)), runOptions, show(command)),
     spawn: (command) => startRemote(directory, argvOf(command)),
     container: (containerName) => container(vm.run, containerName),
-    waitFor: (condition, { timeout = 90, what }) => waitFor(condition, { timeout, what }),
+    waitFor: (condition, { timeout = 240, what }) => waitFor(condition, { timeout, what }),
     copyIn: (path, target) => copyIn(path, target, enter),
     copyOut: (path, target) => copyOut(path, target, enter),
     journal: async (...args) => (await vm.run(['journalctl', '--no-pager', ...args])).stdout,

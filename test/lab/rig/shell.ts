@@ -11,7 +11,7 @@ export interface Result {
 export interface RunOptions {
   /** Written to its standard input, which is empty by default. */
   input?: string | Uint8Array;
-  /** Seconds after which the command and all it started are killed and `run` throws. Default 60. */
+  /** Seconds after which the command and all it started are killed and `run` throws. Default 120. */
   timeout?: number;
   /** Throw when the exit status is not 0. Default true. */
   check?: boolean;
@@ -102,7 +102,7 @@ export function run(argv: string[], options: RunOptions = {}, shown = argv.join(
 
 /** Feeds a command that was started and waits for it, as `run` does. */
 export async function finish(running: Running, options: RunOptions, shown: string): Promise<Result> {
-  const { input, timeout = 60, check = true } = options;
+  const { input, timeout = 120, check = true } = options;
   if (input !== undefined) running.write(input);
   running.end();
   let late = false;
