@@ -11,7 +11,7 @@ export interface Job {
 
 /**
  * Does `work` for every job; the jobs that are done at a time take no more than `lanes` together, except for one that
- * needs more than that by itself. The longest begin first, but of those that take several lanes one at a time while
+ * needs more than that by itself. The longest begin first, but of those that take half of the lanes or more one at a time while
  * there are others: jobs that compute and jobs that wait then fill each other's gaps.
  *
  * What a job prints comes out in one piece when it ends; what the only job prints, or the last one, at once. A job whose
@@ -58,7 +58,7 @@ export async function inLanes<J extends Job>(
 export function choose<J extends Job>(waiting: J[], running: J[], lanes: number): J | undefined {
   if (running.length === 0) return waiting[0];
   const free = lanes - running.reduce((sum, job) => sum + job.lanes, 0);
-  const isWide = ({ lanes }: Job) => lanes > 1;
+  const isWide = (job: Job) => job.lanes >= lanes / 2;
   const onlyNarrow = running.some(isWide) && waiting.some((job) => !isWide(job));
   return waiting.find((job) => job.lanes <= free && !(onlyNarrow && isWide(job)));
 }

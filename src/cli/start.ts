@@ -1,6 +1,6 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { Script } from 'node:vm';
 
 /*
@@ -19,10 +19,10 @@ const DIGEST = 64;
 
 const [, , first = '', ...rest] = process.argv;
 if (first === '--write-code-cache') for (const program of rest) writeCodeCache(program);
-else run(first);
+else run(resolve(first));
 
 function run(program: string): void {
-  process.argv.splice(1, 1);
+  process.argv.splice(1, 2, program);
   const source = read(program);
   const cachedData = readCodeCache(program, source);
   const start = compile(program, source, cachedData).runInThisContext() as (...parts: unknown[]) => void;

@@ -82,6 +82,15 @@ test('a program sees what node would show it', () => {
   assert.match(direct, '["one","--two"]'.slice(1, -1));
 });
 
+test('a program may be named from the current directory', () => {
+  const path = program('relative.cjs', 'console.log(process.argv[1], __filename)', 'a');
+  const { stdout } = spawnSync(process.execPath, [start, 'relative.cjs'], {
+    cwd: directory,
+    encoding: 'utf8',
+  });
+  assert.is(stdout, `${path} ${path}\n`);
+});
+
 test('a program that has changed does not run from the cache of its former text, which is as long', () => {
   const path = program('changes.cjs', 'console.log("former")', 'a');
   written(path);
