@@ -84,11 +84,14 @@ export async function build(root: string, out: string): Promise<void> {
   writeTree(out, files, began);
 }
 
-/** A program with a digest of it in its last line. Throws when it has other characters than start.cjs can read. */
+/** A program with a digest of it in its last line. Throws when start.cjs could not run it. */
 function withDigest(program: Uint8Array): string {
   const text = Buffer.from(program).toString();
   const other = /[^\0-\x7f]/.exec(text);
   if (other) throw new Error(`a program has "${other[0]}" in it: write it with an escape sequence`);
+  const [dynamic] = /\bimport\("[^"]*"\)/.exec(text) ?? [];
+  if (dynamic)
+    throw new Error(`a program has ${dynamic} in it, which start.cjs does not offer: import it at the top`);
   return `${text}//${createHash('sha256').update(text).digest('hex')}\n`;
 }
 

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { printable } from '../text/printable.js';
 import { requireRoot, UsageError } from './fail.js';
@@ -24,7 +25,6 @@ export function addExport(program: Command): void {
 }
 
 async function writeAll(directory: string, files: { name: string; text: string }[]): Promise<void> {
-  const { join } = await import('node:path');
   const { makeDirectory, writeAtomically } = await import('../system/files.js');
   makeDirectory(directory);
   for (const { name, text } of files) {
