@@ -23,8 +23,8 @@ async function start(): Promise<Fleet> {
   if (!near) throw new Error('no machine');
   const all = [near, ...publishers];
   await Promise.all(all.map(keepDaemon));
-  const lower = await rootfs(ETCD_PACKAGES);
-  for (const program of ['etcd', 'etcdctl']) await near.copyIn(join(lower, 'usr/bin', program), '/usr/bin');
+  const [added = ''] = await rootfs(ETCD_PACKAGES);
+  for (const program of ['etcd', 'etcdctl']) await near.copyIn(join(added, 'usr/bin', program), '/usr/bin');
   // Node 1, 2 and 3 are processes of the machine with the clients.
   const etcd = await startEtcd([near], { isSecure: false, flags: PATIENT });
   await Promise.all(

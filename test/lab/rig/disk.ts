@@ -41,7 +41,7 @@ const dockerFiles = [
 export async function makeDisk(directory: string, options: DiskOptions): Promise<Disk> {
   const lower = [
     ...(options.wormhole ? [await installedLayer(options.packages)] : []),
-    await rootfs(options.packages),
+    ...(await rootfs(options.packages)),
   ].join(':');
   const upper = join(directory, 'upper');
   for (const part of ['upper/etc', 'work', 'root', 'docker'])

@@ -42,7 +42,7 @@ const script = `
  * over `rootfs(packages)`, with `usr` and `etc`. A key is in it, which all that have the layer would share.
  */
 export async function installedLayer(packages?: string[]): Promise<string> {
-  const lower = await rootfs(packages);
+  const lower = (await rootfs(packages)).join(':');
   const npm = join(dirname(process.execPath), '../lib/node_modules/npm');
   const directory = await cached({
     name: 'wormhole-layer',

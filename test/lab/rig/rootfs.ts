@@ -1,5 +1,8 @@
-import { type Artefact, cached } from './cache.ts';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Artefact, cacheDirectory, cached } from './cache.ts';
 import { makeTree, type Tree, treeRecipe } from './debian.ts';
+import { run } from './shell.ts';
 
 /** What Debian itself starts at boot or by a timer that has no business in a test. */
 const unwanted = [
@@ -69,21 +72,57 @@ runtime = "runc"
 END
 `;
 
-function artefact(packages: string[]): Artefact {
-  const customize = tree.customize + (packages.includes('podman') ? podmanSettings : '');
-  const all: Tree = { ...tree, packages: [...tree.packages, ...packages], customize };
+// apt-get in the root file system itself; what that adds is the upper layer. Its lists are those of the run before, and read anew when a
+// package is not there any more. invoke-rc.d(8) asks policy-rc.d, which forbids all.
+const addScript = `
+  set -eu
+  base=$1 layer=$2 lists=$3 customize=$4; shift 4
+  root=$layer/root
+  mkdir -p "$layer/upper" "$layer/work" "$root" "$lists/partial"
+  mount -t overlay -o "lowerdir=$base,upperdir=$layer/upper,workdir=$layer/work" overlay "$root"
+  mount -t proc proc "$root/proc"
+  mount --bind /dev "$root/dev"
+  for directory in run tmp var/cache/apt; do mount -t tmpfs tmpfs "$root/$directory"; done
+  mount --bind "$lists" "$root/var/lib/apt/lists"
+  cp /etc/resolv.conf "$root/etc/resolv.conf"
+  printf '#!/bin/sh\\nexit 101\\n' >"$root/usr/sbin/policy-rc.d"
+  chmod 755 "$root/usr/sbin/policy-rc.d"
+  inside() {
+    chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@"
+  }
+  install() { inside apt-get install --quiet --yes --no-install-recommends "$@"; }
+  install "$@" || { inside apt-get update --quiet; install "$@"; }
+  printf '%s' "$customize" | inside sh -eu
+  rm "$root/etc/resolv.conf" "$root/usr/sbin/policy-rc.d"
+`;
+
+function packagesLayer(base: string, packages: string[]): Artefact {
+  const customize = packages.includes('podman') ? podmanSettings : '';
   return {
-    name: packages.length === 0 ? 'rootfs' : 'rootfs-with-packages',
-    recipe: treeRecipe(all),
-    make: (path) => makeTree(all, path, 'directory'),
+    name: 'packages-layer',
+    recipe: JSON.stringify([base, addScript, packages, customize]),
+    async make(path) {
+      const lists = join(cacheDirectory, 'apt-lists');
+      const inside = ['sh', '-c', addScript, 'sh', base, path, lists, customize, ...packages];
+      mkdirSync(path);
+      const what = `installing ${packages.join(' ')}`;
+      await run(['unshare', '--mount', '--propagation=private', ...inside], { timeout: 900 }, what);
+    },
   };
 }
 
 /**
- * Returns the directory that is the root file system of hosts before their first boot; nobody may write to it.
+ * Returns the layers of the root file system of hosts before their first boot, for an overlay, the topmost first; nobody may write to
+ * them.
  *
  * @param packages Debian packages beside those that every host has
  */
-export function rootfs(packages: string[] = []): Promise<string> {
-  return cached(artefact(packages));
+export async function rootfs(packages: string[] = []): Promise<string[]> {
+  const base = await cached({
+    name: 'rootfs',
+    recipe: treeRecipe(tree),
+    make: (path) => makeTree(tree, path, 'directory'),
+  });
+  if (packages.length === 0) return [base];
+  return [join(await cached(packagesLayer(base, packages)), 'upper'), base];
 }
