@@ -57,9 +57,11 @@ function digestOf(source: string): string {
   return source.trimEnd().slice(-DIGEST);
 }
 
-/** Writes the cache of a program to a new file, which then takes the place of the former one. */
+/** Writes the cache of a program to a new file, which then takes the place of the former one. One that serves stays. */
 function writeCodeCache(program: string): void {
   const source = read(program);
+  const former = readCodeCache(program, source);
+  if (former && !compile(program, source, former).cachedDataRejected) return;
   const data = compile(program, source).createCachedData();
   const draft = `${program}.cache.new`;
   try {

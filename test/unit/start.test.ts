@@ -1,5 +1,5 @@
 import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
@@ -99,6 +99,19 @@ test('a program that has changed does not run from the cache of its former text,
   assert.is(run(start, path).stdout, 'latter\n');
   written(path);
   assert.is(run(start, path).stdout, 'latter\n');
+});
+
+test('a cache that serves is not written again, and another one is', () => {
+  const path = program('twice.cjs', 'console.log("runs")', 'a');
+  written(path);
+  const { ino } = statSync(`${path}.cache`);
+  written(path);
+  assert.is(statSync(`${path}.cache`).ino, ino);
+  for (const former of [Buffer.alloc(0), readFileSync(`${path}.cache`).fill(1, 68, 72)]) {
+    writeFileSync(`${path}.cache`, former);
+    written(path);
+    assert.not.ok(readFileSync(`${path}.cache`).equals(former));
+  }
 });
 
 test('a cache that is empty, cut off or for another version of node is not used', () => {
