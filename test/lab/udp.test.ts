@@ -114,8 +114,9 @@ labSuite(
         assert.ok(lost.length < LOSSES || lost.includes(0), `lost at ${rate}: ${lost.join(', ')}`);
       }
       assert.ok(compared > 0, 'no rate at which both the direct path and the link lose nothing');
-      await succeeds(host, 'delete iperf-tcp iperf-udp');
+      // delete says so of a drop-in that goes with the link.
       await host.run('systemctl stop iperf; rm -r /run/systemd/system/wormhole-iperf-udp.service.d');
+      await succeeds(host, 'delete iperf-tcp iperf-udp');
     });
 
     test('one link, two protocols: a DNS server of which some answers need TCP', async () => {
