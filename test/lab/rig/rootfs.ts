@@ -72,8 +72,8 @@ runtime = "runc"
 END
 `;
 
-// apt-get in the root file system itself; what that adds is the upper layer. Its lists are those of the run before, and read anew when a
-// package is not there any more. invoke-rc.d(8) asks policy-rc.d, which forbids all.
+// apt-get in the root file system itself; what it adds is the upper layer. It uses the lists of the run before, and updates them when a
+// package is missing there. invoke-rc.d(8) asks policy-rc.d, which forbids all.
 const addScript = `
   set -eu
   base=$1 layer=$2 lists=$3 customize=$4; shift 4
