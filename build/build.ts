@@ -28,8 +28,9 @@ const formerPaths = {
  * Builds everything that install.sh installs below dist, without checking types.
  *
  * Each program is one CommonJS file of ASCII characters, which starts faster than its modules would and needs no node_modules;
- * its last line is a digest of the others, for start.cjs. Beside it is a source map. What a program imports with `import()` is evaluated when it is first needed. The files depend on the sources and
- * the packages alone: two builds of one commit are the same, wherever they are made.
+ * its last line is a digest of the others, for start.cjs. Beside it is a source map. What a program imports with `import()` is
+ * evaluated when it is first needed. The files depend on the sources and the packages alone: two builds of one commit are the
+ * same, wherever they are made.
  *
  * @param root the repository
  * @param out the directory to write to; what else is there is removed, except for names that begin with a dot. The files have

@@ -18,8 +18,24 @@ const WRAPPER = ['(function (exports, require, module, __filename, __dirname) { 
 const DIGEST = 64;
 
 const [, , first = '', ...rest] = process.argv;
-if (first === '--write-code-cache') for (const program of rest) writeCodeCache(program);
-else run(resolve(first));
+if (first === '--write-code-cache') writeCodeCaches(rest);
+else if (first !== '') run(resolve(first));
+else fail('which program? node start.cjs PROGRAM [ARGUMENT…], or --write-code-cache PROGRAM…', 2);
+
+function fail(why: string, status: number): void {
+  process.stderr.write(`start.cjs: ${why}\n`);
+  process.exitCode = status;
+}
+
+function writeCodeCaches(programs: string[]): void {
+  for (const program of programs) {
+    try {
+      writeCodeCache(program);
+    } catch (error) {
+      fail(`no code cache for "${program}": ${(error as Error).message}`, 1);
+    }
+  }
+}
 
 function run(program: string): void {
   process.argv.splice(1, 2, program);

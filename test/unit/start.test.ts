@@ -152,11 +152,17 @@ test('a column in the first line is the one of the file', () => {
   assert.match(run(path).stdout, /column\.cjs:1:13\b/);
 });
 
+test('no program at all is an error in one line', () => {
+  const { status, stderr } = run(start);
+  assert.is(status, 2);
+  assert.match(stderr, /^start\.cjs: which program\? [^\n]+\n$/);
+});
+
 test('what cannot be written is said, and leaves nothing', () => {
   const path = join(directory, 'missing.cjs');
   const { status, stderr } = run(start, '--write-code-cache', path);
   assert.is(status, 1);
-  assert.match(stderr, /ENOENT/);
+  assert.match(stderr, /^start\.cjs: no code cache for "[^"]+missing\.cjs": ENOENT[^\n]+\n$/);
   assert.not.ok(existsSync(`${path}.cache.new`));
 });
 
