@@ -21,6 +21,10 @@ labSuite(
       assert.is((await host.run('systemctl is-enabled wormhole-sync.path')).stdout, 'enabled\n');
       assert.is((await host.run('systemctl is-active wormhole-sync.path')).stdout, 'active\n');
       assert.match(await succeeds(host, '--version'), /^\d+\.\d+\.\d+$/);
+      // Of both programs, so that commands start with them.
+      await host.run(
+        'cd /usr/local/lib/wormhole/dist; test -s wormhole.cjs.cache && test -s wormholed.cjs.cache',
+      );
     });
 
     test('again changes nothing', async () => {

@@ -189,6 +189,7 @@ labSuite(
         (await host.run('systemctl show -P ExecStart wormhole-9000.service')).stdout,
         '/usr/lib/wormhole/dist/forwarder.cjs',
       );
+      await host.run('cd /usr/lib/wormhole/dist; test -s wormhole.cjs.cache && test -s wormholed.cjs.cache');
     });
 
     test('purge leaves nothing', async () => {
