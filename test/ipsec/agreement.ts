@@ -82,7 +82,7 @@ export function settle(when: string, alpha: Vm, beta: Vm): Promise<'a tunnel' | 
     if (!here.tunnel && !there.tunnel) return 'no tunnel';
     if (here.tunnel?.local !== there.tunnel?.remote || here.tunnel?.remote !== there.tunnel?.local)
       throw new Error(`alpha has ${JSON.stringify(here.tunnel)}, beta ${JSON.stringify(there.tunnel)}`);
-    await alpha.run(`ping -c 2 -W 2 ${here.tunnel?.remote}`);
+    await alpha.run(`ping -c 2 -w 30 ${here.tunnel?.remote}`);
     return 'a tunnel';
   };
   return alpha.waitFor(settled, { timeout: 150, what: `agreement after ${when}` });

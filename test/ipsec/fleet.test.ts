@@ -64,7 +64,7 @@ vmSuite<Fleet>('a service of three machines through tunnels', start, (test, at) 
   };
   const untilServed = (names: string) =>
     at().near.waitFor(async () => (await clients(6)) === names, {
-      timeout: 600,
+      timeout: PATIENCE,
       what: `clients of ${names}`,
     });
 

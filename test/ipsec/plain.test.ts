@@ -171,7 +171,7 @@ vmSuite('tunnels', pair, (test, at) => {
       const before = alpha.frames().length;
       await alpha.run(`echo ${MARKER} | socat -u - UDP:${remote}:9000`, { check: false });
       await alpha.run(`ping -c 1 -W 1 ${remote}`, { check: false });
-      await alpha.run('ping -c 1 -W 1 beta');
+      await alpha.run('ping -c 1 -w 30 beta');
       assert.is(clear(alpha.frames().slice(before)), 0, loss);
       assert.equal(await create(alpha, 'beta'), [local, remote], loss);
       await transfer(alpha, beta, remote);

@@ -9,7 +9,7 @@ export const ESP = 50;
  * Seconds that a command of Wormhole may take. On an emulated machine a tunnel takes ten; some commands make several, on a
  * machine that may be half as fast and shared with four others.
  */
-export const PATIENCE = 400;
+export const PATIENCE = 200;
 
 /** What is sent, and what of it is looked for on the wire. */
 export const MARKER = 'in-clear-text-for-all-to-see';

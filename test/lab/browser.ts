@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, launch } from 'puppeteer-core';
 import type { Host } from './rig/host.ts';
+import { SLOWNESS } from './rig/shell.ts';
 
 /** Debian's chromium, in the network namespace of a host: what it reaches is what a browser on that host would. */
 export interface HostBrowser {
@@ -24,7 +25,7 @@ export async function startBrowser(host: Host): Promise<HostBrowser> {
       ...['--remote-debugging-pipe', 'about:blank'],
     ],
     pipe: true,
-    timeout: 60_000,
+    timeout: 60_000 * SLOWNESS,
   });
   return {
     browser,

@@ -64,7 +64,12 @@ labSuite<Three & { liar: Running; host: string }>(
     const liar = third.spawn(
       'cd /src/wormhole; exec node --import tsx test/hostile-peer.ts /etc/wormhole/key.secret /tmp/answers',
     );
-    await third.waitFor(() => liar.stdout().includes('listening'), { what: 'the liar', timeout: 30 });
+    let hasEnded = false;
+    liar.exited.then(() => {
+      hasEnded = true;
+    });
+    await third.waitFor(() => hasEnded || liar.stdout().includes('listening'), { what: 'the liar' });
+    assert.not.ok(hasEnded, liar.stderr());
     // So that the first lie is not the first that is heard of it.
     await third.run(`echo '{"GET /v1/ping": [200, {"machine": "third"}]}' >/tmp/answers`);
     await succeeds(near, 'ping third');

@@ -101,9 +101,14 @@ repeated('each test that failed, why, and where, a line each', () => {
   ]);
 });
 
+repeated('of many failures the first two', () => {
+  const [, , ...others] = failuresIn(printed('one', 'two', 'three', 'four'));
+  assert.equal(others, ['… and 2 more']);
+});
+
 repeated('only the beginning of a long message', () => {
   const [failure = ''] = failuresIn(printed('x'.repeat(1000)));
-  assert.match(failure, /^"test 0": x{360}… \(test\/lab\/some.test.ts:0:14\)$/);
+  assert.match(failure, /^"test 0": x{280}… \(test\/lab\/some.test.ts:0:14\)$/);
 });
 
 repeated('the last lines of a file that broke off', () => {

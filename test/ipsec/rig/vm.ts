@@ -43,7 +43,7 @@ export interface Vm {
   spawn(command: string | string[]): Running;
   /** The container `name` on it. */
   container(name: string): Container;
-  /** Waits until `condition` returns something true; see `waitFor`. Default 240 s. */
+  /** Waits until `condition` returns something true; see `waitFor`. Default 80 s, times SLOWNESS. */
   waitFor<T>(condition: () => T | Promise<T>, options: WaitOptions): Promise<T>;
   /** Copies the file or directory `path` of this machine into the directory `directory` of the virtual one. */
   copyIn(path: string, directory: string): Promise<void>;
@@ -86,7 +86,7 @@ export function bootedVms(): Vm[] {
 const ready = new Set<Vm>();
 
 /** Seconds that a boot may take. It takes 15 where nothing else runs, and 60 where a crowd does. */
-const bootTimeout = 300;
+const bootTimeout = 120;
 
 // A machine that goes on from a snapshot takes itself for the one that was saved, then. What it draws at random would be
 // what every other one draws. RNDRESEEDCRNG, random(4): what was written counts from now on.
@@ -154,7 +154,7 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
       finish(startRemote(directory, argvOf(command)), runOptions, show(command)),
     spawn: (command) => startRemote(directory, argvOf(command)),
     container: (containerName) => container(vm.run, containerName),
-    waitFor: (condition, { timeout = 240, what }) => waitFor(condition, { timeout, what }),
+    waitFor: (condition, { timeout = 80, what }) => waitFor(condition, { timeout, what }),
     copyIn: (path, target) => copyIn(path, target, enter),
     copyOut: (path, target) => copyOut(path, target, enter),
     journal: async (...args) => (await vm.run(['journalctl', '--no-pager', ...args])).stdout,

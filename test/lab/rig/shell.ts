@@ -1,5 +1,11 @@
 import { spawn, spawnSync } from 'node:child_process';
 
+/**
+ * How many times as long as on the machine where the times of the tests were chosen something may take: other machines are slower, and
+ * are shared. `run` and `waitFor` multiply by it what they are given.
+ */
+export const SLOWNESS = 3;
+
 /** What a finished command left behind. `status` is its exit status, or 128 + the signal that ended it. */
 export interface Result {
   stdout: string;
@@ -11,7 +17,7 @@ export interface Result {
 export interface RunOptions {
   /** Written to its standard input, which is empty by default. */
   input?: string | Uint8Array;
-  /** Seconds after which the command and all it started are killed and `run` throws. Default 120. */
+  /** Seconds after which the command and all it started are killed and `run` throws, times SLOWNESS. Default 50. */
   timeout?: number;
   /** Throw when the exit status is not 0. Default true. */
   check?: boolean;
@@ -102,7 +108,8 @@ export function run(argv: string[], options: RunOptions = {}, shown = argv.join(
 
 /** Feeds a command that was started and waits for it, as `run` does. */
 export async function finish(running: Running, options: RunOptions, shown: string): Promise<Result> {
-  const { input, timeout = 120, check = true } = options;
+  const { input, check = true } = options;
+  const timeout = (options.timeout ?? 50) * SLOWNESS;
   if (input !== undefined) running.write(input);
   running.end();
   let late = false;

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { SLOWNESS } from './shell.ts';
 
 /** What to wait for and how long. */
 export interface WaitOptions {
-  /** Seconds until it is a failure. Default 90: a test machine may be slow, and shared. */
+  /** Seconds until it is a failure, times SLOWNESS. Default 30. */
   timeout?: number;
   /** Named in the message of the failure: “waited 90 s for WHAT”. */
   what: string;
@@ -15,7 +16,11 @@ export interface WaitOptions {
  *
  * A condition that throws is not met yet. Throws when the time is up, with the last error of the condition.
  */
-export async function waitFor<T>(condition: () => T | Promise<T>, { timeout = 90, what }: WaitOptions) {
+export async function waitFor<T>(
+  condition: () => T | Promise<T>,
+  { timeout: usual = 30, what }: WaitOptions,
+) {
+  const timeout = usual * SLOWNESS;
   const start = Date.now();
   const deadline = start + timeout * 1000;
   for (;;) {
