@@ -6,8 +6,8 @@ import { labSuite } from './suite.ts';
 /** What a link may take to follow its container on a machine that has little else to do, seconds. */
 const PROMISE = 2;
 
-/** How much longer than by hand it may take on a busy one. */
-const SLACK = 3;
+/** How many times as long as by hand it may take beyond that on a busy one, where either is late by chance. */
+const SLACK = 5;
 
 /** A server in one container, a client in another, and a link between. Both images are wormhole/tools. */
 const SERVER =
@@ -329,7 +329,7 @@ async function keepsPromise(host: Host, what: string, condition: () => Promise<b
     await host.waitFor(condition, { timeout: 60, what: `${what}, by hand` });
   });
   assert.ok(
-    took <= SLACK * byHand,
+    took <= PROMISE + SLACK * byHand,
     `waited ${took.toFixed(1)} s for ${what}; by hand that takes ${byHand.toFixed(1)} s`,
   );
 }
