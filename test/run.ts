@@ -34,18 +34,10 @@ const slowestCount = 10;
 
 /**
  * Lanes that a file of a layer takes, of six for each processor, and seconds that one takes that has never been run here.
- * A unit test waits for half of its time. Two virtual machines keep a processor busy. Hosts of the lab wait most of the time.
+ * A unit test waits for half of its time. Hosts of the lab and virtual machines wait most of the time.
  */
-const layerLanes: Record<string, number> = { lint: 6, unit: 4, lab: 3, ipsec: 6 };
+const layerLanes: Record<string, number> = { lint: 6, unit: 4, lab: 3, ipsec: 3 };
 const layerSeconds: Record<string, number> = { lint: 10, unit: 1, lab: 60, ipsec: 300 };
-
-/**
- * Files that take more than others of their layer, here all lanes. Beside others, four virtual machines are so slow that wormholed does not
- * answer in the 30 s that a caller waits.
- */
-const wide: Record<string, { lanes: number; seconds: number }> = {
-  'test/ipsec/fleet.test.ts': { lanes: 12, seconds: 900 },
-};
 
 /** A test file, or the linter. */
 interface FileJob extends Job {
@@ -221,8 +213,8 @@ async function runJob({ name, layer }: FileJob, print: Print): Promise<void> {
 function findJobs(): FileJob[] {
   const known = lastSeconds();
   const job = (layer: string, name: string): FileJob => ({
-    ...{ layer, name, lanes: wide[name]?.lanes ?? layerLanes[layer] ?? 1 },
-    seconds: known[name] ?? wide[name]?.seconds ?? layerSeconds[layer] ?? 0,
+    ...{ layer, name, lanes: layerLanes[layer] ?? 1 },
+    seconds: known[name] ?? layerSeconds[layer] ?? 0,
   });
   const files = layers.flatMap((layer) => (layer === 'lint' ? [] : filesOfLayer(layer, filters)));
   const left = onlyChanged ? onlyAffected(files, onlyChanged.split('=')[1]) : files;

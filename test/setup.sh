@@ -29,7 +29,8 @@ node_major=${node_version#v}
 
 # What the lab needs of Debian, unit tests included.
 lab_packages='mmdebstrap systemd-container iproute2 util-linux mount debian-archive-keyring procps
-  qemu-system-x86 qemu-utils e2fsprogs openssh-client socat nftables strace qemu-user chromium dpkg-dev lintian'
+  gcc libc6-dev make flex bison bc xz-utils perl tcpdump e2fsprogs openssh-client socat nftables strace
+  qemu-user chromium dpkg-dev lintian'
 
 # Installs the Debian packages that are missing of those named.
 install_packages() {

@@ -26,7 +26,6 @@ async function disagreements(vm: Vm, tunnels: Listed[]): Promise<string[]> {
   if (tunnels.some(({ state }) => state === 'leaving')) return [`${vm.name} has something to tell yet`];
   const [tunnel, ...more] = tunnels;
   const name = `wh-${tunnel?.id.slice(0, 6)}`;
-  // One command: each takes an emulated machine a while.
   const [pending = '', interfaces, addresses, routes, states, policies = '', units] = await answers(vm, [
     'ls /run/wormhole/tunnels',
     'ip -br link show type xfrm | cut -d@ -f1',
@@ -75,8 +74,8 @@ export function settle(when: string, alpha: Vm, beta: Vm): Promise<'a tunnel' | 
     const [here, there] = await Promise.all([look(alpha), look(beta)]);
     const wrong = [...here.wrong, ...there.wrong];
     if (wrong.length > 0) {
-      // Emulated machines are slowed down by every question.
-      await sleep(5000);
+      // What is in a hurry is slowed down by every question.
+      await sleep(1000);
       throw new Error(wrong.join('; '));
     }
     if (!here.tunnel && !there.tunnel) return 'no tunnel';

@@ -32,7 +32,7 @@ const JOINED = `
 
 /** Sends datagrams of all sizes, which have to come back. Returns what crossed the wire meanwhile. */
 async function exchange(from: Vm): Promise<Frame[]> {
-  // On an emulated machine, the forwarders of both ends need seconds to start.
+  // On a busy machine, the forwarders of both ends need seconds to start.
   const isUp = async () =>
     (await from.run('node udp-clients.mjs 5300 1 1', { timeout: 60 })).stdout === '1 right, 0 wrong\n';
   await from.waitFor(isUp, { what: 'the first answer', timeout: 120 });

@@ -14,7 +14,7 @@ interface Fleet {
   etcd: Etcd;
 }
 
-/** Emulated machines are slow to answer each other. */
+/** Nodes may be slow to answer each other on a busy machine. */
 const PATIENT = '--heartbeat-interval 500 --election-timeout 5000';
 
 async function start(): Promise<Fleet> {

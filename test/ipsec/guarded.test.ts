@@ -100,7 +100,7 @@ vmSuite('links without their tunnel', pair, (test, at) => {
     const { alpha, beta } = at();
     await beta.run('systemd-run --unit echo socat TCP-LISTEN:7001,bind=127.0.0.1,reuseaddr,fork EXEC:cat');
     await wormhole(alpha, 'create url :7001 tunnel beta tail');
-    // On a busy machine, emulated ones negotiate for longer than the 30 s for which the other machine may be silent.
+    // On a busy machine, the two may negotiate for longer than the 30 s for which the other machine may be silent.
     for (const vm of [alpha, beta])
       await vm.run(
         "sed -i 's/--peer-timeout 30/--peer-timeout 3600/' /etc/systemd/system/wormhole-*7001.service; systemctl daemon-reload",

@@ -6,10 +6,10 @@ import type { Frame } from './rig/wire.ts';
 export const ESP = 50;
 
 /**
- * Seconds that a command of Wormhole may take. On an emulated machine a tunnel takes ten; some commands make several, on a
- * machine that may be half as fast and shared with four others.
+ * Seconds that a command of Wormhole may take, times SLOWNESS. A tunnel takes one or two; some commands make several, on a machine that is
+ * shared with others.
  */
-export const PATIENCE = 200;
+export const PATIENCE = 100;
 
 /** What is sent, and what of it is looked for on the wire. */
 export const MARKER = 'in-clear-text-for-all-to-see';
@@ -28,7 +28,7 @@ export async function keepDaemon(vm: Vm): Promise<void> {
   await vm.run('sed -i s/^WORMHOLED_ARGS=.*/WORMHOLED_ARGS=--idle=86400/ /etc/wormhole/wormholed.conf');
 }
 
-/** Waits until both daemons answer as fast as on a machine that is not emulated. */
+/** Waits until both daemons answer. */
 export async function warm(alpha: Vm, beta: Vm): Promise<void> {
   await Promise.all([warmTo(alpha, beta), warmTo(beta, alpha)]);
 }

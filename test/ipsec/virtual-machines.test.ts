@@ -125,8 +125,7 @@ vmSuite(
     test('a cable is pulled out and put back', async () => {
       const { alpha, beta } = at();
       await beta.setCable('down');
-      await beta.waitFor(() => beta.run('grep 0 /sys/class/net/eth0/carrier'), { what: 'the carrier to go' });
-      assert.is((await alpha.run('ping -c 1 -W 2 10.91.0.3', { check: false })).status, 1);
+      assert.is((await alpha.run(`ping -c 1 -W 2 ${beta.address}`, { check: false })).status, 1);
       await beta.setCable('up');
       await alpha.waitFor(() => alpha.run('ping -c 1 -W 2 beta'), { what: 'the mended cable' });
     });
@@ -161,7 +160,6 @@ vmSuite(
       assert.is(off, 'beta is off');
       await beta.start();
       assert.is((await beta.run('cat kept')).stdout, 'kept\n');
-      assert.is(beta.captures().length, 3);
     });
 
     test('a database in a container without a network answers in its namespace', async () => {

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { quote } from 'shlex';
 import { killGroup, type Running, removeTree, run, start } from '../../lab/rig/shell.ts';
 
-// Commands go through ssh(1) over a serial port: whatever a test does to the machine's network, they get through. One
-// connection carries them all, each in a session of its own.
+// Commands go through ssh(1) over a network card beside eth0: whatever a test does to the machine's network, they get
+// through. One connection carries them all, each in a session of its own.
 
 const options = [
   ...['-F', 'none', '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null'],
@@ -16,26 +16,17 @@ const options = [
 const control = (directory: string) => join(directory, 'ssh');
 
 /**
- * Connects to the machine whose state is in `directory`, as soon as it answers. Ends when the machine does, or by what is
- * returned.
+ * Waits for the machine whose state is in `directory` to connect, in the network namespace `namespace`, and has it take commands.
+ * Ends when this process does, or by what is returned.
  */
-export function connectChannel(directory: string): () => Promise<void> {
-  const proxy = `ProxyCommand=socat - UNIX-CONNECT:${quote(join(directory, 'channel'))}`;
+export function connectChannel(directory: string, namespace: string): () => Promise<void> {
+  removeTree(control(directory));
+  const proxy = `nsenter --net=/run/netns/${namespace} socat - TCP-LISTEN:22,reuseaddr`;
   const argv = [
     '--pdeathsig=KILL',
     'ssh',
     ...options,
-    // Twice a command was seen to wait on this port until something else came through it.
-    '-o',
-    'ServerAliveInterval=2',
-    '-o',
-    'ServerAliveCountMax=1000',
-    '-M',
-    '-N',
-    '-S',
-    control(directory),
-    '-o',
-    proxy,
+    ...['-M', '-N', '-S', control(directory), '-o', `ProxyCommand=${proxy}`],
     'root@vm',
   ];
   const child = spawn('setpriv', argv, { detached: true, stdio: 'ignore' });
@@ -45,7 +36,6 @@ export function connectChannel(directory: string): () => Promise<void> {
     const exited = once(child, 'exit');
     killGroup(child.pid ?? 0, 'SIGKILL');
     await exited;
-    removeTree(control(directory));
   };
 }
 

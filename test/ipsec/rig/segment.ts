@@ -16,6 +16,8 @@ export interface Plug {
   tap: string;
   /** The hardware address for its eth0. */
   mac: string;
+  /** The network namespace of the device `tap` for its second card. It leads nowhere else; this machine is 192.0.2.1 there. */
+  aside: string;
   /** Its own IPv4 address: in 10.91.0.0/24, behind a router in 10.92.N.0/24. */
   address: string;
   /** The IPv4 address by which other machines know it: its own, or that of its router. */
@@ -39,6 +41,7 @@ async function makeBridge(): Promise<void> {
     namespace,
     `
       link add bridge type bridge
+      link add nowhere type bridge
       addr add 10.91.0.1/24 dev bridge
       addr add fd91::1/64 dev bridge nodad
       link set bridge up
@@ -56,29 +59,29 @@ route add default via ${gateway}
 `;
 }
 
-/** Makes a tap device for the machine `name`: on the bridge, or behind a router of its own that is on the bridge. */
+/** Makes tap devices for the machine `name`. That for eth0 is on the bridge, or behind a router of its own that is on the bridge. */
 export async function plugIn(name: string, behindNat: boolean): Promise<Plug> {
   bridge ??= makeBridge();
-  await bridge;
+  const [aside] = await Promise.all([plugAside(name), bridge]);
   const number = ++plugs + 1;
   const tap = `tap${number}`;
   const mac = `52:54:00:91:00:${number.toString(16).padStart(2, '0')}`;
   const outside = `10.91.0.${number}`;
-  if (behindNat) return { mac, outside, ...(await makeRouter(name, number)) };
+  if (behindNat) return { mac, aside, outside, ...(await makeRouter(name, number)) };
   await ip(namespace, `tuntap add ${tap} mode tap\nlink set ${tap} master bridge up\n`);
   const address6 = `fd91::${number.toString(16)}`;
   return {
-    ...{ namespace, tap, mac, outside, address: outside, address6 },
+    ...{ namespace, tap, mac, aside, outside, address: outside, address6 },
     configuration: configuration(outside, address6, '10.91.0.1'),
   };
 }
 
-/** Makes a tap device for the machine `name` that leads nowhere, in a network namespace of its own. */
-export async function plugNowhere(name: string): Promise<Pick<Plug, 'namespace' | 'tap' | 'mac'>> {
-  const alone = `${sessionName}-alone-${name}`;
-  await run(['ip', 'netns', 'add', alone]);
-  await ip(alone, 'tuntap add tap mode tap\nlink set tap up\n');
-  return { namespace: alone, tap: 'tap', mac: '52:54:00:91:00:00' };
+/** Makes a network namespace with nothing but a tap device in it for the machine `name`, and returns its name. */
+async function plugAside(name: string): Promise<string> {
+  const aside = `${sessionName}-aside-${name}`;
+  await run(['ip', 'netns', 'add', aside]);
+  await ip(aside, 'tuntap add tap mode tap\naddr add 192.0.2.1/30 dev tap\nlink set tap up\n');
+  return aside;
 }
 
 /** Makes a router that hides what is behind it: IPv4 connections from inside leave with its own address. */
@@ -144,8 +147,17 @@ export async function inject(frame: Uint8Array): Promise<void> {
   await onWire('exec socat -u -b 65536 - INTERFACE:bridge', { input: frame });
 }
 
-/** Takes away what `plugIn` or `plugNowhere` made. */
-export async function unplug(plug: Pick<Plug, 'namespace' | 'tap'>): Promise<void> {
+/** Has the cable of a machine carry frames, or none. What is behind a router is cut off on the outside of that. */
+export async function setCable({ namespace: where, tap }: Plug, state: 'up' | 'down'): Promise<void> {
+  // A bridge that is down passes nothing on. A port's own state would not outlive a reboot, which the bridge sees.
+  if (where === namespace)
+    await ip(where, `link set ${tap} master ${state === 'up' ? 'bridge' : 'nowhere'}\n`);
+  else await ip(where, `link set outside ${state}\n`);
+}
+
+/** Takes away what `plugIn` made. */
+export async function unplug(plug: Plug): Promise<void> {
   if (plug.namespace === namespace) await ip(namespace, `link delete ${plug.tap}\n`);
   else await run(['ip', 'netns', 'delete', plug.namespace]);
+  await run(['ip', 'netns', 'delete', plug.aside]);
 }

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasBooted } from '../../lab/rig/booted.ts';
@@ -8,12 +7,12 @@ import type { StartOptions } from '../../lab/rig/host.ts';
 import { openSession, sessionDirectory, sessionName } from '../../lab/rig/session.ts';
 import { finish, type Result, type Running, type RunOptions, removeTree, tail } from '../../lab/rig/shell.ts';
 import { type WaitOptions, waitFor } from '../../lab/rig/wait.ts';
-import { base } from './base.ts';
 import { connectChannel, isConnected, remoteArgv, startRemote } from './channel.ts';
-import { type Emulator, powerOn } from './qemu.ts';
-import { onRouter, type Plug, plugIn, unplug } from './segment.ts';
-import { installedSnapshot, makeOverlay } from './snapshot.ts';
-import { type Frame, framesIn } from './wire.ts';
+import { installedDisk } from './disk.ts';
+import { kernel } from './kernel.ts';
+import { onRouter, type Plug, plugIn, setCable, unplug } from './segment.ts';
+import { type Machine, powerOn } from './uml.ts';
+import { capture, type Frame } from './wire.ts';
 
 /** What kind of virtual machine to boot. */
 export interface VmOptions {
@@ -27,7 +26,7 @@ export interface VmOptions {
 
 /**
  * A Debian virtual machine with a kernel that does IPsec and systemd as PID 1. Wormhole is installed, the key is the same on
- * every one. It is emulated: all takes some ten times as long as on a real machine.
+ * every one.
  */
 export interface Vm {
   name: string;
@@ -37,7 +36,7 @@ export interface Vm {
   address6: string;
   /** The IPv4 address by which the others know it: its own, or that of its router. */
   outside: string;
-  /** Runs a command as root and waits for it. A string is a command line for bash. It need no network for it. */
+  /** Runs a command as root and waits for it. A string is a command line for bash. It needs no network for it. */
   run(command: string | string[], options?: RunOptions): Promise<Result>;
   /** Starts a command as root and returns at once. */
   spawn(command: string | string[]): Running;
@@ -65,8 +64,6 @@ export interface Vm {
   addToHosts(text: string): Promise<void>;
   /** Pulls its network cable out, or puts it back; it stays so over a reboot. */
   setCable(state: 'up' | 'down'): Promise<void>;
-  /** The paths of pcap files of all that crossed its eth0, one for each time that it was started. */
-  captures(): string[];
   /** The frames that have crossed its eth0 since its first start, in order. */
   frames(): Frame[];
   /** Runs a command line for bash on the router that it is behind; the interfaces are `outside` and `inside`. */
@@ -85,28 +82,21 @@ export function bootedVms(): Vm[] {
 /** Those that take part in the others' /etc/hosts. */
 const ready = new Set<Vm>();
 
-/** Seconds that a boot may take. It takes 15 where nothing else runs, and 60 where a crowd does. */
-const bootTimeout = 120;
+/** Seconds that a boot may take, times SLOWNESS. */
+const bootTimeout = 60;
 
-// A machine that goes on from a snapshot takes itself for the one that was saved, then. What it draws at random would be
-// what every other one draws. RNDRESEEDCRNG, random(4): what was written counts from now on.
 const becomeScript = `
-  name=$1 id=$2 mac=$3 now=$4 hosts=$5 network=$6
-  date --set="@$now" >/dev/null
-  perl -e 'open R, "+<", "/dev/urandom"; undef $/; syswrite R, <STDIN>; ioctl R, 0x5207, 0 or die "RNDRESEEDCRNG: $!\n"'
-  echo "$id" >/etc/machine-id
+  name=$1 hosts=$2 network=$3
   echo "$name" >/etc/hostname
-  hostname "$name"
   echo "$hosts" >/etc/hosts
   echo "$network" >/etc/lab/network
-  ip link set eth0 address "$mac"
-  systemctl restart systemd-journald lab-network
+  systemctl restart lab-network
   sync
 `;
 
 /**
- * Starts a new virtual machine in two seconds, and waits until systemd says that it is running. Start several at once: each
- * keeps one processor busy. It goes on from a snapshot; when the cache has none of Wormhole as it is now, that is made first.
+ * Starts a new virtual machine in a few seconds, and waits until systemd says that it is running. When the cache has no disk with Wormhole
+ * as it is now, that is made first.
  *
  * Throws when a unit has failed, and when another machine of this process is off. The machine goes when this process
  * ends, however it ends.
@@ -125,18 +115,16 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
   openSession();
   const directory = join(sessionDirectory, name);
   mkdirSync(directory);
-  const [image, snapshot, plug] = await Promise.all([
-    base(),
-    installedSnapshot(docker),
-    plugIn(name, behindNat),
-  ]);
-  await makeOverlay([snapshot.disk, 'qcow2'], join(directory, 'disk'));
-  const hardware = { base: image, plug, directory, docker, group: `${sessionName}/${name}` };
-  const captures: string[] = [];
-  let cable: 'up' | 'down' = 'up';
-  let emulator: Emulator | undefined;
+  const [program, disk, plug] = await Promise.all([kernel(), installedDisk(), plugIn(name, behindNat)]);
+  const hardware = {
+    ...{ name, kernel: program, disk, plug, directory, docker },
+    group: `${sessionName}/${name}`,
+  };
+  const wire = await capture(plug, join(directory, 'wire.pcap'));
+  let machine: Machine | undefined;
+  let isNew = true;
 
-  const isOff = () => !emulator || emulator.isOff();
+  const isOff = () => !machine || machine.isOff();
   const argvOf = (command: string | string[]) => {
     if (isOff()) throw new Error(`${name} is off`);
     return typeof command === 'string' ? ['bash', '-c', command] : command;
@@ -163,13 +151,8 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
     async start({ allowFailed = false } = {}) {
       if (!isOff()) throw new Error(`${name} is on already`);
       const begin = Date.now();
-      const isNew = captures.length === 0;
-      for (const socket of ['ssh', 'qmp', 'channel']) removeTree(join(directory, socket));
-      const capture = join(directory, `wire-${captures.length + 1}.pcap`);
-      captures.push(capture);
-      emulator = await powerOn(hardware, { capture, ...(isNew && { state: snapshot.state }) });
-      if (cable === 'down') await emulator.setLink(false);
-      connectChannel(directory);
+      machine = await powerOn(hardware);
+      void machine.ended.then(connectChannel(directory, plug.aside));
       const screen = join(directory, 'console');
       await waitFor(() => isOff() || isConnected(directory), {
         timeout: bootTimeout,
@@ -178,6 +161,7 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
         throw new Error(`${error.message}\n${tail(readFileSync(screen, 'utf8'), 20)}`);
       });
       if (isNew) await become(vm, plug);
+      isNew = false;
       await hasBooted(vm, { isOff, console: screen, timeout: bootTimeout, allowFailed });
       console.log(`${name}: up after ${((Date.now() - begin) / 1000).toFixed(0)} s`);
     },
@@ -191,23 +175,20 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
       await vm.start(startOptions);
     },
     async crash() {
-      await emulator?.kill();
+      await machine?.kill();
     },
     async addToHosts(text) {
       await vm.run(['tee', '-a', '/etc/hosts'], { input: text });
     },
-    async setCable(state) {
-      cable = state;
-      if (!isOff()) await emulator?.setLink(state === 'up');
-    },
-    captures: () => [...captures],
-    frames: () => captures.flatMap(framesIn),
+    setCable: (state) => setCable(plug, state),
+    frames: () => wire.frames(),
     onRouter: (command, runOptions) => onRouter(name, command, runOptions),
     async powerOff() {
       if (vms.get(name) !== vm) return;
       vms.delete(name);
       ready.delete(vm);
-      await emulator?.kill();
+      await machine?.kill();
+      await wire.stop();
       await unplug(plug);
       removeTree(directory);
     },
@@ -229,11 +210,9 @@ function hostsLine({ outside, address, address6, name }: Vm): string {
   return `${outside} ${name}\n${outside === address ? `${address6} ${name}\n` : ''}`;
 }
 
-/** Has a machine that goes on from a snapshot be `vm`. */
-async function become(vm: Vm, { mac, configuration }: Plug): Promise<void> {
+/** Gives a machine that has booted for the first time what makes it `vm`. */
+async function become(vm: Vm, { configuration }: Plug): Promise<void> {
   const { name, address, address6 } = vm;
   const hosts = `127.0.0.1 localhost\n::1 localhost\n${address} ${name}\n${address6} ${name}`;
-  const id = randomBytes(16).toString('hex');
-  const own = [name, id, mac, `${Date.now() / 1000}`, hosts, configuration];
-  await vm.run(['bash', '-euc', becomeScript, 'bash', ...own], { input: randomBytes(512) });
+  await vm.run(['bash', '-euc', becomeScript, 'bash', name, hosts, configuration]);
 }
