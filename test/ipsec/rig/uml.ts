@@ -58,12 +58,15 @@ function kernelArguments({ name, disk, plug, directory, docker }: Hardware): str
   ];
 }
 
+// The memory of a machine is a file in /dev/shm, which has little room in some containers.
+//
 // Without virtio's headers on the tap devices nothing is offloaded to them: frames are as long as on a real wire, and have their
 // checksums. TUNSETIFF, IFF_TAP | IFF_NO_PI: linux/if_tun.h. Perl closes what it opens behind $^F when it executes something.
 const startScript = `
   set -eu
   group=$1 namespace=$2 tap=$3 aside=$4; shift 4
   ${mountControlGroups}
+  mount -t tmpfs -o mode=1777 tmpfs /dev/shm
   mkdir -p "/sys/fs/cgroup/$group"
   echo 0 > "/sys/fs/cgroup/$group/cgroup.procs"
   plug='
