@@ -74,7 +74,7 @@ export function settle(when: string, alpha: Vm, beta: Vm): Promise<'a tunnel' | 
     const [here, there] = await Promise.all([look(alpha), look(beta)]);
     const wrong = [...here.wrong, ...there.wrong];
     if (wrong.length > 0) {
-      // What is in a hurry is slowed down by every question.
+      // A question takes time from what is still on its way.
       await sleep(1000);
       throw new Error(wrong.join('; '));
     }

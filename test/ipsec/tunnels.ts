@@ -6,8 +6,8 @@ import type { Frame } from './rig/wire.ts';
 export const ESP = 50;
 
 /**
- * Seconds that a command of Wormhole may take, times SLOWNESS. A tunnel takes one or two; some commands make several, on a machine that is
- * shared with others.
+ * Seconds that a command of Wormhole may take, times SLOWNESS. With cold daemons a tunnel took eight on a busy machine; some commands
+ * make several.
  */
 export const PATIENCE = 100;
 

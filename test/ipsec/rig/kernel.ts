@@ -6,7 +6,7 @@ import { removeTree, run } from '../../lab/rig/shell.ts';
 /*
  * A kernel that runs as a program: User-mode Linux, https://docs.kernel.org/virt/uml/user_mode_linux_howto_v2.html. Its processes run at
  * the speed of this machine, which has neither ESP nor a way to run virtual machines but to emulate them. Debian builds one too, but
- * without xfrm interfaces. Since Linux 6.16 it has seccomp(2) in place of ptrace(2), which makes system calls three times as fast;
+ * without xfrm interfaces. Since Linux 6.16 it has seccomp(2) in place of ptrace(2), with which fork(2) and execve(2) take a third;
  * Debian 12 has no source that is new enough.
  */
 
@@ -47,7 +47,7 @@ const script = `
   make -s ARCH=um -j"$(nproc)" linux
 `;
 
-/** Returns the path of the kernel, built first when the cache lacks it: that takes eight minutes on two slow processors. */
+/** Returns the path of the kernel, built first when the cache lacks it: that takes nine minutes on two slow processors. */
 export function kernel(): Promise<string> {
   const artefact: Artefact = {
     name: 'vm-kernel',
