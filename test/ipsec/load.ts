@@ -33,6 +33,7 @@ export async function underLoad(alpha: Vm, seed: number, disturb: () => Promise<
     seed,
     seconds: 15,
     bytes: 60_000,
+    held: true,
   };
   const exchange = alpha.spawn(['node', '/root/exchange.mjs', JSON.stringify(options)]);
   try {
@@ -41,6 +42,7 @@ export async function underLoad(alpha: Vm, seed: number, disturb: () => Promise<
       what: 'the sessions to run',
     });
     await disturb();
+    exchange.end();
     const timer = setTimeout(() => exchange.stop(), 240_000);
     const { stdout } = await exchange.exited;
     clearTimeout(timer);

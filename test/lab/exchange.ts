@@ -7,8 +7,8 @@ import net from 'node:net';
  *     node --import tsx exchange.ts '{"listen": 4000, "link": 3000, "sessions": 100, "seed": 1, "seconds": 20, "bytes": 4000000}'
  *
  * Each side sends a stream that depends on the session and the direction, in pieces and with pauses that depend on the seed, and
- * ends it after about so many seconds. Prints "running" when all sessions are old enough to survive, and in the end a line of
- * JSON: how the sessions ended, by kind.
+ * ends it after about so many seconds, and with `held` not before standard input ends. Prints "running" when all sessions are old enough to survive, and
+ * in the end a line of JSON: how the sessions ended, by kind.
  */
 
 /** What to do. */
@@ -23,6 +23,8 @@ export interface ExchangeOptions {
   seconds: number;
   /** The bytes of each direction of a session. Every fourth session sends next to nothing. */
   bytes: number;
+  /** Whether each stream keeps its last piece until standard input ends (default: no). */
+  held?: boolean;
 }
 
 /** How the sessions have ended, "ok" or what was wrong, with the number of each; and the longest pause without a byte, ms. */
@@ -70,12 +72,11 @@ function streamOf(seed: number): (start: number, end: number) => Buffer {
   };
 }
 
-/** Sends one direction of a session, and ends it with a FIN. */
+/** Sends one direction of a session, and ends it with a FIN, but not before `mayEnd`. */
 async function send(
   socket: net.Socket,
   options: ExchangeOptions,
-  session: number,
-  direction: number,
+  { session, direction, mayEnd }: { session: number; direction: number; mayEnd: Promise<unknown> },
 ): Promise<void> {
   const random = randomNumbers(options.seed + 7 * session + direction);
   const bytes = session % 4 === 0 ? 1 + (random() % 3) : options.bytes;
@@ -84,7 +85,9 @@ async function send(
   const pause = (1000 * options.seconds) / pieces;
   let at = 0;
   for (let piece = 0; piece < pieces && !socket.destroyed; piece++) {
-    const end = piece === pieces - 1 ? bytes : Math.floor((bytes * (piece + 1)) / pieces);
+    const isLast = piece === pieces - 1;
+    if (isLast) await Promise.race([mayEnd, closed(socket)]);
+    const end = isLast ? bytes : Math.floor((bytes * (piece + 1)) / pieces);
     if (end > at && !socket.write(stream(at, end)))
       await Promise.race([once(socket, 'drain'), closed(socket)]);
     at = end;
@@ -137,6 +140,7 @@ async function main(options: ExchangeOptions): Promise<void> {
   const all: Promise<void>[] = [];
   let lastByte = Date.now();
   let longestPause = 0;
+  const mayEnd = options.held ? once(process.stdin.resume(), 'end') : Promise.resolve();
   const track = (socket: net.Socket): void => {
     socket.on('data', () => {
       longestPause = Math.max(longestPause, Date.now() - lastByte);
@@ -161,7 +165,7 @@ async function main(options: ExchangeOptions): Promise<void> {
       const first: Buffer = socket.read() ?? Buffer.alloc(0);
       track(socket);
       const received = receive(socket, options, session, 0, first);
-      all.push(finish('server', send(socket, options, session, 1), received));
+      all.push(finish('server', send(socket, options, { session, direction: 1, mayEnd }), received));
     };
     socket.on('error', () => {});
     begin();
@@ -177,7 +181,7 @@ async function main(options: ExchangeOptions): Promise<void> {
     socket.write(head);
     track(socket);
     const received = receive(socket, options, session, 1, Buffer.alloc(0));
-    all.push(finish('client', send(socket, options, session, 0), received));
+    all.push(finish('client', send(socket, options, { session, direction: 0, mayEnd }), received));
   }
   setTimeout(() => process.stdout.write('running\n'), OLD_MS);
   while (all.length < 2 * options.sessions) await new Promise((resolve) => setTimeout(resolve, 50));

@@ -124,7 +124,7 @@ labSuite(
 
     test('an upgrade restarts the forwarder, and sessions go on, twice', async () => {
       const host = at();
-      const options = { listen: 4002, link: 3002, sessions: 8, seed: 2, seconds: 15, bytes: 2e6 };
+      const options = { listen: 4002, link: 3002, sessions: 8, seed: 2, seconds: 15, bytes: 2e6, held: true };
       await succeeds(host, 'create url :3002 tail url :4002');
       const exchange = await startExchange(host, options);
       const before = await mainPid(host, '3002');
@@ -132,6 +132,7 @@ labSuite(
       const between = await mainPid(host, '3002');
       await host.run('/src/wormhole/install.sh', { timeout: 120 });
       assert.is(new Set([before, between, await mainPid(host, '3002')]).size, 3);
+      exchange.end();
       await allArrive(exchange, options);
     });
 

@@ -7,20 +7,24 @@ import { labSuite } from './suite.ts';
 
 /* Links whose forwarders have several threads, in the sandbox of their units. */
 
-/** Runs sessions through a link, `meanwhile` after they have become old enough to survive, and checks every byte. */
+/**
+ * Runs sessions through a link, `meanwhile` after they have become old enough to survive, and checks every byte. All are open until
+ * `meanwhile` has ended.
+ */
 async function exchange(
   host: Host,
   options: ExchangeOptions,
   meanwhile: () => Promise<unknown>,
 ): Promise<void> {
   const running = host.spawn(
-    `cd /src/wormhole && exec node --import tsx test/lab/exchange.ts '${JSON.stringify(options)}'`,
+    `cd /src/wormhole && exec node --import tsx test/lab/exchange.ts '${JSON.stringify({ ...options, held: true })}'`,
   );
   await host.waitFor(() => running.stdout().includes('running'), {
     timeout: 60,
     what: 'the sessions to run',
   });
   await meanwhile();
+  running.end();
   const { stdout, stderr } = await running.exited;
   assert.is(stderr, '');
   const { ok, ...wrong }: ExchangeResult['ends'] = JSON.parse(
