@@ -356,6 +356,8 @@ if booted; then
 	# shellcheck disable=SC2086 # words
 	systemctl enable --now --quiet $enabled ${listen:+$tcp} || die "systemd has not started all of $enabled${listen:+ $tcp}: systemctl --failed says which"
 	systemctl enable --quiet $atboot
+	# What these want may be new.
+	for unit in wormhole-apply.path wormhole-labels.path; do ! systemctl --quiet is-active "$unit" || systemctl start "$unit"; done
 	"$prefix/bin/wormhole" upgrade || die "the program is installed, but the units of links have not been upgraded: wormhole upgrade tries again"
 	# Forwarders that store their sessions: the new version takes them over.
 	for unit in $(systemctl list-units --plain --no-legend --state=active 'wormhole-*.service' | cut -d ' ' -f 1); do

@@ -49,7 +49,7 @@ labSuite(
     test('a namespace that is created again is followed', async () => {
       const host = at();
       const make =
-        'ip netns add green && ip -n green link set lo up && systemd-run --collect --unit green -p NetworkNamespacePath=/run/netns/green socat TCP-LISTEN:1,fork,reuseaddr EXEC:"echo green"';
+        'ip netns add green && ip -n green link set lo up && systemd-run --collect --unit green -p NetworkNamespacePath=/run/netns/green socat -t 20 TCP-LISTEN:1,fork,reuseaddr EXEC:"echo green"';
       // The very first one, while wormhole-sync.service runs, which has then to notice it itself.
       await host.run('systemctl start --no-block wormhole-sync.service');
       await host.run(make);
@@ -125,7 +125,7 @@ labSuite(
         `mkdir -p ${directory}; printf '[Service]\\nExecStopPost=sleep 3\\n' >${directory}/late.conf; systemctl daemon-reload
          docker restart -t 0 server
          until [ "$(systemctl show -P SubState wormhole-sync.service)" = stop-post ]; do sleep 0.1; done
-         docker restart -t 0 server; rm -r ${directory}; systemctl daemon-reload`,
+         docker restart -t 0 server`,
         { timeout: 120 },
       );
       const name = await host.container('server').inspect('{{.Config.Hostname}}');
@@ -134,6 +134,36 @@ labSuite(
           (await host.run('nc -N 127.0.0.1 7000 </dev/null', { check: false })).stdout === `${name}\n`,
         { timeout: 20, what: 'the link to reach the container' },
       );
+      await host.run(`rm -r ${directory}; systemctl daemon-reload`);
+    });
+
+    test('a namespace that changes while systemd reloads its units, and watches nothing, is followed all the same', async () => {
+      const host = at();
+      const make = (answer: string) => `ip netns add reload; ip -n reload link set lo up
+        setsid -f ip netns exec reload socat -t 20 TCP-LISTEN:1,fork,reuseaddr EXEC:"echo ${answer}" >/dev/null 2>&1`;
+      await host.run(make('before'));
+      await succeeds(host, 'create url :7002 tail url reload@:1');
+      const ask = async () => (await host.run('nc -N 127.0.0.1 7002 </dev/null', { check: false })).stdout;
+      assert.is(await ask(), 'before\n');
+      await synced(host);
+      const generators = '/run/systemd/system-generators';
+      await host.run(
+        `mkdir -p ${generators}; rm -f /run/generator-runs
+         printf '#!/bin/sh\n: >/run/generator-runs; until [ -e /run/generator-ends ]; do sleep 0.1; done\n' >${generators}/slow; chmod +x ${generators}/slow`,
+      );
+      const reload = host.spawn('systemctl daemon-reload');
+      await host.run('until [ -e /run/generator-runs ]; do sleep 0.1; done');
+      await host.run(`ip netns pids reload | xargs kill; ip netns del reload; ${make('after')}`);
+      await host.run(': >/run/generator-ends');
+      assert.is((await reload.exited).status, 0);
+      await host.waitFor(async () => (await ask()) === 'after\n', {
+        timeout: 20,
+        what: 'the link to follow',
+      });
+      await host.run(
+        `ip netns pids reload | xargs kill; ip netns del reload; rm -r ${generators} /run/generator-*`,
+      );
+      await succeeds(host, 'delete 7002');
     });
 
     test('a namespace that comes while files come and go all the time in /run is followed', async () => {
@@ -146,15 +176,10 @@ labSuite(
         "systemd-run -q --collect --unit busy sh -c 'while :; do : >/run/busy; rm /run/busy; sleep 0.002; done'",
       );
       for (let n = 0; n < 3; n++) {
-        await host.waitFor(
-          async () =>
-            (await host.run('systemctl show -P ActiveState wormhole-sync wormhole-sync-again')).stdout ===
-            'inactive\n\ninactive\n',
-          { timeout: 60, what: 'wormhole-sync.service to end' },
-        );
+        await synced(host);
         await host.run(`ip netns del red; ip netns add red; ip -n red link set lo up
           systemctl reset-failed red 2>/dev/null; systemctl stop red 2>/dev/null
-          systemd-run -q --collect --unit red -p NetworkNamespacePath=/run/netns/red socat TCP-LISTEN:1,fork,reuseaddr EXEC:'echo red ${n}'`);
+          systemd-run -q --collect --unit red -p NetworkNamespacePath=/run/netns/red socat -t 20 TCP-LISTEN:1,fork,reuseaddr EXEC:'echo red ${n}'`);
         await host.waitFor(
           async () =>
             (await host.run('nc -N 127.0.0.1 7002 </dev/null', { check: false })).stdout === `red ${n}\n`,
@@ -293,6 +318,16 @@ http
   })
   .listen(socket);
 `;
+
+/** Waits until nothing compares links with their containers any more. */
+async function synced(host: Host): Promise<void> {
+  await host.waitFor(
+    async () =>
+      (await host.run('systemctl show -P ActiveState wormhole-sync wormhole-sync-again')).stdout ===
+      'inactive\n\ninactive\n',
+    { timeout: 60, what: 'wormhole-sync.service to end' },
+  );
+}
 
 /** Both links answer within the promise, counted from when both containers run. */
 async function answers(host: Host): Promise<void> {
