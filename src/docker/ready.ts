@@ -22,6 +22,8 @@ export interface ReadyOptions {
 export async function waitUntilReady(name: string, { timeout }: ReadyOptions): Promise<ContainerState> {
   const began = performance.now();
   for (;;) {
+    // An engine may take long to answer, and its answer may be about any moment from here on.
+    const asked = { waited: performance.now() - began, at: Date.now() };
     const state = await containerState(name);
     const waited = performance.now() - began;
     if (state === undefined) throw new NotReady(`container "${name}" has been removed`);
@@ -29,7 +31,7 @@ export async function waitUntilReady(name: string, { timeout }: ReadyOptions): P
     if (broken !== undefined) throw new NotReady(`container "${state.name}" ${broken}`);
     if (
       state.running &&
-      (state.health === 'healthy' || (state.health === 'none' && hasSettled(state, waited)))
+      (state.health === 'healthy' || (state.health === 'none' && hasSettled(state, asked)))
     ) {
       return state;
     }
@@ -50,9 +52,9 @@ export function whyBroken(state: ContainerState): string | undefined {
   return `ended with status ${exitCode} after ${seconds(lived)}${why}`;
 }
 
-function hasSettled({ startedAt }: ContainerState, waited: number): boolean {
+function hasSettled({ startedAt }: ContainerState, { waited, at }: { waited: number; at: number }): boolean {
   // Either clock will do: the container may have been started long before, and the machine's may have been set back.
-  return waited >= SETTLE_MS || Date.now() - (startedAt ?? Date.now()) >= SETTLE_MS;
+  return waited >= SETTLE_MS || at - (startedAt ?? at) >= SETTLE_MS;
 }
 
 function whyLate(state: ContainerState): string {
