@@ -32,7 +32,7 @@ labSuite(
       for (const name of ['one', 'two']) await host.run(server(name));
       await succeeds(
         host,
-        'create --balance first --check 1s id h idle 5s url :8000 tail url :80 docker-ns one or url :80 docker-ns two',
+        'create --balance first --check 1s id h idle 20s url :8000 tail url :80 docker-ns one or url :80 docker-ns two',
       );
       await host.run(`
         mkfifo /run/in
@@ -79,10 +79,13 @@ labSuite(
       const host = at();
       await host.run('docker rm -f one');
       await serves('two');
-      // Its first check comes late.
-      await host.run(server('one', '--health-interval 4s'));
+      // Checks that fail say nothing of its health while it is starting.
+      await host.run(
+        `${server('one', '--health-start-period 1h').replace('run -d', 'create')} && touch /run/ill && docker cp /run/ill one:/ill && docker start one`,
+      );
       await said(/link h: container one is not healthy yet/, 'the container to be noticed');
       await serves('two');
+      await host.run('docker exec one rm /ill');
       await host.waitFor(async () => (await ask(host, 8000)) === 'one\n', {
         timeout: 60,
         what: 'one to get clients',

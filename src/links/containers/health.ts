@@ -50,6 +50,7 @@ async function look(
   { former, log }: { former: Map<string, string>; log: LogLine },
 ): Promise<void> {
   const unhealthy: string[] = [];
+  const lines: Parameters<LogLine>[] = [];
   for (const { name, container } of tails) {
     const state = await containerState(container);
     const reason = state ? whyUnhealthy(state) : undefined;
@@ -58,18 +59,19 @@ async function look(
     if (reason === undefined) former.delete(name);
     else former.set(name, reason);
     if (reason !== undefined && reason !== before)
-      log(`link ${id}: container ${container} ${reason}; new clients go to the other tails`, {
-        event: 'avoided',
-        link: id,
-      });
+      lines.push([
+        `link ${id}: container ${container} ${reason}; new clients go to the other tails`,
+        { event: 'avoided', link: id },
+      ]);
     if (reason === undefined && before !== undefined && state?.running)
-      log(`link ${id}: container ${container} is healthy; it gets clients again`, {
-        event: 'restored',
-        link: id,
-      });
+      lines.push([
+        `link ${id}: container ${container} is healthy; it gets clients again`,
+        { event: 'restored', link: id },
+      ]);
   }
   makeDirectory(linkDirectory(id));
   writeAtomically(unhealthyFile(id), unhealthy.map((name) => `${name}\n`).join(''));
+  for (const line of lines) log(...line);
 }
 
 /** Undefined for a healthy container, for one without a health check, and for one that does not run: that accepts no client. */
