@@ -87,6 +87,9 @@ vmSuite('tunnels under attack', pair, (test, at) => {
     answerWith({ 'GET /v1/tunnels/shared': [200, {}] });
     await setDaemon(beta, 'stop');
     const relay = beta.spawn('socat TCP6-LISTEN:9999,ipv6-v6only=0,reuseaddr,fork TCP:10.91.0.1:9999');
+    await beta.waitFor(async () => (await beta.run('ss -Hltn sport = :9999')).stdout !== '', {
+      what: 'the relay to listen',
+    });
     const before = await stateOf(alpha);
     const heard = third.stdout().length;
     for (const command of [

@@ -111,7 +111,7 @@ vmSuite(
       );
       await wormhole(near, 'create url :7000 remote myserver tail');
       const before = near.frames().length;
-      assert.match((await near.run('nc -w 9 127.0.0.1 7000 </dev/null', { timeout: 60 })).stdout, MARKER);
+      assert.match((await near.run('nc -w 60 127.0.0.1 7000 </dev/null', { timeout: 90 })).stdout, MARKER);
       assert.ok(
         near
           .frames()
@@ -126,7 +126,7 @@ vmSuite(
       const { near } = at();
       await wormhole(
         near,
-        'create url :3306 trigger tunnel myserver trigger url :3306 docker-run wormhole/mysql',
+        'create --start-timeout 5m url :3306 trigger tunnel myserver trigger url :3306 docker-run wormhole/mysql',
       );
       assert.is(await wormhole(near, 'tunnel-list --json'), '[]');
       assert.is((await near.run(ASK, { timeout: 200 })).stdout, '42\n');

@@ -338,6 +338,7 @@ labSuite(
           what: 'the service to fail',
         },
       );
+      await host.run('journalctl --sync');
       const { stdout } = await host.run('systemctl status -l --no-pager wormhole-apply', { check: false });
       assert.match(stdout, /auto\.wormhole:2: word 4, "urk"/);
       const journal = (await host.run('journalctl -o cat -t wormhole-apply')).stdout;
@@ -546,5 +547,7 @@ async function digests(host: Host): Promise<string> {
 }
 
 async function reloads(host: Host): Promise<number> {
-  return Number((await host.run("journalctl _PID=1 -o cat | grep -c '^Reloading' || true")).stdout);
+  return Number(
+    (await host.run("journalctl --sync; journalctl _PID=1 -o cat | grep -c '^Reloading' || true")).stdout,
+  );
 }

@@ -4,7 +4,7 @@ import type { Host } from './rig/host.ts';
 export interface Question {
   /** What is sent, with a newline behind it. Default `hello`. */
   say?: string;
-  /** Seconds for which an answer is waited for. Default 5. */
+  /** Seconds for which an answer is waited for. Default 60. */
   seconds?: number;
   /** The address that is asked. Default 127.0.0.1. */
   address?: string;
@@ -15,7 +15,7 @@ export interface Question {
  * for 0.3 s after it, lest a second answer goes unseen. Empty when none comes or the port is closed.
  */
 export async function askDatagram(host: Host, port: number, question: Question = {}): Promise<string> {
-  const { say = 'hello', seconds = 5, address = '127.0.0.1' } = question;
+  const { say = 'hello', seconds = 60, address = '127.0.0.1' } = question;
   // socat(1) does not know that an answer is complete: it would wait for all of its -t each time.
   const script = `exec 3<>/dev/udp/${address}/${port} && echo ${say} >&3 && timeout ${seconds} head -n 1 <&3
     timeout 0.3 cat <&3`;

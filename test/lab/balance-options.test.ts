@@ -84,7 +84,7 @@ labSuite(
       const host = at();
       await host.run("printf '127.0.0.5 pool.test\\n127.0.0.6 pool.test\\n' >>/etc/hosts");
       const serve = (unit: string) =>
-        `systemd-run --unit ${unit} socat TCP-LISTEN:9000,bind=127.0.0.6,fork,reuseaddr SYSTEM:'cat >/dev/null; echo pool'`;
+        `systemd-run --unit ${unit} socat -t 20 TCP-LISTEN:9000,bind=127.0.0.6,fork,reuseaddr SYSTEM:'cat >/dev/null; echo pool'`;
       await host.run(serve('pool'));
       await succeeds(
         host,
@@ -170,7 +170,7 @@ labSuite(
       const name = `${'n'.repeat(50)}.test`;
       await host.run(echo(container));
       await host.run(`echo '127.0.0.7 ${name}' >>/etc/hosts
-        systemd-run --unit far-name socat TCP-LISTEN:9001,bind=127.0.0.7,fork,reuseaddr SYSTEM:'cat >/dev/null; echo name'`);
+        systemd-run --unit far-name socat -t 20 TCP-LISTEN:9001,bind=127.0.0.7,fork,reuseaddr SYSTEM:'cat >/dev/null; echo name'`);
       await succeeds(
         host,
         `create --balance round-robin id ${id} url :85 tail url ${name}:9001 or url :80 docker-ns ${container}`,

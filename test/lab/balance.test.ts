@@ -69,7 +69,7 @@ labSuite(
       );
       await fails(host, 'drain 80-to-web1 web1', /is a tail of link "80"/);
       await host.run(
-        `docker run -d --network none --name echo wormhole/tools socat TCP-LISTEN:7,fork,reuseaddr EXEC:cat`,
+        `docker run -d --network none --name echo wormhole/tools socat -t 20 TCP-LISTEN:7,fork,reuseaddr EXEC:cat`,
       );
       await succeeds(host, 'create id e url :7 tail docker-ns echo or url 127.0.0.1:9');
       await host.run(
@@ -95,6 +95,7 @@ labSuite(
       assert.equal(await answers(host, 80, 4), { web1: 2, plain: 2 });
       await host.reboot();
       await host.run('docker start web1 web2');
+      await host.waitFor(async () => (await hears(host, 80)) === 'web1\n', { what: 'web1 to be followed' });
       assert.equal(await answers(host, 80, 3), { web1: 3 });
       await fails(host, '-H unix:///run/wormhole.sock undrain 80 web9', /has no tail "web9"/);
       await succeeds(host, '-H unix:///run/wormhole.sock undrain 80 web2');
@@ -164,14 +165,17 @@ labSuite(
     test('of tails that are started on demand, only the one that is picked runs, and both sleep again', async () => {
       const host = at();
       const run =
-        'trigger docker-run "--network none wormhole/tools socat TCP-LISTEN:90,fork,reuseaddr EXEC:cat"';
+        'trigger docker-run "--network none wormhole/tools socat -t 20 TCP-LISTEN:90,fork,reuseaddr EXEC:cat"';
       await succeeds(host, `create --balance first id d idle 3s url :90 ${run} or ${run}`);
       const states = async () =>
         (await succeeds(host, 'list')).match(/^d-to-\S+ .* (sleeping|connected)/gm) ?? [];
       assert.is((await states()).filter((row) => row.endsWith('sleeping')).length, 2);
-      assert.is((await host.run('echo hello | nc -N -w 60 127.0.0.1 90', { timeout: 90 })).stdout, 'hello\n');
+      const session = host.spawn('nc 127.0.0.1 90');
+      session.write('hello\n');
+      await host.waitFor(() => session.stdout() === 'hello\n', { timeout: 60, what: 'the answer' });
       const running = "docker ps --format '{{.Names}}' | grep wormhole-d | sort";
       assert.is((await host.run(running)).stdout, 'wormhole-d-to-container\nwormhole-d-to-container-netns\n');
+      await session.stop();
       await host.waitFor(
         async () => (await states()).filter((row) => row.endsWith('sleeping')).length === 2,
         {
@@ -204,7 +208,7 @@ labSuite(
       await host.run('systemctl kill -s KILL wormhole-s-to-echo.service');
       await goesOn('the session to go on in a new forwarder');
       // It is counted again.
-      for (let n = 0; n < 2; n++) await host.run('echo x | nc -N -w 10 127.0.0.1 17');
+      for (let n = 0; n < 2; n++) await host.run('echo x | nc -N -w 60 127.0.0.1 17');
       await host.waitFor(async () => /^s .* 1 open/m.test(await succeeds(host, 'list')), {
         timeout: 10,
         what: 'the session to be counted',
@@ -220,9 +224,9 @@ labSuite(
       await succeeds(host, 'stop s');
       assert.is((await host.run('nc -w 2 127.0.0.1 17', { check: false })).status, 1);
       await succeeds(host, 'start s');
-      assert.is((await host.run('echo y | nc -N -w 10 127.0.0.1 17')).stdout, 'y\n');
+      assert.is((await host.run('echo y | nc -N -w 60 127.0.0.1 17')).stdout, 'y\n');
       await succeeds(host, 'create --replace id s url :17 tail url :7 docker-ns echo');
-      assert.is((await host.run('echo z | nc -N -w 10 127.0.0.1 17')).stdout, 'z\n');
+      assert.is((await host.run('echo z | nc -N -w 60 127.0.0.1 17')).stdout, 'z\n');
       assert.not.match(await succeeds(host, 'list'), /s-to-/);
       await succeeds(host, 'delete s');
     });

@@ -4,7 +4,7 @@ import type { Host } from './rig/host.ts';
 /** Where the key is. */
 export const KEY_FILE = '/etc/wormhole/key.secret';
 
-/** Three hosts without Docker that have Wormhole and one key. The daemon of beta ends after 3 s without a caller. */
+/** Three hosts without Docker that have Wormhole and one key. The daemon of beta ends after 10 s without a caller. */
 export interface Cluster {
   alpha: Host;
   beta: Host;
@@ -18,7 +18,7 @@ export async function cluster(): Promise<Cluster> {
   const gamma = await installedHost({ name: 'gamma', docker: false });
   const key = (await alpha.run(`cat ${KEY_FILE}`)).stdout;
   for (const host of [beta, gamma]) await writeKey(host, key);
-  await beta.run('sed -i s/^WORMHOLED_ARGS=.*/WORMHOLED_ARGS=--idle=3/ /etc/wormhole/wormholed.conf');
+  await beta.run('sed -i s/^WORMHOLED_ARGS=.*/WORMHOLED_ARGS=--idle=10/ /etc/wormhole/wormholed.conf');
   return { alpha, beta, gamma };
 }
 
@@ -43,5 +43,11 @@ export async function isActive(host: Host, unit: string): Promise<boolean> {
 /** Waits until the daemon of beta has ended. */
 export function daemonEnds(host: Host): Promise<boolean> {
   const ended = async () => !(await isActive(host, 'wormholed.service'));
-  return host.waitFor(ended, { timeout: 15, what: 'the daemon to end' });
+  return host.waitFor(ended, { timeout: 30, what: 'the daemon to end' });
+}
+
+/** Whether the daemon of a host works on a request that needs the lock of links. */
+export async function wantsLock(host: Host): Promise<boolean> {
+  const open = 'ls -l /proc/$(systemctl show -P MainPID wormholed.service)/fd';
+  return (await host.run(open, { check: false })).stdout.includes('/run/wormhole/links.lock');
 }

@@ -114,14 +114,22 @@ labSuite(
 
     test('a container that is recreated with another label has its link changed in place', async () => {
       const host = at();
+      // The labels are read when both has happened, within the time for which the link of a container that is gone is kept.
+      const directory = '/run/systemd/system/wormhole-labels.service.d';
       await host.run(
-        `docker rm -f app; ${client('app', ['wormhole.link.db=url :7000 tail docker-ns other'])}`,
+        `mkdir -p ${directory}; printf '[Service]\\nExecStartPre=sh -c "until test -e /run/app-is-back; do sleep 0.1; done"\\n' >${directory}/late.conf
+         systemctl daemon-reload`,
+      );
+      await host.run(
+        `docker rm -f app; ${client('app', ['wormhole.link.db=url :7000 tail docker-ns other'])}; touch /run/app-is-back`,
       );
       await answers(host, 'other', 7000, 'app');
       assert.equal(await ids(host), ['app.db']);
       assert.is((await told(host, 'changed link app.db')).length, 1);
       assert.is((await told(host, 'deleted link app.db')).length, 0);
       assert.is((await told(host, 'created link app.db')).length, 1);
+      await host.run(`rm -r ${directory} /run/app-is-back; systemctl daemon-reload`);
+      await rests(host);
     });
 
     test('a container that comes when nothing watches gets its links all the same', async () => {
@@ -130,7 +138,7 @@ labSuite(
       // systemd watches again when the service is quite dead; it looks no more once it stops.
       const directory = '/run/systemd/system/wormhole-labels.service.d';
       await host.run(
-        `mkdir -p ${directory}; printf '[Service]\\nExecStopPost=sleep 3\\n' >${directory}/late.conf; systemctl daemon-reload`,
+        `mkdir -p ${directory}; printf '[Service]\\nExecStopPost=sh -c "until test -e /run/late-ends; do sleep 0.1; done"\\n' >${directory}/late.conf; systemctl daemon-reload`,
       );
       await host.run(client('early', ['wormhole.link.db=url :7000 tail docker-ns other']));
       await host.run(
@@ -141,8 +149,11 @@ labSuite(
       await host.run('systemctl stop wormhole-labels.path');
       await host.run(client('late', ['wormhole.link.db=url :7000 tail docker-ns other']));
       assert.is((await host.run('systemctl show -P SubState wormhole-labels.service')).stdout, 'stop-post\n');
+      await host.run('touch /run/late-ends');
       await hasLinks(host, ['app.db', 'early.db', 'late.db']);
-      await host.run(`rm -r ${directory}; systemctl daemon-reload; systemctl start wormhole-labels.path`);
+      await host.run(
+        `rm -r ${directory} /run/late-ends; systemctl daemon-reload; systemctl start wormhole-labels.path`,
+      );
       await rests(host);
       await host.run('docker rm -f early late');
       await hasLinks(host, ['app.db']);

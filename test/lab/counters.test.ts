@@ -13,7 +13,7 @@ labSuite(
     test('sessions and bytes each way are those that others count', async () => {
       const host = at();
       await host.run(
-        `systemd-run --unit sink socat TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr SYSTEM:'wc -c; head -c 1234567 /dev/zero'`,
+        `systemd-run --unit sink socat -t 20 TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr SYSTEM:'wc -c; head -c 1234567 /dev/zero'`,
       );
       await succeeds(host, 'create id exact url :5210 tail url :6010');
       const sizes = [1, 65_536, 20_000_000];
@@ -193,7 +193,7 @@ labSuite(
         `wormhole counters-save; sed -i 's/"day":"[^"]*"/"day":"2026-01-31"/' /var/lib/wormhole/traffic/current.json`,
       );
       await host.run(
-        'systemd-run --unit sink socat TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr SYSTEM:"wc -c"',
+        'systemd-run --unit sink socat -t 20 TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr SYSTEM:"wc -c"',
       );
       await host.run('echo 1234567 | nc -N 127.0.0.1 5210');
       const report = async () => JSON.parse(await succeeds(host, 'report --json exact'));

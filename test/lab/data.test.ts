@@ -7,12 +7,12 @@ import { labSuite } from './suite.ts';
 
 /** Answers a line with the file /data/notes, to which it appends the line first; "-" only reads. */
 const NOTES =
-  'socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:"read line; [ $line = - ] || echo $line >>/data/notes; cat /data/notes"';
+  'socat -t 20 TCP-LISTEN:7000,fork,reuseaddr SYSTEM:"read line; [ $line = - ] || echo $line >>/data/notes; cat /data/notes"';
 
 const DOCKERFILE = `FROM wormhole/tools
 RUN mkdir /data && echo seed >/data/notes
 VOLUME /data
-CMD ["socat", "TCP-LISTEN:7000,fork,reuseaddr", "SYSTEM:read line; [ $line = - ] || echo $line >>/data/notes; cat /data/notes"]
+CMD ["socat", "-t", "20", "TCP-LISTEN:7000,fork,reuseaddr", "SYSTEM:read line; [ $line = - ] || echo $line >>/data/notes; cat /data/notes"]
 `;
 
 labSuite(
@@ -168,7 +168,7 @@ labSuite(
 
     test('delete --keep leaves the container with what it has written, and it can be started', async () => {
       const host = at();
-      const create = `create id db url :4000 trigger url :7000 docker-run 'wormhole/tools sh -c "mkdir -p /data; exec socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:\\"read line; echo \\$line >>/data/notes; cat /data/notes\\""'`;
+      const create = `create id db url :4000 trigger url :7000 docker-run 'wormhole/tools sh -c "mkdir -p /data; exec socat -t 20 TCP-LISTEN:7000,fork,reuseaddr SYSTEM:\\"read line; echo \\$line >>/data/notes; cat /data/notes\\""'`;
       await succeeds(host, create);
       assert.is(await note(host, 4000, 'inside'), 'inside\n');
       const id = await host.container('wormhole-db').inspect('{{.Id}}');

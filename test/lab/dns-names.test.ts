@@ -50,7 +50,7 @@ async function says(dns: Host, address: string, word: string): Promise<void> {
 
 /** What a client of a port hears: '' when it is closed without a word. */
 async function hears(near: Host, port: number): Promise<string> {
-  const { stdout } = await near.run(`nc -w 20 127.0.0.1 ${port} </dev/null`, { check: false, timeout: 60 });
+  const { stdout } = await near.run(`nc -w 50 127.0.0.1 ${port} </dev/null`, { check: false, timeout: 60 });
   return stdout.trim();
 }
 
@@ -179,7 +179,7 @@ labSuite<Hosts>(
         await said(near, 'late'),
         /^link late: no address of late\.lab:7000 on this host is known: late\.lab does not exist: .* closed the client/m,
       );
-      const client = near.run('nc -w 20 127.0.0.1 7004 </dev/null', { check: false, timeout: 60 });
+      const client = near.run('nc -w 50 127.0.0.1 7004 </dev/null', { check: false, timeout: 60 });
       await answers(dns, `host-record=late.lab,${A},2`);
       assert.is((await client).stdout || `${await hears(near, 7004)}\n`, 'first\n');
       // A name without a dot is completed.
@@ -241,7 +241,7 @@ labSuite<Hosts>(
       for (const dead of ['2001:db8::1', 'fd90::208']) {
         await answers(dns, `host-record=log.lab,${B},${dead},60`);
         await succeeds(near, 'create id log url udp://:7006 tail url udp://log.lab:7000');
-        assert.is(await askDatagram(near, 7006, { seconds: 10 }), 'second\n', dead);
+        assert.is(await askDatagram(near, 7006, { seconds: 30 }), 'second\n', dead);
         await succeeds(near, 'delete log');
       }
     });

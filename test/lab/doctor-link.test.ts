@@ -42,6 +42,10 @@ labSuite<Pair>(
       await near.run(
         "docker exec box sh -c 'kill 1' ; docker rm -f box; docker run -d --name box --network none wormhole/tools sleep infinity",
       );
+      await near.waitFor(
+        async () => !/is not the one that/.test((await wormhole(near, 'doctor --link plain')).stdout),
+        { what: 'the new container to be followed' },
+      );
       await breaks(near, 'plain', /tcp:\/\/127\.0\.0\.1:7000 does not accept a connection \(ECONNREFUSED\)$/);
       await near.run('docker stop -t 0 box');
       await breaks(near, 'plain', /container box is exited$/);

@@ -43,7 +43,7 @@ labSuite(
     test('what is fine is not mentioned: links of every kind, asleep, stopped and open', async () => {
       const host = at();
       await host.run(
-        'docker run -d --name box --network none wormhole/tools socat TCP-LISTEN:7000,fork,reuseaddr EXEC:cat',
+        'docker run -d --name box --network none wormhole/tools socat -t 20 TCP-LISTEN:7000,fork,reuseaddr EXEC:cat',
       );
       await host.run('ip netns add blue && ip netns exec blue ip link set lo up');
       await succeeds(host, 'create id plain url :9000 tail url :7000 docker-ns box');
@@ -251,7 +251,7 @@ labSuite(
         { what: 'the finding' },
       );
       await succeeds(host, "create id ends url :9006 trigger url :7000 docker-run 'wormhole/tools false'");
-      await host.run('nc -w 20 127.0.0.1 9006 </dev/null', { check: false, timeout: 40 });
+      await host.run('nc -w 120 127.0.0.1 9006 </dev/null', { check: false, timeout: 150 });
       await finds(
         host,
         /^link ends: its container cannot be started, and clients are closed: journalctl -u wormhole-ends-run\.service/m,

@@ -28,7 +28,7 @@ async function start(): Promise<Fleet> {
     const host = await installedHost({ name, docker: false });
     await writeKey(host, key);
     await host.run(
-      `systemd-run -q --unit database socat TCP-LISTEN:5432,bind=127.0.0.1,reuseaddr,fork SYSTEM:'echo ${name}; cat'`,
+      `systemd-run -q --unit database socat -t 20 TCP-LISTEN:5432,bind=127.0.0.1,reuseaddr,fork SYSTEM:'echo ${name}; cat'`,
     );
     publishers.push(host);
   }

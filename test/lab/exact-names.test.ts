@@ -29,7 +29,7 @@ const history = (host: Host, id: string) =>
   host.container(id).inspect('{{.State.StartedAt}} {{.State.FinishedAt}} {{.State.Running}}');
 
 const ask = async (host: Host, port: number) =>
-  (await host.run(`timeout 20 nc 127.0.0.1 ${port} </dev/null`, { check: false })).stdout;
+  (await host.run(`timeout 120 nc 127.0.0.1 ${port} </dev/null`, { check: false, timeout: 150 })).stdout;
 
 labSuite(
   'only a container of exactly that name counts',

@@ -46,7 +46,9 @@ labSuite(
 
     test('a chain is two links', async () => {
       const host = at();
-      await host.run('systemd-run --unit echo socat TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
+      await host.run(
+        'systemd-run --unit echo socat -t 20 TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
+      );
       assert.is(
         await succeeds(host, 'create url :9000 chain url :9001 tail url :9002'),
         '9000 tcp://127.0.0.1:9000',
@@ -63,7 +65,7 @@ labSuite(
       const host = at();
       await host.run('ip netns add blue && ip -n blue link set lo up');
       await host.run(
-        'systemd-run --unit six -p NetworkNamespacePath=/run/netns/blue socat TCP6-LISTEN:80,bind=[::1],fork,reuseaddr EXEC:cat',
+        'systemd-run --unit six -p NetworkNamespacePath=/run/netns/blue socat -t 20 TCP6-LISTEN:80,bind=[::1],fork,reuseaddr EXEC:cat',
       );
       assert.is(
         await succeeds(host, 'create id six url [::1]:8080 tail url blue@[::1]:80'),

@@ -33,8 +33,8 @@ export interface ExchangeResult {
   longestPause: number;
 }
 
-/** Sessions are old enough to survive after this time, ms: a second, and what a snapshot takes. */
-const OLD_MS = 1500;
+/** Sessions are old enough to survive after this time, ms: a second, and what a snapshot takes on a slow machine. */
+const OLD_MS = 3000;
 
 /** The length of the repeated part of a stream: a prime, so that no piece of it is where another one could be. */
 const PERIOD = 65_521;

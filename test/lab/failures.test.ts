@@ -20,9 +20,13 @@ labSuite(
       );
       const { counters } = await listed(host, 'dead');
       assert.equal([counters?.served, counters?.unserved, counters?.failing?.count], [0, 3, 3]);
-      assert.match(
-        (await host.run('systemctl status --no-pager wormhole-dead.service')).stdout,
-        /Status: "0 open, 0 served, \d+ B; failing, 3 clients closed"/,
+      // The status is told at most once a second.
+      await host.waitFor(
+        async () =>
+          /Status: "0 open, 0 served, \d+ B; failing, 3 clients closed"/.test(
+            (await host.run('systemctl status --no-pager wormhole-dead.service')).stdout,
+          ),
+        { what: 'the status of the service' },
       );
       await host.run(
         `systemd-run --unit late socat TCP-LISTEN:4199,bind=127.0.0.1,fork,reuseaddr SYSTEM:'echo here'`,
@@ -64,7 +68,10 @@ labSuite(
           `printf 'FROM wormhole/tools\\nHEALTHCHECK --interval=1s ${options} CMD ${check}\\nCMD socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:"echo hello"\\n' | docker build -q -t ${name} -`,
           { timeout: 120 },
         );
-        await succeeds(host, `create --start-timeout 4s id ${name} url :7000 trigger docker-run ${name}`);
+        await succeeds(
+          host,
+          `create --start-timeout ${name === 'sick' ? 60 : 10}s id ${name} url :7000 trigger docker-run ${name}`,
+        );
         const answers: string[] = [];
         for (let i = 0; i < 3; i++)
           answers.push((await host.run('timeout 60 nc 127.0.0.1 7000', { check: false })).stdout);

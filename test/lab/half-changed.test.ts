@@ -10,7 +10,7 @@ import { labSuite } from './suite.ts';
 const DOCKERFILE = `FROM wormhole/tools
 RUN mkdir /data && echo seed >/data/notes
 VOLUME /data
-CMD ["socat", "TCP-LISTEN:7000,fork,reuseaddr", "SYSTEM:read line; echo $line $MARK >>/data/notes; cat /data/notes"]
+CMD ["socat", "-t", "20", "TCP-LISTEN:7000,fork,reuseaddr", "SYSTEM:read line; echo $line $MARK >>/data/notes; cat /data/notes"]
 `;
 
 /** A container that is not ready for a long time. */

@@ -36,7 +36,9 @@ labSuite(
 
     test('an upgrade leaves sockets listening and sessions open', async () => {
       const host = at();
-      await host.run('systemd-run --unit echo socat TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
+      await host.run(
+        'systemd-run --unit echo socat -t 20 TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
+      );
       await succeeds(host, 'create url :9000 tail url :9002');
       const session = host.spawn('nc -N 127.0.0.1 9000');
       session.write('before\n');

@@ -23,11 +23,11 @@ labSuite(
       await becomes('active');
       // The job takes longer than the kill.
       await host.run(`mkdir -p /etc/systemd/system/wormhole-netns@web.service.d
-      printf '[Service]\\nExecStartPre=/bin/sleep 2\\n' >/etc/systemd/system/wormhole-netns@web.service.d/slow.conf
+      printf '[Service]\\nExecStartPre=/bin/sh -c "until test -e /run/bus-killed; do sleep 0.1; done"\\n' >/etc/systemd/system/wormhole-netns@web.service.d/slow.conf
       systemctl daemon-reload`);
       await host.run('docker stop -t 0 web');
       await becomes('activating');
-      await host.run(KILL);
+      await host.run(`${KILL}; touch /run/bus-killed`);
       await becomes('active');
       await host.run('docker start web');
       const ask = async () => (await host.run('nc -N 127.0.0.1 7000 </dev/null', { check: false })).stdout;
@@ -73,9 +73,9 @@ labSuite(
     test('the system bus, while a command waits for a job: the command fails at once, and the next one cleans up', async () => {
       const host = at();
       await host.run(`mkdir -p /etc/systemd/system/wormhole-7100.socket.d
-      printf '[Socket]\\nExecStartPre=/bin/sleep 5\\n' >/etc/systemd/system/wormhole-7100.socket.d/slow.conf`);
+      printf '[Socket]\\nExecStartPre=/bin/sh -c "until test -e /run/bus-killed-again; do sleep 0.1; done"\\n' >/etc/systemd/system/wormhole-7100.socket.d/slow.conf`);
       const killed = host.run(
-        `until systemctl is-active wormhole-7100.socket | grep -q activating; do sleep 0.1; done; ${KILL}`,
+        `until systemctl is-active wormhole-7100.socket | grep -q activating; do sleep 0.1; done; ${KILL}; touch /run/bus-killed-again`,
         { timeout: 60 },
       );
       await fails(

@@ -73,7 +73,7 @@ labSuite(
         await asUser(host, `rm -f /srv/app/env; ${trap}`);
         await host.run('systemctl stop wormhole-t.service; systemctl restart wormhole-t.socket');
         await host.run('rm -rf /run/wormhole/links/*/given-up');
-        await host.run('timeout 20 nc 127.0.0.1 7011 </dev/null', { check: false });
+        await host.run('timeout 100 nc 127.0.0.1 7011 </dev/null', { check: false, timeout: 120 });
         const said = await host.journal('-b', '-o', 'cat', '-t', 'wormhole-t-run', '-n', '20');
         assert.match(said, reason, trap);
         assert.not.match(said, /root:/);
@@ -99,7 +99,7 @@ labSuite(
       });
       await host.run('docker build -q -t evil - </root/Dockerfile', { timeout: 60 });
       await succeeds(host, 'create id e url :7021 trigger url :7020 docker-run evil');
-      await host.run('timeout 30 nc 127.0.0.1 7021 </dev/null', { check: false, timeout: 60 });
+      await host.run('timeout 100 nc 127.0.0.1 7021 </dev/null', { check: false, timeout: 120 });
       const said = await host.journal('-b', '-a', '-o', 'cat', '-t', 'wormhole-e-run', '-t', 'wormhole-e');
       assert.match(said, /exit(ed|s)? .*3|status 3/);
       assert.not.match(said, CONTROL);

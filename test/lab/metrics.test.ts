@@ -59,8 +59,12 @@ labSuite(
         /^HTTP\/1\.1 200 OK\r\nContent-Type: text\/plain; version=0\.0\.4; charset=utf-8\r\n/,
       );
       assert.is(stdout.split('\r\n\r\n')[1], (await host.run('wormhole metrics')).stdout);
-      const pid = (await host.run('systemctl show -P MainPID wormhole-metrics.service')).stdout.trim();
-      const status = (await host.run(`cat /proc/${pid}/status`)).stdout;
+      // It ends soon after a request.
+      const status = (
+        await host.run(
+          'curl -sS -o /dev/null http://127.0.0.1:9998/metrics; cat /proc/$(systemctl show -P MainPID wormhole-metrics.service)/status',
+        )
+      ).stdout;
       assert.match(status, /^Uid:\s+1\s/m);
       assert.match(status, /^CapEff:\s+0{16}$/m);
       const code = async (args: string) =>

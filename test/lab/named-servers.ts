@@ -7,6 +7,6 @@ export async function startNamedServers(host: Host): Promise<void> {
     [4200, 'two'],
   ] as const)
     await host.run(
-      `systemd-run --unit ${name} socat TCP-LISTEN:${port},bind=127.0.0.1,fork,reuseaddr SYSTEM:'while read line; do echo ${name} $line; done'`,
+      `systemd-run --unit ${name} socat -t 20 TCP-LISTEN:${port},bind=127.0.0.1,fork,reuseaddr SYSTEM:'while read line; do echo ${name} $line; done'`,
     );
 }

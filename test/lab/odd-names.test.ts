@@ -34,8 +34,8 @@ labSuite(
         });
         await succeeds(host, `create id in${n} url :${7000 + n} tail url ${word(`${name}@:1`)}`);
         await succeeds(host, `create id out${n} url ${word(`${name}@:7001`)} tail url :${7000 + n}`);
-        assert.is((await host.run(`nc -N -w 9 127.0.0.1 ${7000 + n} </dev/null`)).stdout, 'inside\n');
-        const around = `ip netns exec ${word(name)} nc -N -w 9 127.0.0.1 7001 </dev/null`;
+        assert.is((await host.run(`nc -N -w 60 127.0.0.1 ${7000 + n} </dev/null`)).stdout, 'inside\n');
+        const around = `ip netns exec ${word(name)} nc -N -w 60 127.0.0.1 7001 </dev/null`;
         assert.is((await host.run(around)).stdout, 'inside\n');
 
         const links = JSON.parse(await succeeds(host, 'list --json')) as {

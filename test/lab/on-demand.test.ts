@@ -5,7 +5,7 @@ import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
 const EXAMPLE =
-  'create url :80 idle 4s trigger docker-run wormhole/wordpress child url :3306 trigger docker-run wormhole/mysql';
+  'create url :80 idle 8s trigger docker-run wormhole/wordpress child url :3306 trigger docker-run wormhole/mysql';
 
 labSuite(
   'on demand: WordPress and its database',
@@ -72,9 +72,13 @@ labSuite(
       const host = at();
       for (let i = 0; i < 3; i++) {
         await host.waitFor(
-          async () =>
-            (await host.run('systemctl is-active wormhole-80-run.service', { check: false })).stdout ===
-            'deactivating\n',
+          async () => {
+            const command = 'systemctl is-active wormhole-80-run.service';
+            const state = (await host.run(command, { check: false })).stdout;
+            // Missed: it has to be used again.
+            if (state === 'inactive\n') await page(host);
+            return state === 'deactivating\n';
+          },
           {
             timeout: 40,
             what: 'the container to be stopped',

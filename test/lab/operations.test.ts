@@ -150,5 +150,5 @@ labSuite(
 
 /** Sends a line to a port of a host's 127.0.0.1. */
 function knock(host: Host, port: number) {
-  return host.run(`echo hello | nc -v -N -w 20 127.0.0.1 ${port}`, { check: false, timeout: 60 });
+  return host.run(`echo hello | nc -v -N -w 50 127.0.0.1 ${port}`, { check: false, timeout: 60 });
 }

@@ -26,7 +26,7 @@ export async function greeter(host: Host, unit: string, port: number, text: stri
 
 /** What a port of a host's 127.0.0.1 says to somebody who says nothing. */
 export async function hears(host: Host, port: number): Promise<string> {
-  return (await host.run(`nc -w 20 127.0.0.1 ${port} </dev/null`, { check: false, timeout: 60 })).stdout;
+  return (await host.run(`nc -w 50 127.0.0.1 ${port} </dev/null`, { check: false, timeout: 60 })).stdout;
 }
 
 /** The far part on a host: its address and id, as its `wormhole list --json` tells them. */

@@ -67,14 +67,18 @@ labSuite(
     test('a link runs a container of its own, with a volume, and takes it along', async () => {
       const host = at();
       await succeeds(host, `create id d url :8002 idle 2s trigger url :80 docker-run "-v /data ${ECHO}"`);
-      assert.is((await host.run('echo hi | nc -N 127.0.0.1 8002', { timeout: 40 })).stdout, 'hi\n');
-      await host.run('podman exec wormhole-d sh -c "echo kept >/data/file"');
+      // It stays as long as there is a session.
+      const during = (command: string) =>
+        host.run(
+          `exec 3<>/dev/tcp/127.0.0.1/8002; echo hi >&3; read -r line <&3; podman exec wormhole-d ${command}; echo $line`,
+          { timeout: 60 },
+        );
+      assert.is((await during('sh -c "echo kept >/data/file"')).stdout, 'hi\n');
       await host.waitFor(async () => /^Exited/.test(await status(host, 'wormhole-d')), {
         timeout: 40,
         what: 'it to stop',
       });
-      assert.is((await host.run('echo hi | nc -N 127.0.0.1 8002', { timeout: 40 })).stdout, 'hi\n');
-      assert.is((await host.run('podman exec wormhole-d cat /data/file')).stdout, 'kept\n');
+      assert.is((await during('cat /data/file')).stdout, 'kept\nhi\n');
       await host.run('wormhole delete --volumes d');
       assert.is((await host.run('podman ps -aq --filter name=wormhole; podman volume ls -q')).stdout, '');
       await leavesNothing(host);

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
-import { isActive } from './cluster.ts';
+import { isActive, wantsLock } from './cluster.ts';
 import { fails, succeeds, wormhole } from './installed.ts';
 import { allGone, farSaid, hears, type Pair, pair, partOn } from './pair.ts';
 import type { Host } from './rig/host.ts';
+import type { Running } from './rig/shell.ts';
 import { labSuite } from './suite.ts';
 
 /** Starts the server that the links of these tests lead to, and has it started at each boot. */
@@ -18,9 +19,7 @@ async function serveForever(host: Host): Promise<void> {
 
 /** Waits until a request has reached the daemon of a host, which cannot go on with it. */
 async function asked(host: Host): Promise<void> {
-  const connections = async () => (await host.run('ss -Htn state established sport = :9999')).stdout;
-  await host.waitFor(async () => (await connections()) !== '', { what: 'the request' });
-  await sleep(2000);
+  await host.waitFor(() => wantsLock(host), { what: 'the request' });
 }
 
 labSuite<Pair>(
@@ -243,18 +242,25 @@ labSuite<Pair>(
       );
       await succeeds(near, 'create url :7006 remote myserver tail');
       // Slowly enough for the wire to be cut in the middle.
-      const slowly = () => near.spawn('nc -d 127.0.0.1 7006 | { head -c 1M; sleep 3; cat; } | md5sum');
+      const slowly = () =>
+        near.spawn(
+          'exec 3<&0; nc -d 127.0.0.1 7006 | { head -c 1M; echo begun >&2; read -r _ <&3; cat; } | md5sum',
+        );
+      const begun = (client: Running) =>
+        near.waitFor(() => client.stderr().includes('begun'), { what: 'the first bytes' });
       const whole = (await myserver.run('md5sum </root/blob')).stdout;
       const first = slowly();
-      await sleep(1500);
+      await begun(first);
       await myserver.setCable('down');
+      first.write('\n');
       await sleep(8000);
       await myserver.setCable('up');
       assert.is((await first.exited).stdout, whole);
 
       const second = slowly();
-      await sleep(1500);
+      await begun(second);
       await myserver.setCable('down');
+      second.write('\n');
       const cut = await second.exited;
       assert.ok(cut.stdout !== whole, 'the client is told, by the end of the connection');
       await near.waitFor(

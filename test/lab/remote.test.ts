@@ -80,7 +80,7 @@ labSuite<Pair & { stranger: Host }>(
         '7000-app tcp://127.0.0.1:7000',
       );
       const inside = near.container('app');
-      assert.is((await inside.run('nc -w 9 127.0.0.1 7000 </dev/null')).stdout, 'myserver\n');
+      assert.is((await inside.run('nc -w 60 127.0.0.1 7000 </dev/null')).stdout, 'myserver\n');
 
       const { id, address, port } = await partOn(myserver);
       const knock = `nc -w 3 ${address.replace(/[[\]]/g, '')} ${port} </dev/null`;
@@ -99,7 +99,7 @@ labSuite<Pair & { stranger: Host }>(
       const line = (await near.waitFor(async () => (await refusals())[before], { what: 'the line' })) ?? '';
       assert.ok(line.includes(stranger.address) || line.includes(stranger.address6), line);
       assert.is(
-        (await inside.run('nc -w 9 127.0.0.1 7000 </dev/null')).stdout,
+        (await inside.run('nc -w 60 127.0.0.1 7000 </dev/null')).stdout,
         'myserver\n',
         'and we still may',
       );

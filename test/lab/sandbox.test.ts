@@ -142,8 +142,9 @@ labSuite<{ host: Host; neighbour: Host }>(
         'docker run -d --name published -p 8080:7000 wormhole/tools socat TCP-LISTEN:7000,fork,reuseaddr EXEC:hostname',
       );
       const name = await host.container('published').inspect('{{.Config.Hostname}}');
-      const ask = async () =>
-        (await host.run('timeout 5 nc -N 127.0.0.1 7006 </dev/null', { check: false })).stdout;
+      const ask = async (seconds = 60) =>
+        (await host.run(`timeout ${seconds} nc -N 127.0.0.1 7006 </dev/null`, { check: false, timeout: 90 }))
+          .stdout;
       await succeeds(host, `create id nat url :7006 tail url ${host.address}:8080`);
       assert.is(await ask(), `${name}\n`);
       // Why its address is not all that is let through: the kernel shows the filter what NAT has made of it.
@@ -154,7 +155,7 @@ labSuite<{ host: Host; neighbour: Host }>(
           input: `[Service]\nIPAddressDeny=any\nIPAddressAllow=${host.address}\n`,
         },
       );
-      assert.is(await ask(), '');
+      assert.is(await ask(5), '');
       await host.run(`rm -r ${dropIn}; systemctl daemon-reload`);
       await succeeds(host, 'delete nat');
       await host.run('docker rm -f published');

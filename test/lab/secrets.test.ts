@@ -59,7 +59,10 @@ labSuite(
       assert.is(await inJournal(host), '');
       await session.stop();
       await host.run(`truncate -s 0 /srv/app/env; echo '${SECRET} is no variable' >/srv/app/env`);
-      await host.run('docker rm -f wormhole-a; timeout 20 nc 127.0.0.1 7001 </dev/null', { check: false });
+      await host.run('docker rm -f wormhole-a; timeout 100 nc 127.0.0.1 7001 </dev/null', {
+        check: false,
+        timeout: 150,
+      });
       assert.match(
         await host.journal('-b', '-o', 'cat', '-t', 'wormhole-a-run'),
         /env", line 1: write NAME=VALUE/,

@@ -36,7 +36,7 @@ async function register(host: Host, lines: string[]): Promise<void> {
 
 /** What a client hears that says nothing. */
 async function hears(host: Host, port: number): Promise<string> {
-  return (await host.run(`nc -N -w 20 127.0.0.1 ${port} </dev/null`, { check: false, timeout: 60 })).stdout;
+  return (await host.run(`nc -N -w 50 127.0.0.1 ${port} </dev/null`, { check: false, timeout: 60 })).stdout;
 }
 
 /** Who has answered several clients, one after the other. Nobody gets no answer. */

@@ -90,21 +90,26 @@ labSuite(
     test('restarted and killed in the middle of 40 MB both ways, it goes on, byte for byte', async () => {
       const host = at();
       await succeeds(host, 'create url :3000 tail url :4000');
-      const options = { listen: 4000, link: 3000, sessions: 2, seed: 1, seconds: 6, bytes: 40e6 };
+      const options = { listen: 4000, link: 3000, sessions: 2, seed: 1, seconds: 6, bytes: 40e6, held: true };
       const exchange = await startExchange(host, options);
-      await host.run('systemctl restart wormhole-3000.service');
-      await host.run('sleep 1; systemctl kill -s KILL wormhole-3000.service');
-      await host.run('sleep 1; systemctl restart wormhole-3000.service');
-      await host.run('sleep 0.5; systemctl kill -s KILL wormhole-3000.service');
+      const takeovers = async () =>
+        (await host.journal('-o', 'cat', '-u', 'wormhole-3000.service')).match(/took over 2 open sessions/g)
+          ?.length ?? 0;
+      for (const [number, command] of ['restart', 'kill -s KILL', 'restart', 'kill -s KILL'].entries()) {
+        await host.run(`sleep 0.5; systemctl ${command} wormhole-3000.service`);
+        await host.waitFor(async () => (await takeovers()) === number + 1, {
+          what: `the sessions to be taken over, time ${number + 1}`,
+        });
+      }
+      exchange.end();
       await allArrive(exchange, options);
-      const journal = await host.journal('-o', 'cat', '-u', 'wormhole-3000.service');
-      assert.is(journal.match(/took over 2 open sessions/g)?.length, 4, journal);
+      assert.is(await takeovers(), 4);
     });
 
     test('200 sessions of all kinds survive 100 kills at random moments', async () => {
       const host = at();
       const seed = Number(process.env[SEED] ?? Date.now() % 100_000);
-      const options = { listen: 4001, link: 3001, sessions: 200, seed, seconds: 55, bytes: 3e6 };
+      const options = { listen: 4001, link: 3001, sessions: 200, seed, seconds: 55, bytes: 3e6, held: true };
       await succeeds(host, 'create url :3001 tail url :4001');
       const exchange = await startExchange(host, options);
       // One that dies again and again while it takes over gives the sessions up. So most live for a while.
@@ -113,7 +118,8 @@ labSuite(
         sleep $(printf 0.%03d $((RANDOM % 500)))
         systemctl kill -s KILL wormhole-3001.service
       done`;
-      await host.run(kills, { timeout: 300 });
+      await host.run(kills, { timeout: 600 });
+      exchange.end();
       const { longestPause } = await allArrive(exchange, options).catch((error) => {
         throw new Error(`${SEED}=${seed}: ${error.message}`);
       });

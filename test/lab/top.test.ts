@@ -18,7 +18,7 @@ labSuite(
       await succeeds(host, 'create id quiet url :5211 tail url :6011');
       await host.run('nc 127.0.0.1 5211 </dev/null', { check: false });
       await host.run(
-        'systemd-run --unit looker sh -c "wormhole top --json --interval 1s --count 6 > /root/top.json"',
+        'systemd-run --unit looker sh -c "wormhole top --json --interval 1s --count 20 > /root/top.json"',
       );
       await host.waitFor(
         async () => (await host.run('test -s /root/top.json', { check: false })).status === 0,
@@ -30,11 +30,11 @@ labSuite(
       await host.run('head -c 30000000 /dev/zero | nc -N 127.0.0.1 5210');
       await host.waitFor(
         async () => (await host.run('systemctl is-active looker', { check: false })).status !== 0,
-        { timeout: 60, what: 'the end of top' },
+        { timeout: 120, what: 'the end of top' },
       );
       const lines = (await host.run('cat /root/top.json')).stdout.trim().split('\n');
       const rows = lines.map((line) => JSON.parse(line));
-      assert.is(rows.length, 12);
+      assert.is(rows.length, 40);
       const of = (wanted: string) => rows.filter(({ id }) => id === wanted);
       // The interval is a second and what reading takes.
       const sum = of('flows').reduce((bytes, row, place, all) => {
@@ -50,6 +50,7 @@ labSuite(
         /^ID +STATE +SESSIONS +NEW\/S +IN\/S +OUT\/S +ERRORS\/S +DIAL +IDLE IN\nflows .*\nquiet +failing .* \(1\) /m,
       );
       assert.is(stripVTControlCharacters(once), once);
+      await host.run('nc -N 127.0.0.1 5210 </dev/null');
       // What top says of the time to idle comes true, for those who only look.
       const [flows] = (await succeeds(host, 'top --once --json --interval 1s'))
         .split('\n')
@@ -70,15 +71,20 @@ labSuite(
       const drive = async (keys: string) =>
         (
           await host.run(
-            `(${keys}) | script -qefc 'stty rows 12 cols 70; wormhole top --interval 1s; echo "status $?"; stty -a' /root/typed`,
-            { timeout: 60 },
+            `rm -f /root/typed
+             (${keys}) | script -qefc 'stty rows 12 cols 70; wormhole top --interval 1s; echo "status $?"; stty -a' /root/typed`,
+            { timeout: 100 },
           )
         ).stdout;
-      const wait = 'sleep 4';
+      // What script(1) reads is on the terminal by then.
+      const shows = (text: string) => `until grep -q '${text}' /root/typed 2>/dev/null; do sleep 0.2; done`;
+      const [drawn, ended] = [shows('ERRORS/S'), shows('status ')];
       const outputs = [
-        await drive(`${wait}; printf /flo; ${wait}; printf '\\r\\r'; ${wait}; printf xq; ${wait}`),
-        await drive(`${wait}; printf '\\003'; ${wait}`),
-        await drive(`${wait}; kill $(pgrep -f 'wormhole.*top --interval 1s$' | tail -1); ${wait}`),
+        await drive(
+          `${drawn}; printf /flo; ${shows('Filter: flo')}; printf '\\r\\r'; ${shows('wormhole-flows.socket')}; printf xq; ${ended}`,
+        ),
+        await drive(`${drawn}; printf '\\003'; ${ended}`),
+        await drive(`${drawn}; kill $(pgrep -f 'wormhole.*top --interval 1s$' | tail -1); ${ended}`),
       ];
       for (const output of outputs) {
         assert.is(output.split('\u001b[?1049h').length, output.split('\u001b[?1049l').length);

@@ -31,7 +31,9 @@ labSuite(
       const host = at();
       await succeeds(host, 'create url :5004 tail url :5005');
       const client = host.spawn('nc 127.0.0.1 5004 < /dev/null');
-      await host.run('sleep 2; systemd-run --unit late socat TCP-LISTEN:5005,reuseaddr EXEC:"echo at last"');
+      await host.run(
+        'until systemctl is-active -q wormhole-5004.service; do sleep 0.1; done; sleep 0.3; systemd-run --unit late socat TCP-LISTEN:5005,reuseaddr EXEC:"echo at last"',
+      );
       const { stdout } = await client.exited;
       assert.is(stdout, 'at last\n');
     });

@@ -7,7 +7,7 @@ import { labSuite } from './suite.ts';
 
 const NODE = 'node /src/wormhole/test/lab';
 
-const asked = (host: Host, port: number, say = 'hello') => askDatagram(host, port, { say, seconds: 10 });
+const asked = (host: Host, port: number, say = 'hello') => askDatagram(host, port, { say, seconds: 60 });
 
 /** The urls at which the part of a link on another machine listens. */
 async function partUrls(host: Host): Promise<string[]> {
@@ -81,10 +81,13 @@ labSuite<{ near: Host; far: Host; stranger: Host }>(
       await far.run(`systemd-run --unit echo ${NODE}/udp-server.mjs 5301`);
       await far.run('systemd-run --unit tcp socat TCP-LISTEN:5301,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
       await far.run('systemd-run --unit path socat UNIX-LISTEN:/run/far.sock,fork,mode=666 EXEC:cat');
-      await near.waitFor(async () => (await asked(near, 5300, 'again')) === 'again\n', {
-        timeout: 60,
-        what: 'an answer from the machine that has rebooted',
-      });
+      await near.waitFor(
+        async () => (await askDatagram(near, 5300, { say: 'again', seconds: 10 })) === 'again\n',
+        {
+          timeout: 60,
+          what: 'an answer from the machine that has rebooted',
+        },
+      );
       await succeeds(near, 'delete both');
       await leavesNothing(far);
     });

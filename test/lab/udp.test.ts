@@ -183,7 +183,7 @@ labSuite(
       let most = 0;
       let asks = 0;
       while (asks < 20 || floods) {
-        if ((await asked(host, 5342, `${asks}`)) === `${asks}\n`) answers++;
+        if ((await askDatagram(host, 5342, { say: `${asks}`, seconds: 10 })) === `${asks}\n`) answers++;
         asks++;
         most = Math.max(most, Number((await host.run(`ls /proc/${pid}/fd | wc -l`)).stdout));
       }
@@ -210,7 +210,10 @@ labSuite(
           'active\n',
         { what: 'the forwarder' },
       );
-      await echo(host, 'late', 5344);
+      // One that is there at once: the datagram is kept for 5 s.
+      await host.run(
+        'systemd-run -q --unit late socat -t 20 UDP4-RECVFROM:5344,bind=127.0.0.1,fork EXEC:cat',
+      );
       assert.is(await client, 'early\n');
       await host.run('systemctl restart late');
       assert.is(await asked(host, 5343, 'again'), 'again\n');
@@ -255,7 +258,7 @@ labSuite(
         ),
       );
       assert.is((await host.run('docker ps -q')).stdout, '');
-      assert.is(await askDatagram(host, 5350, { say: 'wake', seconds: 30 }), 'wake\n');
+      assert.is(await askDatagram(host, 5350, { say: 'wake', seconds: 100 }), 'wake\n');
       await host.waitFor(async () => (await host.run('docker ps -q')).stdout === '', {
         timeout: 60,
         what: 'the container to stop',
@@ -303,7 +306,7 @@ labSuite(
     test('a target that does not exist: one line in the journal', async () => {
       const host = at();
       await succeeds(host, 'create url udp://:5312 tail url :5313');
-      assert.is(await asked(host, 5312), '');
+      assert.is(await askDatagram(host, 5312, { seconds: 6 }), '');
       const expected = /^link 5312: 127\.0\.0\.1:5313 .*this host.* refused datagrams for 5 s/m;
       await host.waitFor(
         async () => expected.test(await host.journal('-o', 'cat', '-u', 'wormhole-5312.service')),
@@ -315,7 +318,7 @@ labSuite(
     test('stop, start and a reboot', async () => {
       const host = at();
       await succeeds(host, 'stop 5300');
-      assert.is(await asked(host, 5300), '');
+      assert.is(await askDatagram(host, 5300, { seconds: 5 }), '');
       await succeeds(host, 'start 5300');
       assert.is(await asked(host, 5300), 'hello\n');
       await host.reboot();

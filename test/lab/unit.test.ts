@@ -73,7 +73,7 @@ labSuite(
     test('the first connection starts it, and idle stops it', async () => {
       const host = at();
       assert.is(
-        await succeeds(host, 'create id hello url :7000 idle 2s trigger unit hello url :6000'),
+        await succeeds(host, 'create id hello url :7000 idle 6s trigger unit hello url :6000'),
         'hello tcp://127.0.0.1:7000',
       );
       assert.match(await succeeds(host, 'list'), /^hello .*sleeping$/m);
@@ -105,11 +105,12 @@ labSuite(
       await host.run('systemctl restart hello');
       assert.is(await ask(host), '5\nhi\n');
       // A connection that is open keeps the forwarder from ending.
-      const open = host.spawn('sleep 4 | nc 127.0.0.1 7000');
+      const open = host.spawn('nc -N 127.0.0.1 7000');
       await host.waitFor(async () => /1 open/.test(await succeeds(host, 'list')), { what: 'the client' });
       await host.run('systemctl stop hello');
       await stopsRun(host, 'hello');
       assert.is(await ask(host), '6\nhi\n');
+      open.end();
       await open.exited;
       await becomes(host, 'hello', 'inactive');
     });

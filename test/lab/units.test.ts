@@ -54,7 +54,10 @@ labSuite(
 
     test('it runs as nobody in particular, in the namespace of the tail, with no capability', async () => {
       const host = at();
-      await host.run('nc -N 127.0.0.1 3306 </dev/null & sleep 1', { check: false });
+      await host.run(
+        'nc -N 127.0.0.1 3306 </dev/null & until systemctl is-active -q wormhole-3306.service; do sleep 0.1; done',
+        { check: false },
+      );
       const pid = (await host.run('systemctl show -P MainPID wormhole-3306.service')).stdout.trim();
       const status = (await host.run(`cat /proc/${pid}/status`)).stdout;
       assert.match(status, /^Uid:\s+6[0-9]{4}\s/m);

@@ -5,7 +5,7 @@ import { labSuite } from './suite.ts';
 
 /** What a client of a socket hears that sends `say` and ends. `address` is one of socat. */
 async function asked(host: Host, address: string, say = 'hello'): Promise<string> {
-  const { stdout } = await host.run(`echo ${say} | socat -t 10 - ${address}`, { check: false, timeout: 60 });
+  const { stdout } = await host.run(`echo ${say} | socat -t 60 - ${address}`, { check: false, timeout: 90 });
   return stdout;
 }
 
@@ -51,7 +51,7 @@ labSuite(
       );
       assert.is((await host.run('stat -c "%a %U:%G" /run/strict.sock')).stdout, '660 daemon:friends\n');
       const as = (user: string) =>
-        host.run(`echo x | setpriv --reuid ${user} --init-groups socat -t5 - UNIX:/run/strict.sock 2>&1`, {
+        host.run(`echo x | setpriv --reuid ${user} --init-groups socat -t60 - UNIX:/run/strict.sock 2>&1`, {
           check: false,
         });
       assert.is((await as('alice')).stdout, 'x\n');
@@ -145,7 +145,9 @@ labSuite(
         'abstract unix://blue@@hello',
       );
       const ask = (netns: string) =>
-        host.run(`echo x | ip netns exec ${netns} socat -t5 - ABSTRACT-CONNECT:hello 2>&1`, { check: false });
+        host.run(`echo x | ip netns exec ${netns} socat -t60 - ABSTRACT-CONNECT:hello 2>&1`, {
+          check: false,
+        });
       assert.is((await ask('blue')).stdout, 'x\n');
       assert.match((await ask('red')).stdout, /Connection refused/);
       assert.match(await asked(host, 'ABSTRACT-CONNECT:hello'), /^$/);
@@ -166,6 +168,7 @@ labSuite(
       });
       await succeeds(host, 'create id gram url unixgram:///run/g.sock tail url unixgram:///run/gram.sock');
       await host.run('echo one-way | socat -u - UNIX-SENDTO:/run/g.sock');
+      await host.run('until systemctl is-active -q wormhole-gram.service; do sleep 0.1; done');
       const { stdout } = await host.run(
         `umask 0; echo answer me | socat -t 5 - UNIX-SENDTO:/run/g.sock,bind=/tmp/client`,
       );

@@ -50,6 +50,17 @@ async function hasWorkers(host: Host, id: string, count: number): Promise<void> 
     .catch(async () => assert.is(await workers(), count));
 }
 
+/** Waits until so many sessions of a link are old enough to be shown, and so to survive, whichever thread has them. */
+async function hasSessions(host: Host, id: string, count: number): Promise<void> {
+  const sessions = async () => JSON.parse(await succeeds(host, `show --json ${id}`)).sessions?.length;
+  await host
+    .waitFor(async () => (await sessions()) === count, {
+      timeout: 10,
+      what: `${count} sessions of link ${id}`,
+    })
+    .catch(async () => assert.is(await sessions(), count));
+}
+
 function journal(host: Host, id: string): Promise<string> {
   return host.journal('-b', '-o', 'cat', '-u', `wormhole-${id}.service`);
 }
@@ -94,7 +105,7 @@ labSuite(
       const options = { listen: 4000, link: 3000, sessions: 60, seed: 1, seconds: 12, bytes: 2e6 };
       await exchange(host, options, async () => {
         await hasWorkers(host, 'many', 4);
-        assert.is(JSON.parse(await succeeds(host, 'show --json many')).sessions.length, 60);
+        await hasSessions(host, 'many', 60);
         await host.run('systemctl kill -s KILL wormhole-many.service; sleep 1');
         await host.run('systemctl restart wormhole-many.service; sleep 1');
         await hasWorkers(host, 'many', 4);
@@ -177,7 +188,7 @@ labSuite(
       const options = { listen: 4006, link: 3006, sessions: 30, seed: 4, seconds: 7, bytes: 1e6 };
       await exchange(host, options, async () => {
         await hasWorkers(host, tail, 3);
-        assert.is(JSON.parse(await succeeds(host, 'show --json spread')).sessions.length, 30);
+        await hasSessions(host, 'spread', 30);
         assert.is((await host.run('nc -w 2 127.0.0.1 3006 < /dev/null; true')).stdout, '');
         await host.run(`systemctl kill -s KILL wormhole-${tail}.service; sleep 1`);
         await host.run('systemctl kill -s KILL wormhole-spread.service');

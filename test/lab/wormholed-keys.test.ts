@@ -48,9 +48,12 @@ labSuite('keys of wormholed', cluster, (test, at) => {
     for (const keys of [`${old}\n${fresh}`, `${fresh}\n${old}`, fresh]) {
       for (const host of [alpha, beta]) {
         await writeKey(host, `${keys}\n`);
-        await sleep(1000);
+        // A call that has read the old one is over by then.
+        await sleep(3000);
       }
     }
+    for (const calls of [calling, back])
+      await alpha.waitFor(() => calls.stdout().split('\n').length > 5, { what: 'five calls' });
     for (const host of [alpha, beta]) await host.run('touch /tmp/stop');
     for (const { stdout, stderr } of [await calling.exited, await back.exited]) {
       assert.is(stderr, '');

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
-import { cluster, daemonEnds, isActive, said } from './cluster.ts';
+import { cluster, daemonEnds, isActive, said, wantsLock } from './cluster.ts';
 import { fails, leavesNothing, succeeds, wormhole } from './installed.ts';
-import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
 labSuite('wormholed', cluster, (test, at) => {
@@ -22,7 +21,7 @@ labSuite('wormholed', cluster, (test, at) => {
     const { alpha, beta } = at();
     for (const host of ['', 'beta', 'beta:9999', beta.address, beta.address6, `[${beta.address6}]:9999`]) {
       const [milliseconds, id] = (await succeeds(alpha, `ping ${host}`)).split(' ');
-      assert.ok(Number(milliseconds) > 0 && Number(milliseconds) < 1000, `${host}: ${milliseconds} ms`);
+      assert.ok(Number(milliseconds) > 0 && Number(milliseconds) < 60_000, `${host}: ${milliseconds} ms`);
       assert.is(id, (await succeeds(host === '' ? alpha : beta, 'ping')).split(' ')[1]);
     }
     await succeeds(alpha, '-H tcp://beta ping');
@@ -300,9 +299,3 @@ labSuite('wormholed', cluster, (test, at) => {
     assert.match(await succeeds(beta, 'help ping'), /milliseconds/);
   });
 });
-
-/** Whether the daemon of a host works on a request that needs the lock of links. */
-async function wantsLock(host: Host): Promise<boolean> {
-  const open = 'ls -l /proc/$(systemctl show -P MainPID wormholed.service)/fd';
-  return (await host.run(open, { check: false })).stdout.includes('/run/wormhole/links.lock');
-}

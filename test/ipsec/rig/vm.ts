@@ -145,7 +145,11 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
     waitFor: (condition, { timeout = 80, what }) => waitFor(condition, { timeout, what }),
     copyIn: (path, target) => copyIn(path, target, enter),
     copyOut: (path, target) => copyOut(path, target, enter),
-    journal: async (...args) => (await vm.run(['journalctl', '--no-pager', ...args])).stdout,
+    async journal(...args) {
+      // With what processes have said that have just ended.
+      const synced = ['sh', '-c', 'timeout 10 journalctl --sync 2>/dev/null; exec "$@"', 'sh'];
+      return (await vm.run([...synced, 'journalctl', '--no-pager', ...args])).stdout;
+    },
     failedUnits: async () =>
       (await vm.run(['systemctl', '--failed', '--plain', '--no-legend'])).stdout.trim(),
     async start({ allowFailed = false } = {}) {

@@ -138,7 +138,10 @@ export async function boot(options: HostOptions): Promise<Host> {
     async journal(...args) {
       const command = ['journalctl', '--no-pager', ...args];
       const where = ['--directory', join(directory, 'upper/var/log/journal')];
-      return (await run(isOff() ? [...command, ...where] : enter(command))).stdout;
+      if (isOff()) return (await run([...command, ...where])).stdout;
+      // With what processes have said that have just ended.
+      const synced = ['sh', '-c', 'timeout 10 journalctl --sync 2>/dev/null; exec "$@"', 'sh'];
+      return (await run(enter([...synced, ...command]))).stdout;
     },
     failedUnits: async () =>
       (await host.run(['systemctl', '--failed', '--plain', '--no-legend'])).stdout.trim(),
