@@ -20,6 +20,8 @@ async function serveForever(host: Host): Promise<void> {
 /** Waits until a request has reached the daemon of a host, which cannot go on with it. */
 async function asked(host: Host): Promise<void> {
   await host.waitFor(() => wantsLock(host), { what: 'the request' });
+  // What is on the wire is acknowledged by then.
+  await sleep(2000);
 }
 
 labSuite<Pair>(
