@@ -103,8 +103,10 @@ export interface PlayOptions {
   readonly listener: number;
   /** How long one step may take, ms. */
   readonly timeout: number;
-  /** How long the connection exists before the first step that is not early, ms. Default 0. */
+  /** How long all connections have existed before the first step that is not early, ms. Default 0. */
   readonly age?: number;
+  /** Called when all connections exist. */
+  readonly begun?: () => void;
   /** The longest delay between two steps, ms. Default 0. */
   readonly pause?: number;
   /** Called with the client's socket once it is connected, before it does anything. */
@@ -131,6 +133,11 @@ export function listenRaw(port = 0): { fd: number; port: number } {
 /** Plays all `scripts` at the same time and returns what did not end as TCP promises. */
 export function play(scripts: readonly Script[], options: PlayOptions): Trouble[] {
   const sessions = scripts.map((script) => begin(script, options));
+  options.begun?.();
+  for (const session of sessions) {
+    session.since = Date.now();
+    session.notBefore = session.since + (options.age ?? 0);
+  }
   for (let busy = sessions; busy.length > 0; busy = busy.filter(({ done }) => !done)) {
     let moved = false;
     for (const session of busy) moved = advance(session, options) || moved;
@@ -180,8 +187,8 @@ function begin(script: Script, options: PlayOptions): Session {
     script,
     ends: { client, target },
     step: script.early,
-    since: Date.now(),
-    notBefore: Date.now() + (options.age ?? 0),
+    since: 0,
+    notBefore: 0,
     done: target.fd < 0,
   };
 }

@@ -46,9 +46,11 @@ const [seed = Date.now() % 1_000_000_000, given] = (process.env.WORMHOLE_FIDELIT
 const count = given ?? (process.env.WORMHOLE_FIDELITY === undefined ? 300 : 1);
 const scripts = Array.from({ length: count }, (_, i) => createScript(seed + i));
 
-/** Fewer are played while the forwarder is killed, since all have to be connected and stored before that begins, after this time, ms. */
+/** Fewer are played while the forwarder is killed, since all have to be connected and stored before that begins. */
 const KILLED_AT_ONCE = 150;
-const FIRST_KILL_MS = 4000;
+
+/** Sessions of this age are stored, ms. */
+const STORED_MS = 3000;
 
 /** On a busy machine every kill may come early, and after 20 early ones in a row the forwarder resets its sessions. */
 const KILLS = 18;
@@ -150,13 +152,15 @@ for (const { name, args, hooks } of kinds) {
 for (const { name, args, hooks } of kinds) {
   test(`the same while the forwarder is killed ${KILLS} times: ${name}`, async () => {
     const listener = listenRaw();
-    const forwarder = await launchKilled(listener.port, { args, kills: KILLS });
-    const target = { listener: listener.fd, port: forwarder.port, timeout: 30_000 };
-    const options = { ...target, ...hooks, timeout: 60_000, age: FIRST_KILL_MS + 500, pause: 1000 };
+    const forwarder = await launchKilled(listener.port, {
+      ...{ args, kills: KILLS },
+      ...{ begin: 'SIGUSR2', age: STORED_MS },
+    });
+    const target = { listener: listener.fd, port: forwarder.port, timeout: 120_000 };
+    const begun = () => forwarder.kill('SIGUSR2');
+    const options = { ...target, ...hooks, begun, age: STORED_MS + 500, pause: 1000 };
     await assertNone(scripts.slice(0, KILLED_AT_ONCE), options, forwarder);
-    // The store drops what has ended.
     await until(() => forwarder.log().includes('took over'));
-    await sleep(2000);
     forwarder.kill('SIGTERM');
     assert.is(await forwarder.exited, 0, forwarder.log());
     assert.match(forwarder.log(), /killed \d+ times, 0 descriptors in the store/);
@@ -164,16 +168,23 @@ for (const { name, args, hooks } of kinds) {
   });
 }
 
-/** Starts a forwarder that is killed many times, the first time after FIRST_KILL_MS unless `age` says otherwise. */
+/** Starts a forwarder that is killed many times, first so long after that event: see service-manager.ts. */
 function launchKilled(
   to: number,
-  { args, kills, age = FIRST_KILL_MS }: { args: string[]; kills: number; age?: number },
+  options: { args: string[]; kills: number; begin: 'READY' | 'FDSTORE' | 'SIGUSR2'; age: number },
 ) {
+  const { args, kills, begin, age } = options;
   return launch({
     to,
-    args: ['--idle', '0', '--dial-timeout', '30', ...args],
+    args: ['--idle', '0', '--dial-timeout', '300', ...args],
     command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
-    env: { KILLS: String(kills), SEED: String(seed), AGE: String(age), PROGRAM: programs.forwarder },
+    env: {
+      KILLS: String(kills),
+      SEED: String(seed),
+      AGE: String(age),
+      BEGIN: begin,
+      PROGRAM: programs.forwarder,
+    },
   });
 }
 
@@ -187,13 +198,13 @@ for (const { name, greeting, args } of [
 ]) {
   test(`a client that waits for its target is announced once, with ${name}, although the forwarder is killed 8 times`, async () => {
     const port = freePort();
-    const forwarder = await launchKilled(port, { args, kills: 8, age: 1300 });
+    const forwarder = await launchKilled(port, { args, kills: 8, begin: 'FDSTORE', age: 0 });
     const client = await connect(forwarder.port);
     const own = `PROXY TCP4 127.0.0.1 127.0.0.1 ${client.localPort} ${forwarder.port}\r\n`;
     const answer = collect(client);
     client.end(`${greeting}hello`);
     await until(() => forwarder.log().includes('took over 1 open session'));
-    await sleep(2500);
+    await sleep(2000);
     await serve(async (socket) => socket.end((await collect(socket)).bytes), port);
     const { bytes, how } = await answer;
     // Killed while it reads the error of an attempt to connect, it leaves a session of which that is unknown.
@@ -210,8 +221,7 @@ test('a client whose header has not arrived when the forwarder is killed is rese
   });
   const forwarder = await launchKilled(port, {
     args: ['--accept-proxy-protocol', '127.0.0.1'],
-    kills: 1,
-    age: 1300,
+    ...{ kills: 1, begin: 'READY', age: 1300 },
   });
   const client = await connect(forwarder.port);
   client.write('PROXY TCP4 203.0.113.7 192.0');

@@ -1,4 +1,4 @@
-import type dgram from 'node:dgram';
+import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -24,8 +24,11 @@ test.after.each(async () => {
   await closeAll();
 });
 
-/** When the sessions that begin with the forwarder are certainly stored, ms. */
-const STORED_MS = 4000;
+/** How long after the first session all that begin with the forwarder are certainly stored, ms. */
+const STORED_MS = 3000;
+
+/** Sessions that pass datagrams when they are as old as this are stored, ms. */
+const LASTING_MS = 500;
 
 /** The system calls of a relay of datagrams at which it is killed. */
 const CALLS = 'recvmmsg sendmmsg epoll_wait epoll_ctl connect sendmsg close getsockopt';
@@ -33,7 +36,7 @@ const CALLS = 'recvmmsg sendmmsg epoll_wait epoll_ctl connect sendmsg close gets
 /** Datagrams that one system call receives, which a kill before the next one may cost. */
 const BATCH = 64;
 
-/** Starts a forwarder that is killed so many times, first when it is `age` ms old. */
+/** Starts a forwarder that is killed so many times, first `age` ms after it has stored something. */
 function launchKilled(
   to: number,
   kills: number,
@@ -43,12 +46,13 @@ function launchKilled(
     to,
     listeners: 0,
     datagrams: 1,
-    args: ['--idle', '0', '--dial-timeout', '30', ...(options.args ?? [])],
+    args: ['--idle', '0', '--dial-timeout', '300', ...(options.args ?? [])],
     command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
     env: {
       KILLS: String(kills),
       SEED: String(Date.now() % 100_000),
-      AGE: String(options.age ?? STORED_MS),
+      AGE: String(options.age ?? 0),
+      BEGIN: 'FDSTORE',
       PROGRAM: programs.forwarder,
       CALLS,
     },
@@ -71,7 +75,7 @@ async function client(port: number): Promise<dgram.Socket> {
 
 /** The next datagram that a socket receives, and where it is from. */
 function next(socket: dgram.Socket): Promise<[Buffer, dgram.RemoteInfo]> {
-  return within(15_000, once(socket, 'message') as Promise<[Buffer, dgram.RemoteInfo]>);
+  return within(60_000, once(socket, 'message') as Promise<[Buffer, dgram.RemoteInfo]>);
 }
 
 async function server(port = 0): Promise<dgram.Socket> {
@@ -79,6 +83,20 @@ async function server(port = 0): Promise<dgram.Socket> {
   open.add(socket);
   socket.on('error', () => {});
   return socket;
+}
+
+/** Whether a port of UDP is free. */
+async function isFree(port: number): Promise<boolean> {
+  const socket = dgram.createSocket('udp4');
+  try {
+    socket.bind(port, '127.0.0.1');
+    await once(socket, 'listening');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.close();
+  }
 }
 
 /** How many descriptors are in the store of a forwarder, which ends. */
@@ -100,7 +118,7 @@ test('60 clients keep their ports at the server through 20 kills, which cost no 
     requests[n]?.push(i);
     target.send(message, from.port, from.address);
   });
-  const forwarder = await launchKilled(target.address().port, kills);
+  const forwarder = await launchKilled(target.address().port, kills, { age: STORED_MS });
   const answers = Array.from({ length: clients }, () => [] as number[]);
   const sent = new Array<number>(clients).fill(0);
   const sockets = await Promise.all(ports.map(() => client(forwarder.port)));
@@ -159,7 +177,7 @@ test('an answer that comes late finds its client, whose forwarder has been kille
   const one = await client(forwarder.port);
   one.send('question');
   const [, from] = await next(target);
-  await until(() => /took over 1 open session/.test(forwarder.log()), 60_000);
+  await until(() => /took over 1 open session/.test(forwarder.log()));
   target.send('answer', from.port, from.address);
   const [answer] = await next(one);
   assert.is(String(answer), 'answer');
@@ -170,7 +188,7 @@ test('the first datagram waits for a target that starts late, although the forwa
   const forwarder = await launchKilled(port, 6);
   const one = await client(forwarder.port);
   one.send('hello');
-  await until(() => leftAlone(forwarder), 60_000);
+  await until(() => leftAlone(forwarder), 300_000);
   assert.match(forwarder.log(), /took over 1 open session/);
   const target = await server(port);
   const [message, from] = await next(target);
@@ -182,22 +200,32 @@ test('the first datagram waits for a target that starts late, although the forwa
 test('short exchanges are not stored, and what is stored leaves the store when its session ends', async () => {
   const target = await server();
   target.on('message', (message, from) => target.send(message, from.port, from.address));
-  const forwarder = await launchKilled(target.address().port, 0, { args: ['--udp-timeout', '4'] });
-  const clients = await Promise.all(Array.from({ length: 50 }, () => client(forwarder.port)));
-  const answers = clients.map(next);
-  for (const one of clients) one.send('question');
-  await Promise.all(answers);
+  /** Fifty exchanges of a forwarder; undefined if they have not been short. */
+  const exchangeShortly = async (): Promise<Forwarder | undefined> => {
+    const forwarder = await launchKilled(target.address().port, 0, { args: ['--udp-timeout', '4'] });
+    const clients = await Promise.all(Array.from({ length: 50 }, () => client(forwarder.port)));
+    await until(() => leftAlone(forwarder));
+    const began = performance.now();
+    const answers = clients.map(next);
+    for (const one of clients) one.send('question');
+    await Promise.all(answers);
+    return performance.now() - began < LASTING_MS ? forwarder : undefined;
+  };
+  let short: Forwarder | undefined;
+  for (let attempt = 0; attempt < 20 && short === undefined; attempt++) short = await exchangeShortly();
+  assert.ok(short, 'no exchange has been short');
   await sleep(2500);
-  const other = await launchKilled(target.address().port, 0, { args: ['--udp-timeout', '2'] });
+  const other = await launchKilled(target.address().port, 0, { args: ['--udp-timeout', '3'] });
   const lasting = await client(other.port);
   for (let i = 0; i < 10; i++) {
     lasting.send('question');
     await next(lasting);
     await sleep(150);
   }
-  assert.is(await leftInStore(forwarder), 0);
-  await sleep(4000);
+  assert.is(await leftInStore(short), 0);
+  assert.match(short.log(), /^0 descriptors were stored$/m);
   assert.is(await leftInStore(other), 0);
+  assert.not.match(other.log(), /^0 descriptors were stored$/m);
 });
 
 test('a session goes on being counted, ends when it has been quiet, and its port is free then', async () => {
@@ -207,18 +235,19 @@ test('a session goes on being counted, ends when it has been quiet, and its port
     senders.push(from.port);
     target.send(message, from.port, from.address);
   });
-  const forwarder = await launchKilled(target.address().port, 1, { args: ['--udp-timeout', '3'] });
+  // Quiet is also what it seems to be while the forwarder is started again.
+  const forwarder = await launchKilled(target.address().port, 1, { args: ['--udp-timeout', '6'] });
   const one = await client(forwarder.port);
   const talk = setInterval(() => one.send('question'), 100);
-  await until(() => /took over 1 open session/.test(forwarder.log()), 60_000);
+  await until(() => /took over 1 open session/.test(forwarder.log()));
   await sleep(500);
   clearInterval(talk);
   await sleep(200);
   const port = senders.at(-1) as number;
   assert.is(new Set(senders).size, 1);
-  await sleep(4500);
-  const again = await bind('127.0.0.1', port);
-  again.close();
+  const quietSince = performance.now();
+  while (!(await isFree(port))) await sleep(100);
+  assert.ok(performance.now() - quietSince < 60_000);
   assert.is(await leftInStore(forwarder), 0);
 });
 

@@ -20,14 +20,17 @@ import {
  *   KILLS    how often the forwarder is killed, then it is left alone
  *   SEED     when it is killed depends on this number. Three of four times it is at a certain system call
  *   AGE      the first time it is not killed before this time, ms
+ *   BEGIN    what that time begins with: READY, by default, when the forwarder serves; FDSTORE, when it has stored something
+ *            for the first time; or the signal SIGUSR2, when the test says so
  *   PROGRAM  the file of the forwarder
  *   FDSTORE  what the forwarder is told of the store; "0": there is none
  *   CALLS    the system calls at which it is killed, instead of those of a relay of streams
  *
- * On SIGTERM it kills the forwarder, prints how often it has killed it and how many descriptors were in the store, and ends.
+ * On SIGTERM it waits until the store is empty, for a minute at most, kills the forwarder, prints how often it has killed it, how
+ * many descriptors it has ever stored and how many were in the store, and ends.
  */
 
-const { KILLS, SEED, AGE, PROGRAM = '', FDSTORE = '64' } = process.env;
+const { KILLS, SEED, AGE, BEGIN = 'READY', PROGRAM = '', FDSTORE = '64' } = process.env;
 
 /** The system calls at which the forwarder is killed. */
 const CALLS = process.env.CALLS?.split(' ') ?? [
@@ -79,11 +82,14 @@ function receive(): void {
     const descriptors = Array.from(control.words.subarray(4, length / 4));
     const state = text.bytes.toString('utf8', 0, size);
     const name = /^FDNAME=(.*)$/m.exec(state)?.[1] ?? '';
-    if (/^READY=1$/m.test(state)) killLater();
+    if (/^READY=1$/m.test(state)) killLater('READY');
     if (/^READY=1$/m.test(state) && kills === Number(KILLS))
       process.stderr.write(`killed ${kills} times, now left alone\n`);
-    if (/^FDSTORE=1$/m.test(state)) stored.push(...descriptors.map((fd) => ({ name, fd })));
-    else for (const fd of descriptors) close(fd);
+    if (/^FDSTORE=1$/m.test(state)) {
+      stored.push(...descriptors.map((fd) => ({ name, fd })));
+      everStored += descriptors.length;
+      killLater('FDSTORE');
+    } else for (const fd of descriptors) close(fd);
     if (/^FDSTOREREMOVE=1$/m.test(state)) {
       for (const entry of stored.filter((other) => other.name === name)) {
         close(entry.fd);
@@ -100,13 +106,17 @@ function random(below: number): number {
 }
 
 let kills = 0;
+let everStored = 0;
 let child: ChildProcess;
 /** When it is killed if it has not come to the system call at which it is. */
 let timer: NodeJS.Timeout | undefined;
 let isEnding = false;
+/** Until when the store may become empty after SIGTERM. */
+let drained: number | undefined;
 
-/** Kills the forwarder a while after it has begun to serve, however long a busy machine takes to start it. */
-function killLater(): void {
+/** Kills the forwarder a while after it has begun to serve, the first time after BEGIN, however long a busy machine takes to start it. */
+function killLater(event: string): void {
+  if (kills === 0 ? event !== BEGIN || timer !== undefined : event !== 'READY') return;
   const delay = (kills === 0 ? Number(AGE) : 0) + 200 + random(200);
   if (kills < Number(KILLS)) timer = setTimeout(() => child.kill('SIGKILL'), delay);
 }
@@ -171,12 +181,21 @@ function launch(): void {
   });
 }
 
-process.on('SIGTERM', () => {
+function end(): void {
   isEnding = true;
-  receive();
-  process.stderr.write(`killed ${kills} times, ${stored.length} descriptors in the store\n`);
+  process.stderr.write(
+    `${everStored} descriptors were stored\nkilled ${kills} times, ${stored.length} descriptors in the store\n`,
+  );
   child.once('exit', () => process.exit(0));
   child.kill('SIGKILL');
+}
+
+process.on('SIGUSR2', () => killLater('SIGUSR2'));
+process.on('SIGTERM', () => {
+  drained ??= Date.now() + 60_000;
 });
-setInterval(receive, 2);
+setInterval(() => {
+  receive();
+  if (drained !== undefined && !isEnding && (stored.length === 0 || Date.now() > drained)) end();
+}, 2);
 launch();
