@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite, type Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Machine } from '../../src/api/connect.ts';
@@ -100,15 +101,23 @@ export async function fails(work: Promise<unknown>, expected: RegExp): Promise<E
   return outcome;
 }
 
+/** Waits until `condition` holds, a minute at most. */
+export async function until(condition: () => boolean): Promise<void> {
+  for (const end = Date.now() + 60_000; !condition(); await sleep(5))
+    if (Date.now() > end) throw new Error(`not within a minute: ${condition}`);
+}
+
 /** A suite beside a running daemon, which before each test has its key and nothing in its journal. */
 export function apiSuite(name: string): Test {
   const test = suite(name);
   test.before(async () => {
     writeFileSync(keyFile, `${KEY}\n`, { mode: 0o600 });
-    const tcp = servers.create('tcp').listen(0, '127.0.0.1');
-    await once(tcp, 'listening');
+    const [tcp, unix] = [servers.create('tcp'), servers.create('unix')];
+    // This process is daemon and client: where it is slow, a client may take longer between two requests than one of a real daemon.
+    for (const server of [tcp, unix]) server.keepAliveTimeout = 60_000;
+    await once(tcp.listen(0, '127.0.0.1'), 'listening');
     daemon.port = (tcp.address() as AddressInfo).port;
-    await once(servers.create('unix').listen(socketPath), 'listening');
+    await once(unix.listen(socketPath), 'listening');
   });
   test.before.each(() => {
     writeFileSync(keyFile, `${KEY}\n`);

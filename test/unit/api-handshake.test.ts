@@ -5,7 +5,6 @@ import { once } from 'node:events';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import * as assert from 'uvu/assert';
 import { createAt, ping } from '../../src/api/client.ts';
@@ -24,6 +23,7 @@ import {
   refused,
   servers,
   there,
+  until,
 } from './api-daemon.ts';
 
 const test = apiSuite('the handshake of the API');
@@ -65,7 +65,7 @@ test('nothing but TLS 1.3 with a key gets as far as HTTP', async () => {
     });
     const [error] = await once(socket, 'error');
     assert.ok(error, JSON.stringify(changed));
-    await sleep(50);
+    await until(() => refused.length > 0);
     assert.match(refused.join(), expected);
   }
   for (const [words, expected] of [
@@ -83,7 +83,7 @@ test('nothing but TLS 1.3 with a key gets as far as HTTP', async () => {
     socket.end(words, 'latin1');
     await once(socket, 'close');
     assert.not.match(answer, /HTTP/);
-    await sleep(50);
+    await until(() => refused.length > 0);
     assert.match(refused.join(), expected);
   }
 });

@@ -21,8 +21,9 @@ const test = apiSuite('the API on the wire');
 
 test('all that the client can ask, over TLS and over the unix socket', async () => {
   for (const machine of [there(), local]) {
+    const began = performance.now();
     const { milliseconds, machine: id } = await ping(machine);
-    assert.ok(milliseconds < 1000);
+    assert.ok(milliseconds > 0 && milliseconds <= performance.now() - began);
     assert.is(id, ownIdentity().id);
     assert.is((await createAt(machine, ['a', 'b'])).id, 'a-b');
     assert.equal(await previewAt(machine, ['a']), { files: [{ name: 'a', text: 'text' }] });
@@ -60,10 +61,10 @@ test('each change is told in one line: who, what, and the result', async () => {
   assert.is(journal.length, 3, journal.join('\n'));
   assert.match(
     journal[0] ?? '',
-    /^127\.0\.0\.1 \([0-9a-f]{8}\): create url :80 "with space" "line\\nbreak": created url-.* \(0\.0 s\)$/,
+    /^127\.0\.0\.1 \([0-9a-f]{8}\): create url :80 "with space" "line\\nbreak": created url-.* \(\d+\.\d s\)$/,
   );
-  assert.match(journal[1] ?? '', /^uid \d+: create fail: taken: it is taken \(0\.0 s\)$/);
-  assert.match(journal[2] ?? '', /^127\.0\.0\.1 \([0-9a-f]{8}\): delete there: done \(0\.0 s\)$/);
+  assert.match(journal[1] ?? '', /^uid \d+: create fail: taken: it is taken \(\d+\.\d s\)$/);
+  assert.match(journal[2] ?? '', /^127\.0\.0\.1 \([0-9a-f]{8}\): delete there: done \(\d+\.\d s\)$/);
   await createAt(local, Array(60).fill('a word')).catch(() => {});
   assert.ok((journal[3] ?? '').length < 900);
 });
@@ -211,7 +212,10 @@ test('a body without an end is not read to its end', async () => {
 });
 
 test('while it works, the daemon says so', async () => {
-  daemon.gate = sleep(3_500);
+  let open = () => {};
+  daemon.gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
   const signs: number[] = [];
   await new Promise<void>((resolve) => {
     const request = httpRequest(
@@ -221,7 +225,10 @@ test('while it works, the daemon says so', async () => {
         assert.is(response.statusCode, 201);
       },
     );
-    request.on('information', ({ statusCode }) => signs.push(statusCode));
+    request.on('information', ({ statusCode }) => {
+      signs.push(statusCode);
+      open();
+    });
     request.end('{"recipe": ["a"]}');
   });
   assert.equal(signs, [102]);

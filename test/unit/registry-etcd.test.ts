@@ -89,9 +89,12 @@ async function fails(promise: Promise<unknown>, message: RegExp | string): Promi
   else assert.match(text, message);
 }
 
+/** A client that waits however slow this machine is, which is client and node. */
+const clientOf = (config: EtcdConfig) => createEtcdClient(config, 60_000);
+
 test('a request is a POST of JSON, and the address that faces the node is known from then on', async () => {
   const { url, requests } = await node(() => said({ x: 1 }));
-  const client = createEtcdClient(configOf(url));
+  const client = clientOf(configOf(url));
   assert.is(client.localAddress(), undefined);
   assert.equal(await client.call('/v3/kv/range', { key: 'a' }, v.object({ x: v.number() })), { x: 1 });
   assert.equal(requests, [
@@ -109,20 +112,20 @@ test('with a user, one token is fetched for all requests, and kept for the next 
   const asked = () => requests.splice(0).map(({ path, token, body }) => [path, token, body]);
   const login = { name: 'u', password: 'p' };
   const fetched = ['/v3/auth/authenticate', undefined, login];
-  const client = createEtcdClient({ ...configOf(url), login });
+  const client = clientOf({ ...configOf(url), login });
   await client.call('/a', {}, v.unknown());
   await client.call('/b', {}, v.unknown());
   assert.equal(asked(), [fetched, ['/a', 't1', {}], ['/b', 't1', {}]]);
   assert.is(statSync(tokenFile).mode & 0o777, 0o600);
-  await createEtcdClient({ ...configOf(url), login }).call('/c', {}, v.unknown());
+  await clientOf({ ...configOf(url), login }).call('/c', {}, v.unknown());
   assert.equal(asked(), [['/c', 't1', {}]]);
   // etcd has forgotten it.
   tokens = 2;
-  await createEtcdClient({ ...configOf(url), login }).call('/d', {}, v.unknown());
+  await clientOf({ ...configOf(url), login }).call('/d', {}, v.unknown());
   assert.equal(asked(), [['/d', 't1', {}], fetched, ['/d', 't2', {}]]);
   // A token of another password is not used.
   const other = { name: 'u', password: 'q' };
-  await createEtcdClient({ ...configOf(url), login: other }).call('/e', {}, v.unknown());
+  await clientOf({ ...configOf(url), login: other }).call('/e', {}, v.unknown());
   assert.equal(asked(), [
     ['/v3/auth/authenticate', undefined, other],
     ['/e', 't2', {}],
@@ -134,7 +137,7 @@ test('a node that does not answer, or has no leader, is passed over, and not ask
   const leaderless = await node(() => said({ error: 'no leader' }, 503));
   const garbage = await node(() => ({ text: '<html>' }));
   const good = await node(() => said({}));
-  const client = createEtcdClient(configOf(gone, leaderless.url, garbage.url, good.url));
+  const client = clientOf(configOf(gone, leaderless.url, garbage.url, good.url));
   await client.call('/a', {}, v.unknown());
   await client.call('/b', {}, v.unknown());
   assert.equal(
@@ -148,7 +151,7 @@ test('when no node answers, each is named with its reason', async () => {
   const garbage = await node(() => ({ text: '{' }));
   const gone = new URL('http://127.0.0.1:1');
   await fails(
-    createEtcdClient(configOf(gone, leaderless.url, garbage.url)).call('/a', {}, v.unknown()),
+    clientOf(configOf(gone, leaderless.url, garbage.url)).call('/a', {}, v.unknown()),
     `etcd does not answer (127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1; ${leaderless.url.host}: 503 no\ufffdleader; ${garbage.url.host}: 200)`,
   );
 });
@@ -156,7 +159,7 @@ test('when no node answers, each is named with its reason', async () => {
 test('a node that breaks off, or sends without end, does not answer', async () => {
   const long = await node(() => ({ text: `"${'x'.repeat(4 << 20)}"` }));
   await fails(
-    createEtcdClient(configOf(long.url)).call('/a', {}, v.unknown()),
+    clientOf(configOf(long.url)).call('/a', {}, v.unknown()),
     /an answer of more than 4194304 bytes\)$/,
   );
   const server = http.createServer((_, response) => {
@@ -167,7 +170,7 @@ test('a node that breaks off, or sends without end, does not answer', async () =
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
-  await fails(createEtcdClient(configOf(url)).call('/a', {}, v.unknown()), /^etcd does not answer \(/);
+  await fails(clientOf(configOf(url)).call('/a', {}, v.unknown()), /^etcd does not answer \(/);
 });
 
 test('a node that changes to another protocol does not answer', async () => {
@@ -178,7 +181,7 @@ test('a node that changes to another protocol does not answer', async () => {
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
-  const asked = createEtcdClient(configOf(url)).call('/a', {}, v.unknown());
+  const asked = clientOf(configOf(url)).call('/a', {}, v.unknown());
   await fails(asked, /^etcd does not answer \(127\.0\.0\.1:\d+: it has closed the connection\)$/);
 });
 
@@ -190,7 +193,7 @@ test('a token that cannot be sent, or that no node takes, is not kept for the ne
       if (path.endsWith('authenticate')) return said({ token: isGood ? 'good' : bad });
       return token === 'good' ? said({ x: 1 }) : said({ error: 'invalid auth token' }, 401);
     });
-    const ask = () => createEtcdClient({ ...configOf(url), login }).call('/a', {}, v.unknown());
+    const ask = () => clientOf({ ...configOf(url), login }).call('/a', {}, v.unknown());
     await fails(ask(), 'etcd has given a token that is none');
     isGood = true;
     assert.equal(await ask(), { x: 1 }, JSON.stringify(bad.slice(0, 9)));
@@ -209,7 +212,7 @@ test('a node that is silent is given up in time', async () => {
 test('what etcd refuses is not asked of another node', async () => {
   const first = await node(() => said({ error: 'permission denied', code: 7 }, 400));
   const second = await node(() => said({}));
-  const client = createEtcdClient(configOf(first.url, second.url));
+  const client = clientOf(configOf(first.url, second.url));
   await fails(client.call('/a', {}, v.unknown()), 'etcd refuses: permission denied');
   assert.is(second.requests.length, 0);
 });
