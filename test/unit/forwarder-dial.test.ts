@@ -6,6 +6,7 @@ import {
   connect,
   deafTarget,
   freePort,
+  hear,
   launch,
   load,
   serve,
@@ -18,7 +19,7 @@ test.after.each(closeAll);
 
 test('a target that listens within the time serves the first client, with all it has said', async () => {
   const port = freePort();
-  const forwarder = await launch({ to: port });
+  const forwarder = await launch({ to: port, args: ['--dial-timeout', '60'] });
   const client = await connect(forwarder.port);
   client.end('early');
   await sleep(700);
@@ -31,18 +32,18 @@ test('a target that listens within the time serves the first client, with all it
 
 test('a target that never listens: the client is reset and one line says why', async () => {
   const port = freePort();
-  const forwarder = await launch({ to: port, args: ['--dial-timeout', '0.5', '--place', 'container mysql'] });
+  const forwarder = await launch({ to: port, args: ['--dial-timeout', '2', '--place', 'container mysql'] });
+  const start = performance.now();
   const client = await connect(forwarder.port);
   const { localPort } = client;
   client.write('hello?');
-  const start = performance.now();
   const { how } = await collect(client);
-  assert.ok(performance.now() - start > 400);
+  assert.ok(performance.now() - start > 1900);
   assert.ok(await wasReset(client, how));
   await until(() => forwarder.log() !== '');
   assert.is(
     forwarder.log(),
-    `<4>link test: 127.0.0.1:${port} in container mysql refused for 0.5 s (ECONNREFUSED: connection refused); ` +
+    `<4>link test: 127.0.0.1:${port} in container mysql refused for 2 s (ECONNREFUSED: connection refused); ` +
       `closed the client 127.0.0.1:${localPort}; the next connection tries again\n`,
   );
   await serve((socket) => socket.end('now'), port);
@@ -51,9 +52,8 @@ test('a target that never listens: the client is reset and one line says why', a
 
 test('many clients refused at once are one line, and a count when the link stops', async () => {
   const forwarder = await launch({ to: freePort(), args: ['--dial-timeout', '0.2'] });
-  const clients = await Promise.all(Array.from({ length: 50 }, () => connect(forwarder.port)));
-  await Promise.all(clients.map((client) => collect(client)));
-  await until(() => forwarder.descriptors('socket') === 1);
+  await Promise.all(Array.from({ length: 50 }, () => hear(forwarder.port)));
+  await until(() => forwarder.descriptors('socket') === 1 && forwarder.log() !== '');
   assert.is(forwarder.log().match(/\n/g)?.length, 1);
   forwarder.kill('SIGTERM');
   assert.is(await forwarder.exited, 0);
@@ -78,7 +78,7 @@ test('a client that resets while the target refuses is forgotten', async () => {
 
 test('a client that ends its half without a word while the target is starting is served when it listens', async () => {
   const port = freePort();
-  const forwarder = await launch({ to: port });
+  const forwarder = await launch({ to: port, args: ['--dial-timeout', '60'] });
   const client = await connect(forwarder.port);
   client.end();
   await sleep(300);
@@ -126,7 +126,7 @@ test('a connection on which nobody speaks outlives the time to dial', async () =
 
 test('no route to the target is told in its own words', async () => {
   const forwarder = await launch({ to: '[100::1]:80', args: ['--dial-timeout', '0.2'] });
-  await collect(await connect(forwarder.port));
+  assert.is(await hear(forwarder.port), 'reset');
   await until(() => forwarder.log() !== '');
   assert.match(forwarder.log(), /\[100::1\]:80 (could not be reached|did not answer) for 0.2 s \(E[A-Z]+: /);
 });

@@ -1,17 +1,7 @@
 import type net from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  closeAll,
-  collect,
-  connect,
-  freePort,
-  launch,
-  serve,
-  sleep,
-  until,
-  wasReset,
-} from './forwarder-launch.ts';
+import { closeAll, collect, connect, freePort, launch, serve, until, wasReset } from './forwarder-launch.ts';
 
 /* A session that is cut off is reset on both sides. A FIN would tell the peers that they have received everything. */
 
@@ -82,7 +72,7 @@ test('SIGTERM resets idle sessions, half-closed ones and those that wait for a t
     accepted++;
     socket.resume();
   });
-  const forwarder = await launch({ to: port });
+  const forwarder = await launch({ to: port, args: ['--dial-timeout', '60'] });
   const clients = await Promise.all(Array.from({ length: 3 }, () => connect(forwarder.port)));
   const [idle, halfClosed] = clients as [net.Socket, net.Socket];
   for (const client of [idle, halfClosed]) client.write('hello');
@@ -91,8 +81,8 @@ test('SIGTERM resets idle sessions, half-closed ones and those that wait for a t
   await until(() => accepted === 3);
   server.close();
   const waiting = await connect(forwarder.port);
-  await sleep(100);
   const ends = [...clients, waiting].map((client) => collect(client));
+  await until(() => forwarder.descriptors('socket') === 8);
   forwarder.kill('SIGTERM');
   for (const { how } of await Promise.all(ends)) assert.is(how, 'ECONNRESET');
   assert.is(await forwarder.exited, 0);
@@ -118,10 +108,10 @@ test('a session that has ended by itself before SIGTERM ends cleanly', async () 
 });
 
 test('a target that nobody has started yet: SIGTERM resets the client', async () => {
-  const forwarder = await launch({ to: freePort() });
+  const forwarder = await launch({ to: freePort(), args: ['--dial-timeout', '60'] });
   const client = await connect(forwarder.port);
   client.end('hello');
-  await sleep(100);
+  await until(() => forwarder.descriptors('socket') > 1);
   forwarder.kill('SIGTERM');
   assert.ok(await wasReset(client, (await collect(client)).how));
 });

@@ -249,26 +249,36 @@ export async function deafTarget(): Promise<{ port: number }> {
   return { port };
 }
 
-/** Connects to 127.0.0.1 or `host`; the socket does not close by itself when the other side ends. */
+/**
+ * Connects to 127.0.0.1 or `host`; the socket does not close by itself when the other side ends. One that is reset at once may be so
+ * before Node tells of the connection; it is returned, too.
+ */
 export async function connect(
   port: number,
   host = '127.0.0.1',
   options: { localPort?: number; localAddress?: string } = {},
 ): Promise<net.Socket> {
   const socket = keep(net.connect({ ...options, port, host, allowHalfOpen: true }));
-  await once(socket, 'connect');
+  await once(socket, 'connect').catch((error) => {
+    if (error.code !== 'ECONNRESET') throw error;
+  });
   return socket;
 }
 
+/** What has ended sockets that have failed. */
+const failures = new WeakMap<net.Socket, string>();
+
 function keep(socket: net.Socket): net.Socket {
   sockets.add(socket);
+  socket.once('error', ({ code = '' }: NodeJS.ErrnoException) => failures.set(socket, code));
   socket.on('error', () => {});
   socket.on('close', () => sockets.delete(socket));
   return socket;
 }
 
-/** Every byte a socket receives, and how it ended: "end", "ECONNRESET", or "close" if this side closed it. */
+/** Every byte a socket receives from now on, and how it ended: "end", "ECONNRESET", or "close" if this side closed it. */
 export async function collect(socket: net.Socket): Promise<{ bytes: Buffer; how: string }> {
+  if (socket.destroyed) return { bytes: Buffer.alloc(0), how: failures.get(socket) ?? 'close' };
   const chunks: Buffer[] = [];
   socket.on('data', (chunk) => chunks.push(chunk));
   const ended = new Promise<string>((resolve) => {
@@ -277,7 +287,7 @@ export async function collect(socket: net.Socket): Promise<{ bytes: Buffer; how:
     socket.on('close', () => resolve('close'));
   });
   socket.resume();
-  const how = await within(60_000, ended);
+  const how = await within(300_000, ended);
   return { bytes: Buffer.concat(chunks), how };
 }
 
@@ -287,7 +297,7 @@ export async function collect(socket: net.Socket): Promise<{ bytes: Buffer; how:
  */
 export async function wasReset(socket: net.Socket, how: string): Promise<boolean> {
   if (how !== 'end') return how === 'ECONNRESET';
-  return within(5000, new Promise((resolve) => socket.write('?', (error) => resolve(error != null))));
+  return within(60_000, new Promise((resolve) => socket.write('?', (error) => resolve(error != null))));
 }
 
 /** What a client hears that connects and says `say`: all of it, or "reset" if it was reset at any time. */
@@ -315,7 +325,7 @@ export async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
 }
 
 /** Waits until `condition` holds, at most `ms`. */
-export async function until(condition: () => boolean, ms = 30_000): Promise<void> {
+export async function until(condition: () => boolean, ms = 120_000): Promise<void> {
   const end = Date.now() + ms;
   for (;;) {
     const begin = performance.now();

@@ -67,7 +67,7 @@ test('bulk streams take turns, in small chunks while a small client speaks, in l
   const pump = async (until: () => boolean): Promise<void> => {
     await Promise.all(
       streams.map(async (stream) => {
-        while (!until()) if (!stream.write(bytes)) await within(20_000, once(stream, 'drain'));
+        while (!until()) if (!stream.write(bytes)) await within(60_000, once(stream, 'drain'));
       }),
     );
   };
@@ -80,7 +80,7 @@ test('bulk streams take turns, in small chunks while a small client speaks, in l
   const ask = async (): Promise<void> => {
     for (; answers < 200; answers++) {
       client.write('ping');
-      await within(20_000, once(client, 'data'));
+      await within(60_000, once(client, 'data'));
     }
   };
   await Promise.all([ask(), pump(() => answers === 200)]);
@@ -105,10 +105,12 @@ test('the walk over connections that may pause is cut into turns', async () => {
   const { forwarder, rounds } = await trace(['getsockopt'], { to: port, args });
   for (let i = 0; i < 6; i++) await Promise.all(Array.from({ length: 50 }, () => connect(forwarder.port)));
   await until(() => forwarder.descriptors('socket') === 601);
-  await sleep(1500);
-  const looks = rounds().map((calls) => calls.filter(({ args }) => args.includes('TCP_INFO')).length);
-  assert.ok(looks.reduce((sum, count) => sum + count, 0) >= 300, 'it has walked over all of them');
-  assert.ok(Math.max(...looks) <= 128, `${Math.max(...looks)} connections looked at in one round`);
+  const looks = () => rounds().map((calls) => calls.filter(({ args }) => args.includes('TCP_INFO')).length);
+  const all = () => looks().reduce((sum, count) => sum + count, 0);
+  // In that many it has walked over all of them once, wherever it is now.
+  const enough = all() + 600;
+  await until(() => all() >= enough);
+  assert.ok(Math.max(...looks()) <= 128, `${Math.max(...looks())} connections looked at in one round`);
 });
 
 test('more than 256 connections that are ready at once are all served, again and again', async () => {
@@ -121,7 +123,7 @@ test('more than 256 connections that are ready at once are all served, again and
   await until(() => forwarder.descriptors('socket') === 1201);
   for (let turn = 0; turn < 5; turn++) {
     forwarder.kill('SIGSTOP');
-    const answers = clients.map((client) => within(20_000, once(client, 'data')));
+    const answers = clients.map((client) => within(60_000, once(client, 'data')));
     for (const [i, client] of clients.entries()) client.write(`${turn} ${i}`);
     await sleep(100);
     forwarder.kill('SIGCONT');
@@ -145,7 +147,7 @@ test('600 clients that come at once are all accepted', async () => {
 
 test('several listening sockets lead to the target, and none starves another', async () => {
   const { port } = await serve((socket) => socket.pipe(socket));
-  const forwarder = await launch({ to: port, args: ['--idle', '1'], listeners: 3 });
+  const forwarder = await launch({ to: port, args: ['--idle', '3'], listeners: 3 });
   for (const port of forwarder.ports) {
     const client = await connect(port);
     client.end(`by ${port}`);
@@ -159,7 +161,7 @@ test('several listening sockets lead to the target, and none starves another', a
   forwarder.kill('SIGCONT');
   for (const client of [...others, ...crowd]) assert.is(String((await collect(client)).bytes), 'hello');
   // All of them are what systemd passed, so none is closed before the process ends.
-  assert.is(await within(20_000, forwarder.exited), 0);
+  assert.is(await within(60_000, forwarder.exited), 0);
 });
 
 test('with several listening sockets the limit on clients holds for all together', async () => {
@@ -176,7 +178,7 @@ test('with several listening sockets the limit on clients holds for all together
   await until(() => forwarder.log() !== '');
   assert.match(forwarder.log(), /2 clients are connected/);
   inside[0]?.end();
-  assert.is(String((await within(20_000, once(waiting, 'data')))[0]), 'me too');
+  assert.is(String((await within(60_000, once(waiting, 'data')))[0]), 'me too');
 });
 
 test.run();

@@ -66,7 +66,7 @@ test('a dial that meets itself is refused, and leaves nothing on the port of the
 test('the next client is served when the target has bound that port', async () => {
   writeFileSync('/proc/sys/net/ipv4/ip_local_port_range', '32768 60999');
   const first = (await unboundPort()) & ~1;
-  const forwarder = await launch({ to: first });
+  const forwarder = await launch({ to: first, args: ['--dial-timeout', '60'] });
   const client = await connect(forwarder.port);
   writeFileSync('/proc/sys/net/ipv4/ip_local_port_range', `${first} ${first + 1}`);
   client.write('hello');

@@ -117,6 +117,7 @@ test('a slow reader holds the sender up, and costs neither memory nor processor 
   });
   const forwarder = await launch({ to: target.port });
   const client = (await connect(forwarder.port)).pause();
+  await until(() => taken > 0);
   for (let before = -1; before !== taken; await sleep(500)) before = taken;
   const memory = forwarder.memory();
   assert.ok((await load(forwarder)) < 0.3);

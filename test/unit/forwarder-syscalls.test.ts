@@ -28,10 +28,10 @@ async function callsOf(port: number, requests: number): Promise<SystemCall[][]> 
     const client = await connect(forwarder.port);
     for (let request = 0; request < requests; request++) {
       client.write('ping');
-      await within(20_000, once(client, 'data'));
+      await within(60_000, once(client, 'data'));
     }
     client.end();
-    await within(20_000, once(client, 'end'));
+    await within(60_000, once(client, 'end'));
     await until(() => forwarder.descriptors('socket') === 1);
   }
   const calls: SystemCall[][] = [];

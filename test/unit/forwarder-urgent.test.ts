@@ -54,7 +54,7 @@ async function pair(): Promise<{
   const { port } = await serve((socket) => accepted(receiveInLine(socket)));
   const forwarder = await launch({ to: port });
   const client = receiveInLine(await connect(forwarder.port));
-  const target = await within(20_000, first);
+  const target = await within(60_000, first);
   // So that it is the target that accepted first, and no dial is under way.
   client.write('hello');
   await once(target, 'data');
@@ -122,9 +122,10 @@ for (const direction of ['client to target', 'target to client'] as const) {
 
   test(`bytes behind an urgent byte and before a reset, ${direction}: what arrives is in order, then the reset`, async () => {
     const { forwarder, sender, receiver, received } = await ends();
+    const at = receiver.bytesRead;
     sendUrgent(sender, `${block}!`);
     sender.write(block);
-    await sleep(50);
+    await until(() => receiver.bytesRead === at + 2 * block.length + 1);
     sender.resetAndDestroy();
     const { bytes, how } = await received;
     assert.is(String(bytes), `${block}!${block}`);
@@ -160,7 +161,7 @@ test('an urgent byte of the client that has started the forwarder arrives in its
 
 test('an urgent byte to a target that is still starting waits for it in its place', async () => {
   const port = freePort();
-  const forwarder = await launch({ to: port });
+  const forwarder = await launch({ to: port, args: ['--dial-timeout', '60'] });
   const client = await connect(forwarder.port);
   sendUrgent(client, 'ab!');
   client.write('cd');
