@@ -22,7 +22,8 @@ function keepaliveTimers(side: 'local' | 'remote', port: number): boolean[] {
 }
 
 /** Whether the target answers to this client. */
-function isServed(client: net.Socket): Promise<boolean> {
+async function isServed(client: net.Socket): Promise<boolean> {
+  if (client.destroyed) return false;
   return new Promise((resolve) => {
     const settle = (answered: boolean) => {
       client.off('data', onData).off('close', onClose);
@@ -35,13 +36,9 @@ function isServed(client: net.Socket): Promise<boolean> {
   });
 }
 
-/** Whether a new client is served. One that is refused at once may be so before Node tells of the connection. */
+/** Whether a new client is served. */
 async function isNewServed(port: number, host = '127.0.0.1', localAddress?: string): Promise<boolean> {
-  try {
-    return await isServed(await connect(port, host, localAddress === undefined ? {} : { localAddress }));
-  } catch {
-    return false;
-  }
+  return isServed(await connect(port, host, localAddress === undefined ? {} : { localAddress }));
 }
 
 test('clients beyond --max-connections wait for 5 s and are refused; those inside are served as before', async () => {
@@ -50,26 +47,33 @@ test('clients beyond --max-connections wait for 5 s and are refused; those insid
   for (const client of inside) assert.ok(await isServed(client));
   const began = performance.now();
   const waiting = await Promise.all(Array.from({ length: 100 }, () => connect(forwarder.port)));
+  const ended = Promise.all(waiting.map(collect));
   waiting[0]?.write('a request');
+  assert.ok((await load(forwarder)) < 0.3);
   await sleep(2500);
   const late = await connect(forwarder.port);
-  const ends = await Promise.all(waiting.map(collect));
+  const ends = await ended;
   const waited = performance.now() - began;
   assert.equal(new Set(ends.map(({ how }) => how)), new Set(['ECONNRESET']));
   assert.ok(waited >= 4900, `refused after ${waited} ms`);
   // Another has not waited as long, and gets the first place that is free.
   assert.not(late.destroyed);
   for (const client of inside) assert.ok(await isServed(client));
-  assert.ok((await load(forwarder)) < 0.3);
   inside[0]?.end();
   assert.ok(await isServed(late));
-  const lines = forwarder.log().trim().split('\n');
+  const lines = () =>
+    forwarder
+      .log()
+      .trim()
+      .split('\n')
+      .filter((line) => !line.includes('in the last 10 s'));
+  await until(() => lines().length >= 2);
   assert.match(
-    lines[0] ?? '',
+    lines()[0] ?? '',
     /2 clients are connected, .*--max-connections.*; more of them wait, and are refused after 5 s/,
   );
-  assert.match(lines[1] ?? '', /refused 127\.0\.0\.1:\d+: it has waited for 5 s/);
-  assert.is(lines.length, 2);
+  assert.match(lines()[1] ?? '', /refused 127\.0\.0\.1:\d+: it has waited for 5 s/);
+  assert.is(lines().length, 2);
 });
 
 test('a place that is free in time goes to the client that has waited longest', async () => {
@@ -87,7 +91,7 @@ test('a place that is free in time goes to the client that has waited longest', 
     });
     waiting.push(client);
   }
-  await sleep(1000);
+  await sleep(300);
   inside.end();
   await until(() => order.length === 3);
   assert.equal(order, [0, 1, 2]);
@@ -122,6 +126,7 @@ test('--max-per-source: one address has so many connections, another one is serv
   const inside = [await connect(forwarder.port), await connect(forwarder.port)];
   for (const client of inside) assert.ok(await isServed(client));
   assert.not(await isNewServed(forwarder.port));
+  await until(() => forwarder.log() !== '');
   assert.match(
     forwarder.log(),
     /refused 127\.0\.0\.1:\d+: 2 connections of its address are open, as many as --max-per-source allows/,
@@ -159,7 +164,7 @@ test('--rate: a second brings so many clients; the others wait and are all serve
 });
 
 test('--idle-timeout resets sessions on which no byte moves, and no others', async () => {
-  const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--idle-timeout', '2'] });
+  const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--idle-timeout', '4'] });
   const silent = await connect(forwarder.port);
   const talking = await connect(forwarder.port);
   assert.ok(await isServed(silent));
@@ -174,9 +179,10 @@ test('--idle-timeout resets sessions on which no byte moves, and no others', asy
     await sleep(100);
   }
   assert.is((await end).how, 'ECONNRESET');
-  assert.ok(performance.now() - began >= 1900);
+  assert.ok(performance.now() - began >= 3900);
   assert.ok(await isServed(talking));
-  assert.match(forwarder.log(), /reset 1 session on which no byte moved for 2 s \(--idle-timeout\)/);
+  await until(() => forwarder.log() !== '');
+  assert.match(forwarder.log(), /reset 1 session on which no byte moved for 4 s \(--idle-timeout\)/);
 });
 
 test('--idle-timeout resets a session whose client does not read, and both sides learn of it', async () => {
@@ -188,7 +194,7 @@ test('--idle-timeout resets a session whose client does not read, and both sides
   const forwarder = await launch({ to: port, args: ['--idle', '0', '--idle-timeout', '2'] });
   const client = await connect(forwarder.port);
   client.pause();
-  await until(() => target?.destroyed === true, 20_000);
+  await until(() => target?.destroyed === true);
   assert.ok(!target?.readableEnded);
 });
 

@@ -169,7 +169,7 @@ test('addresses that hang do not hold a client up: the others are tried meanwhil
 test('a client that goes away while several addresses are tried leaves no descriptor', async () => {
   const deaf = [`127.0.0.1:${(await deafTarget()).port}`, `127.0.0.1:${(await deafTarget()).port}`];
   const at = await helper({ addresses: deaf });
-  const forwarder = await launchNamed(at, ['--dial-timeout', '2']);
+  const forwarder = await launchNamed(at, ['--dial-timeout', '5']);
   const client = await connect(forwarder.port);
   await until(() => forwarder.descriptors('socket') >= 4);
   client.resetAndDestroy();
@@ -187,18 +187,22 @@ test('when the TTL has run out, the next client waits for the answer, and never 
     old += 1;
     socket.end('old');
   });
-  const at = await helper({ addresses: [`127.0.0.1:${port}`], ttl: 1200 });
+  // The time to live begins when the first client has come, not before the forwarder has started.
+  const at = await helper({ addresses: [`127.0.0.1:${port}`], ttl: -1000 });
   const forwarder = await launchNamed(at, ['--dial-timeout', '60']);
-  assert.is(await hear(forwarder.port), 'old');
-  await sleep(1300);
+  const first = hear(forwarder.port);
+  await until(() => at.count() === 1);
+  at.answer(fileOf({ addresses: [`127.0.0.1:${port}`], ttl: 3000 }));
+  assert.is(await first, 'old');
+  await sleep(3100);
   const client = await connect(forwarder.port);
   client.end();
-  await until(() => at.count() === 1);
+  await until(() => at.count() === 2);
   at.answer(fileOf({ addresses: [await greeter('new')] }));
   assert.is(String((await collect(client)).bytes), 'new');
   assert.is(await hear(forwarder.port), 'new');
   assert.is(old, 1);
-  assert.is(at.count(), 1);
+  assert.is(at.count(), 2);
   assert.is(forwarder.log(), '');
 });
 
@@ -276,13 +280,14 @@ test('clients that are stored, by a forwarder that is killed, are served by the 
   const port = freePort();
   const dead = [`127.0.0.1:${(await deafTarget()).port}`, `[::1]:${freePort()}`];
   const at = await helper({ addresses: [...dead, `127.0.0.1:${port}`] });
-  const forwarder = await launchNamed(at, ['--dial-timeout', '120', '--idle', '0'], {
+  const forwarder = await launchNamed(at, ['--dial-timeout', '300', '--idle', '0'], {
     command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
-    env: { KILLS: '1', SEED: '7', AGE: '1300', PROGRAM: programs.forwarder },
+    env: { KILLS: '1', SEED: '7', AGE: '1300', BEGIN: 'FDSTORE', PROGRAM: programs.forwarder },
   });
   const clients = await Promise.all(Array.from({ length: 5 }, () => connect(forwarder.port)));
   for (const client of clients) client.end('early');
-  await sleep(4000);
+  await until(() => /took over 5 open sessions/.test(forwarder.log()));
+  await sleep(1000);
   await serve((socket) => socket.pipe(socket), port);
   for (const client of clients) {
     const { bytes, how } = await collect(client);
@@ -329,13 +334,17 @@ test('a session of datagrams uses the first address that does not refuse, and fo
     const [message] = await once(socket, 'message');
     return String(message);
   };
-  const at = await helper({ addresses: [`127.0.0.1:${freePort()}`, await answering('second')], ttl: 2500 });
+  const addresses = [`127.0.0.1:${freePort()}`, await answering('second')];
+  const at = await helper({ addresses, ttl: -1000 });
   const forwarder = await launchNamed(at, ['--dial-timeout', '60'], { listeners: 0, datagrams: 1 });
+  const first = ask(forwarder.port);
+  await until(() => at.count() === 1);
+  at.answer(fileOf({ addresses, ttl: 3000 }));
+  assert.is(await first, 'second');
   assert.is(await ask(forwarder.port), 'second');
-  assert.is(await ask(forwarder.port), 'second');
-  await sleep(2600);
+  await sleep(3100);
   const answer = ask(forwarder.port);
-  await until(() => at.count() >= 1);
+  await until(() => at.count() >= 2);
   at.answer(fileOf({ addresses: [await answering('moved')] }));
   assert.is(await answer, 'moved');
 });

@@ -100,7 +100,7 @@ test('an address that the file has at start is used, and nobody is asked', async
 test('a file that is not there yet: the first client asks, and is served with all it has said', async () => {
   const far = await farSide();
   const { port } = await serve((socket) => socket.pipe(socket));
-  const forwarder = await launchWithFile(far);
+  const forwarder = await launchWithFile(far, '--dial-timeout', '60');
   const client = await connect(forwarder.port);
   client.end('early');
   await until(() => far.open.length === 1);
@@ -136,19 +136,19 @@ test('a target that does not answer is asked for, and the hanging dial goes to t
 test('a dial that hangs goes on when the answer is the same address', async () => {
   const { port } = await deafTarget();
   const far = await farSide(`127.0.0.1:${port}`);
-  const forwarder = await launchWithFile(far, '--dial-timeout', '4');
+  const forwarder = await launchWithFile(far, '--dial-timeout', '6');
   const client = await connect(forwarder.port);
+  const ended = collect(client);
   await until(() => far.open.length === 1);
   far.answer(undefined);
   await until(() => far.open.length === 1);
   assert.ok((await load(forwarder)) < 0.3);
   far.answer(undefined);
-  const { how } = await collect(client);
-  assert.ok(await wasReset(client, how));
+  assert.ok(await wasReset(client, (await ended).how));
   await until(() => forwarder.log() !== '');
   assert.match(
     forwarder.log(),
-    new RegExp(`link test: 127.0.0.1:${port} on machine beta did not answer for 4 s \\(ETIMEDOUT`),
+    new RegExp(`link test: 127.0.0.1:${port} on machine beta did not answer for 6 s \\(ETIMEDOUT`),
   );
 });
 
@@ -182,7 +182,7 @@ test('a reason does not close clients whose target has accepted, even if nothing
     socket.pipe(socket);
   });
   const far = await farSide(`127.0.0.1:${port}`);
-  const forwarder = await launchWithFile(far);
+  const forwarder = await launchWithFile(far, '--dial-timeout', '60');
   const silent = await connect(forwarder.port);
   // A server that closes resets the connections that it has not accepted yet.
   await until(() => accepted === 1);
@@ -205,8 +205,9 @@ test('a reason that is older than the link sends nobody away', async () => {
 
 test('one question at a time, and none within a second after an answer', async () => {
   const far = await farSide(`127.0.0.1:${freePort()}`);
-  const forwarder = await launchWithFile(far, '--dial-timeout', '6');
+  const forwarder = await launchWithFile(far, '--dial-timeout', '8');
   const clients = await Promise.all(Array.from({ length: 20 }, () => connect(forwarder.port)));
+  const ended = Promise.all(clients.map(collect));
   await until(() => far.open.length === 1);
   await sleep(1500);
   assert.is(far.questions.length, 1);
@@ -216,7 +217,7 @@ test('one question at a time, and none within a second after an answer', async (
   assert.ok((far.questions[1] as number) - answered > 990);
   assert.ok((await load(forwarder)) < 0.3);
   assert.is(far.questions.length, 2);
-  await Promise.all(clients.map((client) => collect(client)));
+  await ended;
 });
 
 test('a target that resets at once is asked for, and the next client finds it mended', async () => {

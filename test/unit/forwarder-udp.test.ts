@@ -105,7 +105,7 @@ async function client(
     next: () => {
       const first = waiting.shift();
       const coming = new Promise<Buffer>((resolve) => takers.push(resolve));
-      return first ? Promise.resolve(first) : within(10_000, coming);
+      return first ? Promise.resolve(first) : within(60_000, coming);
     },
   };
 }
@@ -151,7 +151,7 @@ test('each client has a session with a port of its own, and gets its own answers
 
 test('1,000 clients in turn, and nothing is left after the timeout', async () => {
   const { port } = await target();
-  const forwarder = await launchUdp(port, ['--udp-timeout', '1']);
+  const forwarder = await launchUdp(port, ['--udp-timeout', '3']);
   for (let n = 0; n < 1000; n++) {
     const one = await client(forwarder.port);
     assert.is(String(await ask(one, `${n}`)), `${n}`);
@@ -166,10 +166,10 @@ test('a session lasts while datagrams pass in either direction', async () => {
   let talk: NodeJS.Timeout | undefined;
   const server = await target(() => undefined);
   server.socket.on('message', (_, from) => {
-    talk ??= setInterval(() => server.socket.send('news', from.port, from.address), 300);
+    talk ??= setInterval(() => server.socket.send('news', from.port, from.address), 600);
   });
   try {
-    const forwarder = await launchUdp(server.port, ['--udp-timeout', '1']);
+    const forwarder = await launchUdp(server.port, ['--udp-timeout', '3']);
     const one = await client(forwarder.port);
     one.send('subscribe');
     for (let n = 0; n < 8; n++) assert.is(String(await one.next()), 'news');
@@ -222,7 +222,7 @@ test('IPv6, and IPv4 clients of a head on ::', async () => {
 
 test('the first datagram waits for a target that is still starting', async () => {
   const port = await closedPort();
-  const forwarder = await launchUdp(port);
+  const forwarder = await launchUdp(port, ['--dial-timeout', '60']);
   const clients = await Promise.all(Array.from({ length: 20 }, () => client(forwarder.port)));
   for (const [n, one] of clients.entries()) one.send(`${n}`);
   await sleep(700);
@@ -254,7 +254,10 @@ test('a target that restarts is reached again by the same session', async () => 
   one.send('lost');
   await sleep(50);
   const second = await target(undefined, first.port);
-  assert.is(String(await ask(one, 'b')), 'b');
+  let answer = String(await ask(one, 'b'));
+  // It is not lost if it reaches the forwarder late.
+  if (answer === 'lost') answer = String(await one.next());
+  assert.is(answer, 'b');
   assert.is(second.senders[0], first.senders[0]);
 });
 
@@ -342,14 +345,22 @@ test('a client that floods does not keep another from being served', async () =>
       await new Promise((resolve) => setImmediate(resolve));
     }
   })();
-  let answers = 0;
+  const answered = new Set<string>();
+  quiet.socket.on('message', (message) => answered.add(String(message)));
+  let lost = 0;
   for (let n = 0; n < 100; n++) {
-    quiet.send(`${n}`);
-    answers += await Promise.race([quiet.next().then(() => 1), sleep(1000).then(() => 0)]);
+    for (let attempt = 0; attempt < 5 && !answered.has(`${n}`); attempt++) {
+      if (attempt > 0) lost++;
+      quiet.send(`${n}`);
+      await until(() => answered.has(`${n}`), 1000).catch(() => {});
+    }
   }
   flooding = false;
   await flood;
+  const answers = [...answered].filter((answer) => answer !== 'warm').length;
   assert.ok(answers >= 99, `${answers} answers of 100`);
+  // Where the forwarder gets no processor for a while, the flood fills its buffer.
+  assert.ok(lost <= 10, `${lost} were lost`);
 });
 
 test('a burst of several clients that the buffers hold arrives whole', async () => {
@@ -365,7 +376,7 @@ test('a burst of several clients that the buffers hold arrives whole', async () 
   for (let n = 0; n < each; n++) for (const [which, one] of clients.entries()) one.send(`${which} ${n}`);
   await sleep(100);
   forwarder.kill('SIGCONT');
-  await until(() => server.received.length === 2 + 2 * each, 5000).catch(() => {});
+  await until(() => server.received.length === 2 + 2 * each, 60_000).catch(() => {});
   for (const which of [0, 1]) {
     const arrived = server.received
       .slice(2)
@@ -379,31 +390,28 @@ test('a burst of several clients that the buffers hold arrives whole', async () 
 test('TCP and UDP of one link share the target, the idle time and the process', async () => {
   const { port } = await serve((socket) => socket.end('tcp'));
   await target(() => Buffer.from('udp'), port);
-  const forwarder = await launch({ to: port, datagrams: 1, args: ['--idle', '1', '--udp-timeout', '2'] });
+  const forwarder = await launch({ to: port, datagrams: 1, args: ['--idle', '2', '--udp-timeout', '3'] });
   const [tcpPort = 0, udpPort = 0] = forwarder.ports;
   const one = await client(udpPort);
   assert.is(String(await ask(one, '?')), 'udp');
   const stream = await connect(tcpPort);
   stream.end();
   assert.is(String((await collect(stream)).bytes), 'tcp');
-  await sleep(1500);
+  await sleep(2500);
   assert.is(String(await ask(one, '?')), 'udp', 'a session of datagrams keeps it from being idle');
-  assert.is(await within(10_000, forwarder.exited), 0);
+  assert.is(await within(60_000, forwarder.exited), 0);
 });
 
 test('a failing kernel call costs the datagram, not the process', async () => {
   const { port } = await target();
   const forwarder = await launchUdp(port, [], { before: 'ulimit -n 40' });
   const clients = await Promise.all(Array.from({ length: 60 }, () => client(forwarder.port)));
+  let answers = 0;
+  for (const { socket } of clients.slice(-3)) socket.on('message', () => answers++);
   for (const one of clients) one.send('x');
   await sleep(300);
   assert.ok((await load(forwarder)) < 0.5);
-  const answered = await Promise.all(
-    clients
-      .slice(-3)
-      .map((one) => Promise.race([one.next().then(() => true), sleep(3000).then(() => false)])),
-  );
-  assert.ok(answered.includes(true));
+  await until(() => answers > 0);
 });
 
 test.run();

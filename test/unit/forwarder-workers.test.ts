@@ -152,16 +152,19 @@ const echo = async () => (await serve((socket) => socket.pipe(socket))).port;
 
 async function answer(client: net.Socket, text = 'ping'): Promise<string> {
   client.write(text);
-  return within(10_000, once(client, 'data')).then(([data]) => String(data));
+  return within(60_000, once(client, 'data')).then(([data]) => String(data));
 }
 
-/** The worker that was started last; undefined while it starts. */
-function lastWorkerOf({ pid }: Forwarder): number | undefined {
+/** The worker that was started last, of two, once it waits for something to do. */
+async function lastWorkerOf({ pid }: Forwarder): Promise<number> {
+  let polling: number[] = [];
   // A thread of V8, which was started before, is in epoll_wait(2) too.
-  const polling = readdirSync(`/proc/${pid}/task`)
-    .map(Number)
-    .filter((thread) => thread !== pid && isPolling(pid, thread));
-  return polling.length < 3 ? undefined : Math.max(...polling);
+  await until(() => {
+    const threads = readdirSync(`/proc/${pid}/task`).map(Number);
+    polling = threads.filter((thread) => thread !== pid && isPolling(pid, thread));
+    return polling.length >= 3;
+  });
+  return Math.max(...polling);
 }
 
 function isPolling(pid: number, thread: number): boolean {
@@ -175,7 +178,7 @@ test('random data of many clients passes four workers unchanged, all of them ser
   const counters = openSync(file, 'a+');
   const forwarder = await launch({
     to: await echo(),
-    args: ['--idle', '1', '--counters', '1', '--workers', '4'],
+    args: ['--idle', '3', '--counters', '1', '--workers', '4'],
     stdout: counters,
   });
   closeSync(counters);
@@ -197,7 +200,7 @@ test('random data of many clients passes four workers unchanged, all of them ser
   await until(() => figures().open === 0);
   const { served, bytesFromClients, bytesFromTarget, unserved } = figures();
   assert.equal([served, bytesFromClients, bytesFromTarget, unserved], [180, bytes, bytes, 0]);
-  assert.is(await within(20_000, forwarder.exited), 0, forwarder.log());
+  assert.is(await within(60_000, forwarder.exited), 0, forwarder.log());
   assert.is(forwarder.log(), '');
 });
 
@@ -267,8 +270,8 @@ test('a worker that hangs is noticed: the watchdog hears nothing any more', asyn
     env: { NOTIFY_SOCKET: bus.path, WATCHDOG_USEC: '400000' },
   });
   const fed = () => bus.heard().filter((state) => state === 'WATCHDOG=1').length;
-  await until(() => fed() >= 3 && lastWorkerOf(forwarder) !== undefined);
-  const thread = lastWorkerOf(forwarder);
+  await until(() => fed() >= 3);
+  const thread = await lastWorkerOf(forwarder);
   // Reading the next ping takes it longer than this test lasts.
   const strace = spawn(
     'strace',
@@ -305,9 +308,8 @@ test('a worker that fails ends the process, with its stack trace', async () => {
   const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--workers', '2'] });
   const client = await connect(forwarder.port);
   await answer(client);
-  await until(() => lastWorkerOf(forwarder) !== undefined);
+  const thread = await lastWorkerOf(forwarder);
   const ended = collect(client);
-  const thread = lastWorkerOf(forwarder);
   const strace = spawn(
     'strace',
     [
@@ -332,7 +334,7 @@ test('a worker that fails ends the process, with its stack trace', async () => {
           .catch(() => {}),
       100,
     );
-    assert.is(await within(20_000, forwarder.exited), 1, forwarder.log());
+    assert.is(await within(60_000, forwarder.exited), 1, forwarder.log());
     clearInterval(wake);
     assert.match(
       forwarder.log(),
@@ -350,7 +352,7 @@ test('SIGTERM resets the sessions of all workers when nothing stores them, with 
   for (const client of clients) await answer(client);
   const ends = clients.map(collect);
   forwarder.kill('SIGTERM');
-  assert.is(await within(10_000, forwarder.exited), 0);
+  assert.is(await within(60_000, forwarder.exited), 0);
   assert.equal(new Set((await Promise.all(ends)).map(({ how }) => how)), new Set(['ECONNRESET']));
   assert.is(forwarder.log(), '<6>link test: stopped by SIGTERM; reset 7 open sessions\n');
 });

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect, descriptorOf, run, serve } from './forwarder-launch.ts';
+import { connect, descriptorOf, run, serve, until } from './forwarder-launch.ts';
 import { unixSocket } from './unix-sockets.ts';
 
 /* The forwarders of a link with several tails: a front, and one for each tail that it hands clients to. */
@@ -45,6 +45,13 @@ export function tailWith(args: string[]): Tail {
         { fds: [fd] },
       ),
   };
+}
+
+/** Waits until the forwarder of a tail runs. */
+export async function serves({ path }: Tail): Promise<void> {
+  const front = unixSocket('unixpacket').connect(path);
+  await until(() => front.receive() !== undefined);
+  front.close();
 }
 
 /** Starts a front with a listener of its own. `options` has what follows the socket of each tail. */
