@@ -84,19 +84,22 @@ test('bulk streams take turns, in small chunks while a small client speaks, in l
     }
   };
   await Promise.all([ask(), pump(() => answers === 200)]);
-  // Where the machine is so busy that the client pauses, large chunks are right.
-  const small = rounds()
-    .slice(before)
-    .filter((calls) => calls.some(({ args }) => args.includes(`, ${SMALL_CHUNK},`)));
-  assert.ok(small.length > 50, `${small.length} rounds with small chunks`);
-  const beside = bytesMoved(small);
+  const rest = rounds().slice(before);
+  const isSmall = rest.map((calls) => calls.some(({ args }) => args.includes(`, ${SMALL_CHUNK},`)));
+  const beside = bytesMoved(rest.filter((_, at) => isSmall[at]));
+  assert.ok(beside.length > 50, `${beside.length} rounds with small chunks`);
   assert.ok(
     Math.max(...alone) > 300_000,
     `never more than ${Math.max(...alone)} bytes in a round without a small client`,
   );
-  // The first message finds what was read before it. From then on two chunks at most: one held back and one new.
-  const most = beside.slice(beside.length >> 2).sort((a, b) => b - a)[0] as number;
-  assert.ok(most <= 300_000, `${most} bytes in a round beside a small client`);
+  // Two chunks at most: one held back and one new. Where the machine is so busy that the client pauses, large chunks are right, and each
+  // stream may have one of them left when the client speaks again.
+  const begins = isSmall.filter((small, at) => small && !isSmall[at - 1]).length;
+  const more = beside.filter((moved) => moved > 300_000);
+  assert.ok(
+    more.length <= streams.length * begins,
+    `${more} bytes in rounds beside a small client, which has begun to speak ${begins} times in ${beside.length} rounds`,
+  );
 });
 
 test('the walk over connections that may pause is cut into turns', async () => {
