@@ -16,6 +16,11 @@ export function noteProblem(link: string, service: string, problem: string | und
   return note(`${linkDirectory(link)}/service-${service}`, problem);
 }
 
+/** As {@link noteProblem}, of a link that cannot be changed to lead to the machines that its services are at now. */
+export function noteRefreshProblem(link: string, problem: string | undefined): boolean {
+  return note(`${linkDirectory(link)}/refresh`, problem);
+}
+
 /** As {@link noteProblem}, of what this machine says in etcd. */
 export function noteRegistrationProblem(problem: string | undefined): boolean {
   return note(REGISTRATION_PROBLEM, problem);

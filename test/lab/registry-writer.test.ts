@@ -54,7 +54,7 @@ labSuite('someone who can write to the registry', start, (test, at) => {
   const answers = async () => {
     const heard = new Set<string>();
     for (let n = 0; n < 8; n++)
-      heard.add((await at().near.run('nc -w 20 127.0.0.1 5432 </dev/null', { timeout: 60 })).stdout.trim());
+      heard.add((await at().near.run('nc -w 50 127.0.0.1 5432 </dev/null', { timeout: 60 })).stdout.trim());
     return [...heard].sort().join();
   };
 
@@ -93,6 +93,10 @@ labSuite('someone who can write to the registry', start, (test, at) => {
     await near.waitFor(async () => /link 5432 stays as it is: .*is at 10\.[0-9.]+ now/.test(await said()), {
       what: 'a line in the journal',
     });
+    const reports = async () => (await said()).match(/stays as it is/g)?.length;
+    const reported = await reports();
+    for (let n = 0; n < 2; n++) await refresh();
+    assert.is(await reports(), reported, 'it is reported once');
     assert.is(await answers(), 'one,two');
     await write(`del ${key(mallory)}`);
     await refresh();

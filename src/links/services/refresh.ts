@@ -7,7 +7,7 @@ import {
   withOpenServices,
 } from '../../recipe/services.js';
 import { type FoundService, lookUpService } from '../../registry/look-up.js';
-import { noteProblem } from '../../registry/problems.js';
+import { noteProblem, noteRefreshProblem } from '../../registry/problems.js';
 import { readLinks } from '../../state/links.js';
 import { withLock } from '../../state/lock.js';
 import { unfinishedIds } from '../../state/unfinished.js';
@@ -69,7 +69,10 @@ async function refresh(
   const changed = servicesOf(link).filter(
     (name) => textOf(machinesOf(tails, name)) !== textOf(found.get(name)?.machines ?? []),
   );
-  if (changed.length === 0) return;
+  if (changed.length === 0) {
+    noteRefreshProblem(id, undefined);
+    return;
+  }
   const machines = new Map([...found].map(([name, service]) => [name, service.machines]));
   try {
     const family = readLinks().links.filter(({ root }) => root === id);
@@ -81,12 +84,18 @@ async function refresh(
     );
     for (const line of left) log(`link ${id}: ${line}`, { event: 'failed', link: id });
   } catch (error) {
-    log(
-      `link ${id} stays as it is: ${changed.map((name) => `service ${name} is at ${textOf(found.get(name)?.machines ?? [])} now`).join(', ')}, and ${(error as Error).message}. It is tried again in 30 s while the link is in use.`,
-      { event: 'failed', link: id },
+    const places = changed.map(
+      (name) => `service ${name} is at ${textOf(found.get(name)?.machines ?? [])} now`,
     );
+    const problem = `${places.join(', ')}, and ${(error as Error).message}`;
+    if (noteRefreshProblem(id, problem))
+      log(`link ${id} stays as it is: ${problem}. It is tried again every 30 s while the link is in use.`, {
+        event: 'failed',
+        link: id,
+      });
     return;
   }
+  noteRefreshProblem(id, undefined);
   const now = readLinks().links.find((one) => one.id === id)?.link.tails ?? [];
   for (const name of changed) {
     const [before, after] = [tails, now].map((of) => textOf(machinesOf(of, name)));
