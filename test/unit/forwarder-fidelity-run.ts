@@ -422,8 +422,11 @@ function connectRaw(port: number): number {
   return fd;
 }
 
-/** Lets urgent bytes arrive in their place in the stream. */
-function inLine(fd: number): void {
+/**
+ * Lets urgent bytes arrive in their place in the stream. Accepted sockets inherit it from the listening one; a client that connects before the
+ * forwarder has set it there loses an urgent byte behind which another one comes.
+ */
+export function inLine(fd: number): void {
   value.words[0] = 1;
   must('setsockopt', setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, value.address, 4));
 }

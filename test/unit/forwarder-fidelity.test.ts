@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { chooseSeeds } from './fidelity-seeds.ts';
-import { listenRaw, play, type Trouble } from './forwarder-fidelity-run.ts';
+import { inLine, listenRaw, play, type Trouble } from './forwarder-fidelity-run.ts';
 import { createScript, describeScript } from './forwarder-fidelity-script.ts';
 import { closeAll, launch, until } from './forwarder-launch.ts';
 
@@ -51,7 +51,7 @@ test(`${seeds.length} random scripts end as TCP promises on a direct connection`
 
 test(`${seeds.length} random scripts end as TCP promises through the forwarder`, async () => {
   const target = listenRaw();
-  const forwarder = await launch({ to: target.port, args: ['--idle', '0'] });
+  const forwarder = await launch({ to: target.port, args: ['--idle', '0'], prepare: inLine });
   assertNone(playAll(() => forwarder.port, target));
   await until(() => forwarder.descriptors('socket') === 1);
   assert.is(forwarder.log(), '');

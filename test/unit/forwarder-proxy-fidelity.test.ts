@@ -15,7 +15,7 @@ import {
   write,
 } from '../../src/forwarder/syscalls.ts';
 import { programs } from '../programs.ts';
-import { listenRaw, type PlayOptions, play } from './forwarder-fidelity-run.ts';
+import { inLine, listenRaw, type PlayOptions, play } from './forwarder-fidelity-run.ts';
 import { createScript, describeScript, type Script } from './forwarder-fidelity-script.ts';
 import {
   closeAll,
@@ -141,7 +141,7 @@ async function assertNone(scripts: Script[], options: PlayOptions, forwarder: Fo
 for (const { name, args, hooks } of kinds) {
   test(`${count} random scripts from seed ${seed} end as TCP promises: ${name}`, async () => {
     const listener = listenRaw();
-    const forwarder = await launch({ to: listener.port, args: ['--idle', '0', ...args] });
+    const forwarder = await launch({ to: listener.port, args: ['--idle', '0', ...args], prepare: inLine });
     const target = { listener: listener.fd, port: forwarder.port, timeout: 30_000 };
     await assertNone(scripts, { ...target, ...hooks }, forwarder);
     await until(() => forwarder.descriptors('socket') === 1);
@@ -176,6 +176,7 @@ function launchKilled(
   const { args, kills, begin, age } = options;
   return launch({
     to,
+    prepare: inLine,
     args: ['--idle', '0', '--dial-timeout', '300', ...args],
     command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
     env: {

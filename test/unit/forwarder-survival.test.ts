@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { programs } from '../programs.ts';
-import { listenRaw, play } from './forwarder-fidelity-run.ts';
+import { inLine, listenRaw, play } from './forwarder-fidelity-run.ts';
 import { createScript, describeScript } from './forwarder-fidelity-script.ts';
 import {
   closeAll,
@@ -46,6 +46,7 @@ function launchKilled(
 ): Promise<Forwarder> {
   return launch({
     to,
+    prepare: inLine,
     args: ['--idle', '0', '--dial-timeout', '300'],
     command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
     env: {
