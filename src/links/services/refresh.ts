@@ -88,7 +88,12 @@ async function refresh(
       (name) => `service ${name} is at ${textOf(found.get(name)?.machines ?? [])} now`,
     );
     const problem = `${places.join(', ')}, and ${(error as Error).message}`;
-    if (noteRefreshProblem(id, problem))
+    // One that was deleted meanwhile leaves nothing.
+    const isNew = await withLock(
+      'links',
+      async () => readLinks().links.some((one) => one.id === id) && noteRefreshProblem(id, problem),
+    );
+    if (isNew)
       log(`link ${id} stays as it is: ${problem}. It is tried again every 30 s while the link is in use.`, {
         event: 'failed',
         link: id,
