@@ -40,24 +40,30 @@ async function refreshAll(
   for (const name of new Set(links.flatMap(({ link }) => servicesOf(link))))
     found.set(name, await lookUpService(name, knownMachines(name, links)));
   for (const link of links) {
-    reportProblems(link, found, log);
+    await reportProblems(link, found, log);
     await refresh(link, found, { systemd, log });
   }
 }
 
-function reportProblems(
+async function reportProblems(
   { id, link }: PlannedLink,
   found: ReadonlyMap<string, FoundService>,
   log: LogLine,
-): void {
+): Promise<void> {
   for (const name of servicesOf(link)) {
     const { problem, machines = [] } = found.get(name) ?? {};
-    if (noteProblem(id, name, problem))
+    if (problem === undefined) noteProblem(id, name, undefined);
+    else if (await noteIfThere(id, () => noteProblem(id, name, problem)))
       log(
         `link ${id}: service ${name}: ${problem}. The machines known before stay in use: ${textOf(machines)}.`,
         { event: 'failed', link: id },
       );
   }
+}
+
+/** Writes a note about a link. One that was deleted meanwhile leaves nothing. Returns whether the note is there and new. */
+function noteIfThere(id: string, note: () => boolean): Promise<boolean> {
+  return withLock('links', async () => readLinks().links.some((one) => one.id === id) && note());
 }
 
 async function refresh(
@@ -88,12 +94,7 @@ async function refresh(
       (name) => `service ${name} is at ${textOf(found.get(name)?.machines ?? [])} now`,
     );
     const problem = `${places.join(', ')}, and ${(error as Error).message}`;
-    // One that was deleted meanwhile leaves nothing.
-    const isNew = await withLock(
-      'links',
-      async () => readLinks().links.some((one) => one.id === id) && noteRefreshProblem(id, problem),
-    );
-    if (isNew)
+    if (await noteIfThere(id, () => noteRefreshProblem(id, problem)))
       log(`link ${id} stays as it is: ${problem}. It is tried again every 30 s while the link is in use.`, {
         event: 'failed',
         link: id,
