@@ -14,9 +14,9 @@ import {
   recv,
   write,
 } from '../../src/forwarder/syscalls.ts';
-import { programs } from '../programs.ts';
 import { inLine, listenRaw, type PlayOptions, play } from './forwarder-fidelity-run.ts';
 import { createScript, describeScript, type Script } from './forwarder-fidelity-script.ts';
+import { launchKilled } from './forwarder-killed.ts';
 import {
   closeAll,
   collect,
@@ -153,7 +153,7 @@ for (const { name, args, hooks } of kinds) {
   test(`the same while the forwarder is killed ${KILLS} times: ${name}`, async () => {
     const listener = listenRaw();
     const forwarder = await launchKilled(listener.port, {
-      ...{ args, kills: KILLS },
+      ...{ args, seed, kills: KILLS },
       ...{ begin: 'SIGUSR2', age: STORED_MS },
     });
     const target = { listener: listener.fd, port: forwarder.port, timeout: 120_000 };
@@ -168,27 +168,6 @@ for (const { name, args, hooks } of kinds) {
   });
 }
 
-/** Starts a forwarder that is killed many times, first so long after that event: see service-manager.ts. */
-function launchKilled(
-  to: number,
-  options: { args: string[]; kills: number; begin: 'READY' | 'FDSTORE' | 'SIGUSR2'; age: number },
-) {
-  const { args, kills, begin, age } = options;
-  return launch({
-    to,
-    prepare: inLine,
-    args: ['--idle', '0', '--dial-timeout', '300', ...args],
-    command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
-    env: {
-      KILLS: String(kills),
-      SEED: String(seed),
-      AGE: String(age),
-      BEGIN: begin,
-      PROGRAM: programs.forwarder,
-    },
-  });
-}
-
 for (const { name, greeting, args } of [
   { name: 'its own address', greeting: '', args: ['--proxy-protocol', 'v1'] },
   {
@@ -199,7 +178,7 @@ for (const { name, greeting, args } of [
 ]) {
   test(`a client that waits for its target is announced once, with ${name}, although the forwarder is killed 8 times`, async () => {
     const port = freePort();
-    const forwarder = await launchKilled(port, { args, kills: 8, begin: 'FDSTORE', age: 0 });
+    const forwarder = await launchKilled(port, { args, seed, kills: 8, begin: 'FDSTORE', age: 0 });
     const client = await connect(forwarder.port);
     const own = `PROXY TCP4 127.0.0.1 127.0.0.1 ${client.localPort} ${forwarder.port}\r\n`;
     const answer = collect(client);
@@ -222,7 +201,7 @@ test('a client whose header has not arrived when the forwarder is killed is rese
   });
   const forwarder = await launchKilled(port, {
     args: ['--accept-proxy-protocol', '127.0.0.1'],
-    ...{ kills: 1, begin: 'READY', age: 1300 },
+    ...{ seed, kills: 1, begin: 'READY', age: 1300 },
   });
   const client = await connect(forwarder.port);
   client.write('PROXY TCP4 203.0.113.7 192.0');

@@ -1,20 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { programs } from '../programs.ts';
-import { inLine, listenRaw, play } from './forwarder-fidelity-run.ts';
+import { listenRaw, play } from './forwarder-fidelity-run.ts';
 import { createScript, describeScript } from './forwarder-fidelity-script.ts';
-import {
-  closeAll,
-  collect,
-  connect,
-  type Forwarder,
-  freePort,
-  hear,
-  launch,
-  serve,
-  sleep,
-  until,
-} from './forwarder-launch.ts';
+import { launchKilled } from './forwarder-killed.ts';
+import { closeAll, collect, connect, freePort, hear, serve, sleep, until } from './forwarder-launch.ts';
 
 /*
  * Sessions end as direct ones, although the forwarder is killed many times meanwhile, mostly at a certain system call.
@@ -38,26 +27,6 @@ const [first = Date.now() % 1_000_000_000, count = 1] = (process.env.WORMHOLE_SU
   .split(':')
   .filter(Boolean)
   .map(Number);
-
-/** Starts a forwarder that is killed many times, first so long after that event: see service-manager.ts. */
-function launchKilled(
-  to: number,
-  { seed, kills, begin, age }: { seed: number; kills: number; begin: 'FDSTORE' | 'SIGUSR2'; age: number },
-): Promise<Forwarder> {
-  return launch({
-    to,
-    prepare: inLine,
-    args: ['--idle', '0', '--dial-timeout', '300'],
-    command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
-    env: {
-      KILLS: String(kills),
-      SEED: String(seed),
-      AGE: String(age),
-      BEGIN: begin,
-      PROGRAM: programs.forwarder,
-    },
-  });
-}
 
 for (let seed = first; seed < first + count; seed++) {
   test(`${AT_ONCE} random scripts end as TCP promises, although the forwarder is killed 60 times: WORMHOLE_SURVIVAL=${seed}`, async () => {
