@@ -1,17 +1,12 @@
-import { rmSync } from 'node:fs';
-import { removeRun } from '../docker/remove-run.js';
 import { containerName, type RunNames } from '../docker/runs.js';
-import { bringBackRuns, setAsideRun } from '../docker/set-aside.js';
-import { type FormerLink, forgetFormerLink, formerLinks, recordFormerLinks } from '../state/former-links.js';
-import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
+import { setAsideRun } from '../docker/set-aside.js';
+import { type FormerLink, recordFormerLinks } from '../state/former-links.js';
+import { linkRenderer } from '../state/installation.js';
 import { forgetKeptContainer } from '../state/kept-containers.js';
-import { readLinks } from '../state/links.js';
-import { removeCounters } from '../state/traffic.js';
-import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
-import { readDropIn, removeDropIn, writeDropIns } from '../systemd/drop-ins.js';
-import { JobError, type Systemd } from '../systemd/systemd.js';
+import { readIfExists } from '../system/files.js';
+import { readDropIn } from '../systemd/drop-ins.js';
+import type { Systemd } from '../systemd/systemd.js';
 import {
-  foreignUnit,
   readUnitFile,
   removeUnitFiles,
   requireOwnName,
@@ -19,30 +14,18 @@ import {
   writeUnitFiles,
 } from '../systemd/unit-files.js';
 import { type LinkChange, type LinkVersion, planChange } from '../units/change.js';
-import { DROP_IN, type DropIn, hasText } from '../units/declared-drop-ins.js';
-import {
-  farFile,
-  idOfUnit,
-  linkDirectory,
-  netnsUnit,
-  runUnit,
-  serviceUnit,
-  socketUnit,
-} from '../units/names.js';
+import { DROP_IN, type DropIn } from '../units/declared-drop-ins.js';
+import { farFile } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink } from '../units/render.js';
 import type { Run } from '../units/runs.js';
-import { closeGate, openGate } from './containers/gates.js';
+import { close, closeGates, finishOpening, openGates, reload, setDropIns } from './change-steps.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn, servicesIn } from './containers/runs.js';
-import {
-  removeFormerVersions,
-  removeLeftFormerVersion,
-  requireWhole,
-  tryToRemoveFormerVersion,
-} from './former-version.js';
-import { loadedOf, requireLoaded, startParts, startUnits } from './install.js';
+import { removeFormerVersions, removeLeftFormerVersion, requireWhole } from './former-version.js';
+import { loadedOf, requireLoaded, startParts } from './install.js';
 import { isStopped } from './is-stopped.js';
+import { putBackOrExplain } from './put-back.js';
 import { releaseService } from './units/existing.js';
 
 /** A change of a link, with its children the parent first, in place. */
@@ -202,32 +185,6 @@ function rootOf({ former }: Pick<LinkReplacement, 'former'>): string {
   return former[0]?.id ?? '';
 }
 
-/**
- * Puts back the links whose changes were killed midway, and removes what is left of the former versions of those that are changed.
- * Call it with the lock `links` held.
- *
- * @throws as changeLink
- */
-export async function putBackKilledChanges(systemd: Systemd): Promise<void> {
-  const all = [...formerLinks()];
-  for (const [id, { removed }] of all) if (removed !== undefined) await tryToRemoveFormerVersion(id);
-  const killed = all.filter(([, { removed }]) => removed === undefined);
-  if (killed.length === 0) return;
-  await putBack(killed, systemd);
-  const failures: string[] = [];
-  for (const [id, saved] of killed) {
-    try {
-      await openAgain(id, saved, systemd);
-    } catch (error) {
-      failures.push(
-        `link "${id}" is put back, which a killed command had half changed, and does not listen (${(error as Error).message}): wormhole start ${id}`,
-      );
-    }
-  }
-  // They are forgotten already, so that a port which somebody has taken holds up one command and not every one.
-  if (failures.length > 0) throw new Error(`${failures.join('; ')}; then give this command again`);
-}
-
 async function version(parts: PlannedLink[]): Promise<LinkVersion> {
   const renderer = await linkRenderer();
   return { parts, files: parts.flatMap((part) => renderLink(part, renderer)) };
@@ -307,138 +264,4 @@ async function endOtherStarts({ former, next }: LinkReplacement, systemd: System
 
 function unitsOf({ saved, files }: Application): string[] {
   return [...saved.units, ...files].map(({ name }) => name);
-}
-
-function setDropIns(dropIns: { unit: string; text?: string }[]): void {
-  for (const dropIn of dropIns) if (!hasText(dropIn)) removeDropIn(dropIn.unit, DROP_IN);
-  writeDropIns(dropIns.filter(hasText), DROP_IN);
-}
-
-/** Removes what links have had beside these units, which are removed. */
-async function removeStateOf(units: string[]): Promise<void> {
-  const ids = units.flatMap((unit) => (unit.endsWith('.socket') ? idOfUnit(unit) : undefined) ?? []);
-  if (ids.length === 0) return;
-  for (const id of ids) rmSync(linkDirectory(id), { recursive: true, force: true });
-  await removeCounters(ids);
-}
-
-/** Puts the units and containers of links back as they were. What an earlier call has done already is fine. */
-async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise<void> {
-  const needsEngine = ({ runs, addedRuns = [] }: FormerLink) => runs.length > 0 || addedRuns.length > 0;
-  if (links.some(([, saved]) => needsEngine(saved))) await requireEngine();
-  try {
-    for (const [, saved] of links) closeGates(saved);
-    for (const [, saved] of links) {
-      // On a disk that is full, what is as it was must not be written.
-      const differ = saved.units.filter(({ name, text }) => readUnitFile(name) !== text);
-      writeUnitFiles(differ.toReversed());
-      setDropIns(saved.dropIns ?? []);
-      await close(saved, systemd);
-      for (const unit of saved.added)
-        if (foreignUnit(unit) === undefined) {
-          await systemd.stop(unit);
-          // A start that was going on counts as failed.
-          await systemd.resetFailed(unit);
-        }
-      for (const run of saved.addedRuns ?? []) {
-        await stopNamespaceOf(run.name, systemd);
-        await removeRun(run);
-      }
-      await bringBackRuns(saved.runs);
-      for (const { name } of [...saved.runs, ...(saved.addedRuns ?? [])]) forgetKeptContainer(name);
-      unlinkUnitFiles([...saved.units.map(({ name }) => name), ...saved.added]);
-      removeUnitFiles(saved.added);
-      await removeStateOf(saved.added);
-      if (saved.far?.text !== undefined) {
-        makeDirectory(linkDirectory(saved.far.id));
-        writeAtomically(farFile(saved.far.id), saved.far.text);
-      }
-    }
-    await reload([], systemd);
-  } finally {
-    for (const [, saved] of links) openGates(saved);
-  }
-  for (const [id] of links) forgetFormerLink(id);
-}
-
-async function openAgain(id: string, saved: FormerLink, systemd: Systemd): Promise<void> {
-  const parts = readLinks().links.filter(({ root }) => root === id);
-  await open(parts, saved, systemd);
-}
-
-async function putBackOrExplain(
-  id: string,
-  saved: FormerLink,
-  reason: Error,
-  systemd: Systemd,
-): Promise<void> {
-  let next = 'the next command that changes links tries again';
-  try {
-    await putBack([[id, saved]], systemd);
-    next = `wormhole start ${id} tries again`;
-    await openAgain(id, saved, systemd);
-  } catch (error) {
-    throw new Error(
-      `${reason.message}; putting link "${id}" back failed too (${(error as Error).message}), ${next}`,
-    );
-  }
-}
-
-/** Connections are held while the containers of a link are exchanged. */
-function closeGates({ runs }: FormerLink): void {
-  for (const { name } of runs) closeGate(name);
-}
-
-function openGates({ runs }: FormerLink): void {
-  for (const { name } of runs) openGate(name);
-}
-
-/** Stops what cannot stay: sockets that listen otherwise or not at all, and what uses containers that are exchanged. */
-async function close({ close: ids, runs }: FormerLink, systemd: Systemd): Promise<void> {
-  for (const id of ids) {
-    await systemd.stop(socketUnit(id));
-    await systemd.stop(serviceUnit(id));
-  }
-  for (const { name, link } of runs) {
-    await systemd.stop(serviceUnit(link));
-    await systemd.stop(runUnit(name));
-    await stopNamespaceOf(name, systemd);
-    await systemd.resetFailed(runUnit(name));
-  }
-}
-
-async function stopNamespaceOf(run: string, systemd: Systemd): Promise<void> {
-  const namespace = netnsUnit({ kind: 'run', name: run }) ?? '';
-  await systemd.stop(namespace);
-  await systemd.resetFailed(namespace);
-}
-
-async function reload(parts: PlannedLink[], systemd: Systemd): Promise<void> {
-  makeForwarderRoot();
-  for (const { id } of parts) makeDirectory(linkDirectory(id));
-  await systemd.reloadAll();
-}
-
-async function open(parts: PlannedLink[], saved: FormerLink, systemd: Systemd): Promise<void> {
-  if (saved.isStopped) return;
-  await startUnits(parts, systemd);
-  await finishOpening(parts, saved, systemd);
-}
-
-/** Opens what a running unit has opened before, and has running forwarders do what their units say now. */
-async function finishOpening(parts: PlannedLink[], saved: FormerLink, systemd: Systemd): Promise<void> {
-  if (saved.isStopped) return;
-  for (const { id, openedBy } of parts) {
-    // What opens it runs already, and does not start it a second time.
-    if (openedBy !== undefined && (await systemd.state(openedBy)).active === 'active')
-      await systemd.start(socketUnit(id));
-  }
-  for (const unit of saved.restart) {
-    try {
-      await systemd.tryRestart(unit);
-    } catch (error) {
-      // Its idleness may stop it at this moment.
-      if (!(error instanceof JobError && error.result === 'canceled')) throw error;
-    }
-  }
 }

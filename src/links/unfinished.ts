@@ -3,7 +3,7 @@ import { markFinished, unfinishedIds } from '../state/unfinished.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { removeTemporaryFiles } from '../systemd/unit-files.js';
 import { isTunnelUnit } from '../units/tunnel.js';
-import { putBackKilledChanges } from './change.js';
+import { putBackKilledChanges } from './put-back.js';
 import { remove } from './remove.js';
 
 /**

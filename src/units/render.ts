@@ -1,30 +1,17 @@
-import { posix } from 'node:path';
-import { interfaceOf, tunnelNumber } from '../ipsec/names.js';
-import { address, describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
-import {
-  type Address,
-  addressesOf,
-  farChildOf,
-  type Link,
-  localChildOf,
-  localTailOf,
-  namedTailOf,
-  unitOfTail,
-} from '../recipe/link.js';
-import { kindOf } from '../recipe/protocols.js';
-import { isPath, isUnix } from '../recipe/recipe.js';
+import { describeEnd, describePeer, describePlace, describeTail } from '../recipe/describe.js';
+import { farChildOf, type Link, localChildOf, localTailOf, namedTailOf, unitOfTail } from '../recipe/link.js';
+import { isPath } from '../recipe/recipe.js';
 import { servicesOf } from '../recipe/services.js';
 import { storedRecipeText } from '../recipe/text.js';
-import { followsHealth, frontOptions, tailOptions, tailsDirectory } from './balance.js';
+import { followsHealth, tailsDirectory } from './balance.js';
 import { addDigest } from './digest.js';
+import { forwarderOptions, seesUsers } from './forwarder-options.js';
 import { clientFilter, mayBeLoopback, type Routing, targetFamilies, targetFilter } from './ip-filter.js';
 import { listenersOf } from './listeners.js';
 import {
   countersFile,
   FAR_SOCKET,
-  farFile,
   followUnit,
-  givenUpFile,
   HAND_OFF_DIR,
   handOffDirectory,
   healthUnit,
@@ -42,11 +29,9 @@ import {
   socketUnit,
 } from './names.js';
 import type { PlannedLink } from './plan.js';
-import { isServiceRun, type Run, runsOf } from './runs.js';
+import { isServiceRun, type Run, runsOf, tailRunOf } from './runs.js';
+import { visiblePaths } from './visible-paths.js';
 import { threadsOf } from './workers.js';
-
-/** After this many seconds of silence, the other machine or the wire to it counts as gone. */
-const PEER_TIMEOUT = 30;
 
 /** One unit file: the unit's name and the whole text. */
 export interface UnitFile {
@@ -185,19 +170,10 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     ]),
     place: placeText(link),
     countersFile: countersFile(id),
-    ...unixPaths(link),
+    ...visiblePaths(link),
     group: tail && isPath(tail) ? options.group : undefined,
     ...tailsDirectory(link),
-    options: [
-      ...targetOptions(link),
-      ...timeoutOptions(planned),
-      ...limitOptions(planned),
-      ...accessOptions(planned),
-      ...proxyOptions(planned),
-      ...frontOptions(planned),
-      ...tailOptions(planned),
-      ...(threads?.options ?? []),
-    ],
+    options: forwarderOptions(planned),
     threads,
     cpuLimits: threads?.cpuLimits ?? [],
     seesUsers: seesUsers(planned),
@@ -208,7 +184,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     libraryPath: installation.libraries.join(':'),
     linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     ownDirectory: OWN_DIRECTORY,
-    farSocket: farChildOf(link) || startsService(link) ? FAR_SOCKET : undefined,
+    farSocket: farChildOf(link) || runsOf(link).some(isServiceRun) ? FAR_SOCKET : undefined,
     peer: peerOf(planned),
   });
   return { name: serviceUnit(id), text: addDigest(text) };
@@ -284,10 +260,6 @@ function peerOf({ link, owner }: PlannedLink): string | undefined {
   return farChildOf(link)?.peer ?? owner?.machine;
 }
 
-function tailRunOf(link: Link): Run | undefined {
-  return runsOf(link).find(({ end }) => end === 'tail');
-}
-
 function tailNetnsUnit(link: Link): string | undefined {
   const tail = localTailOf(link);
   return tail && netnsUnit(tail.place);
@@ -309,34 +281,12 @@ function childSocketOfRun(link: Link): string | undefined {
   return child && childSocketOfForwarder(link) === undefined ? socketUnit(child.link.id) : undefined;
 }
 
-/** Where the forwarder connects to. It reads the address of a far tail, or those of a name, from a file, since they may change. */
-function targetOptions(link: Link): string[] {
-  if (link.tails) return [];
-  const tail = localTailOf(link);
-  const named = namedTailOf(link);
-  if (named) {
-    const files = ['--to-file', seen(nameFile(link.id)), '--ask', seen(nameSocket(link.id))];
-    return ['--name', address(named), ...files];
-  }
-  return tail ? ['--to', address(tail)] : ['--to-file', seen(farFile(link.id)), '--ask', FAR_SOCKET];
-}
-
 /** Where a link leads to, for the journal. */
 function placeText(link: Link): string {
   const tail = localTailOf(link);
   const unit = unitOfTail(link);
   if (tail) return `${describePlace(tail.place)}${unit === undefined ? '' : ` (${unit})`}`;
   return link.tails ? `${link.tails.length} tails` : describePeer(farChildOf(link)?.peer ?? '');
-}
-
-/** Whether the link starts a service for its tail. */
-function startsService(link: Link): boolean {
-  return runsOf(link).some(isServiceRun);
-}
-
-/** The path at which the forwarder sees a file of its link's directory. */
-function seen(file: string): string {
-  return `${OWN_DIRECTORY}/${file.split('/').at(-1)}`;
 }
 
 /** Whether the forwarder is told something while it runs. */
@@ -347,105 +297,6 @@ function needsState(link: Link): boolean {
     namedTailOf(link) !== undefined ||
     link.tails !== undefined
   );
-}
-
-/** What the forwarder does not see unless a socket that it needs is there. */
-const HIDDEN = ['/root', '/tmp', '/var/tmp'];
-
-/** What of /run it does not see when a socket that it needs is there: sockets that rule a machine, or tell of it. */
-const HIDDEN_IN_RUN = [
-  ...['containerd', 'credentials', 'dbus', 'docker', 'docker.sock', 'podman', 'user', 'wormhole.sock'],
-  ...['systemd/private', 'systemd/userdb', 'systemd/io.system.ManagedOOM'],
-  // Not journal/socket, to which it logs.
-  ...['dev-log', 'io.systemd.journal', 'stdout', 'streams', 'syslog'].map(
-    (name) => `systemd/journal/${name}`,
-  ),
-].map((name) => `/run/${name}`);
-
-/**
- * The directories that the forwarder has to see: that of its target, in which a socket that is created again is found, and those in
- * which clients of datagrams have the sockets that answers go to. And what stays hidden nevertheless.
- */
-function unixPaths(link: Link): { directories: string[]; hidden: string[]; protectHome: 'yes' | 'tmpfs' } {
-  const tail = localTailOf(link);
-  const tails = tail ? pathsOf(addressesOf(tail)) : [];
-  const heads = pathsOf(addressesOf(link.head).filter(({ protocol }) => protocol === 'unixgram'));
-  const clients = heads.length > 0 ? ['/tmp', '/var/tmp'] : [];
-  const seen = [...new Set([...[...tails, ...heads].map((path) => posix.dirname(path)), ...clients])];
-  const isSeen = (path: string): boolean =>
-    [...tails, ...seen].some((one) => `${one}/`.startsWith(`${path}/`));
-  const inRun = seen.some((directory) => directory === '/run' || directory === '/var/run')
-    ? HIDDEN_IN_RUN
-    : [];
-  return {
-    directories: seen.map((directory) => `-${directory}`),
-    hidden: [...HIDDEN, ...inRun].filter((path) => !isSeen(path)).map((path) => `-+${path}`),
-    protectHome: seen.some((directory) => /^\/(home|root|run\/user)(\/|$)/.test(directory)) ? 'tmpfs' : 'yes',
-  };
-}
-
-function pathsOf(addresses: Address[]): string[] {
-  return addresses.flatMap((one) => (isUnix(one) && isPath(one) ? [one.path] : []));
-}
-
-/** How long the forwarder waits for what. */
-function timeoutOptions({ link, options: { startTimeout, udpTimeout } }: PlannedLink): string[] {
-  const options = link.idle === undefined ? [] : ['--idle', String(link.idle)];
-  if (udpTimeout !== undefined && hasDatagrams(link)) options.push('--udp-timeout', String(udpTimeout));
-  const run = tailRunOf(link);
-  if (run) options.push('--dial-timeout', String(startTimeout), '--given-up', seen(givenUpFile(run.name)));
-  if (run && isServiceRun(run)) options.push('--restarter', FAR_SOCKET);
-  if (farChildOf(link))
-    options.push('--dial-timeout', String(startTimeout), '--peer-timeout', String(PEER_TIMEOUT));
-  return options;
-}
-
-/**
- * The limits on the clients of the link that was created. Of several tails, the front lets clients in; their sessions are in the
- * forwarders of the tails, which have room for as many, count them for it, and end those that are idle.
- */
-function limitOptions({ parent, owner, tailOf, link, options }: PlannedLink): string[] {
-  if ((parent !== undefined && tailOf === undefined) || owner) return [];
-  const { maxConnections, maxPerSource, rate, idleTimeout, keepAlive } = options;
-  const all = {
-    '--max-connections': maxConnections,
-    '--max-sessions': hasDatagrams(link) ? maxConnections : undefined,
-    '--max-per-source': maxPerSource,
-    '--rate': tailOf === undefined ? rate : undefined,
-    '--idle-timeout': link.tails ? undefined : idleTimeout,
-    '--keepalive': keepAlive,
-  };
-  return Object.entries(all).flatMap(([name, value]) => (value === undefined ? [] : [name, `${value}`]));
-}
-
-function hasDatagrams({ head }: Link): boolean {
-  return addressesOf(head).some(({ protocol }) => kindOf(protocol) === 'datagram');
-}
-
-/** Which clients the forwarder admits: all, except on the far part of another machine's link. */
-function accessOptions({ owner }: PlannedLink): string[] {
-  if (!owner) return [];
-  const options = ['--allow', owner.address, '--peer-timeout', String(PEER_TIMEOUT)];
-  if (owner.tunnel !== undefined) options.push('--interface', interfaceOf(tunnelNumber(owner.tunnel)));
-  return options;
-}
-
-/** What the forwarder does with PROXY headers. Of a link with children only the first one meets the clients. */
-function proxyOptions({
-  parent,
-  owner,
-  options: { proxyProtocol, acceptProxyProtocol },
-}: PlannedLink): string[] {
-  if (parent !== undefined || owner) return [];
-  return [
-    ...(proxyProtocol === undefined ? [] : ['--proxy-protocol', proxyProtocol]),
-    ...(acceptProxyProtocol === undefined ? [] : ['--accept-proxy-protocol', acceptProxyProtocol.join(',')]),
-  ];
-}
-
-/** Whether the forwarder tells its target which user a client is. In a user namespace of its own, all others are nobody. */
-function seesUsers(planned: PlannedLink): boolean {
-  return proxyOptions(planned).includes('v2') && addressesOf(planned.link.head).some(isUnix);
 }
 
 function present(units: (string | undefined)[]): string[] {

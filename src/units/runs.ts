@@ -56,3 +56,8 @@ export function runsOf({ id, head, tail, trigger }: Link): Run[] {
   if (place?.kind === 'run' || (place?.kind === 'container' && trigger)) add('tail', place);
   return runs;
 }
+
+/** What a link starts for its tail. */
+export function tailRunOf(link: Link): Run | undefined {
+  return runsOf(link).find(({ end }) => end === 'tail');
+}
