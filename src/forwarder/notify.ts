@@ -60,14 +60,3 @@ export function createNotify(path: string | undefined, timers: Timers): Notify {
 
 /** Errors of a full queue, or of a kernel that is short of memory: retrying helps. */
 const BUSY = new Set([E.EAGAIN, E.ENOBUFS, E.ENOMEM, E.EINTR]);
-
-/**
- * The interval of WATCHDOG=1, ms: half of WATCHDOG_USEC, as sd_watchdog_enabled(3) advises. Undefined if the
- * service manager does not supervise this process.
- */
-export function watchdogInterval(env: NodeJS.ProcessEnv, pid: number): number | undefined {
-  const limit = Number(env.WATCHDOG_USEC);
-  if (!(limit > 0)) return undefined;
-  if (env.WATCHDOG_PID !== undefined && Number(env.WATCHDOG_PID) !== pid) return undefined;
-  return limit / 2000;
-}

@@ -1,14 +1,11 @@
 import { addressText } from '../address.js';
-import { bindToDevice } from '../device.js';
 import { OUT_OF_RESOURCES } from '../dial-failure.js';
 import { add, scheduleClose, unwatch } from '../loop.js';
 import { avoid, mustWait, setList } from '../named-targets.js';
 import { disconnect, pendingError } from '../socket-options.js';
 import { ANSWERED, clearFlags, ENDED, noteDeadline, noteFlags, REFUSED, SERVED } from '../store/memory.js';
 import {
-  AF_INET,
   AF_UNIX,
-  close,
   connect,
   copyFrom,
   E,
@@ -16,26 +13,10 @@ import {
   EPOLLIN,
   errno,
   errorWords,
-  IP_RECVERR,
-  IP_TTL,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  IPV6_RECVERR,
-  IPV6_UNICAST_HOPS,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
   pinned,
-  SO_PASSCRED,
-  SO_RCVBUF,
-  SOCK_CLOEXEC,
-  SOCK_DGRAM,
-  SOCK_NONBLOCK,
-  SOL_SOCKET,
-  SOL_UDP,
   sendto,
-  setsockopt,
-  socket,
-  UDP_GRO,
 } from '../syscalls.js';
 import { createTimer, start, stop } from '../timers.js';
 import { closeStoredFirst, storeFirst } from './first.js';
@@ -52,6 +33,7 @@ import {
   sessionToEnd,
   touchSession,
 } from './sessions.js';
+import { createSocket } from './socket.js';
 
 /** The pause before the first datagram is sent again: at first and at most, ms. */
 const FIRST_PAUSE_MS = 50;
@@ -71,17 +53,6 @@ const MOST_KEPT = 4 << 20;
 
 /** Errors that no pause cures: policy, or a machine without this address family. */
 const PERMANENT = new Set([E.EACCES, E.EPERM, E.EAFNOSUPPORT, E.EINVAL, E.EPROTONOSUPPORT]);
-
-/**
- * The TTL of datagrams to the target, at most: the usual one (RFC 1700). It is less than that of the client's, as behind a router, so
- * that a datagram which links lead round in a circle comes to an end.
- */
-const MOST_HOPS = 64;
-
-/** The receive buffer of a session, bytes: as much as net.core.rmem_max allows (socket(7)). */
-const RECEIVE_BYTES = 4 << 20;
-
-const value = pinned(4);
 
 /** What the target's socket of a session does when it has something to read. */
 export type ReadReplies = (relay: UdpRelay, session: Session) => void;
@@ -309,30 +280,9 @@ function openSocket(relay: UdpRelay, session: Session): void {
     failed(relay, session, E.EDESTADDRREQ);
     return;
   }
-  const fd = socket(to.family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const fd = createSocket(to, session.hops);
   if (fd < 0) {
-    failed(relay, session, errno());
-    return;
-  }
-  const isUnix = to.family === AF_UNIX;
-  value.words[0] = RECEIVE_BYTES;
-  setsockopt(fd, SOL_SOCKET, SO_RCVBUF, value.address, 4);
-  value.words[0] = 1;
-  // The kernel gives the socket a name when it is connected (unix(7)), without which the target could not answer.
-  if (isUnix) setsockopt(fd, SOL_SOCKET, SO_PASSCRED, value.address, 4);
-  if (!isUnix) setsockopt(fd, SOL_UDP, UDP_GRO, value.address, 4);
-  // The kernel tells then which datagram was refused.
-  if (to.family === AF_INET) setsockopt(fd, IPPROTO_IP, IP_RECVERR, value.address, 4);
-  else if (!isUnix) setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, value.address, 4);
-  if (!isUnix && session.hops > 0) {
-    value.words[0] = Math.min(session.hops - 1, MOST_HOPS);
-    setsockopt(fd, IPPROTO_IP, IP_TTL, value.address, 4);
-    if (to.family !== AF_INET) setsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, value.address, 4);
-  }
-  if (to.device !== undefined && !bindToDevice(fd, to.device)) {
-    const refusal = errno();
-    close(fd);
-    failed(relay, session, refusal);
+    failed(relay, session, -fd);
     return;
   }
   session.fd = fd;
