@@ -157,9 +157,11 @@ export function play(scripts: readonly Script[], options: PlayOptions): Trouble[
 
 /** Connects the client, lets it do what it does early, and accepts the connection: one after the other, so it is that one. */
 function begin(script: Script, options: PlayOptions): Session {
-  const client = createEnd('client', connectRaw(options.port ?? portOf(options.listener)));
+  const client = createEnd(
+    'client',
+    connectRaw(options.port ?? portOf(options.listener), script.narrow.includes('client')),
+  );
   const target = createEnd('target', -1);
-  if (script.narrow.includes('client')) narrow(client.fd);
   options.greet?.(client.fd);
   for (const step of script.steps.slice(0, script.early)) act(step, { client, target });
   push(client);
@@ -177,7 +179,7 @@ function begin(script: Script, options: PlayOptions): Session {
     }
     poll(0, 0, 1);
   }
-  if (target.fd >= 0 && script.narrow.includes('target')) narrow(target.fd);
+  if (target.fd >= 0 && script.narrow.includes('target')) narrow(target.fd, true);
   const stripped = target.fd < 0 ? 0 : (options.strip?.(target.fd, client.fd) ?? 0);
   if (stripped !== 0) {
     target.readUntil = 'reset';
@@ -412,8 +414,9 @@ function stateOf(end: End): string {
   );
 }
 
-function connectRaw(port: number): number {
+function connectRaw(port: number, isNarrow: boolean): number {
   const fd = must('socket', socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (isNarrow) narrow(fd, false);
   must('connect', connect(fd, sockaddr(port), 16));
   // Not before it is connected.
   value.words[0] = 1;
@@ -431,12 +434,15 @@ export function inLine(fd: number): void {
   must('setsockopt', setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, value.address, 4));
 }
 
-/** Gives a socket small buffers, so that its peer is held up soon. Smaller ones make even a direct connection crawl. */
-function narrow(fd: number): void {
+/**
+ * Gives a socket small buffers, so that its peer is held up soon. Smaller ones make even a direct connection crawl. The receive buffer is set
+ * before the connection exists: if it becomes smaller than the window that the peer has been told, the kernel drops what does not fit, with
+ * the acknowledgements in it, and both directions may stand still for as long as nobody reads.
+ */
+function narrow(fd: number, isConnected: boolean): void {
   value.words[0] = 1 << 17;
-  for (const buffer of [SO_SNDBUF, SO_RCVBUF]) {
+  for (const buffer of isConnected ? [SO_SNDBUF] : [SO_SNDBUF, SO_RCVBUF])
     must('setsockopt', setsockopt(fd, SOL_SOCKET, buffer, value.address, 4));
-  }
 }
 
 const address = pinned(16);
