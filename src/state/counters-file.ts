@@ -67,12 +67,23 @@ function readBytes(path: string): Buffer | undefined {
   }
 }
 
+/** The largest figure: what a Date holds, in ms, which is about the largest whole number of JavaScript. */
+export const MOST_FIGURE = 8.64e15;
+
+/** A sum of figures, as far as there is one. */
+export function sumOf(...figures: number[]): number {
+  return Math.min(
+    MOST_FIGURE,
+    figures.reduce((sum, figure) => sum + figure, 0),
+  );
+}
+
 /** The forwarder sees the clients, and is not trusted: whatever it writes is a number here, and words. */
 function readFigure(file: Buffer, index: number): number {
   const at = FIGURES_AT + 8 * index;
   if (at + 8 > Math.min(file.length, TEXTS_AT)) return 0;
   const value = os.endianness() === 'LE' ? file.readDoubleLE(at) : file.readDoubleBE(at);
-  return value >= 0 && value <= Number.MAX_SAFE_INTEGER ? value : 0;
+  return value >= 0 ? Math.min(value, MOST_FIGURE) : 0;
 }
 
 function writeFigure(file: Buffer, index: number, value: number): void {

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node
 import * as v from 'valibot';
 import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { COUNTERS_DIR, countersFile, isId } from '../units/names.js';
-import { formatCountersFile, readCountersFile } from './counters-file.js';
+import { formatCountersFile, readCountersFile, sumOf } from './counters-file.js';
 import { stateDirectory } from './directory.js';
 import { withLock } from './lock.js';
 
@@ -90,9 +90,7 @@ export async function removeCounters(ids: string[]): Promise<void> {
   };
   try {
     await withLock('traffic', async () => {
-      recordAndForget(ids);
-      // While the lock is held: another process would record again what it finds there.
-      removeFiles();
+      recordAndForget(ids, removeFiles);
     });
   } catch (error) {
     process.stderr.write(
@@ -102,12 +100,18 @@ export async function removeCounters(ids: string[]): Promise<void> {
   }
 }
 
-function recordAndForget(ids: string[]): void {
+function recordAndForget(ids: string[], removeFiles: () => void): void {
   const now = new Date();
   const before = readCurrent(now);
-  if (!ids.some((id) => id in before.counters || readCountersFile(countersFile(id)))) return;
+  if (!ids.some((id) => id in before.counters || readCountersFile(countersFile(id)))) {
+    removeFiles();
+    return;
+  }
   const after = record(before, now);
   for (const id of ids) delete after.counters[id];
+  // Before the record is written: if this is killed between the two, what has flowed since the last record is lost. The other way round,
+  // all that the files say would be recorded once more.
+  removeFiles();
   writeCurrent(before, after);
 }
 
@@ -147,7 +151,7 @@ function difference(now: Record<string, number>, before: Record<string, number>)
 }
 
 function sum(one: Traffic | undefined, other: Traffic): Traffic {
-  return traffics((name) => (one?.[name] ?? 0) + other[name]);
+  return traffics((name) => sumOf(one?.[name] ?? 0, other[name]));
 }
 
 function traffics(value: (name: keyof Traffic) => number): Traffic {
