@@ -7,6 +7,14 @@ import { type ApiRequest, openConnection, type SendRequest } from './exchange.js
 import { Failure } from './failure.js';
 import { identify } from './identify.js';
 import {
+  type LinkDetails,
+  type Listing,
+  linkDetails,
+  listing,
+  type TrafficReport,
+  trafficReport,
+} from './listing-schema.js';
+import {
   type CreateBody,
   type CreatedLink,
   type CreatedPart,
@@ -15,18 +23,12 @@ import {
   type DeleteBody,
   deletedLink,
   type LinkChange,
-  type LinkDetails,
-  type Listing,
-  linkDetails,
-  listing,
   type PartBody,
   type Preview,
   type ProgramVersion,
   pong,
   preview,
   programVersion,
-  type TrafficReport,
-  trafficReport,
 } from './schema.js';
 
 import { type TunnelListing, tunnelListing } from './tunnel-schema.js';

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import type { Machine } from '../api/connect.js';
 import { Failure } from '../api/failure.js';
-import type { DeleteBody, Listing } from '../api/schema.js';
+import type { Listing } from '../api/listing-schema.js';
+import type { DeleteBody } from '../api/schema.js';
 import type { Deletion } from '../links/delete.js';
 import { printable } from '../text/printable.js';
 import { fail, requireRoot, UsageError } from './fail.js';

@@ -1,4 +1,4 @@
-import type { ListedLink } from '../api/schema.js';
+import type { ListedLink } from '../api/listing-schema.js';
 import type { Graph, GraphEdge } from '../links/graph-model.js';
 import { printable } from '../text/printable.js';
 

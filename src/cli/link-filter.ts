@@ -1,4 +1,4 @@
-import type { ListedLink } from '../api/schema.js';
+import type { ListedLink } from '../api/listing-schema.js';
 
 /** Which links to show: those that all of these apply to. */
 export interface LinkFilter {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
-import type { ListedLink } from '../api/schema.js';
+import type { ListedLink } from '../api/listing-schema.js';
 import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
 import { UsageError } from './fail.js';

@@ -1,4 +1,4 @@
-import type { ListedEnd } from '../api/schema.js';
+import type { ListedEnd } from '../api/listing-schema.js';
 
 /** An end as tables show it: its urls, and the place unless it is this host or in the url. */
 export function describeListedEnd({ url, place, also = [] }: ListedEnd): string {

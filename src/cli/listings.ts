@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
-import type { Listing } from '../api/schema.js';
+import type { Listing } from '../api/listing-schema.js';
 import { printable } from '../text/printable.js';
 import { machinesOf } from './machine.js';
 

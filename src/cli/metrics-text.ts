@@ -1,5 +1,5 @@
 import { AggregatorRegistry } from 'prom-client';
-import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
+import type { ListedEnd, ListedLink, Listing } from '../api/listing-schema.js';
 import type { TunnelListing } from '../api/tunnel-schema.js';
 import { type Labels, type Metric, metric, type Value } from './metric.js';
 import { tunnelMetrics } from './metrics-tunnels.js';

@@ -2,7 +2,7 @@ import { accessSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { Machine } from '../api/connect.js';
 import { endpointText } from '../api/endpoint.js';
-import type { Listing } from '../api/schema.js';
+import type { Listing } from '../api/listing-schema.js';
 import type { TunnelListing } from '../api/tunnel-schema.js';
 import { version } from '../state/installation.js';
 import { logEntry } from '../systemd/journal-entry.js';

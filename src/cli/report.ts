@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { DayReport, TrafficReport } from '../api/schema.js';
+import type { DayReport, TrafficReport } from '../api/listing-schema.js';
 import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
 import { UsageError } from './fail.js';

@@ -1,5 +1,5 @@
 import prettyBytes from 'pretty-bytes';
-import type { LinkDetails, ListedLink } from '../api/schema.js';
+import type { LinkDetails, ListedLink } from '../api/listing-schema.js';
 import { printable } from '../text/printable.js';
 import { describeTime } from '../text/time.js';
 import { optionWords } from '../units/option-words.js';
@@ -39,7 +39,8 @@ function drawFamily(family: ListedLink[], id: string): string {
         ? draw(child, `${others}├─ `, `${others}│  `)
         : draw(child, `${others}└─ `, `${others}   `),
     );
-    return [`${first}${printable(`${link.id}  ${ends}  ${link.state}${mark}`)}`, ...lines];
+    const notes = `${link.drained ? ' drained' : ''}${link.unhealthy ? ' not healthy' : ''}`;
+    return [`${first}${printable(`${link.id}  ${ends}  ${link.state}${notes}${mark}`)}`, ...lines];
   };
   const roots = family.filter(({ parent }) => parent === undefined || !ids.has(parent));
   return `${roots.flatMap((root) => draw(root, '', '')).join('\n')}\n`;

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { LinkDetails } from '../api/schema.js';
+import type { LinkDetails } from '../api/listing-schema.js';
 import { printableJson } from '../text/quote.js';
 import { machineOf } from './machine.js';
 

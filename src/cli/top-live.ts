@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { stripVTControlCharacters } from 'node:util';
 import type { Command } from 'commander';
-import type { LinkDetails } from '../api/schema.js';
+import type { LinkDetails } from '../api/listing-schema.js';
 import { printable } from '../text/printable.js';
 import { machinesOf } from './machine.js';
 import { describeDetails } from './show-text.js';

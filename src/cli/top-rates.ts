@@ -1,4 +1,4 @@
-import type { ListedLink } from '../api/schema.js';
+import type { ListedLink } from '../api/listing-schema.js';
 import type { MachineListing } from './listings.js';
 
 /** What was read at one moment; `at` in ms on a clock that only goes forward. */

@@ -1,15 +1,13 @@
 import { Failure } from '../api/failure.js';
+import type { LinkDetails, Listing, TrafficReport } from '../api/listing-schema.js';
 import type {
   CreateBody,
   CreatedLink,
   CreatedPart,
   DeleteBody,
   LinkChange,
-  LinkDetails,
-  Listing,
   PartBody,
   Preview,
-  TrafficReport,
 } from '../api/schema.js';
 import { createLink, previewLink } from '../links/create.js';
 import { deleteLink, NoSuchLink } from '../links/delete.js';

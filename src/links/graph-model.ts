@@ -1,4 +1,4 @@
-import type { ListedEnd, ListedLink } from '../api/schema.js';
+import type { ListedEnd, ListedLink } from '../api/listing-schema.js';
 
 /** The links of one machine. */
 export interface MachineLinks {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import prettyBytes from 'pretty-bytes';
-import type { ListedEnd, ListedLink, Listing } from '../api/schema.js';
+import type { ListedEnd, ListedLink, Listing } from '../api/listing-schema.js';
 import type { OwnVolume } from '../docker/volumes.js';
 import { address, describePeer, describePlace, endUrls } from '../recipe/describe.js';
 import { addressesOf, farChildOf, type Link, localTailOf, namedTailOf } from '../recipe/link.js';
@@ -8,6 +8,7 @@ import { ipProtocolsFor } from '../recipe/protocols.js';
 import { isUnix, type RecipeEnd, splitEnd } from '../recipe/recipe.js';
 import { recipeFromText, recipeText } from '../recipe/text.js';
 import { type Counters, type Failing, readCounters } from '../state/counters.js';
+import { sumOf } from '../state/counters-file.js';
 import { readFarAddress } from '../state/far-address.js';
 import { describeLabelFault, readLabelFaults } from '../state/label-faults.js';
 import { readLinks } from '../state/links.js';
@@ -24,6 +25,7 @@ import { runsOf } from '../units/runs.js';
 import type { Tunnel } from '../units/tunnel.js';
 import { isEmptyNamespace } from './containers/empty-namespace.js';
 import { describeLosses } from './containers/kept-container.js';
+import { unhealthyTails } from './containers/unhealthy-tails.js';
 import { findVolumesIfKnown, nameVolumes } from './containers/volumes.js';
 import { isStopped } from './is-stopped.js';
 
@@ -36,7 +38,8 @@ export async function listLinks(): Promise<Listing> {
   const { tunnels } = readTunnels();
   const listed = await withSystemd(async (systemd) => {
     const units = await systemd.loaded(['wormhole-*.socket', 'wormhole-*.service']);
-    return Promise.all(links.map((planned) => describeLink(planned, { units, tunnels, systemd })));
+    const unhealthy = unhealthyTails(links, units);
+    return Promise.all(links.map((planned) => describeLink(planned, { units, unhealthy, tunnels, systemd })));
   });
   const unfinished = unfinishedIds();
   const isRoot = process.geteuid?.() === 0;
@@ -59,6 +62,8 @@ export async function listLinks(): Promise<Listing> {
 /** What {@link describeLink} needs to know of this machine; `units` as `loaded` of {@link Systemd} returns them. */
 export interface Surroundings {
   units: ReadonlyMap<string, LoadedUnit>;
+  /** As {@link unhealthyTails} returns them. */
+  unhealthy: ReadonlySet<string>;
   tunnels: Tunnel[];
   systemd: Systemd;
 }
@@ -66,15 +71,24 @@ export interface Surroundings {
 /** A link as it is listed, without its volumes. */
 export async function describeLink(
   planned: PlannedLink,
-  { units, tunnels, systemd }: Surroundings,
+  { units, unhealthy, tunnels, systemd }: Surroundings,
 ): Promise<ListedLink> {
   const counters = countersOf(planned);
   const isRunning = !['inactive', 'failed', undefined].includes(units.get(serviceUnit(planned.id))?.active);
   const options = spokenOptions(planned.options);
+  const { state, detail } = await stateOf(planned, { units, counters, systemd });
+  const details = [
+    planned.isDrained ? 'drained' : '',
+    unhealthy.has(planned.id) ? 'not healthy' : '',
+    detail,
+    describeLosses(planned),
+  ];
   const hasOptions = planned.parent === undefined && Object.keys(options).length > 0;
   return {
     ...describe(planned, tunnels),
-    ...withLosses(await stateOf(planned, { units, counters, systemd }), planned),
+    ...(unhealthy.has(planned.id) && { unhealthy: true }),
+    state,
+    detail: details.filter(Boolean).join('; '),
     ...(counters && { counters: listedCounters(counters, isRunning) }),
     recipe: recipeText(planned.link),
     ...(hasOptions && { options }),
@@ -130,7 +144,7 @@ export function countersOf({ id, link }: PlannedLink): Counters | undefined {
   const tails = link.tails.flatMap((tail) => readCounters(tail.id) ?? []);
   const sums = COUNTED_BY_TAILS.map((name) => [
     name,
-    tails.reduce((sum, tail) => sum + tail[name], counters[name]),
+    sumOf(counters[name], ...tails.map((tail) => tail[name])),
   ]);
   return { ...counters, ...Object.fromEntries(sums) };
 }
@@ -169,11 +183,6 @@ interface Signs {
   units: ReadonlyMap<string, LoadedUnit>;
   counters: Counters | undefined;
   systemd: Systemd;
-}
-
-function withLosses({ state, detail }: LinkState, planned: PlannedLink): LinkState {
-  const drained = planned.isDrained ? 'drained' : '';
-  return { state, detail: [drained, detail, describeLosses(planned)].filter(Boolean).join('; ') };
 }
 
 async function stateOf(planned: PlannedLink, { units, counters, systemd }: Signs): Promise<LinkState> {

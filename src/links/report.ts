@@ -1,4 +1,4 @@
-import type { TrafficReport } from '../api/schema.js';
+import type { TrafficReport } from '../api/listing-schema.js';
 import { readTraffic } from '../state/traffic.js';
 
 /** What has flowed through the links of this machine on each day, up to this moment. */

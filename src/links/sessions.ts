@@ -1,5 +1,5 @@
 import { hrtime } from 'node:process';
-import type { LinkDetails } from '../api/schema.js';
+import type { LinkDetails } from '../api/listing-schema.js';
 import { type ProcessSocket, withDescriptors } from '../system/process-descriptors.js';
 
 /** The layout of the forwarder's notes about sessions: see src/forwarder/store/memory.ts, which writes them. Words have 32 bits. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LinkDetails } from '../api/schema.js';
+import type { LinkDetails } from '../api/listing-schema.js';
 import { describePlace } from '../recipe/describe.js';
 import { farChildOf, localTailOf, namedTailOf, type PlaceId } from '../recipe/link.js';
 import { type Counters, readNotesDescriptor } from '../state/counters.js';
@@ -13,6 +13,7 @@ import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
 import { tunnelUnit } from '../units/tunnel.js';
 import { identify, isNamespace } from './containers/namespace.js';
+import { unhealthyTails } from './containers/unhealthy-tails.js';
 import { NoSuchLink } from './delete.js';
 import { countersOf, describeLink } from './list.js';
 import { readSessions } from './sessions.js';
@@ -93,7 +94,7 @@ function unitsOf({ id, link }: PlannedLink): string[] {
 async function describe(family: PlannedLink[], names: string[], systemd: Systemd) {
   const { tunnels } = readTunnels();
   const units = await systemd.loaded(['wormhole-*.socket', 'wormhole-*.service']);
-  const surroundings = { units, tunnels, systemd };
+  const surroundings = { units, unhealthy: unhealthyTails(family, units), tunnels, systemd };
   return {
     links: await Promise.all(family.map((planned) => describeLink(planned, surroundings))),
     units: await Promise.all(names.map(async (name) => ({ name, ...(await systemd.details(name)) }))),

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import type { ListedLink } from '../api/schema.js';
+import type { ListedLink } from '../api/listing-schema.js';
 
 /** How far back it goes, ms. */
 export const HISTORY_MS = 3_600_000;

@@ -1,4 +1,4 @@
-import type { LinkDetails, ListedLink, Listing } from '../api/schema.js';
+import type { LinkDetails, ListedLink, Listing } from '../api/listing-schema.js';
 import type { TunnelListing } from '../api/tunnel-schema.js';
 
 /** What flows through a link, per second. */

@@ -1,5 +1,6 @@
 import { checkAnswer } from '../../src/api/check.ts';
 import { Failure } from '../../src/api/failure.ts';
+import { linkDetails, listing, trafficReport } from '../../src/api/listing-schema.ts';
 import {
   checkCreateBody,
   checkDeleteBody,
@@ -10,11 +11,8 @@ import {
   createdPart,
   deletedLink,
   errorBody,
-  linkDetails,
-  listing,
   pong,
   preview,
-  trafficReport,
 } from '../../src/api/schema.ts';
 import {
   checkAcceptance,

@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import type { LinkDetails } from '../../src/api/schema.ts';
+import type { LinkDetails } from '../../src/api/listing-schema.ts';
 import { askDatagram } from './ask-datagram.ts';
 import { writeKey } from './cluster.ts';
 import { installedHost, leavesNothing, succeeds } from './installed.ts';

@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import type { ListedLink } from '../../src/api/schema.js';
+import type { ListedLink } from '../../src/api/listing-schema.js';
 import { writeKey } from './cluster.ts';
 import { fails, installedHost, succeeds, wormhole } from './installed.ts';
 import { allGone, greeter, hears, type Pair } from './pair.ts';

@@ -51,10 +51,13 @@ labSuite(
         'the illness',
       );
       await serves('two');
+      assert.match(await succeeds(host, 'list'), /^h-to-one .* not healthy\b/m);
+      assert.match(await succeeds(host, 'show h'), /not healthy/);
       await host.run('echo still >/run/in; until grep -q still /run/out; do sleep 0.1; done');
       await host.run('docker exec one rm /ill');
       await said(/link h: container one is healthy; it gets clients again/, 'the recovery');
       await serves('one');
+      assert.not.match(await succeeds(host, 'list'), /not healthy/);
       await host.run('systemctl stop session');
     });
 

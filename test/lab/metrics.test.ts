@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import type { Listing } from '../../src/api/schema.js';
+import type { Listing } from '../../src/api/listing-schema.js';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';

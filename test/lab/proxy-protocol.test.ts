@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import type { ListedLink } from '../../src/api/schema.ts';
+import type { ListedLink } from '../../src/api/listing-schema.ts';
 import { writeKey } from './cluster.ts';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
 import type { Host } from './rig/host.ts';

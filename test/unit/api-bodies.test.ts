@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import * as v from 'valibot';
 import { checkAnswer } from '../../src/api/check.ts';
 import { Failure } from '../../src/api/failure.ts';
+import { listing } from '../../src/api/listing-schema.ts';
 import {
   checkCreateBody,
   checkDeleteBody,
@@ -11,7 +12,6 @@ import {
   createdLink,
   deletedLink,
   errorBody,
-  listing,
   pong,
   preview,
   programVersion,

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ListedLink } from '../../src/api/schema.ts';
+import type { ListedLink } from '../../src/api/listing-schema.ts';
 import { svgOf } from '../../src/cli/graph-svg.ts';
 import { dotOf, mermaidOf } from '../../src/cli/graph-text.ts';
 import { selectLinks } from '../../src/cli/link-filter.ts';

@@ -8,7 +8,7 @@ import {
   linkDetails,
   listing,
   trafficReport,
-} from '../../src/api/schema.ts';
+} from '../../src/api/listing-schema.ts';
 import { tunnelListing } from '../../src/api/tunnel-schema.ts';
 import { describeDetails } from '../../src/cli/show-text.ts';
 import { ratesBetween } from '../../src/cli/top-rates.ts';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ListedLink } from '../../src/api/schema.ts';
+import type { ListedLink } from '../../src/api/listing-schema.ts';
 import type { ListedTunnel } from '../../src/api/tunnel-schema.ts';
 import { renderMetrics } from '../../src/cli/metrics-text.ts';
 

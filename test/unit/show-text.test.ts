@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { LinkDetails, ListedLink } from '../../src/api/schema.ts';
+import type { LinkDetails, ListedLink } from '../../src/api/listing-schema.ts';
 import { describeDetails } from '../../src/cli/show-text.ts';
 import { parseNotes } from '../../src/links/sessions.ts';
 import { parseIPv6Addresses, parseLocalAddresses } from '../../src/links/show.ts';
@@ -50,14 +50,14 @@ test('the tails of a link are below it, without the socket by which they take cl
   const family = [
     listed('80', { tail: end('', '2 tails') }),
     part('80-to-web', { tail: end('tcp://127.0.0.1:80', 'container web'), drained: true }),
-    part('80-to-beta', { tail: end('', 'machine beta') }),
+    part('80-to-beta', { tail: end('', 'machine beta'), unhealthy: true }),
   ];
   assert.is(
     describeDetails(details({ family })).split('\n\n')[0],
     [
       '80  tcp://127.0.0.1:80 ══▶ 2 tails  listening *',
-      '├─ 80-to-web  ══▶ tcp://127.0.0.1:80 in container web  listening',
-      '└─ 80-to-beta  ══▶ machine beta  listening',
+      '├─ 80-to-web  ══▶ tcp://127.0.0.1:80 in container web  listening drained',
+      '└─ 80-to-beta  ══▶ machine beta  listening not healthy',
     ].join('\n'),
   );
 });

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ListedLink } from '../../src/api/schema.js';
+import type { ListedLink } from '../../src/api/listing-schema.js';
 import { pressKey, type View } from '../../src/cli/top-keys.js';
 import { type LinkRates, ratesBetween, type Sample } from '../../src/cli/top-rates.js';
 import { arrange, columnsFor, describeRates, renderScreen } from '../../src/cli/top-text.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ListedEnd } from '../../src/api/schema.ts';
+import type { ListedEnd } from '../../src/api/listing-schema.ts';
 import type { Overview } from '../../src/web/overview.ts';
 import { nextInDirection } from '../../src/web/page/keys.ts';
 import { type Box, layOut } from '../../src/web/page/map-layout.ts';

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ListedLink } from '../../src/api/schema.ts';
+import type { ListedLink } from '../../src/api/listing-schema.ts';
 import { findReadRoute } from '../../src/daemon/read-routes.ts';
 import { refusalOf } from '../../src/web/access.ts';
 import { readHistory } from '../../src/web/history.ts';

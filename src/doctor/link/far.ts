@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { listAt, ping } from '../../api/client.js';
 import type { Machine } from '../../api/connect.js';
 import { parsePeerEndpoint } from '../../api/endpoint.js';
-import type { ListedLink, Listing } from '../../api/schema.js';
+import type { ListedLink, Listing } from '../../api/listing-schema.js';
 import { ownName } from '../../links/remote/far-part.js';
 import type { FarChild } from '../../recipe/recipe.js';
 import { readFarAddress } from '../../state/far-address.js';

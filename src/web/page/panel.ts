@@ -1,4 +1,4 @@
-import type { ListedLink } from '../../api/schema.js';
+import type { ListedLink } from '../../api/listing-schema.js';
 import type { Rate } from '../history.js';
 import type { ShownDetails } from '../overview.js';
 import { type Chart, createChart } from './chart.js';
