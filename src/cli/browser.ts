@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { chownSync, lstatSync } from 'node:fs';
+import { fchownSync, lstatSync } from 'node:fs';
 import { writeAtomically } from '../system/files.js';
 
 /** Who the browser belongs to. */
@@ -29,8 +29,8 @@ export async function openInBrowser(url: string, env: NodeJS.ProcessEnv): Promis
     throw new Error(`user ${user.uid} has no session on this machine: open ${url} in a browser`);
   const file = `${directory}/wormhole-web.html`;
   const text = `<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=${url}"><title>Wormhole</title>\n`;
-  writeAtomically(file, text, { mode: 0o600 });
-  chownSync(file, user.uid, user.gid);
+  // The directory is the user's, who may put anything in the place of the file: it is theirs before it has its name.
+  writeAtomically(file, text, { mode: 0o600, prepare: (fd) => fchownSync(fd, user.uid, user.gid) });
   const status = await new Promise<number | null>((resolve, reject) => {
     const opener = spawn('xdg-open', [file], {
       ...user,

@@ -1,6 +1,7 @@
 import {
   chmodSync,
   closeSync,
+  constants,
   fchmodSync,
   fsyncSync,
   linkSync,
@@ -10,6 +11,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -18,7 +20,7 @@ import { basename, dirname, join } from 'node:path';
 export interface WriteOptions {
   /** Its mode, default 0644, whatever the umask is: others read what commands write. */
   mode?: number;
-  /** Called with the open file before it has its name, for instance to lock it. */
+  /** Called with the open file before it has its name, for instance to lock it or to give it to a user. */
   prepare?: (fd: number) => void;
 }
 
@@ -83,6 +85,8 @@ function namingFile(error: unknown, path: string): unknown {
   return error;
 }
 
+const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
 /** Writes a temporary file, which `publish` gives its name. */
 function write(
   path: string,
@@ -92,7 +96,9 @@ function write(
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.new`);
   let fd: number | undefined;
   try {
-    fd = openSync(temporary, 'w', 0o600);
+    // In a directory of another user's, nothing that is there already is followed or written.
+    rmSync(temporary, { force: true });
+    fd = openSync(temporary, NEW_FILE, 0o600);
     fchmodSync(fd, mode);
     prepare?.(fd);
     // write(2) may take a part only, as a disk does that becomes full: this writes the rest, or throws.
@@ -110,12 +116,24 @@ function write(
 
 /** Creates a directory, and those above it that are missing, with mode 0755 whatever the umask is. It may exist. */
 export function makeDirectory(path: string): void {
-  const first = mkdirSync(path, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  for (let made = path; ; made = dirname(made)) {
-    chmodSync(made, 0o755);
-    if (made === first) return;
+  // Not with `recursive`, which does not end where no directory can be made, as in /proc.
+  try {
+    makeOne(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error;
+    makeDirectory(dirname(path));
+    makeOne(path);
   }
+}
+
+function makeOne(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST' && statSync(path).isDirectory()) return;
+    throw error;
+  }
+  chmodSync(path, 0o755);
 }
 
 /** Makes what has been created and removed in a directory outlive a power cut. */

@@ -3,5 +3,6 @@ export const HTTP_LIMITS = {
   headersTimeout: 5_000,
   requestTimeout: 5_000,
   connectionsCheckingInterval: 500,
-  maxHeaderSize: 8_192,
+  // Servers at other ports of this machine may set cookies, which browsers send to all of them.
+  maxHeaderSize: 65_536,
 };

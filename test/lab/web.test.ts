@@ -262,8 +262,10 @@ labSuite(
       const { path, cookie } = await enter(host);
       const page = `${ORIGIN}${path}api/overview`;
       const own = `-H 'Cookie: ${cookie}'`;
-      assert.is(await status(host, `-H 'X-Long: ${'a'.repeat(20_000)}' ${ORIGIN}/`), 431);
-      assert.is(await status(host, `${ORIGIN}/${'a'.repeat(20_000)}`), 431);
+      assert.is(await status(host, `-H 'X-Long: ${'a'.repeat(70_000)}' ${ORIGIN}/`), 431);
+      assert.is(await status(host, `${ORIGIN}/${'a'.repeat(70_000)}`), 431);
+      // Servers at other ports may have set cookies, which browsers send along.
+      assert.is(await status(host, `-H 'Cookie: theirs=${'a'.repeat(20_000)}; ${cookie}' ${page}`), 200);
       const slow = await host.run(
         `(printf 'GET / HTTP/1.1\\r\\nHost: localhost\\r\\nX: '; sleep 9) | timeout 30 nc 127.0.0.1 ${PORT}`,
         {
@@ -325,6 +327,37 @@ labSuite(
       assert.ok(links.some(({ id }) => id === 'nap'));
       assert.ok((await get<unknown[]>(host, session, 'history')).length > 0, 'the hour is kept');
       await host.run(`systemctl stop echo; systemctl reset-failed; rm -r ${dropIn}; systemctl daemon-reload`);
+    });
+
+    test('when the port is closed, nobody may look any more', async () => {
+      const host = at();
+      const session = await enter(host);
+      await get<Overview>(host, session, 'overview');
+      // Another program may take the port, and what a page that is open sends there.
+      await host.run('systemctl stop wormholed-web.socket');
+      await host.run('test ! -e /run/wormholed-web/sessions');
+      await enter(host);
+      const { path, cookie } = session;
+      assert.is(await status(host, `-H 'Cookie: ${cookie}' ${ORIGIN}${path}api/overview`), 403);
+    });
+
+    test('on a desktop, the file for the browser is put into the place of nothing else', async () => {
+      const host = at();
+      await host.run(`
+        echo precious >/root/precious
+        printf '#!/bin/sh\\ncp "$1" /tmp/opened\\n' >/usr/local/bin/xdg-open; chmod +x /usr/local/bin/xdg-open
+        mkdir -p /run/user/65534; chown nobody /run/user/65534
+        setpriv --reuid 65534 sh -c 'cd /run/user/65534; for n in $(seq 2000); do ln -s /root/precious .wormhole-web.html.$n.new; done'
+        ln -s /root/precious /run/user/65534/wormhole-web.html`);
+      await host.run('SUDO_UID=65534 SUDO_GID=65534 wormhole web --open');
+      assert.is(
+        (await host.run('stat -c "%U %a" /root/precious; cat /root/precious')).stdout,
+        'root 644\nprecious\n',
+      );
+      const file = await host.run('stat -c "%F %U %a" /run/user/65534/wormhole-web.html');
+      assert.is(file.stdout, 'regular file nobody 600\n');
+      assert.match((await host.run('cat /tmp/opened')).stdout, /url=http:/);
+      await host.run('rm -r /run/user/65534 /root/precious /usr/local/bin/xdg-open /tmp/opened');
     });
 
     test('an address that others reach is refused, and nothing is left', async () => {
