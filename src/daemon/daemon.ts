@@ -22,6 +22,7 @@ export async function runDaemon(options: DaemonOptions, passed: PassedSocket[]):
     settings: options,
     log,
     working: 0,
+    reading: 0,
     onEnd: exitOrWait,
   };
   const servers = createServers(context, () => readKeys(options.keyFile), refusals);
@@ -37,8 +38,9 @@ export async function runDaemon(options: DaemonOptions, passed: PassedSocket[]):
   function exitOrWait(): void {
     clearTimeout(idle);
     // After a signal, connections without a request are not awaited, nor those that stay open after their answer.
-    if (ending && context.working === 0) exit();
-    if (passed.length === 0 || context.working > 0 || servers.open() > 0) return;
+    const answering = context.working + context.reading;
+    if (ending && answering === 0) exit();
+    if (passed.length === 0 || answering > 0 || servers.open() > 0) return;
     // A later caller is in the queue of the kernel, on a socket of systemd's, which starts the daemon again.
     idle = setTimeout(() => servers.open() === 0 && exit(), options.idle * 1000);
   }

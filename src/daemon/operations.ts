@@ -1,5 +1,6 @@
 import { Failure } from '../api/failure.js';
 import type { LinkDetails, Listing, TrafficReport } from '../api/listing-schema.js';
+import { requireAllowed } from '../api/require-allowed.js';
 import type {
   CreateBody,
   CreatedLink,
@@ -20,7 +21,6 @@ import { showLink } from '../links/show.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
 import { parseFarRecipe, parseRecipe } from '../recipe/parse.js';
 import type { Recipe } from '../recipe/recipe.js';
-import { isRefused } from '../state/peers.js';
 
 import { readTunnels } from '../state/tunnels.js';
 import { type AddressPair, withoutZone } from '../text/ip-address.js';
@@ -130,10 +130,14 @@ function publishedRecipe(head: string[], service: NonNullable<PartBody['service'
 
 /** A machine may have been refused while its request was worked on: then it gets nothing. @throws Failure */
 async function requireStillAllowed(id: string, undo: () => Promise<unknown>): Promise<void> {
-  if (!isRefused(id)) return;
-  await undo();
-  throw new Failure('failed', `machine ${id} is refused here`, 403);
+  try {
+    requireAllowed(id);
+  } catch (error) {
+    await undo();
+    throw error;
+  }
 }
+
 const CHANGES = { stop: stopLink, start: startLink, sleep: sleepLink };
 
 function requirePeer(caller: Caller): MachineCaller {

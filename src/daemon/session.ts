@@ -3,8 +3,8 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { Failure } from '../api/failure.js';
 import { checkProof, createProof, type Proof } from '../api/proof.js';
+import { requireAllowed } from '../api/require-allowed.js';
 import { ownIdentity } from '../state/identity.js';
-import { isRefused } from '../state/peers.js';
 import { readBody } from './body.js';
 
 /** The machines that have proved who they are, by their connections. */
@@ -40,13 +40,4 @@ export function provedMachine(socket: Socket): string {
     );
   requireAllowed(id);
   return id;
-}
-
-function requireAllowed(id: string): void {
-  if (isRefused(id))
-    throw new Failure(
-      'failed',
-      `machine ${id} is refused here: wormhole peers allow ${id}, on this machine`,
-      403,
-    );
 }

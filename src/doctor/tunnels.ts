@@ -3,7 +3,7 @@ import { type KernelInterface, pathMtu, readKernel } from '../ipsec/kernel.js';
 import { tunnelMtu } from '../ipsec/mtu.js';
 import { tunnelNumber } from '../ipsec/names.js';
 import { statusOf } from '../tunnels/kernel.js';
-import { interruptedWith } from '../tunnels/negotiation.js';
+import { interruptedInitiations } from '../tunnels/negotiation.js';
 import { problemOf } from '../tunnels/problems.js';
 import { repairTunnels } from '../tunnels/repair.js';
 import { rekeyUnits, type Tunnel, tunnelUnit } from '../units/tunnel.js';
@@ -14,8 +14,7 @@ import type { Finding } from './finding.js';
 export const tunnelsCheck: Check = {
   name: 'tunnels',
   async find(facts) {
-    const interrupted = interruptedWith();
-    const findings: Omit<Finding, 'check'>[] = interrupted === undefined ? [] : [halfBuilt(interrupted)];
+    const findings: Omit<Finding, 'check'>[] = interruptedInitiations().map(halfBuilt);
     const { tunnels } = facts.tunnels;
     if (tunnels.length === 0) return findings;
     const interfaces = await readInterfaces();

@@ -11,19 +11,20 @@ const TIMEOUT_MS = 300_000;
 
 /**
  * What only one process does at a time: `links` creates and deletes links, `namespaces` mounts a namespace again, `tunnels`
- * changes what the kernel and the units have of tunnels, `asking` negotiates a tunnel with another machine. A holder of
- * `asking` may take `tunnels`, but not the other way round. `traffic` saves counters, and may be taken by a holder of any other.
- * `published` is for what this machine publishes. A holder of `service-refresh`, which has the machines of services looked up, may take `links`.
+ * changes what the kernel and the units have of tunnels, `asking-ID` negotiates a tunnel with the machine of that id. A holder of
+ * `asking-ID` may take `tunnels`, but not the other way round. `traffic` saves counters, and may be taken by a holder of any other.
+ * `published` is for what this machine publishes. A holder of `service-refresh-ID`, which has the machines of the services of a link looked up,
+ * may take `links`.
  */
 export type LockName =
   | 'links'
   | 'namespaces'
   | 'tunnels'
-  | 'asking'
+  | `asking-${string}`
   | 'traffic'
   | 'published'
   | 'registration'
-  | 'service-refresh';
+  | `service-refresh-${string}`;
 
 /**
  * Runs `work` while no other process on this machine does anything under the lock of that name.

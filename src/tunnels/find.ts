@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
-import { parsePeerEndpoint } from '../api/endpoint.js';
+import { parsePeerEndpoint, peerName } from '../api/endpoint.js';
+import { pinnedId } from '../state/peers.js';
 import { readTunnels } from '../state/tunnels.js';
 import { type Tunnel, tunnelUnit } from '../units/tunnel.js';
 
@@ -21,6 +22,9 @@ export async function findTunnel(peer: string): Promise<Tunnel | undefined> {
   const named = findByUnit(peer, tunnels);
   const endpoint = parsePeerEndpoint(peer);
   if (named || endpoint.kind === 'unix') return named;
+  // A machine says itself at which address it is reached, which may be that of another one: who it is counts if that is known.
+  const machine = pinnedId(peerName(endpoint));
+  if (machine !== undefined) return tunnels.find((tunnel) => tunnel.machine === machine);
   const addresses =
     isIP(endpoint.host) === 0
       ? (await lookup(endpoint.host, { all: true }).catch(() => [])).map((found) => found.address)

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { versionAt, withConnection } from '../api/client.js';
+import { withConnection } from '../api/client.js';
 import type { Machine } from '../api/connect.js';
 import { parsePeerEndpoint } from '../api/endpoint.js';
 import type { SendRequest } from '../api/exchange.js';
@@ -12,7 +12,7 @@ import type { AddressPair } from '../text/ip-address.js';
 import { type Tunnel, tunnelUnit } from '../units/tunnel.js';
 import { machineOfTunnel } from './find.js';
 import { bringUp, expireOtherIncoming, removeIncoming, tearDown } from './kernel.js';
-import { endInitiating } from './negotiation.js';
+import { endInitiating, initiatorLock } from './negotiation.js';
 import { requestPeerStatus } from './peer-status.js';
 import { candidatesFor, type Prepared, prepare, requireFree, type TunnelRequest } from './prepare.js';
 import { repairTunnels } from './repair.js';
@@ -49,9 +49,9 @@ export async function negotiateTunnel(request: TunnelRequest, settings: TunnelSe
   if (machine.endpoint.kind === 'unix') throw new Error(`"${request.peer}" is this machine itself`);
   await repairTunnels();
   try {
-    // The lock is not held while a machine that is away is waited for, or others would wait as well.
-    await versionAt(machine);
-    return await withLock('asking', () => initiateInTurn(request, machine, settings));
+    const proved = await withConnection(machine, async (_, session) => session.machine);
+    const same = { ...machine, id: proved };
+    return await withLock(initiatorLock(proved), () => initiateInTurn(request, same, settings));
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     throw new Failure(error.code, `machine ${request.peer}: ${error.message}`);
@@ -99,7 +99,7 @@ async function initiate(
     if (error instanceof Failure && error.code === 'busy') return undefined;
     throw error;
   } finally {
-    endInitiating();
+    endInitiating(session.machine);
   }
 }
 

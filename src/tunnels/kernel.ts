@@ -33,7 +33,7 @@ import { readTunnels } from '../state/tunnels.js';
 import { removeDanglingLinks, removeTemporaryFiles } from '../systemd/unit-files.js';
 import type { AddressPair } from '../text/ip-address.js';
 import { isTunnelUnit, type Tunnel } from '../units/tunnel.js';
-import { forgetAllUp, openAnswers } from './negotiation.js';
+import { forgetAllUp, initiatedTunnels, openAnswers } from './negotiation.js';
 
 /* What the kernel has of the tunnels. Every function except `statusOf` has to be called with the lock `tunnels` held. */
 
@@ -158,7 +158,7 @@ export async function sweep(): Promise<void> {
   // Without its unit, what belongs to a tunnel looks like what a killed command has left.
   if (unreadable.length > 0) return;
   const known = [...tunnels, ...openAnswers().map(({ tunnel }) => tunnel)];
-  const numbers = new Set(known.map(({ id }) => tunnelNumber(id)));
+  const numbers = new Set([...known.map(({ id }) => id), ...initiatedTunnels()].map(tunnelNumber));
   const guarded = [...known, ...guardsInUse()].map(({ inner }) => inner);
   await runRemovals(linesToSweep(await readKernel(), numbers, guarded));
 }

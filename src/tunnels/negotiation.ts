@@ -1,7 +1,7 @@
 import { readdirSync, rmSync } from 'node:fs';
 import { uptime } from 'node:os';
 import * as v from 'valibot';
-import { isLocked, RUN_DIR } from '../state/lock.js';
+import { isLocked, type LockName, RUN_DIR } from '../state/lock.js';
 import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
 import { type Tunnel, upFile } from '../units/tunnel.js';
 
@@ -12,7 +12,6 @@ import { type Tunnel, upFile } from '../units/tunnel.js';
 
 /** Where that state is, one file for each thing. */
 export const NEGOTIATION_DIR = `${RUN_DIR}/tunnels`;
-const INITIATING = `${NEGOTIATION_DIR}/initiating`;
 
 /** How long an initiator may take to confirm that the tunnel is up on its side, seconds. */
 const CONFIRM_TIMEOUT = 60;
@@ -20,6 +19,7 @@ const CONFIRM_TIMEOUT = 60;
 const pair = v.object({ local: v.string(), remote: v.string() });
 const answerSchema = v.object({
   since: v.number(),
+  spi: v.number(),
   tunnel: v.object({
     id: v.string(),
     peer: v.string(),
@@ -32,39 +32,63 @@ const answerSchema = v.object({
   }),
 });
 
-/** An answer to an initiator that has not confirmed yet that its side is up. `since` is in seconds since the boot. */
+/**
+ * An answer to an initiator that has not confirmed yet that its side is up. `spi` is of the security association by which this machine
+ * receives; `since` is in seconds since the boot.
+ */
 export type Answer = v.InferOutput<typeof answerSchema>;
 
-/** Records that this machine is the initiator towards another one, until {@link endInitiating}, or until it is killed. */
-export function beginInitiating(machine: string): void {
-  write(INITIATING, machine);
+/** The lock that a process holds which negotiates a tunnel with a machine. */
+export function initiatorLock(machine: string): LockName {
+  return `asking-${machine}`;
 }
 
-/** Records that this machine is no initiator any more. */
-export function endInitiating(): void {
-  rmSync(INITIATING, { force: true });
+/** Records that this machine is the initiator of a tunnel with another one, until {@link endInitiating}, or until it is killed. */
+export function beginInitiating({ machine, id }: Tunnel): void {
+  write(initiatingFile(machine), id);
+}
+
+/** Records that this machine is no initiator towards that one any more. */
+export function endInitiating(machine: string): void {
+  rmSync(initiatingFile(machine), { force: true });
 }
 
 /** Whether this machine is the initiator towards that one; the record of a killed process does not count. */
 export function isInitiatingTo(machine: string): boolean {
-  return isLocked('asking') && readIfExists(INITIATING) === machine;
+  return readIfExists(initiatingFile(machine)) !== undefined && isLocked(initiatorLock(machine));
 }
 
-/** The machine towards which a killed process was the initiator; undefined when there is none. */
-export function interruptedWith(): string | undefined {
-  return isLocked('asking') ? undefined : readIfExists(INITIATING);
+/** The ids of the tunnels of which this machine is the initiator. They may have no unit yet. */
+export function initiatedTunnels(): string[] {
+  return initiations()
+    .filter(isInitiatingTo)
+    .flatMap((machine) => readIfExists(initiatingFile(machine)) ?? []);
 }
 
-/** Records that an initiator has been answered, and the tunnel that it is going to have. */
-export function recordAnswer(tunnel: Tunnel): void {
-  write(answerFile(tunnel.machine), JSON.stringify({ tunnel, since: uptime() } satisfies Answer));
+/** The machines towards which killed processes were the initiators. */
+export function interruptedInitiations(): string[] {
+  return initiations().filter((machine) => !isInitiatingTo(machine));
+}
+
+function initiations(): string[] {
+  return fileNames().flatMap((name) => /^initiating-([0-9a-f]{32})$/.exec(name)?.[1] ?? []);
+}
+
+function initiatingFile(machine: string): string {
+  return `${NEGOTIATION_DIR}/initiating-${machine}`;
+}
+
+/** Records that an initiator has been answered: the tunnel that it is going to have, and the SPI by which this machine receives. */
+export function recordAnswer(tunnel: Tunnel, spi: number): void {
+  write(answerFile(tunnel.machine), JSON.stringify({ tunnel, spi, since: uptime() } satisfies Answer));
 }
 
 /** The answer that an initiator has yet to confirm; undefined when there is none, or it is older than a minute. */
 export function answerTo(machine: string): Answer | undefined {
   const text = readIfExists(answerFile(machine));
-  const answer = text === undefined ? undefined : v.parse(answerSchema, JSON.parse(text));
-  return answer && uptime() - answer.since < CONFIRM_TIMEOUT ? answer : undefined;
+  // That of an earlier version may lack something.
+  const answer = text === undefined ? undefined : v.safeParse(answerSchema, JSON.parse(text));
+  return answer?.success && uptime() - answer.output.since < CONFIRM_TIMEOUT ? answer.output : undefined;
 }
 
 /** Forgets that an initiator has been answered. */

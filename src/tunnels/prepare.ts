@@ -53,7 +53,7 @@ export type Prepared =
     };
 
 /**
- * Determines the next step, and records that this machine is the initiator. Call it only with the locks `asking` and
+ * Determines the next step, and records that this machine is the initiator. Call it only with the locks `asking-ID` and
  * `tunnels` held.
  *
  * @throws Failure with code taken, when there is a tunnel of the other mode, or one with another machine in its place; IpError
@@ -88,7 +88,7 @@ export async function prepare({ request, status, session, settings }: Situation)
   const port: UdpPort = tunnel.mode === 'udp' ? await openUdp() : {};
   // The port from which the other machine sends is unknown before it answers, and does not matter for receiving.
   await addIncoming(tunnel, incoming, portsBetween(port.udpPort, port.udpPort));
-  beginInitiating(machine);
+  beginInitiating(tunnel);
   const theirs = found ? undefined : status.tunnel?.inner;
   const proposal = { tunnel, known: found !== undefined, keep, incoming, port };
   return { step: 'propose', ...proposal, ...(theirs && { theirs }) };

@@ -4,10 +4,10 @@ import { readTunnels } from '../state/tunnels.js';
 import { withSystemd } from '../systemd/systemd.js';
 import { rekeyUnits, tunnelUnit } from '../units/tunnel.js';
 import { sweep } from './kernel.js';
-import { endInitiating, interruptedWith } from './negotiation.js';
+import { endInitiating, interruptedInitiations } from './negotiation.js';
 
 /**
- * Repairs what killed commands have left: removes what belongs to no tunnel, checks a tunnel that was being negotiated together
+ * Repairs what killed commands have left: removes what belongs to no tunnel, checks tunnels that were being negotiated together
  * with the other machine, and deletes one that was being deleted there too. Units do the latter two, and are not awaited.
  *
  * @throws IpError
@@ -15,17 +15,16 @@ import { endInitiating, interruptedWith } from './negotiation.js';
 export async function repairTunnels(): Promise<void> {
   const interrupted = await withLock('tunnels', async () => {
     await sweep();
-    const machine = interruptedWith();
-    if (machine === undefined) return undefined;
-    endInitiating();
-    return readTunnels().tunnels.find((tunnel) => tunnel.machine === machine);
+    const machines = interruptedInitiations();
+    for (const machine of machines) endInitiating(machine);
+    return readTunnels().tunnels.filter(({ machine }) => machines.includes(machine));
   });
-  if (!interrupted && releasedDeletions().length === 0) return;
+  if (interrupted.length === 0 && releasedDeletions().length === 0) return;
   await withSystemd(async (systemd) => {
-    if (interrupted) {
-      await systemd.reloadAll();
-      await systemd.queue(tunnelUnit(interrupted.peer));
-      await systemd.queue(rekeyUnits(interrupted.peer).service);
+    if (interrupted.length > 0) await systemd.reloadAll();
+    for (const { peer } of interrupted) {
+      await systemd.queue(tunnelUnit(peer));
+      await systemd.queue(rekeyUnits(peer).service);
     }
     await startPendingDeletions(systemd);
   });

@@ -1,4 +1,5 @@
 import { Failure } from '../api/failure.js';
+import { requireAllowed } from '../api/require-allowed.js';
 import type { Acceptance, PeerStatus, Proposal, Settlement } from '../api/tunnel-schema.js';
 import { ownIdentity } from '../state/identity.js';
 import { withLock } from '../state/lock.js';
@@ -53,6 +54,7 @@ export async function acceptTunnel(
 ): Promise<Acceptance> {
   return withLock('tunnels', async () => {
     const { machine } = initiator;
+    requireAllowed(machine);
     if (isInitiatingTo(machine) && ownIdentity().id < machine)
       throw new Failure('busy', 'this machine is asking for the same tunnel itself, and goes first');
     await sweep();
@@ -75,7 +77,7 @@ export async function acceptTunnel(
     const port: UdpPort = tunnel.mode === 'udp' ? await openUdp() : {};
     const ports = portsBetween(port.udpPort, proposal.udpPort);
     try {
-      recordAnswer(tunnel);
+      recordAnswer(tunnel, ours.spi);
       await addIncoming(tunnel, ours, ports);
       await bringUp(tunnel, proposal.incoming, ports);
     } catch (error) {
@@ -90,19 +92,31 @@ export async function acceptTunnel(
 /** Keeps this side of a tunnel, since the initiator's is up. @throws Failure, not-found after a minute; JobError, IpError */
 export async function settleTunnel(id: string, { spi }: Settlement, machine: string): Promise<void> {
   const tunnel = await withLock('tunnels', async () => {
-    const answered = answerTo(machine)?.tunnel;
-    if (answered?.id !== id)
+    requireAllowed(machine);
+    const answer = answerTo(machine);
+    if (answer?.tunnel.id !== id)
       throw new Failure('not-found', `no tunnel ${id} waits for a confirmation (any more)`);
-    const { in: incoming, out } = await statusOf(answered);
-    if (out[0] !== spi || incoming[0] === undefined)
+    // By their numbers, and not by their ages: the clock may have been set back since the older ones were added.
+    const { in: incoming, out } = await statusOf(answer.tunnel);
+    if (!out.includes(spi) || !incoming.includes(answer.spi))
       throw new Failure('not-found', `tunnel ${id} has other keys by now`);
-    await writeTunnelUnit(answered);
-    await expireOtherIncoming(answered, incoming[0]);
+    await writeTunnelUnit(answer.tunnel);
+    await expireOtherIncoming(answer.tunnel, answer.spi);
     forgetAnswer(machine);
-    return answered;
+    return answer.tunnel;
   });
   // The tunnel is up; the initiator does not have to wait until the unit finds that as well.
   await startTunnelUnit(tunnel, { wait: false });
+}
+
+/** Removes what exists of a tunnel that the initiator has not confirmed yet. @throws IpError */
+export function withdrawAnswer(machine: string): Promise<void> {
+  return withLock('tunnels', async () => {
+    const answer = answerTo(machine);
+    forgetAnswer(machine);
+    if (answer && !readTunnels().tunnels.some(({ id }) => id === answer.tunnel.id))
+      await tearDown(answer.tunnel);
+  });
 }
 
 /** Removes this side of a tunnel with the machine that asks for it. @throws Failure, not-found; JobError, IpError */

@@ -87,24 +87,29 @@ export function removeTunnel(tunnel: Tunnel, reason: string): Promise<void> {
  */
 export function stopStrayUnits(): Promise<void> {
   return withSystemd(async (systemd) => {
-    const known = new Set(
-      readTunnels().tunnels.flatMap(({ peer }) => [tunnelUnit(peer), ...Object.values(rekeyUnits(peer))]),
-    );
     const loaded = await systemd.loaded(['wormhole-tunnel@*', 'wormhole-tunnel-rekey@*']);
     for (const unit of loaded.keys()) {
-      if (known.has(unit) || readUnitFile(unit) !== undefined) continue;
+      // Each time anew: a tunnel may come to be meanwhile.
+      if (readUnitFile(unit) !== undefined || unitsOfTunnels().includes(unit)) continue;
       await systemd.stop(unit);
       await systemd.resetFailed(unit);
     }
   });
 }
 
+function unitsOfTunnels(): string[] {
+  return readTunnels().tunnels.flatMap(({ peer }) => [tunnelUnit(peer), ...Object.values(rekeyUnits(peer))]);
+}
+
 async function unloadUnits(tunnel: Tunnel, systemd: Systemd): Promise<void> {
+  const own = tunnelUnit(tunnel.peer);
   const { timer, service } = rekeyUnits(tunnel.peer);
   forgetUp(tunnel);
   forgetProblem(tunnel);
   await systemd.reloadAll();
-  for (const unit of [timer, tunnelUnit(tunnel.peer), service]) {
+  for (const unit of [timer, own, service]) {
+    // The other machine may have asked for a tunnel again meanwhile, whose units have the same names.
+    if (readUnitFile(own) !== undefined) return;
     await systemd.stop(unit);
     await systemd.resetFailed(unit);
   }

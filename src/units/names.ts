@@ -90,6 +90,11 @@ function shortened(id: string, most: number): string {
   return `${id.slice(0, most - digest.length - 1)}~${digest}`;
 }
 
+/** What the lock is named after that is held while the machines of the services of a link are looked up. */
+export function refreshLockName(id: string): `service-refresh-${string}` {
+  return `service-refresh-${shortened(id, 100)}`;
+}
+
 /** The file that says which tails of a link get no new client, one name a line; as long as it is absent, its unit does. */
 export function drainedFile(id: string): string {
   return `${linkDirectory(id)}/drained`;

@@ -54,7 +54,7 @@ vmSuite('doctor and tunnels', pair, (test, at) => {
     const machine = (
       await alpha.run('sed -n s/^PeerMachine=//p /etc/systemd/system/wormhole-tunnel@beta.service')
     ).stdout.trim();
-    await alpha.run(`printf %s ${machine} > /run/wormhole/tunnels/initiating`);
+    await alpha.run(`touch /run/wormhole/tunnels/initiating-${machine}`);
     const { stdout } = await doctor(alpha, '--fix');
     assert.match(
       stdout,

@@ -231,7 +231,11 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
       );
       await lock.stop();
       const { stderr, status } = await asking.exited;
-      assert.match(stderr, /^wormhole: machine \S+ is refused here\n$/m, args);
+      assert.match(
+        stderr,
+        /^wormhole: machine (\S+) is refused here: wormhole peers allow \1, on this machine\n$/m,
+        args,
+      );
       assert.is(status, 1, args);
       await revoking.exited;
       await succeeds(near, 'peers allow myserver');

@@ -34,6 +34,7 @@ export const daemon = { port: 0, gate: Promise.resolve() as Promise<unknown>, en
 export const context: RequestContext = {
   settings: { keyFile, overlay: '100.64.0.0/14', udpPorts: { first: 4500, last: 4599 } },
   working: 0,
+  reading: 0,
   onEnd() {},
   log: { info: (line) => journal.push(line), warn: (line) => journal.push(line) },
   operations: {

@@ -234,6 +234,25 @@ test('while it works, the daemon says so', async () => {
   assert.equal(signs, [102]);
 });
 
+test('requests that wait behind another one end with their connection', async () => {
+  let open = () => {};
+  daemon.gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const body = '{"recipe": ["a"]}';
+  const socket = connect(socketPath);
+  socket.write(
+    `POST /v1/links HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n\r\n${body}` +
+      'GET /v1/links HTTP/1.1\r\nhost: a\r\n\r\n'.repeat(5),
+  );
+  while (context.working < 6) await sleep(5);
+  socket.destroy();
+  open();
+  const end = performance.now() + 20_000;
+  while (context.working > 0 && performance.now() < end) await sleep(5);
+  assert.is(context.working, 0);
+});
+
 test('the 65th request at a time is told to come again', async () => {
   let open = () => {};
   daemon.gate = new Promise<void>((resolve) => {

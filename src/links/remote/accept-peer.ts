@@ -28,7 +28,7 @@ export async function acceptPeer(machine: string, id: string): Promise<void> {
     throw new Error(`there is a tunnel with that machine already: wormhole tunnel-delete ${rival.peer}`);
   for (const name of peer.names) repin(name, id);
   await withLock('tunnels', async () => {
-    for (const tunnel of peer.tunnels) writeTunnelUnit({ ...tunnel, machine: id });
+    for (const tunnel of peer.tunnels) await writeTunnelUnit({ ...tunnel, machine: id });
   });
   await withLock('links', async () => {
     for (const part of peer.parts) changeOwner(part.id, id);

@@ -1,6 +1,8 @@
 import { ownIdentity } from '../../state/identity.js';
 import { allow, refuse, refusedPeers } from '../../state/peers.js';
 import { forgetDeletion, pendingDeletions } from '../../state/pending-deletions.js';
+import { readTunnels } from '../../state/tunnels.js';
+import { withdrawAnswer } from '../../tunnels/respond.js';
 import { removeTunnel } from '../../tunnels/unit.js';
 import { deleteLink, NoSuchLink } from '../delete.js';
 import { findPeer, NoSuchPeer, type Peer } from './peers.js';
@@ -27,12 +29,15 @@ export async function revokePeer(machine: string): Promise<Peer & { id: string }
   refuse(id, names);
   for (const root of new Set([...peer.parts, ...peer.links].map((link) => link.root)))
     await deleteIfThere(root);
-  for (const tunnel of peer.tunnels) await removeTunnel(tunnel, `machine ${tunnel.peer} is refused here`);
+  // From here on no tunnel of its comes to be, so those that there are now are all.
+  await withdrawAnswer(id);
+  const tunnels = readTunnels().tunnels.filter(({ machine }) => machine === id);
+  for (const tunnel of tunnels) await removeTunnel(tunnel, `machine ${tunnel.peer} is refused here`);
   for (const deletion of pendingDeletions()) {
     const isIts = deletion.kind === 'tunnel' ? deletion.tunnel.machine === id : names.includes(deletion.peer);
     if (isIts) forgetDeletion(deletion);
   }
-  return { ...peer, id };
+  return { ...peer, id, tunnels };
 }
 
 /**

@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import { KEY_FILE } from '../../api/key.js';
 import {
   type Machine,
@@ -13,9 +14,13 @@ import { withLock } from '../../state/lock.js';
 import { unfinishedIds } from '../../state/unfinished.js';
 import type { LogLine } from '../../systemd/journal-entry.js';
 import { type Systemd, withSystemd } from '../../systemd/systemd.js';
+import { refreshLockName } from '../../units/names.js';
 import type { PlannedLink } from '../../units/plan.js';
 import { replaceLink } from '../replace.js';
 import { knownMachines, linksWithServices } from './machines.js';
+
+/** How many links are looked at, at once. */
+const MOST_AT_ONCE = 16;
 
 /**
  * Looks up the machines of the services that links lead to, and changes these links in place: a machine that has come gets a part,
@@ -24,25 +29,28 @@ import { knownMachines, linksWithServices } from './machines.js';
  * @param id of the link; undefined for all
  * @param log takes one line for the journal about each change, and about what has failed
  */
-export function refreshServices(id: string | undefined, log: LogLine): Promise<void> {
-  // The timer of a link and the watch of the directory may come at the same time: the second one then finds nothing to do.
-  return withLock('service-refresh', () => withSystemd((systemd) => refreshAll(id, { systemd, log })));
+export async function refreshServices(id: string | undefined, log: LogLine): Promise<void> {
+  const ids = id === undefined ? linksWithServices().map((link) => link.id) : [id];
+  const limit = pLimit(MOST_AT_ONCE);
+  await withSystemd((systemd) =>
+    Promise.all(
+      ids.map((one) =>
+        // The timer of a link and the watch of the directory may come at the same time: the second one then finds nothing to do.
+        // A machine that keeps one link waiting holds up no other.
+        limit(() => withLock(refreshLockName(one), () => refreshLink(one, { systemd, log }))),
+      ),
+    ),
+  );
 }
 
-async function refreshAll(
-  id: string | undefined,
-  { systemd, log }: { systemd: Systemd; log: LogLine },
-): Promise<void> {
-  const unfinished = new Set(unfinishedIds());
-  const all = linksWithServices();
-  const links = all.filter((link) => !unfinished.has(link.id) && (id === undefined || link.id === id));
+async function refreshLink(id: string, { systemd, log }: { systemd: Systemd; log: LogLine }): Promise<void> {
+  const link = linksWithServices().find((one) => one.id === id);
+  if (!link || unfinishedIds().includes(id)) return;
   const found = new Map<string, FoundService>();
-  for (const name of new Set(links.flatMap(({ link }) => servicesOf(link))))
-    found.set(name, await lookUpService(name, knownMachines(name, links)));
-  for (const link of links) {
-    await reportProblems(link, found, log);
-    await refresh(link, found, { systemd, log });
-  }
+  for (const name of servicesOf(link.link))
+    found.set(name, await lookUpService(name, knownMachines(name, [link])));
+  await reportProblems(link, found, log);
+  await refresh(link, found, { systemd, log });
 }
 
 async function reportProblems(
