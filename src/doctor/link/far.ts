@@ -9,7 +9,7 @@ import { readFarAddress } from '../../state/far-address.js';
 import { findTunnel } from '../../tunnels/find.js';
 import { statusOf } from '../../tunnels/kernel.js';
 import { problemOf } from '../../tunnels/problems.js';
-import { splitAdvice } from '../finding.js';
+import { adviceOf } from '../finding.js';
 import { goesOn, type Hop } from './hop.js';
 import { probe } from './probe.js';
 
@@ -44,7 +44,7 @@ export async function followFar(request: FarHopRequest): Promise<Hop[]> {
     hops.push(part ? describePart(request, part) : missingPart(request));
     if (part && goesOn(hops)) hops.push(await wayHop(request, part, machine));
   } catch (error) {
-    const { problem, advice } = splitAdvice((error as Error).message, `wormhole ping ${peer}`);
+    const { problem, advice } = adviceOf(error as Error, `wormhole ping ${peer}`);
     hops.push({ link, state: 'broken', text: problem, advice });
   }
   return hops;
