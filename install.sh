@@ -92,7 +92,7 @@ weakness() {
 		fi
 		case $(stat -c '%g %A' "$path") in
 		*' '????????w?) echo "$path is writable by everybody: chmod o-w '$path'" && return ;;
-		'0 '*) ;;
+		# With an access control list, these bits are the most that any user named there may do.
 		*' '?????w????) echo "$path is writable by group $(stat -c %G "$path"): chmod g-w '$path'" && return ;;
 		esac
 		[ "$path" != / ] || return 0
@@ -141,7 +141,9 @@ tunnels() {
 }
 
 if [ -n "$uninstall" ]; then
-	if [ -n "$purge" ]; then
+	if [ -z "$live" ]; then
+		: # The links and tunnels are those of this machine, and not of a package.
+	elif [ -n "$purge" ]; then
 		links=$(links | tr '\n' ' ')
 		[ -z "$links" ] || { "$prefix/bin/wormhole" delete --all && say "deleted links: ${links% }"; }
 		for peer in $(tunnels); do
@@ -220,10 +222,11 @@ done
 command -v ip >/dev/null || missing="$missing; ip (Debian package iproute2)"
 [ -z "$missing" ] || die "missing: ${missing#; }"
 if [ -n "$live" ]; then
-	there=$prefix
-	while [ ! -e "$there" ]; do there=$(dirname "$there"); done
-	weak=$(weakness "$there")
-	[ -z "$weak" ] || die "--prefix \"$prefix\": what is installed there runs as root, but $weak"
+	for there in "$lib/dist/web" "$prefix/bin"; do
+		while [ ! -e "$there" ]; do there=$(dirname "$there"); done
+		weak=$(weakness "$there")
+		[ -z "$weak" ] || die "--prefix \"$prefix\": what is installed there runs as root, but $weak"
+	done
 fi
 
 # Builds what is not built. A tree whose dist is up to date needs no packages and no network.

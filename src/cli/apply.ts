@@ -60,13 +60,17 @@ async function apply(
   const tunnels = declarations.filter((one) => one.kind === 'tunnel');
   const pruned = prune && directory !== undefined ? directory : undefined;
   // Links keep a tunnel from being changed or deleted, and may be about the addresses inside one.
-  const gone = pruned === undefined ? [] : await pruneLinks({ ...common, links, directory: pruned }, report);
+  const gone =
+    pruned === undefined
+      ? []
+      : await pruneLinks({ ...common, links, directory: pruned, faulty: faults[0]?.path }, report);
   if (tunnels.length > 0) await applyTunnels({ ...common, tunnels }, report);
   await applyLinks({ ...common, links, pruned: gone }, report);
   if (pruned !== undefined) await pruneTunnels({ ...common, tunnels, directory: pruned }, report);
 }
 
 async function read(file: string | undefined): Promise<Declarations> {
+  if (file === '') throw new UsageError('-f "": name a file or a directory, or - for standard input');
   const { LINKS_DIR, readDeclarations, readDeclarationStream } = await import('../links/declared/files.js');
   if (file === '-') {
     const chunks: Buffer[] = [];

@@ -269,6 +269,17 @@ labSuite(
       const host = at();
       await remove(host, 'good');
       assert.is(await succeeds(host, 'apply'), '');
+      // The file may have got another name, and with it a fault.
+      await write(host, 'renamed', '[Link]\nRecipe=id good url :4020 tial url :4200\n');
+      const kept = await wormhole(host, 'apply --prune');
+      assert.is(kept.status, 1);
+      assert.match(
+        kept.stderr,
+        /^wormhole: link "good" stays, whose file \S+\/good\.wormhole is gone, since \S+\/renamed\.wormhole may describe it: /m,
+      );
+      assert.match(await succeeds(host, 'list'), /^good /m);
+      await remove(host, 'renamed');
+      await fails(host, "apply --prune -f ''", /^wormhole: -f "": name a file or a directory/, 2);
       const dry = await wormhole(host, 'apply --prune --dry-run');
       assert.match(dry.stdout, /^would delete link good$/m);
       const { stdout, stderr, status } = await wormhole(host, 'apply --prune');

@@ -247,6 +247,9 @@ labSuite(
       await host.run(`DESTDIR=/root/package ${INSTALL} --prefix /opt/wormhole`, { timeout: 120 });
       await host.run('test -x /root/package/opt/wormhole/bin/wormhole && test ! -e /opt/wormhole');
       await host.run(`${INSTALL} --prefix /opt/wormhole`, { timeout: 120 });
+      // What is below DESTDIR is not of this machine, so neither are the links to be deleted.
+      await host.run(`DESTDIR=/root/package ${INSTALL} --prefix /opt/wormhole --uninstall --purge`);
+      await host.run('test ! -e /root/package/opt/wormhole && test -s /etc/wormhole/key.secret');
       assert.match((await host.run('/opt/wormhole/bin/wormhole list')).stdout, /^9000 /m);
       // It was closed since the program was uninstalled.
       assert.is((await host.run('echo again | nc -N 127.0.0.1 9000')).stdout, 'again\n');
@@ -254,6 +257,18 @@ labSuite(
         (await host.run('systemctl cat wormhole-sync.service')).stdout,
         /ExecStart=\/opt\/wormhole\/bin\/wormhole sync/,
       );
+    });
+
+    test('a directory of somebody else below the prefix is refused', async () => {
+      const host = at();
+      await host.run('mkdir -p /opt/theirs/bin && chown nobody /opt/theirs/bin');
+      const { stderr, status } = await host.run(`${INSTALL} --prefix /opt/theirs`, { check: false });
+      assert.is(status, 1);
+      assert.match(
+        stderr,
+        /--prefix "\/opt\/theirs": .* but \/opt\/theirs\/bin belongs to nobody: chown root:root/,
+      );
+      await host.run('rmdir /opt/theirs/bin /opt/theirs');
     });
 
     test('a prefix with spaces and characters that mean something to sed, the shell and systemd', async () => {

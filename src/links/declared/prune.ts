@@ -17,8 +17,9 @@ export interface PruneRequest {
   links: DeclaredLink[];
   /** The directory of these files. */
   directory: string;
-  /** The files that were read without a fault. */
+  /** The files that were read without a fault, and one that has a fault. */
   files: string[];
+  faulty?: string | undefined;
   /** Only tell what would happen. */
   dryRun: boolean;
 }
@@ -30,7 +31,7 @@ export interface PruneRequest {
  * @returns the ids of the links that are deleted, or would be
  */
 export async function pruneLinks(
-  { links: declared, directory, files, dryRun }: PruneRequest,
+  { links: declared, directory, files, faulty, dryRun }: PruneRequest,
   report: ApplyReport,
 ): Promise<string[]> {
   if (!dryRun) await withSystemd((systemd) => withLock('links', () => removeUnfinished(systemd)));
@@ -47,6 +48,12 @@ export async function pruneLinks(
         `link "${root.id}" is in no file, and stays: wormhole export ${root.id} writes its file, wormhole delete ${root.id} deletes it`,
       );
     } else if (dirname(file) === directory && (!isThere(file) || files.includes(file))) {
+      if (faulty !== undefined) {
+        report.note(
+          `link "${root.id}" stays, whose file ${file} is gone, since ${faulty} may describe it: correct that first`,
+        );
+        continue;
+      }
       // A file that is there without a fault describes another link now.
       orphans.set(root.id, file);
       const former = comparableTexts(undefined, describeLink(root), root.id).next;
