@@ -10,7 +10,7 @@ export function hideEnvironment(args: string): string {
   const isEnv = (word: string | undefined) => word !== undefined && /^(?:--env|-[a-zA-Z]*e)$/.test(word);
   const shown = words.map((word, at) => {
     if (isEnv(words[at - 1])) return hideValue(word);
-    return /^(?:--env=|-[a-zA-Z]*e[A-Za-z_])/.test(word) && word.includes('=') ? hideAttached(word) : word;
+    return hideAttached(word);
   });
   return shown.some((word, at) => word !== words[at]) ? shown.map(quoteForShell).join(' ') : args;
 }
@@ -19,9 +19,11 @@ function hideValue(assignment: string): string {
   return `${assignment.split('=')[0]}=…`;
 }
 
+/** Docker reads -eA=B and -e=A=B alike, and switches may stand before the e. Of other options, hiding too much does no harm. */
 function hideAttached(word: string): string {
-  const prefix = word.startsWith('--env=') ? '--env=' : '';
-  return prefix + hideValue(word.slice(prefix.length));
+  const [prefix] = /^(?:--env=|-[a-zA-Z]*?e=?)/.exec(word) ?? [];
+  const assignment = prefix === undefined ? '' : word.slice(prefix.length);
+  return assignment.includes('=') ? `${prefix}${hideValue(assignment)}` : word;
 }
 
 function quoteForShell(word: string): string {

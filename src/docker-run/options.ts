@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { quoted } from '../text/quote.js';
 import { readMount, readTmpfs, readVolume } from './mounts.js';
-import { readPublish } from './ports.js';
+import { type PortBinding, readPublish } from './ports.js';
 import { RunArgumentError, type RunRequest } from './request.js';
 
 /** Endings that a container's name cannot have: those of the further containers of a run (../docker/runs.ts). */
@@ -113,11 +113,16 @@ export const runOptions: Record<string, RunOption> = {
     settings(container).Privileged = on;
   }),
   publish: value((text, { holder }) => {
+    // In place, since a range may have all ports.
+    const exposed: Record<string, object> = holder.ExposedPorts ?? {};
+    const bindings: Record<string, PortBinding[]> = settings(holder).PortBindings ?? {};
     for (const [port, binding] of readPublish(text)) {
-      holder.ExposedPorts = { ...holder.ExposedPorts, [port]: {} };
-      const { PortBindings: bindings = {} } = settings(holder);
-      settings(holder).PortBindings = { ...bindings, [port]: [...(bindings[port] ?? []), binding] };
+      exposed[port] = {};
+      bindings[port] ??= [];
+      bindings[port].push(binding);
     }
+    holder.ExposedPorts = exposed;
+    settings(holder).PortBindings = bindings;
   }, 'p'),
   pull: value((text, request) => {
     must(text === 'always' || text === 'missing' || text === 'never', 'write always, missing or never');

@@ -41,12 +41,20 @@ export async function listLabelled([main = '', ...others]: string[]): Promise<La
         id: found.Id,
         name: nameOf(found),
         running: ['running', 'paused'].includes(found.State),
-        network: found.HostConfig.NetworkMode ?? '',
+        network: networkOf(found),
         labels: Object.fromEntries(entries.filter((entry) => !isImages(entry))),
         imageLabels: Object.fromEntries(entries.filter(isImages)),
         imageMissing: ofImage === undefined,
       };
     }),
+  );
+}
+
+/** @throws Error for an engine that does not tell, as Podman's: a container might be in the network of the host */
+function networkOf({ HostConfig }: { HostConfig?: { NetworkMode?: string } }): string {
+  if (HostConfig) return HostConfig.NetworkMode ?? '';
+  throw new Error(
+    'labels need the Docker engine: this one, which may be Podman, does not list the networks of its containers',
   );
 }
 

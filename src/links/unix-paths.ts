@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { statSync } from 'node:fs';
+import { posix } from 'node:path';
 import { promisify } from 'node:util';
 import { addressesOf, type End } from '../recipe/link.js';
 import { isFar, isPath, isUnix, type Recipe, type RecipeAddress, splitEnd } from '../recipe/recipe.js';
@@ -48,6 +49,7 @@ export async function checkPathOptions(recipe: Recipe, options: CreateOptions): 
   const { socketOwner, group } = options;
   if (here.some(hasPathHead)) await requireOwner(socketOwner);
   const tails = here.flatMap(tailPaths);
+  for (const path of [...tails, ...here.flatMap(datagramHeads)]) requireOwnDirectory(path);
   if (group !== undefined && tails.length > 0) await requireAccount('group', group, `--group "${group}"`);
   if (group === undefined) for (const path of tails) await requireUsable(path);
 }
@@ -75,6 +77,25 @@ function allLinks(recipe: Recipe): Recipe[] {
 
 function hasPathHead({ head }: Recipe): boolean {
   return splitEnd(head).some(isPath);
+}
+
+/** The forwarder sees the directory of its target, and that of a head whose clients it answers. @throws PathRefused */
+function requireOwnDirectory(path: string): void {
+  const directory = posix.dirname(path);
+  if (directory === '/' || /^(?:\/var)?\/run\/wormhole(?:\/|$)/.test(directory))
+    throw new PathRefused(
+      `the forwarder would see all of ${directory} beside ${path}: take a socket in a directory of its own`,
+    );
+  // BindReadOnlyPaths= would take what follows for another path.
+  if (directory.includes(':'))
+    throw new PathRefused(
+      `${path}: systemd cannot show the forwarder a directory with ":" in its name: take another one`,
+    );
+}
+
+/** The paths at which a link receives datagrams. */
+function datagramHeads({ head }: Recipe): string[] {
+  return pathsOf(splitEnd(head).filter(({ protocol }) => protocol === 'unixgram'));
 }
 
 /** The links of a recipe on this machine. */

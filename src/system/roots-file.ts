@@ -41,6 +41,7 @@ export function requireRootsAlone(directory: string): void {
 function weaknessOf({ uid, gid, mode }: { uid: number; gid: number; mode: number }): string | undefined {
   if (uid !== 0) return `belongs to user ${uid}: chown root:root makes it root's`;
   if ((mode & 0o002) !== 0) return 'is writable by everybody: chmod o-w forbids that';
-  if ((mode & 0o020) !== 0 && gid !== 0) return `is writable by group ${gid}: chmod g-w forbids that`;
+  // With an access control list, these bits are the most that any user named there may do (acl(5)).
+  if ((mode & 0o020) !== 0) return `is writable by group ${gid}: chmod g-w forbids that`;
   return undefined;
 }

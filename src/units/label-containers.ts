@@ -46,12 +46,13 @@ const MAX_NAME = 80;
 class Absent extends Error {}
 
 /** Reads the labels of all containers. */
-export function readAllLabels(containers: LabelledContainer[], policy: LabelPolicy): LabelsRead {
+export function readAllLabels(all: LabelledContainer[], policy: LabelPolicy): LabelsRead {
   const read: LabelsRead = { links: [], faults: [], undecided: [] };
-  for (const container of containers) readContainer(container, { containers, policy, read });
-  const rivals = new Set(
-    read.links.filter(({ id }, at) => read.links.some((other, index) => index !== at && other.id === id)),
-  );
+  const containers = indexed(all);
+  for (const container of all) readContainer(container, { containers, policy, read });
+  const counts = new Map<string, number>();
+  for (const { id } of read.links) counts.set(id, (counts.get(id) ?? 0) + 1);
+  const rivals = new Set(read.links.filter(({ id }) => (counts.get(id) ?? 0) > 1));
   for (const { container, label } of rivals)
     read.faults.push({
       container,
@@ -62,9 +63,36 @@ export function readAllLabels(containers: LabelledContainer[], policy: LabelPoli
   return read;
 }
 
+/** All containers, by what names them, since anybody who may start containers may start a thousand. */
+interface Containers {
+  byId: ReadonlyMap<string, LabelledContainer>;
+  byName: ReadonlyMap<string, LabelledContainer>;
+  /** Those of the services of Compose projects. */
+  byService: ReadonlyMap<string, LabelledContainer[]>;
+  /** Why labels do not lead to the network of a container; undefined if they may. */
+  refusals: Map<LabelledContainer, Error | undefined>;
+}
+
+function indexed(all: LabelledContainer[]): Containers {
+  const byService = new Map<string, LabelledContainer[]>();
+  for (const container of all) {
+    const { [`${COMPOSE}project`]: project, [`${COMPOSE}service`]: service, ...others } = container.labels;
+    const isOneOff = /^true$/i.test(others[`${COMPOSE}oneoff`] ?? '');
+    if (container.imageMissing || project === undefined || service === undefined || isOneOff) continue;
+    const key = JSON.stringify([project, service]);
+    byService.set(key, [...(byService.get(key) ?? []), container]);
+  }
+  return {
+    byId: new Map(all.map((one) => [one.id, one])),
+    byName: new Map(all.map((one) => [one.name, one])),
+    byService,
+    refusals: new Map(),
+  };
+}
+
 function readContainer(
   container: LabelledContainer,
-  { containers, policy, read }: { containers: LabelledContainer[]; policy: LabelPolicy; read: LabelsRead },
+  { containers, policy, read }: { containers: Containers; policy: LabelPolicy; read: LabelsRead },
 ): void {
   const { name, running } = container;
   const fault = (label: string, message: string) =>
@@ -126,19 +154,10 @@ function readContainer(
 function findNamed(
   wanted: string,
   { labels }: LabelledContainer,
-  containers: LabelledContainer[],
+  { byService, byName }: Containers,
 ): LabelledContainer {
   const project = labels[`${COMPOSE}project`];
-  const services =
-    project === undefined
-      ? []
-      : containers.filter(
-          (other) =>
-            !other.imageMissing &&
-            other.labels[`${COMPOSE}project`] === project &&
-            other.labels[`${COMPOSE}service`] === wanted &&
-            !/^true$/i.test(other.labels[`${COMPOSE}oneoff`] ?? ''),
-        );
+  const services = project === undefined ? [] : (byService.get(JSON.stringify([project, wanted])) ?? []);
   const [service, ...more] = services;
   if (service && more.length > 0)
     throw new Absent(
@@ -147,7 +166,7 @@ function findNamed(
         .sort()
         .join(', ')}: name those that are meant, with or between them`,
     );
-  const found = service ?? containers.find(({ name }) => name === wanted);
+  const found = service ?? byName.get(wanted);
   if (!found)
     throw new Absent(
       `there is no container "${wanted}"${project === undefined ? '' : ', nor a service of that name in this Compose project'}`,
@@ -155,24 +174,31 @@ function findNamed(
   return found;
 }
 
+function requireOwnNamespace(container: LabelledContainer, containers: Containers): void {
+  const { refusals } = containers;
+  if (!refusals.has(container)) refusals.set(container, refusalOf(container, containers));
+  const refusal = refusals.get(container);
+  if (refusal) throw refusal;
+}
+
 /** A container that is in the namespace of the host would be a way to all of the host. */
-function requireOwnNamespace(container: LabelledContainer, containers: LabelledContainer[]): void {
+function refusalOf(container: LabelledContainer, { byId, byName }: Containers): Error | undefined {
   // The engine would take it for the id of another one.
   if (/^[0-9a-f]{64}$/.test(container.name))
-    throw new RefusedLabel(`container "${container.name}" is named like an id`);
+    return new RefusedLabel(`container "${container.name}" is named like an id`);
   const seen = new Set<string>();
   for (let at = container; ; ) {
     seen.add(at.id);
     const [, other] = /^container:(.+)$/.exec(at.network) ?? [];
     if (other === undefined) {
-      if (at.network !== 'host' && !at.network.includes(':')) return;
-      throw new RefusedLabel(
+      if (at.network !== 'host' && !at.network.includes(':')) return undefined;
+      return new RefusedLabel(
         `container "${container.name}" is in the network namespace of this host, to which labels do not lead`,
       );
     }
-    const next = containers.find(({ id, name }) => id === other || name === other);
+    const next = byId.get(other) ?? byName.get(other);
     if (!next || seen.has(next.id))
-      throw new Absent(`container "${container.name}" is in the network of a container that is gone`);
+      return new Absent(`container "${container.name}" is in the network of a container that is gone`);
     at = next;
   }
 }

@@ -308,7 +308,8 @@ labSuite<Hosts>(
       // This machine does not know that name.
       await succeeds(near, 'create id outside url :7021 tail url db:7000');
       assert.is(await hears(near, 7021), 'first');
-      await near.run('docker restart -t 0 app');
+      // What a program in the container writes there costs neither memory nor the link.
+      await near.run('docker exec app truncate -s 3000M /etc/hosts; docker restart -t 0 app');
       await near.waitFor(async () => (await hears(near, 7020)) === 'new', {
         what: 'the link after a restart',
       });

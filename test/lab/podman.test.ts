@@ -84,6 +84,15 @@ labSuite(
       await leavesNothing(host);
     });
 
+    test('labels are for Docker, which is told in one line', async () => {
+      const host = at();
+      await fails(
+        host,
+        'labels',
+        /^wormhole: labels need the Docker engine: this one, which may be Podman, does not list/,
+      );
+    });
+
     test('a closed socket, and a choice of neither engine, are told in one line', async () => {
       const host = at();
       await host.run('systemctl stop podman.socket podman.service');

@@ -119,6 +119,12 @@ labSuite(
         await succeeds(host, `delete place-${n}`);
         await host.run(`systemctl stop place-${n}-again`);
       }
+      for (const [url, reason] of [
+        ['unix:///x.sock', 'the forwarder would see all of / beside /x.sock'],
+        ['unix:///run/wormhole/x/y.sock', 'the forwarder would see all of /run/wormhole/x beside'],
+        ['unix:///srv/a:/run/x.sock', 'systemd cannot show the forwarder a directory with ":"'],
+      ] as const)
+        await fails(host, `create url :7019 tail url ${url}`, new RegExp(reason.replaceAll('/', '\\/')));
       await server(host, 'private', 'UNIX-LISTEN:/run/private.sock,fork,mode=660,group=friends');
       await host.waitFor(() => host.run('test -S /run/private.sock'), { what: 'the socket' });
       await fails(

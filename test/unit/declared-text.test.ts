@@ -69,8 +69,11 @@ test('what people compare tells no value of -e, and that one has changed', () =>
 });
 
 test('each way to give a value is hidden', () => {
-  for (const args of ['-e A=s3', '--env A=s3', '--env=A=s3', '-eA=s3', '-de A=s3', "-e 'A=b s3'"])
+  const separate = ['-e A=s3', '--env A=s3', '-de A=s3', "-e 'A=b s3'"];
+  const attached = ['--env=A=s3', '-eA=s3', '-e=A=s3', '-de=A=s3', '-e1A=s3', '-e-A=s3', '-dePASSe=s3'];
+  for (const args of [...separate, ...attached])
     assert.not.match(hideEnvironment(`${args} nginx`), /s3/, args);
+  assert.is(hideEnvironment('-e=HOME -eUSER -e1 nginx a=b'), '-e=HOME -eUSER -e1 nginx a=b');
   assert.is(hideEnvironment('--env-file /x -v a:/b nginx'), '--env-file /x -v a:/b nginx');
 });
 

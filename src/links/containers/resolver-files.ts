@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PlaceId } from '../../recipe/link.js';
 import { makeDirectory, writeAtomically } from '../../system/files.js';
@@ -33,12 +33,22 @@ export function removeResolverFiles(place: PlaceId): void {
   if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
 }
 
+/** The beginning of a file, which a program in the container can write, and make as long as it likes. */
 function readShort(path: string): string | undefined {
+  let fd: number | undefined;
   try {
-    return readFileSync(path).subarray(0, LONGEST).toString('utf8');
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (!fstatSync(fd).isFile()) return undefined;
+    const bytes = Buffer.alloc(LONGEST);
+    let size = 0;
+    for (let read = -1; read !== 0 && size < LONGEST; size += read)
+      read = readSync(fd, bytes, size, LONGEST - size, size);
+    return bytes.toString('utf8', 0, size);
   } catch (error) {
     // A namespace need not have its own.
     if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
     throw error;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }
