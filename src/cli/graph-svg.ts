@@ -132,5 +132,8 @@ function round(number: number): number {
 }
 
 function xmlText(text: string): string {
-  return printable(text).replace(/[&<>"']/g, (char) => `&#${char.codePointAt(0)};`);
+  // XML has no characters with the last two numbers of a plane (XML 1.0, 2.2).
+  return printable(text)
+    .replace(/[\uFFFE\uFFFF]/g, '\uFFFD')
+    .replace(/[&<>"']/g, (char) => `&#${char.codePointAt(0)};`);
 }

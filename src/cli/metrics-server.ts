@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
+import { cached } from '../system/cached.js';
 import { logEntry } from '../systemd/journal-entry.js';
 import type { PassedSocket } from '../systemd/listen-fds.js';
 import { unmapIPv4 } from '../text/ip-address.js';
@@ -22,12 +23,7 @@ const MAX_CONNECTIONS = 32;
  */
 export async function serveMetrics(sockets: PassedSocket[], render: () => Promise<string>): Promise<void> {
   if (sockets.length === 0) throw new Error('systemd has passed no socket: start wormhole-metrics.socket');
-  let latest: { at: number; text: Promise<string> } | undefined;
-  const text = (): Promise<string> => {
-    if (latest === undefined || performance.now() - latest.at > FRESH_MS)
-      latest = { at: performance.now(), text: render() };
-    return latest.text;
-  };
+  const text = cached(FRESH_MS, render);
   const servers = sockets.map(({ fd }) => {
     const server = createServer(SETTINGS, (request, response) => {
       answer(request, response, text).catch((error: Error) => {

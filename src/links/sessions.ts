@@ -11,9 +11,13 @@ const [SERIAL, KIND, FLAGS, OPENED, CLIENT, TARGET] = [0, 1, 2, 4, 20, 21];
 const STREAM = 1;
 const ENDED = 0x80;
 
-/** The most notes that are read of a thread of a forwarder, bytes, and of how many threads: it may have been taken over. */
+/**
+ * The most notes that are read of a thread of a forwarder, and of all of them, bytes, and the most sessions that are returned: a forwarder may
+ * have been taken over, and each session costs some system calls.
+ */
 const MOST_BYTES = 16 * 1024 * 1024;
-const MOST_THREADS = 65;
+const MOST_BYTES_OF_ALL = 64 * 1024 * 1024;
+const MOST_SESSIONS = 1_000;
 
 /** The name of the file that each thread has its notes in. */
 const NOTES_FILE = 'wormhole-sessions';
@@ -28,20 +32,25 @@ interface Note {
 }
 
 /**
- * The connections of a forwarder that are older than a second, the oldest first. Which descriptors belong together, and since when, its
+ * The connections of a forwarder that are older than a second, the 1,000 oldest, the oldest first. Which descriptors belong together, and since when, its
  * notes tell, which it has open as `notes`, and those of its other threads beside; the rest is what the kernel has of the sockets.
  *
  * @returns undefined when the caller may not look at the process
  */
 export function readSessions(pid: number, notes: number): Session[] | undefined {
   return withDescriptors(pid, ({ file, memoryFiles, socket }) => {
-    const all = new Set([notes, ...memoryFiles(NOTES_FILE).slice(0, MOST_THREADS)]);
-    const open = [...all].flatMap((descriptor) =>
-      parseNotes(file(descriptor, MOST_BYTES) ?? Buffer.alloc(0)),
-    );
+    const open: Note[] = [];
+    let left = MOST_BYTES_OF_ALL;
+    for (const descriptor of new Set([notes, ...memoryFiles(NOTES_FILE)])) {
+      const bytes = left > 0 ? file(descriptor, Math.min(left, MOST_BYTES)) : undefined;
+      if (bytes === undefined) continue;
+      left -= bytes.length;
+      for (const note of parseNotes(bytes)) open.push(note);
+    }
     const now = Number(hrtime.bigint()) / 1e6;
     return open
       .sort((one, other) => one.opened - other.opened)
+      .slice(0, MOST_SESSIONS)
       .flatMap((note) => {
         const client = socket(note.client);
         const target = note.target < 0 ? undefined : socket(note.target);
@@ -71,8 +80,10 @@ export function parseNotes(file: Buffer): Note[] {
     if (word(record + SERIAL) === 0) break;
     if (word(record + KIND) !== STREAM || (word(record + FLAGS) & ENDED) !== 0) continue;
     if (word(record + CLIENT) === 0) continue;
+    const opened = file.readDoubleLE(4 * (record + OPENED));
+    if (!Number.isFinite(opened)) continue;
     notes.push({
-      opened: file.readDoubleLE(4 * (record + OPENED)),
+      opened,
       client: word(record + CLIENT) - 1,
       target: word(record + TARGET) - 1,
     });

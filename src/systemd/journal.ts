@@ -36,7 +36,8 @@ function parseLine(json: string): JournalLine {
   return {
     time: Math.trunc(Number(entry.__REALTIME_TIMESTAMP) / 1000),
     source: String(entry.SYSLOG_IDENTIFIER ?? ''),
-    priority: Number(entry.PRIORITY ?? 6),
+    // An array, if a program has given several.
+    priority: Number(/^[0-7]$/.exec(String(entry.PRIORITY))?.[0] ?? 6),
     // What is not UTF-8 comes as an array of bytes.
     text: Array.isArray(message) ? Buffer.from(message).toString() : String(message ?? ''),
   };

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { listAt, listTunnelsAt, showAt } from '../api/client.js';
 import { READ_ONLY } from '../api/endpoint.js';
+import { cached } from '../system/cached.js';
 import { optionWords } from '../units/option-words.js';
 import type { History } from './history.js';
 import { type Look, type Overview, type ShownDetails, withRates } from './overview.js';
@@ -66,23 +67,4 @@ async function tunnelsOrProblem(): Promise<Pick<Overview, 'tunnels' | 'tunnelPro
   } catch (error) {
     return { tunnels: [], tunnelProblem: (error as Error).message };
   }
-}
-
-/** A function that returns the same promise for a while. One that has failed is not kept. */
-function cached<T>(ms: number, read: () => Promise<T>): () => Promise<T> {
-  let latest: { at: number; value: Promise<T> } | undefined;
-  return () => {
-    if (latest && performance.now() - latest.at < ms) return latest.value;
-    const own = { at: Number.POSITIVE_INFINITY, value: read() };
-    latest = own;
-    own.value.then(
-      () => {
-        own.at = performance.now();
-      },
-      () => {
-        if (latest === own) latest = undefined;
-      },
-    );
-    return own.value;
-  };
 }

@@ -90,6 +90,8 @@ test('names that others have chosen stay text in each format', () => {
   assert.match(dotOf(graph), /^ {6}label="netns \\"]; x\\\\n<b>&#x\ufffd"$/m);
   const svg = svgOf(graph);
   assert.ok(svg.includes('>netns &#34;]; x\\n&#60;b&#62;&#38;#x\ufffd</text>'), svg);
+  const odd = buildGraph([{ machine: 'a', links: [link('1', { head: end('', 'a\uffff\ufffe') })] }]);
+  assert.not.match(svgOf(odd), /[\ufffe\uffff]/);
 });
 
 test('each link is an edge with its id and state, in its colour', () => {
