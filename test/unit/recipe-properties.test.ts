@@ -6,6 +6,7 @@ import { portOf } from '../../src/recipe/defaults.ts';
 import { RecipeError } from '../../src/recipe/error.ts';
 import { formatRecipe } from '../../src/recipe/format.ts';
 import { isKeyword, KEYWORDS } from '../../src/recipe/keywords.ts';
+import { RESERVED_ENDINGS, RESERVED_IDS } from '../../src/recipe/names.ts';
 import { parseRecipe } from '../../src/recipe/parse.ts';
 import { ipProtocolFor, ipProtocolsFor, tailsOf } from '../../src/recipe/protocols.ts';
 import {
@@ -79,7 +80,8 @@ const names = fc.constantFrom(
 const ports = fc.integer({ min: 1, max: 65535 });
 const ids = fc
   .stringMatching(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/)
-  .filter((id) => notKeyword(id) && !/(\.socket|\.service|-run|-head|^sync)$/.test(id));
+  .filter((id) => notKeyword(id) && !RESERVED_IDS.includes(id))
+  .filter((id) => !RESERVED_ENDINGS.some((ending) => id.endsWith(ending)));
 /** Names of services, with and without an instance, such as `a\\x2db@c@d.service`. */
 const services = fc
   .stringMatching(/^[a-zA-Z0-9:_\\-][a-zA-Z0-9:_.\\-]{0,20}(@[a-zA-Z0-9:_.\\@-]{1,20})?$/)
