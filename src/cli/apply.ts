@@ -58,15 +58,13 @@ async function apply(
   };
   const links = declarations.filter((one) => one.kind === 'link');
   const tunnels = declarations.filter((one) => one.kind === 'tunnel');
-  const pruned = prune && directory !== undefined ? directory : undefined;
+  const pruned =
+    prune && directory !== undefined ? { ...common, directory, faulty: faults[0]?.path } : undefined;
   // Links keep a tunnel from being changed or deleted, and may be about the addresses inside one.
-  const gone =
-    pruned === undefined
-      ? []
-      : await pruneLinks({ ...common, links, directory: pruned, faulty: faults[0]?.path }, report);
+  const gone = pruned === undefined ? [] : await pruneLinks({ ...pruned, links }, report);
   if (tunnels.length > 0) await applyTunnels({ ...common, tunnels }, report);
   await applyLinks({ ...common, links, pruned: gone }, report);
-  if (pruned !== undefined) await pruneTunnels({ ...common, tunnels, directory: pruned }, report);
+  if (pruned !== undefined) await pruneTunnels({ ...pruned, tunnels }, report);
 }
 
 async function read(file: string | undefined): Promise<Declarations> {

@@ -89,7 +89,7 @@ export function stopStrayUnits(): Promise<void> {
   return withSystemd(async (systemd) => {
     const loaded = await systemd.loaded(['wormhole-tunnel@*', 'wormhole-tunnel-rekey@*']);
     for (const unit of loaded.keys()) {
-      // Each time anew: a tunnel may come to be meanwhile.
+      // Read again for each unit: another machine may have created a tunnel meanwhile.
       if (readUnitFile(unit) !== undefined || unitsOfTunnels().includes(unit)) continue;
       await systemd.stop(unit);
       await systemd.resetFailed(unit);

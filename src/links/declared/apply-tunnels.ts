@@ -45,6 +45,8 @@ export interface PruneTunnelsRequest {
   tunnels: DeclaredTunnel[];
   directory: string;
   files: string[];
+  /** One that has a fault, if there is one. */
+  faulty?: string | undefined;
   dryRun: boolean;
 }
 
@@ -100,7 +102,7 @@ async function setDropIns({ peer }: Tunnel, declared: DeclaredTunnel, systemd: S
 
 /** Deletes the tunnels that were made from files of a directory which are gone; see `pruneLinks`. Links go before, which use them. */
 export async function pruneTunnels(
-  { tunnels: declared, directory, files, dryRun }: PruneTunnelsRequest,
+  { tunnels: declared, directory, files, faulty, dryRun }: PruneTunnelsRequest,
   report: TunnelReport,
 ): Promise<void> {
   const wanted = new Set<string>();
@@ -109,6 +111,12 @@ export async function pruneTunnels(
     const { file } = contentOf(unitsOfTunnel(tunnel.peer));
     if (wanted.has(tunnel.peer) || file === undefined || dirname(file) !== directory) continue;
     if (isThere(file) && !files.includes(file)) continue;
+    if (faulty !== undefined) {
+      report.note(
+        `the tunnel to ${tunnel.peer} stays, although ${file} describes it no longer, since ${faulty} may: correct that first`,
+      );
+      continue;
+    }
     report.tunnelDiffers({ peer: tunnel.peer, former: describe(tunnel), next: '' });
     if (dryRun) continue;
     try {

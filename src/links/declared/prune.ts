@@ -50,7 +50,7 @@ export async function pruneLinks(
     } else if (dirname(file) === directory && (!isThere(file) || files.includes(file))) {
       if (faulty !== undefined) {
         report.note(
-          `link "${root.id}" stays, whose file ${file} is gone, since ${faulty} may describe it: correct that first`,
+          `link "${root.id}" stays, although ${file} describes it no longer, since ${faulty} may: correct that first`,
         );
         continue;
       }

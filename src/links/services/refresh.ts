@@ -28,19 +28,22 @@ const MOST_AT_ONCE = 16;
  *
  * @param id of the link; undefined for all
  * @param log takes one line for the journal about each change, and about what has failed
+ * @throws the error of the first link that could not be looked at, once all others have been
  */
 export async function refreshServices(id: string | undefined, log: LogLine): Promise<void> {
   const ids = id === undefined ? linksWithServices().map((link) => link.id) : [id];
   const limit = pLimit(MOST_AT_ONCE);
-  await withSystemd((systemd) =>
-    Promise.all(
+  const results = await withSystemd((systemd) =>
+    // A link that fails, or that a machine keeps waiting, holds up no other and breaks none off.
+    Promise.allSettled(
       ids.map((one) =>
         // The timer of a link and the watch of the directory may come at the same time: the second one then finds nothing to do.
-        // A machine that keeps one link waiting holds up no other.
         limit(() => withLock(refreshLockName(one), () => refreshLink(one, { systemd, log }))),
       ),
     ),
   );
+  const failed = results.find(({ status }) => status === 'rejected');
+  if (failed?.status === 'rejected') throw failed.reason;
 }
 
 async function refreshLink(id: string, { systemd, log }: { systemd: Systemd; log: LogLine }): Promise<void> {
