@@ -214,7 +214,9 @@ function enter(token: string, { tokens, sessions, onOpen }: Context): Answer {
     });
   const { id, secret } = sessions.open();
   onOpen();
-  const body = `<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/${id}/"><title>Wormhole</title>\n`;
+  // Of a document without an icon, a browser that is slow to go on asks for /favicon.ico.
+  const head = `<meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/${id}/"><title>Wormhole</title>`;
+  const body = `<!doctype html>${head}<link rel="icon" href="/${id}/icon.svg" type="image/svg+xml">\n`;
   const cookie = `wormhole=${secret}; Path=/${id}/; Max-Age=${SESSION_MS / 1000}; HttpOnly; SameSite=Strict`;
   return { status: 200, type: FILES['index.html'] ?? '', body, headers: { 'Set-Cookie': cookie } };
 }

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import type { LinkDetails } from '../../src/api/listing-schema.js';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
@@ -17,6 +18,7 @@ labSuite(
       );
       await host.run('docker run -d --name front --network bridge wormhole/tools sleep infinity');
       await succeeds(host, 'create url :3306 docker-ns front tail url :7000 docker-ns back');
+      const began = performance.now();
       await host.run(
         `for i in 1 2 3; do systemd-run --unit client$i sh -c "(head -c $((i * 1000)) /dev/zero; sleep 600) | docker exec -i front nc 127.0.0.1 3306"; done`,
       );
@@ -24,6 +26,7 @@ labSuite(
         const received = sessions.map(({ bytesFromTarget }) => bytesFromTarget).sort();
         return JSON.stringify(received) === '[1000,2000,3000]';
       });
+      const seenWithin = performance.now() - began;
       const sessions = link.sessions ?? [];
       // The sockets of the forwarder at the head: their other ends, and what they have received and sent.
       const { stdout } = await host.run(
@@ -46,9 +49,17 @@ labSuite(
           .sort(),
         seen.sort(),
       );
-      for (const { target, ageMs, idleMs } of sessions) {
+      await setTimeout(1_000);
+      const { sessions: later = [] } = await showWhen(host, '3306-front', () => true);
+      const between = performance.now() - began;
+      for (const { client, target, ageMs, idleMs } of sessions) {
         assert.is(target, '127.0.0.1:7000');
-        assert.ok(ageMs >= 1000 && idleMs <= ageMs, `${idleMs} of ${ageMs} ms`);
+        assert.ok(
+          idleMs <= ageMs && ageMs <= seenWithin,
+          `${idleMs} of ${ageMs} ms, seen within ${seenWithin}`,
+        );
+        const aged = (later.find((session) => session.client === client)?.ageMs ?? 0) - ageMs;
+        assert.ok(aged >= 999 && aged <= between, `${aged} ms older within ${between} ms`);
       }
       assert.is(link.link.counters?.open, 3);
       const address = (

@@ -40,7 +40,9 @@ labSuite<Started>(
     await page.setViewport({ width: 1440, height: 900 });
     const [urls, complaints]: string[][] = [[], []];
     page.on('request', (request) => urls?.push(request.url()));
-    page.on('console', (message) => complaints?.push(message.text()));
+    page.on('console', (message) =>
+      complaints?.push(`${message.text()} ${message.location().url ?? ''}`.trim()),
+    );
     page.on('pageerror', (error) => complaints?.push(String(error)));
     return { host, beta, opened, page, urls: urls ?? [], complaints: complaints ?? [] };
   },

@@ -40,6 +40,8 @@ async function enter(host: Host): Promise<Session> {
   assert.is(status, 200, body);
   const [, cookie = '', path = ''] = /^Set-Cookie: (wormhole=[^;]+); Path=([^;]+);/m.exec(headers) ?? [];
   assert.match(body, `url=${path}"`);
+  // Without it, a browser asks for /favicon.ico, and complains that there is none.
+  assert.match(body, `<link rel="icon" href="${path}icon.svg"`);
   return { path, cookie };
 }
 
