@@ -4,6 +4,7 @@ import { cached } from '../system/cached.js';
 import { logEntry } from '../systemd/journal-entry.js';
 import type { PassedSocket } from '../systemd/listen-fds.js';
 import { unmapIPv4 } from '../text/ip-address.js';
+import { createConnections } from '../web/connections.js';
 import { HTTP_LIMITS } from '../web/http-limits.js';
 
 /** The server ends when nobody has asked for this long, ms; systemd goes on listening. */
@@ -12,8 +13,12 @@ const IDLE_MS = 5_000;
 /** Scrapes within this time get the same text, ms: a crowd of them does not make the work many times. */
 const FRESH_MS = 1_000;
 
+/** How long a connection on which nothing moves is kept, ms: a caller that does not read its answer has no place for ever. */
+const STILL_MS = 20_000;
+
 const SETTINGS = { ...HTTP_LIMITS, keepAliveTimeout: 1_000 };
 
+/** The most connections; a further one replaces the oldest that nothing was asked on. */
 const MAX_CONNECTIONS = 32;
 
 /**
@@ -24,8 +29,10 @@ const MAX_CONNECTIONS = 32;
 export async function serveMetrics(sockets: PassedSocket[], render: () => Promise<string>): Promise<void> {
   if (sockets.length === 0) throw new Error('systemd has passed no socket: start wormhole-metrics.socket');
   const text = cached(FRESH_MS, render);
+  const connections = createConnections(MAX_CONNECTIONS);
   const servers = sockets.map(({ fd }) => {
     const server = createServer(SETTINGS, (request, response) => {
+      connections.keep(request.socket);
       answer(request, response, text).catch((error: Error) => {
         logEntry({
           message: `the figures of links cannot be read: ${error.message}`,
@@ -36,8 +43,9 @@ export async function serveMetrics(sockets: PassedSocket[], render: () => Promis
         respond(response, 500, 'the figures cannot be read: see journalctl -u wormhole-metrics\n');
       });
     });
-    server.maxConnections = MAX_CONNECTIONS;
+    server.setTimeout(STILL_MS);
     server.on('connection', (socket) => {
+      connections.add(socket);
       open += 1;
       socket.on('close', () => {
         open -= 1;

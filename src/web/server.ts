@@ -9,6 +9,7 @@ import { logEntry } from '../systemd/journal-entry.js';
 import type { PassedSocket } from '../systemd/listen-fds.js';
 import { unmapIPv4 } from '../text/ip-address.js';
 import { type Refusal, refusalOf } from './access.js';
+import { type Connections, createConnections } from './connections.js';
 import { type History, readHistory } from './history.js';
 import { HTTP_LIMITS } from './http-limits.js';
 import { cookieOf, FILES, type Route, routeOf } from './route.js';
@@ -77,7 +78,7 @@ export async function serveWeb(sockets: PassedSocket[], { state, page, idle }: W
   const history = readHistory(readIfExists(historyFile));
   const tokens = createTokens(() => performance.now());
   const sessions = readSessions(Date.now, readIfExists(sessionFile));
-  const connections = createConnections();
+  const connections = createConnections(MAX_CONNECTIONS);
   let lastUse = performance.now();
   const context: Context = {
     ...{ tokens, sessions, history, page, source: createSource(history) },
@@ -151,34 +152,6 @@ function requireLoopback({ address, port }: AddressInfo): string {
   throw new Error(
     `wormholed-web.socket listens at ${address}, which others may reach: ListenStream= must be 127.0.0.1:PORT or [::1]:PORT`,
   );
-}
-
-/** Connections of browsers, and of others. */
-interface Connections {
-  add(socket: Socket): void;
-  /** The connection belongs to a session. */
-  keep(socket: Socket): void;
-}
-
-/** Others cannot keep browsers out by opening connections: they lose the oldest of theirs. */
-function createConnections(): Connections {
-  const unknown = new Set<Socket>();
-  let count = 0;
-  return {
-    add(socket) {
-      count += 1;
-      unknown.add(socket);
-      socket.on('close', () => {
-        count -= 1;
-        unknown.delete(socket);
-      });
-      const [oldest = socket] = unknown;
-      if (count > MAX_CONNECTIONS) oldest.destroy();
-    },
-    keep(socket) {
-      unknown.delete(socket);
-    },
-  };
 }
 
 /** Root asks for a token: `POST /token`. */

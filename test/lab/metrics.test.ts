@@ -84,6 +84,14 @@ labSuite(
       );
       await silent.exited;
       assert.is(await code('http://127.0.0.1:9998/metrics'), '200');
+      // Nor do many of them keep others out.
+      const crowd = host.spawn(
+        'for i in $(seq 100); do timeout 60 nc -d 127.0.0.1 9998 & done; echo all; wait',
+      );
+      await host.waitFor(() => crowd.stdout().includes('all'), { timeout: 30, what: 'the crowd to come' });
+      for (let n = 0; n < 5; n++) assert.is(await code('http://127.0.0.1:9998/metrics'), '200');
+      crowd.stop('SIGKILL');
+      await crowd.exited;
       assert.is(await host.failedUnits(), '');
     });
 
