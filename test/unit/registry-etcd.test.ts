@@ -15,7 +15,7 @@ import {
 } from '../../src/registry/etcd/client.ts';
 import type { EtcdConfig } from '../../src/registry/etcd/config.ts';
 import { base64, lookUpInEtcd, machineText } from '../../src/registry/etcd/machines.ts';
-import { registerInEtcd } from '../../src/registry/etcd/register.ts';
+import { registerInEtcd, requireOwnAddress } from '../../src/registry/etcd/register.ts';
 
 /* What is said to the nodes of etcd, and what becomes of their answers. The lab does the same with a real etcd. */
 
@@ -146,6 +146,21 @@ test('a node that does not answer, or has no leader, is passed over, and not ask
   );
 });
 
+test('the node that has answered last is asked first, and the others after it', async () => {
+  let hasLeader = true;
+  const first = await node(() => (hasLeader ? said({}) : said({ error: 'no leader' }, 503)));
+  const second = await node(() => said({}));
+  const client = clientOf(configOf(new URL('http://127.0.0.1:1'), first.url, second.url));
+  const ask = async () => {
+    await client.call('/a', {}, v.unknown());
+    return [first, second].map(({ requests }) => requests.splice(0).length);
+  };
+  assert.equal(await ask(), [1, 0]);
+  hasLeader = false;
+  assert.equal(await ask(), [1, 1]);
+  assert.equal(await ask(), [0, 1]);
+});
+
 test('when no node answers, each is named with its reason', async () => {
   const leaderless = await node(() => said({ error: 'no\nleader' }, 503));
   const garbage = await node(() => ({ text: '{' }));
@@ -199,6 +214,28 @@ test('a token that cannot be sent, or that no node takes, is not kept for the ne
     assert.equal(await ask(), { x: 1 }, JSON.stringify(bad.slice(0, 9)));
     rmSync(tokenFile);
   }
+});
+
+test('a token is fetched again once, and only when etcd refuses the request', async () => {
+  const login = { name: 'u', password: 'p' };
+  let status = 200;
+  const { url, requests } = await node(({ path }) =>
+    path.endsWith('authenticate') ? said({ token: 't' }) : said({ error: 'it fails' }, status),
+  );
+  const ask = (client = clientOf({ ...configOf(url), login })) => client.call('/a', {}, v.unknown());
+  const asked = () => requests.splice(0).map(({ path }) => path);
+  await ask();
+  assert.equal(asked(), ['/v3/auth/authenticate', '/a']);
+  // The token of the process before.
+  status = 503;
+  await fails(ask(), /it fails/);
+  assert.equal(asked(), ['/a']);
+  status = 403;
+  const client = clientOf({ ...configOf(url), login });
+  await fails(ask(client), 'etcd refuses: it fails');
+  assert.equal(asked(), ['/a', '/v3/auth/authenticate', '/a']);
+  await fails(ask(client), 'etcd refuses: it fails');
+  assert.equal(asked(), ['/a']);
 });
 
 test('a node that is silent is given up in time', async () => {
@@ -352,6 +389,21 @@ test('a note of a lease that makes no sense is replaced', async () => {
     assert.is(calls()[0], 'grant 60', text);
     assert.is(JSON.parse(readFileSync(leaseFile, 'utf8')).key, '/w/10.0.0.9');
   }
+});
+
+test('the address for others is the one that faces etcd, unless it means nothing to them', () => {
+  for (const address of ['10.0.0.9', '192.0.2.127', 'fd00::fe80', '2001:db8::1', '::11'])
+    assert.is(requireOwnAddress(address), address);
+  for (const address of [undefined, '127.0.0.1', '127.1.2.3', '::1'])
+    assert.throws(
+      () => requireOwnAddress(address),
+      ({ message }: Error) => message.startsWith('etcd is reached on this machine itself: say Address='),
+    );
+  for (const address of ['fe80::1', 'FE80::1%eth0'])
+    assert.throws(
+      () => requireOwnAddress(address),
+      ({ message }: Error) => message.startsWith(`etcd is reached from ${address}: say Address=`),
+    );
 });
 
 test('a machine that faces etcd from loopback has to be told its address', async () => {

@@ -44,7 +44,7 @@ export async function registerInEtcd(
   const isAlive = former !== undefined && (await renew(client, former.lease));
   // Renewing has shown the address, if etcd had to be asked at all.
   const lease = isAlive ? former.lease : await grant(client);
-  const key = `${config.prefix}${config.address ?? ownAddress(client)}`;
+  const key = `${config.prefix}${config.address ?? requireOwnAddress(client.localAddress())}`;
   const value = machineText(services);
   const isSame = isAlive && former.key === key && former.value === value;
   if (isSame && (await isAsWritten(client, former))) return undefined;
@@ -79,9 +79,13 @@ async function revoke(client: EtcdClient, { lease, key }: Lease, path: string): 
   return `etcd has ${key} no more: nothing is published here`;
 }
 
-/** @throws EtcdFault when etcd is on this machine */
-function ownAddress(client: EtcdClient): string {
-  const address = client.localAddress() ?? '';
+/**
+ * The address at which others reach this machine: the one that faces etcd.
+ *
+ * @throws EtcdFault when it means nothing to others
+ */
+export function requireOwnAddress(facing: string | undefined): string {
+  const address = facing ?? '';
   if (address === '' || address.startsWith('127.') || address === '::1')
     throw new EtcdFault(
       'etcd is reached on this machine itself: say Address=, at which others reach this machine',
