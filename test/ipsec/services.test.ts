@@ -70,6 +70,21 @@ vmSuite('a service through a tunnel', pair, (test, at) => {
     await wormhole(alpha, 'apply');
     assert.is(await answers(), `${MARKER}\n`);
     await alpha.run('rm /etc/wormhole/links.d/*.wormhole');
+    // A file that was renamed and broken at once may describe what no other file does any more.
+    await write('other', '[Tunnel]\nHost=\n');
+    const kept = await alpha.run('wormhole apply --prune', { check: false, timeout: PATIENCE });
+    assert.is(kept.status, 1);
+    assert.match(kept.stderr, /^wormhole: [^\n]*other\.wormhole:1: Host= is missing[^\n]*\n/m);
+    assert.match(
+      `${kept.stdout}${kept.stderr}`,
+      /link "db" stays, although [^\n]*db\.wormhole describes it no longer/,
+    );
+    assert.match(
+      `${kept.stdout}${kept.stderr}`,
+      /the tunnel to beta stays, although [^\n]*beta\.wormhole describes it no longer, since [^\n]*other\.wormhole may/,
+    );
+    assert.is(await answers(), `${MARKER}\n`);
+    await alpha.run('rm /etc/wormhole/links.d/other.wormhole');
     const gone = await wormhole(alpha, 'apply --prune');
     assert.match(gone, /^deleted link db: /m);
     assert.match(gone, /^deleted the tunnel to beta: /m);
