@@ -151,8 +151,9 @@ function launch(): void {
       ...wrapper,
       'sh',
       '-c',
-      'export LISTEN_PID=$$; exec "$@"',
-      'sh',
+      // If this process was killed before setpriv had asked for the signal, none comes.
+      '[ "$PPID" = "$0" ] || exit; export LISTEN_PID=$$; exec "$@"',
+      String(process.pid),
       process.execPath,
       PROGRAM,
       ...process.argv.slice(2),
