@@ -1,8 +1,12 @@
 import type { EventEmitter } from 'node:events';
+import type { Duplex } from 'node:stream';
 import pLimit from 'p-limit';
 
 /** The bus refuses more than 128 unanswered calls of one connection (max_replies_per_connection, dbus-daemon(1)). */
 const MAX_UNANSWERED = 64;
+
+/** How long the bus may take to greet, and whoever is called to answer, ms. systemctl waits as long for systemd to read its units again. */
+const PATIENCE = { greeting: 30_000, answer: 180_000 };
 
 /** A D-Bus error reply: `type` is its name, such as `org.freedesktop.systemd1.NoSuchUnit`. */
 export interface BusError extends Error {
@@ -27,7 +31,7 @@ export interface Signal {
   body: unknown[];
 }
 
-/** The bus is not there, or has closed the connection: whatever was asked may have been done or not. */
+/** The bus is not there, does not answer, or has closed the connection: whatever was asked may have been done or not. */
 export class BusUnreachable extends Error {}
 
 /** A connection to the system bus. It keeps the process alive until `close` is called. */
@@ -44,28 +48,43 @@ export interface Bus {
 /**
  * Connects to the system bus (dbus-next's low-level messages only: no introspection, no match rules of its own).
  *
- * @throws BusUnreachable when there is no bus; calls do so when it has closed the connection
+ * @param patience how long it waits, ms
+ * @throws BusUnreachable when there is no bus; calls do so when it has closed the connection, or one of them is not answered in time
  */
-export async function connectBus(): Promise<Bus> {
+export async function connectBus(patience = PATIENCE): Promise<Bus> {
   // Loading it takes a fifth of the start of the program, and many runs do not need systemd.
   const { default: dbus } = await import('dbus-next');
   const bus = dbus.systemBus();
+  const { _connection: connection } = bus as unknown as { _connection: EventEmitter & { stream: Duplex } };
   let broken: (error: Error) => void = () => {};
   const lost = new Promise<never>((_, reject) => {
-    broken = (error) => reject(new BusUnreachable(`the system bus is unreachable: ${error.message}`));
+    broken = (error) => {
+      reject(new BusUnreachable(`the system bus is unreachable: ${error.message}`));
+      // A bus that hangs would not close it either.
+      connection.stream.destroy();
+    };
   });
   lost.catch(() => {});
   bus.on('error', broken);
   // dbus-next does not report a bus that goes away, and every call would wait forever.
-  const { _connection: connection } = bus as unknown as { _connection: EventEmitter };
   connection.on('end', () => broken(new Error('it closed the connection')));
-  await Promise.race([new Promise((resolve) => bus.once('connect', resolve)), lost]);
+
+  /** Waits for what the bus says, or until it is lost. A bus that has kept one caller waiting is lost for all. */
+  const within = async <T>(ms: number, said: Promise<T>): Promise<T> => {
+    const timer = setTimeout(() => broken(new Error(`no answer within ${ms / 1000} s`)), ms);
+    try {
+      return await Promise.race([said, lost]);
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+  await within(patience.greeting, new Promise((resolve) => bus.once('connect', resolve)));
 
   const limit = pLimit(MAX_UNANSWERED);
 
   return {
     async call(call) {
-      const reply = await limit(() => Promise.race([bus.call(new dbus.Message(call)), lost]));
+      const reply = await limit(() => within(patience.answer, bus.call(new dbus.Message(call))));
       return reply?.body ?? [];
     },
     onSignal(listener) {

@@ -91,5 +91,30 @@ labSuite(
       await succeeds(host, 'delete 7100');
       await leavesNothing(host);
     });
+
+    test('the system bus hangs: a command says so instead of waiting for ever, and leaves nothing', async () => {
+      const host = at();
+      await host.run('pkill -STOP -x dbus-daemon');
+      await fails(
+        host,
+        'create url :7100 tail url :7101',
+        /^wormhole: the system bus is unreachable: no answer within 30 s\n$/,
+      );
+      await host.run('pkill -CONT -x dbus-daemon');
+      // It hangs when it has greeted: two calls, of which the bus answers neither.
+      const { stdout } = await host.run(`cd /src/wormhole && node --import tsx --input-type=module -e '
+        import { execFileSync } from "node:child_process";
+        import { connectBus } from "./src/systemd/bus.ts";
+        const bus = await connectBus({ greeting: 30_000, answer: 1_000 });
+        execFileSync("pkill", ["-STOP", "-x", "dbus-daemon"]);
+        const name = "org.freedesktop.DBus";
+        const call = () => bus.call({ destination: name, path: "/org/freedesktop/DBus", interface: name, member: "GetId" });
+        for (const { reason } of await Promise.allSettled([call(), call()]))
+          console.log(reason.constructor.name, reason.message);
+        // Nothing keeps the process alive that waits for this bus.
+      '; pkill -CONT -x dbus-daemon`);
+      assert.is(stdout, 'BusUnreachable the system bus is unreachable: no answer within 1 s\n'.repeat(2));
+      await leavesNothing(host);
+    });
   },
 );
