@@ -3,7 +3,7 @@ import type net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { closeAll, collect, connect, launch, load, serve, until } from './forwarder-launch.ts';
+import { closeAll, collect, connect, launch, load, serve, undisturbed, until } from './forwarder-launch.ts';
 
 test.after.each(closeAll);
 
@@ -163,18 +163,25 @@ test('--rate: a second brings so many clients; the others wait and are all serve
   assert.ok((await load(forwarder)) < 0.3);
 });
 
-test('--idle-timeout resets sessions on which no byte moves, and no others', async () => {
-  const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--idle-timeout', '4'] });
-  const silent = await connect(forwarder.port);
-  const talking = await connect(forwarder.port);
-  assert.ok(await isServed(silent));
-  const end = collect(silent);
-  let isOver = false;
-  end.then(() => {
-    isOver = true;
-  });
-  const began = performance.now();
-  while (!isOver) {
+test('--idle-timeout resets sessions on which no byte moves, and no others', () =>
+  undisturbed(2000, async () => {
+    const forwarder = await launch({ to: await echo(), args: ['--idle', '0', '--idle-timeout', '4'] });
+    const silent = await connect(forwarder.port);
+    const talking = await connect(forwarder.port);
+    // Before its last byte moves, however late this process hears of that.
+    const began = performance.now();
+    assert.ok(await isServed(silent));
+    const end = collect(silent);
+    let isOver = false;
+    end.then(() => {
+      isOver = true;
+    });
+    while (!isOver) {
+      assert.ok(await isServed(talking));
+      await sleep(100);
+    }
+    assert.is((await end).how, 'ECONNRESET');
+    assert.ok(performance.now() - began >= 3900);
     assert.ok(await isServed(talking));
     await sleep(100);
   }

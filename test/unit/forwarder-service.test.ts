@@ -16,6 +16,7 @@ import {
   sleep,
   until,
   within,
+  undisturbed,
 } from './forwarder-launch.ts';
 
 test.after.each(closeAll);
@@ -108,15 +109,16 @@ test('it exits when it was idle long enough, and not while a client is connected
   assert.is(forwarder.log(), '');
 });
 
-test('clients that come and go keep it from being idle', async () => {
-  const forwarder = await launch({ to: await echo(), args: ['--idle', '3'] });
-  for (const began = performance.now(); performance.now() - began < 3500; await sleep(300)) {
-    const client = await connect(forwarder.port);
-    await answers(client);
-    client.destroy();
-  }
-  assert.is(await within(60_000, forwarder.exited), 0);
-});
+test('clients that come and go keep it from being idle', () =>
+  undisturbed(1500, async () => {
+    const forwarder = await launch({ to: await echo(), args: ['--idle', '3'] });
+    for (const began = performance.now(); performance.now() - began < 3500; await sleep(300)) {
+      const client = await connect(forwarder.port);
+      await answers(client);
+      client.destroy();
+    }
+    assert.is(await within(60_000, forwarder.exited), 0);
+  }));
 
 test('without descriptors left it waits without a spin, says so once, and goes on', async () => {
   const forwarder = await launch({ to: await echo(), args: ['--idle', '0'] });

@@ -17,6 +17,7 @@ import {
   serve,
   sleep,
   until,
+  undisturbed,
   within,
 } from './forwarder-launch.ts';
 
@@ -162,22 +163,23 @@ test('1,000 clients in turn, and nothing is left after the timeout', async () =>
   assert.is(forwarder.log(), '');
 });
 
-test('a session lasts while datagrams pass in either direction', async () => {
-  let talk: NodeJS.Timeout | undefined;
-  const server = await target(() => undefined);
-  server.socket.on('message', (_, from) => {
-    talk ??= setInterval(() => server.socket.send('news', from.port, from.address), 600);
-  });
-  try {
-    const forwarder = await launchUdp(server.port, ['--udp-timeout', '3']);
-    const one = await client(forwarder.port);
-    one.send('subscribe');
-    for (let n = 0; n < 8; n++) assert.is(String(await one.next()), 'news');
-    assert.is(forwarder.descriptors('socket'), 2);
-  } finally {
-    clearInterval(talk);
-  }
-});
+test('a session lasts while datagrams pass in either direction', () =>
+  undisturbed(2000, async () => {
+    let talk: NodeJS.Timeout | undefined;
+    const server = await target(() => undefined);
+    server.socket.on('message', (_, from) => {
+      talk ??= setInterval(() => server.socket.send('news', from.port, from.address), 600);
+    });
+    try {
+      const forwarder = await launchUdp(server.port, ['--udp-timeout', '3']);
+      const one = await client(forwarder.port);
+      one.send('subscribe');
+      for (let n = 0; n < 8; n++) assert.is(String(await one.next()), 'news');
+      assert.is(forwarder.descriptors('socket'), 2);
+    } finally {
+      clearInterval(talk);
+    }
+  }));
 
 test('beyond the limit, the session that has been quiet the longest ends', async () => {
   const { port, senders } = await target();
