@@ -1,4 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import {
@@ -122,6 +123,20 @@ export async function bind(host: string, port = 0): Promise<dgram.Socket> {
   socket.bind(port, host);
   await once(socket, 'listening');
   return socket;
+}
+
+/**
+ * A port of UDP of 127.0.0.1 that is closed, below those that the kernel gives to clients (net.ipv4.ip_local_port_range), so that none
+ * takes it. One of freePort() is bound for TCP alone.
+ */
+export async function closedUdpPort(): Promise<number> {
+  for (;;) {
+    const socket = await bind('127.0.0.1', randomInt(20_000, 32_000)).catch(() => undefined);
+    if (socket === undefined) continue;
+    const { port } = socket.address();
+    await new Promise<void>((resolve) => socket.close(() => resolve()));
+    return port;
+  }
 }
 
 /** The descriptor of a UDP socket, for which Node has no name. */

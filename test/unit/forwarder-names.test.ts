@@ -10,6 +10,7 @@ import { programs } from '../programs.ts';
 import {
   bind,
   closeAll,
+  closedUdpPort,
   collect,
   connect,
   deafTarget,
@@ -334,7 +335,7 @@ test('a session of datagrams uses the first address that does not refuse, and fo
     const [message] = await once(socket, 'message');
     return String(message);
   };
-  const addresses = [`127.0.0.1:${freePort()}`, await answering('second')];
+  const addresses = [`127.0.0.1:${await closedUdpPort()}`, await answering('second')];
   const at = await helper({ addresses, ttl: -1000 });
   const forwarder = await launchNamed(at, ['--dial-timeout', '60'], { listeners: 0, datagrams: 1 });
   const first = ask(forwarder.port);

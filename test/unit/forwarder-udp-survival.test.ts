@@ -6,8 +6,8 @@ import { programs } from '../programs.ts';
 import {
   bind,
   closeAll,
+  closedUdpPort,
   type Forwarder,
-  freePort,
   launch,
   sleep,
   until,
@@ -184,7 +184,7 @@ test('an answer that comes late finds its client, whose forwarder has been kille
 });
 
 test('the first datagram waits for a target that starts late, although the forwarder is killed', async () => {
-  const port = freePort();
+  const port = await closedUdpPort();
   const forwarder = await launchKilled(port, 6);
   const one = await client(forwarder.port);
   one.send('hello');

@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type dgram from 'node:dgram';
 import { once } from 'node:events';
 import koffi from 'koffi';
@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import {
   bind,
   closeAll,
+  closedUdpPort,
   collect,
   connect,
   datagramDescriptorOf,
@@ -16,28 +17,14 @@ import {
   load,
   serve,
   sleep,
-  until,
   undisturbed,
+  until,
   within,
 } from './forwarder-launch.ts';
 
 /* Datagrams: the right answer to the right client, whatever they are, and nothing left after the timeout. */
 
 const open = new Set<dgram.Socket>();
-
-/** A port of UDP that is closed, below those that the kernel gives to clients (net.ipv4.ip_local_port_range), so that none takes it. */
-async function closedPort(): Promise<number> {
-  for (;;) {
-    const { socket } = await target(undefined, randomInt(20_000, 32_000)).catch(() => ({
-      socket: undefined,
-    }));
-    if (socket === undefined) continue;
-    const { port } = socket.address();
-    open.delete(socket);
-    await new Promise<void>((resolve) => socket.close(() => resolve()));
-    return port;
-  }
-}
 
 test.after.each(async () => {
   for (const socket of open) socket.close();
@@ -223,7 +210,7 @@ test('IPv6, and IPv4 clients of a head on ::', async () => {
 });
 
 test('the first datagram waits for a target that is still starting', async () => {
-  const port = await closedPort();
+  const port = await closedUdpPort();
   const forwarder = await launchUdp(port, ['--dial-timeout', '60']);
   const clients = await Promise.all(Array.from({ length: 20 }, () => client(forwarder.port)));
   for (const [n, one] of clients.entries()) one.send(`${n}`);
@@ -234,7 +221,7 @@ test('the first datagram waits for a target that is still starting', async () =>
 });
 
 test('a target that never starts: one line, and no session is left', async () => {
-  const port = await closedPort();
+  const port = await closedUdpPort();
   const forwarder = await launchUdp(port, ['--dial-timeout', '0.5']);
   const clients = await Promise.all(Array.from({ length: 5 }, () => client(forwarder.port)));
   for (const one of clients) one.send('hello');
@@ -247,7 +234,7 @@ test('a target that never starts: one line, and no session is left', async () =>
 });
 
 test('a target that restarts is reached again by the same session', async () => {
-  const first = await target();
+  const first = await target(undefined, await closedUdpPort());
   const forwarder = await launchUdp(first.port);
   const one = await client(forwarder.port);
   await ask(one, 'a');
@@ -389,20 +376,39 @@ test('a burst of several clients that the buffers hold arrives whole', async () 
   }
 });
 
-test('TCP and UDP of one link share the target, the idle time and the process', async () => {
-  const { port } = await serve((socket) => socket.end('tcp'));
-  await target(() => Buffer.from('udp'), port);
-  const forwarder = await launch({ to: port, datagrams: 1, args: ['--idle', '2', '--udp-timeout', '3'] });
-  const [tcpPort = 0, udpPort = 0] = forwarder.ports;
-  const one = await client(udpPort);
-  assert.is(String(await ask(one, '?')), 'udp');
-  const stream = await connect(tcpPort);
-  stream.end();
-  assert.is(String((await collect(stream)).bytes), 'tcp');
-  await sleep(2500);
-  assert.is(String(await ask(one, '?')), 'udp', 'a session of datagrams keeps it from being idle');
-  assert.is(await within(60_000, forwarder.exited), 0);
-});
+/** A target of TCP, and one of UDP at the same port. */
+async function bothTargets(): Promise<number> {
+  for (;;) {
+    // A port of TCP that the kernel has chosen may be taken for UDP.
+    const port = await closedUdpPort();
+    try {
+      await serve((socket) => socket.end('tcp'), port);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+      continue;
+    }
+    await target(() => Buffer.from('udp'), port);
+    return port;
+  }
+}
+
+test('TCP and UDP of one link share the target, the idle time and the process', () =>
+  undisturbed(1500, async () => {
+    const forwarder = await launch({
+      to: await bothTargets(),
+      datagrams: 1,
+      args: ['--idle', '2', '--udp-timeout', '3'],
+    });
+    const [tcpPort = 0, udpPort = 0] = forwarder.ports;
+    const one = await client(udpPort);
+    assert.is(String(await ask(one, '?')), 'udp');
+    const stream = await connect(tcpPort);
+    stream.end();
+    assert.is(String((await collect(stream)).bytes), 'tcp');
+    await sleep(2500);
+    assert.is(String(await ask(one, '?')), 'udp', 'a session of datagrams keeps it from being idle');
+    assert.is(await within(60_000, forwarder.exited), 0);
+  }));
 
 test('a failing kernel call costs the datagram, not the process', async () => {
   const { port } = await target();
