@@ -24,7 +24,7 @@ import {
   named,
   namesOf,
   type Program,
-  serves,
+  startAll,
   type Tail,
   tailTo,
   tailWith,
@@ -55,7 +55,7 @@ async function answersBecome(port: number, name: string): Promise<void> {
 test('clients are spread over two tails, and bytes pass in both directions', async () => {
   const [one, two] = [await named('one'), await named('two')];
   const tails = [tailTo(one.port), tailTo(two.port)];
-  const programs = tails.map((tail) => tail.start());
+  const programs = await startAll(tails);
   const front = await frontTo(tails);
   const open = [];
   for (let n = 0; n < 6; n++) open.push(await ask(front.port));
@@ -77,7 +77,7 @@ test('clients are spread over two tails, and bytes pass in both directions', asy
 test('a tail that refuses is skipped, and gets its share again after its return', async () => {
   const port = freePort();
   const [down, up] = [tailTo(port), tailTo((await named('up')).port)];
-  for (const tail of [down, up]) tail.start();
+  await startAll([down, up]);
   const front = await frontTo([down, up], ['--balance', 'first']);
   assert.equal([...new Set(await namesOf(front.port, 20))], ['up']);
   assert.match(front.log(), new RegExp(`tail ${down.name} does not serve: 127.0.0.1:${port} refused`));
@@ -94,7 +94,7 @@ test('a tail that refuses is skipped, and gets its share again after its return'
 
 test('a client that a tail has refused does not count as a session', async () => {
   const [down, up] = [tailTo(freePort()), tailTo((await named('up')).port)];
-  for (const tail of [down, up]) tail.start();
+  await startAll([down, up]);
   const front = await frontTo([down, up], ['--balance', 'first', '--max-connections', '1']);
   for (let n = 0; n < 4; n++) assert.equal(await namesOf(front.port, 1), ['up']);
   assert.not.match(front.log(), /has waited/);
@@ -119,7 +119,7 @@ test('a client whose first bytes are there before any tail accepts loses none of
 test('a target that does not answer is left for the next one', async () => {
   const deaf = await deafTarget();
   const [silent, other] = [tailTo(deaf.port), tailTo((await named('other')).port)];
-  for (const tail of [silent, other]) tail.start();
+  await startAll([silent, other]);
   const front = await frontTo([silent, other], ['--balance', 'first']);
   assert.equal(await namesOf(front.port, 2), ['other', 'other']);
   assert.match(front.log(), /did not answer/);
@@ -128,8 +128,7 @@ test('a target that does not answer is left for the next one', async () => {
 test('a forwarder that is stopped, and one that is killed with clients in its queue, lose no client', async () => {
   const [one, two] = [await named('one'), await named('two')];
   const tails = [tailTo(one.port), tailTo(two.port)];
-  const [first] = tails.map((tail) => tail.start());
-  for (const tail of tails) await serves(tail);
+  const [first] = await startAll(tails);
   const front = await frontTo(tails, ['--balance', 'first', '--dial-timeout', '60'], () => '1 1');
   // Where a second is nothing, the first tail may be given up once.
   await answersBecome(front.port, 'one');
@@ -152,7 +151,7 @@ test('a forwarder that is stopped, and one that is killed with clients in its qu
 test('sessions go on when the front is killed, and a new front learns of them', async () => {
   const [one, two] = [await named('one'), await named('two')];
   const tails = [tailTo(one.port), tailTo(two.port)];
-  for (const tail of tails) tail.start();
+  await startAll(tails);
   const front = await frontTo([...tails]);
   const open = await Promise.all(Array.from({ length: 8 }, () => ask(front.port)));
   const busy = open.filter(({ name }) => name === 'one');
@@ -250,7 +249,7 @@ test('forwarders of tails die and hang at any moment: no client is served twice,
 test('a full tail refuses, and the others take over', async () => {
   const [one, two] = [await named('one'), await named('two')];
   const tails = [tailTo(one.port, ['--max-connections', '2']), tailTo(two.port)];
-  for (const tail of tails) tail.start();
+  await startAll(tails);
   const front = await frontTo(tails, ['--balance', 'first']);
   const found = [];
   for (let n = 0; n < 5; n++) found.push((await ask(front.port)).name);
@@ -260,7 +259,7 @@ test('a full tail refuses, and the others take over', async () => {
 test('drained tails get no new client, and their sessions go on', async () => {
   const [one, two] = [await named('one'), await named('two')];
   const tails = [tailTo(one.port), tailTo(two.port)];
-  for (const tail of tails) tail.start();
+  await startAll(tails);
   const file = join(directory, 'drained');
   const front = await frontTo(tails, ['--drained', tails[1]?.name ?? '', '--drained-file', file]);
   assert.equal([...new Set(await namesOf(front.port, 4))], ['one']);
@@ -277,7 +276,7 @@ test('drained tails get no new client, and their sessions go on', async () => {
 
 test('unhealthy tails get no new client as long as another one serves, and their sessions go on', async () => {
   const tails = [tailTo((await named('one')).port), tailTo((await named('two')).port)];
-  for (const tail of tails) tail.start();
+  await startAll(tails);
   const file = join(directory, 'unhealthy');
   const front = await frontTo(tails, ['--balance', 'first', '--unhealthy-file', file]);
   const open = await ask(front.port);
@@ -315,7 +314,7 @@ test('a tail whose socket is closed is skipped, and the journal names its unit',
     start: () => assert.unreachable() as never,
   };
   const here = tailTo((await named('here')).port);
-  here.start();
+  await startAll([here]);
   const front = await frontTo([gone, here], ['--balance', 'first']);
   assert.equal(await namesOf(front.port, 2), ['here', 'here']);
   assert.match(
@@ -326,8 +325,7 @@ test('a tail whose socket is closed is skipped, and the journal names its unit',
 
 test('when all tails refuse, the client is reset after the timeout, with a reason', async () => {
   const tails = [tailTo(freePort()), tailTo(freePort())];
-  for (const tail of tails) tail.start();
-  for (const tail of tails) await serves(tail);
+  await startAll(tails);
   const front = await frontTo(tails, ['--dial-timeout', '3']);
   const { how } = await collect(net.connect(front.port, '127.0.0.1'));
   assert.is(how, 'ECONNRESET');
@@ -351,7 +349,7 @@ test('a machine that accepts and then resets its clients gets few of them until 
   asked.listen(service);
   await once(asked, 'listening');
   const [remote, here] = [farTail(file, service), tailTo((await named('here')).port)];
-  for (const tail of [remote, here]) tail.start();
+  await startAll([remote, here]);
   const front = await frontTo([remote, here], ['--balance', 'first']);
   const say = async (): Promise<string> => {
     const socket = net.connect(front.port, '127.0.0.1');
@@ -386,7 +384,7 @@ test('a machine that accepts and then resets its clients gets few of them until 
 test('an active check takes a tail out before a client meets it, and brings it back', async () => {
   const port = freePort();
   const [down, up] = [tailTo(port, ['--check', '1']), tailTo((await named('up')).port, ['--check', '1'])];
-  for (const tail of [down, up]) tail.start();
+  await startAll([down, up]);
   const front = await frontTo([down, up], ['--balance', 'first', '--check', '1']);
   await until(() => /new clients go to the others/.test(front.log()));
   assert.equal(await namesOf(front.port, 3), ['up', 'up', 'up']);

@@ -54,6 +54,13 @@ export async function serves({ path }: Tail): Promise<void> {
   front.close();
 }
 
+/** Starts the forwarders of tails, and waits until they run: one that starts for longer than a front waits would be passed over. */
+export async function startAll(tails: readonly Tail[]): Promise<Program[]> {
+  const programs = tails.map((tail) => tail.start());
+  await Promise.all(tails.map(serves));
+  return programs;
+}
+
 /** Starts a front with a listener of its own. `options` has what follows the socket of each tail. */
 export async function frontTo(
   tails: Tail[],
