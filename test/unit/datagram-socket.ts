@@ -10,9 +10,12 @@ export const FILLING = 'FILLING=1';
 /** A datagram socket as systemd and journald have one; Node has no unix datagrams. */
 export function datagramSocket(name?: string): {
   path: string;
+  /** All that others have sent. */
   heard: () => string[];
-  /** Lets others send until the queue is full. */
-  fill: () => void;
+  /** Lets others send until the queue is full. Returns how many messages fill it. */
+  fill: () => number;
+  /** The next message alone; undefined if there is none. */
+  next: () => string | undefined;
   close: () => void;
 } {
   const libc = koffi.load(null);
@@ -28,15 +31,20 @@ export function datagramSocket(name?: string): {
   const room = Buffer.alloc(4096);
   const sender = libc.func('int socket(int, int, int)')(AF_UNIX, SOCK_DGRAM_NONBLOCK, 0);
   const sendto = libc.func('int sendto(int, void *, size_t, int, void *, uint)');
+  const next = (): string | undefined => {
+    const length = recv(fd, room, 4096, 0);
+    return length > 0 ? room.toString('utf8', 0, length) : undefined;
+  };
   return {
     path,
     fill: () => {
-      while (sendto(sender, Buffer.from(FILLING), FILLING.length, 0, address, address.length) > 0);
+      let count = 0;
+      while (sendto(sender, Buffer.from(FILLING), FILLING.length, 0, address, address.length) > 0) count++;
+      return count;
     },
+    next,
     heard: () => {
-      for (let n = recv(fd, room, 4096, 0); n > 0; n = recv(fd, room, 4096, 0)) {
-        states.push(room.toString('utf8', 0, n));
-      }
+      for (let state = next(); state !== undefined; state = next()) states.push(state);
       return states;
     },
     close: () => {

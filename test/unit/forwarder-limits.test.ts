@@ -73,7 +73,8 @@ test('clients beyond --max-connections wait for 5 s and are refused; those insid
     /2 clients are connected, .*--max-connections.*; more of them wait, and are refused after 5 s/,
   );
   assert.match(lines()[1] ?? '', /refused 127\.0\.0\.1:\d+: it has waited for 5 s/);
-  assert.is(lines().length, 2);
+  // After 10 s without another such client, it is told again.
+  if (performance.now() - began < 9000) assert.is(lines().length, 2);
 });
 
 test('a place that is free in time goes to the client that has waited longest', async () => {
@@ -183,14 +184,9 @@ test('--idle-timeout resets sessions on which no byte moves, and no others', () 
     assert.is((await end).how, 'ECONNRESET');
     assert.ok(performance.now() - began >= 3900);
     assert.ok(await isServed(talking));
-    await sleep(100);
-  }
-  assert.is((await end).how, 'ECONNRESET');
-  assert.ok(performance.now() - began >= 3900);
-  assert.ok(await isServed(talking));
-  await until(() => forwarder.log() !== '');
-  assert.match(forwarder.log(), /reset 1 session on which no byte moved for 4 s \(--idle-timeout\)/);
-});
+    await until(() => forwarder.log() !== '');
+    assert.match(forwarder.log(), /reset 1 session on which no byte moved for 4 s \(--idle-timeout\)/);
+  }));
 
 test('--idle-timeout resets a session whose client does not read, and both sides learn of it', async () => {
   let target: net.Socket | undefined;
