@@ -29,6 +29,9 @@ test.after.each(async () => {
   closeUnixSockets();
 });
 
+const directory = mkdtempSync(join(tmpdir(), 'wormhole-proxy-'));
+test.after(() => rmSync(directory, { recursive: true }));
+
 const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
 
 /** A target that answers with all that it hears, in brackets, once the client has ended. */
@@ -181,7 +184,7 @@ test('without a pipe for the header nothing of the client reaches the target bef
 test('a client of a unix socket: paths, process and user in version 2, UNKNOWN in version 1', async () => {
   const target = await echo();
   for (const version of ['v1', 'v2'] as const) {
-    const path = `/tmp/wormhole-proxy-${process.pid}-${version}.sock`;
+    const path = join(directory, `${version}.sock`);
     const head = unixSocket('unix').bind(path).listen();
     run(
       ['--link', 'test', '--to', `127.0.0.1:${target.port}`, '--proxy-protocol', version],
@@ -208,7 +211,7 @@ test('a client of a unix socket: paths, process and user in version 2, UNKNOWN i
 });
 
 test('a target at a path gets the header, too', async () => {
-  const path = `/tmp/wormhole-proxy-${process.pid}-target.sock`;
+  const path = join(directory, 'target.sock');
   const server = net.createServer({ allowHalfOpen: true }, async (socket) => {
     const { bytes } = await collect(socket);
     socket.end(Buffer.from(`[${bytes.toString('latin1')}]`, 'latin1'));
