@@ -180,10 +180,12 @@ test('a defect ends the process with an error, and its sessions with a reset on 
   const { forwarder } = await trace([], { to: port, inject: ['epoll_wait:error=EINVAL:when=6+'] });
   const client = await connect(forwarder.port);
   const atClient = collect(client);
-  for (let i = 0; i < 6; i++) {
-    client.write('once more');
-    await sleep(50);
-  }
+  let isOver = false;
+  atClient.then(() => {
+    isOver = true;
+  });
+  // However late the forwarder starts, each of these is a round of its loop then.
+  for (; !isOver; await sleep(50)) client.write('once more');
   await until(() => atTarget !== undefined);
   const [toClient, toTarget] = [(await atClient).how, (await atTarget)?.how ?? ''];
   assert.ok(await wasReset(client, toClient), `the client saw "${toClient}"`);

@@ -341,31 +341,16 @@ export async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
 
 /** Waits until `condition` holds, at most `ms`. */
 export async function until(condition: () => boolean, ms = 120_000): Promise<void> {
-  const end = Date.now() + ms;
+  const end = performance.now() + ms;
   for (;;) {
     const begin = performance.now();
     if (condition()) return;
-    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${condition}`);
+    if (begin > end) throw new Error(`not within ${ms} ms: ${condition}`);
     // To look at a thousand descriptors takes a while. Meanwhile the sockets of this process have to go on.
     await sleep(5 + 4 * (performance.now() - begin));
   }
 }
 
-export function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/**
- * The share of one processor that the forwarder uses during the next second. A loop that spins uses all that it gets. On a busy
- * machine work that was begun before may take a while, so the lowest share of several seconds counts, up to the first in which
- * it is idle.
- */
-export async function load(forwarder: Forwarder): Promise<number> {
-  let least = Number.POSITIVE_INFINITY;
-  for (let seconds = 0; seconds < 8 && least > 0.1; seconds++) {
-    const [before, start] = [forwarder.cpu(), performance.now()];
-    await sleep(1000);
-    least = Math.min(least, ((forwarder.cpu() - before) * 1000) / (performance.now() - start));
 /**
  * Does `work`, which has to act in time: at least every so many seconds, say. A failure of it counts only if this process has not
  * stood still meanwhile for longer than `most` ms, as on a machine that gives it no processor; otherwise, it is done once more.
@@ -391,6 +376,21 @@ export async function undisturbed<T>(most: number, work: () => Promise<T>): Prom
   }
 }
 
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/**
+ * The share of one processor that the forwarder uses during the next second. A loop that spins uses all that it gets. On a busy
+ * machine work that was begun before may take a while, so the lowest share of several seconds counts, up to the first in which
+ * it is idle.
+ */
+export async function load(forwarder: Forwarder): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let seconds = 0; seconds < 8 && least > 0.1; seconds++) {
+    const [before, start] = [forwarder.cpu(), performance.now()];
+    await sleep(1000);
+    least = Math.min(least, ((forwarder.cpu() - before) * 1000) / (performance.now() - start));
   }
   return least;
 }

@@ -170,7 +170,7 @@ test('addresses that hang do not hold a client up: the others are tried meanwhil
 test('a client that goes away while several addresses are tried leaves no descriptor', async () => {
   const deaf = [`127.0.0.1:${(await deafTarget()).port}`, `127.0.0.1:${(await deafTarget()).port}`];
   const at = await helper({ addresses: deaf });
-  const forwarder = await launchNamed(at, ['--dial-timeout', '5']);
+  const forwarder = await launchNamed(at, ['--dial-timeout', '60']);
   const client = await connect(forwarder.port);
   await until(() => forwarder.descriptors('socket') >= 4);
   client.resetAndDestroy();

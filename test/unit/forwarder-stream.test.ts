@@ -41,7 +41,7 @@ test('100 MB go both ways at once, byte for byte', async () => {
   });
   const forwarder = await launch({ to: target.port });
   const client = await connect(forwarder.port);
-  const [sent, got] = await within(60_000, Promise.all([sendRandom(client, 100 * MB), receive(client)]));
+  const [sent, got] = await within(300_000, Promise.all([sendRandom(client, 100 * MB), receive(client)]));
   assert.is(await arrived, sent);
   assert.is(got, await answered);
 });
@@ -159,7 +159,7 @@ test('2,000 connections need few pipes', async () => {
     clients.push(...(await Promise.all(Array.from({ length: 100 }, () => connect(forwarder.port)))));
   }
   await within(
-    20_000,
+    120_000,
     Promise.all(
       clients.map(async (client, i) => {
         client.write(`${i}`);

@@ -254,8 +254,12 @@ test('datagrams: sessions end after the timeout, and beyond the limit the quiete
   const target = gram();
   const forwarder = start([head.fd], target.path, ['--udp-timeout', '3', '--max-sessions', '3']);
   for (let n = 0; n < 10; n++) {
-    unixSocket('unixgram').bind().connect(path).send(`${n}`);
+    const client = unixSocket('unixgram').bind().connect(path);
+    client.send(`${n}`);
     assert.is(String((await received(target.head)).message), `${n}`);
+    // A session that gives way is closed when the datagram that it gives way to has left. Then another one is served.
+    client.send('again');
+    assert.is(String((await received(target.head)).message), 'again');
   }
   assert.is(forwarder.descriptors('socket'), 4);
   await until(() => /3 clients have a session, which is the limit/.test(forwarder.log()));

@@ -30,6 +30,11 @@ const sendCall = libc.func('int64_t send(int, void *, size_t, int)');
 const setsockopt = libc.func('int setsockopt(int, int, int, void *, uint)');
 const [MSG_OOB, SOL_SOCKET, SO_OOBINLINE] = [1, 1, 10];
 
+/** Sends one urgent byte as soon as the kernel has room for it. */
+function sendUrgentByte(socket: net.Socket, byte: string): Promise<void> {
+  return until(() => sendCall(descriptorOf(socket), Buffer.from(byte), 1, MSG_OOB) === 1);
+}
+
 /** Sends `text` at once, its last byte as urgent data. */
 function sendUrgent(socket: net.Socket, text: string): void {
   const bytes = Buffer.from(text);
@@ -112,7 +117,7 @@ for (const direction of ['client to target', 'target to client'] as const) {
     sender.write(large.subarray(0, large.length / 2));
     await sleep(300);
     const sent = new Promise((resolve) => sender.write(large.subarray(large.length / 2), resolve));
-    receiver.once('resume', () => sent.then(() => sendUrgent(sender, '!')).then(() => sender.end('.')));
+    receiver.once('resume', () => sent.then(() => sendUrgentByte(sender, '!')).then(() => sender.end('.')));
     assert.ok((await load(forwarder)) < 0.3);
     const { bytes, how } = await collect(receiver);
     assert.is(bytes.length, large.length + 2);
