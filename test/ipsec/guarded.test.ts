@@ -86,7 +86,7 @@ vmSuite('links without their tunnel', pair, (test, at) => {
     assert.is(await ask(alpha), '');
     assert.is(naming(alpha, remote, before), 0);
     assert.match(
-      (await alpha.run('journalctl -q -o cat -u wormhole-7000.service')).stdout,
+      await alpha.journal('-q', '-o', 'cat', '-u', 'wormhole-7000.service'),
       /could not be reached.*no such device|no daemon at tcp:\/\/beta:9999/i,
     );
     // A program that is not bound to the interface takes the default route.

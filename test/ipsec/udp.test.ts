@@ -40,8 +40,8 @@ vmSuite('tunnels in UDP', hidden, (test, at) => {
       for (const { bytes } of packets)
         assert.ok([bytes.readUInt16BE(34), bytes.readUInt16BE(36)].includes(4500));
     }
-    const said = await alpha.run('journalctl -q -t wormhole-tunnel -o cat');
-    assert.match(said.stdout, /is behind a router, which sends from port 200\d\d of/);
+    const said = await alpha.journal('-q', '-t', 'wormhole-tunnel', '-o', 'cat');
+    assert.match(said, /is behind a router, which sends from port 200\d\d of/);
   });
 
   test('new keys, and a router that gives the connection another port', async () => {
@@ -67,8 +67,8 @@ vmSuite('tunnels in UDP', hidden, (test, at) => {
     const up = async () => JSON.parse(await wormhole(alpha, 'tunnel-list --json'))[0]?.state === 'up';
     await alpha.waitFor(up, { timeout: 240, what: 'the tunnel' });
     await transfer(alpha, gamma, local);
-    const said = await gamma.run('journalctl -q -t wormhole-tunnel -o cat');
-    assert.match(said.stdout, `${alpha.address} has sent nothing for`);
+    const said = await gamma.journal('-q', '-t', 'wormhole-tunnel', '-o', 'cat');
+    assert.match(said, `${alpha.address} has sent nothing for`);
   });
 
   test('tunnel-delete leaves nothing on either side', async () => {
