@@ -198,6 +198,8 @@ function handleUrgentMark(flow: Flow, pipe: Pipe, failure: number, events: numbe
 function mayBeAtMark(from: End, failure: number, events: number): boolean {
   // Without an event there may be nothing to read. If there is, epoll reports it.
   if (failure === E.EAGAIN) return events !== 0;
+  // There may be bytes to read, which would be passed one by one, with four system calls each.
+  if (SHORTAGES.has(failure)) return false;
   // No byte follows a FIN. So if epoll has reported one, and would have reported urgent data, this is the
   // end.
   return failure !== 0 || (events & EPOLLRDHUP) === 0 || ((events | ~from.mask) & EPOLLPRI) !== 0;

@@ -137,8 +137,8 @@ test('a kernel that refuses what the forwarder cannot do without: one line, stat
 });
 
 for (const [what, inject] of [
-  ['splice', 'splice:error=ENOMEM:when=40..70'],
-  ['splice to the receiver', 'splice:error=ENOBUFS:when=41..81+2'],
+  ['splice', 'splice:error=ENOMEM:when=40..140'],
+  ['splice to the receiver', 'splice:error=ENOBUFS:when=41..241+2'],
 ] as const) {
   test(`while ${what} fails the loop does not spin, and then every byte arrives`, async () => {
     const sent = Buffer.alloc(8 * MB, 'abcdefg');
@@ -149,6 +149,7 @@ for (const [what, inject] of [
       inject: [inject],
     });
     const clients = await Promise.all(Array.from({ length: 4 }, () => connect(forwarder.port)));
+    const began = performance.now();
     for (const client of clients) client.write('send');
     const received = clients.map((client) => collect(client));
     await until(() =>
@@ -156,12 +157,13 @@ for (const [what, inject] of [
         .flat()
         .some(({ isInjected }) => isInjected),
     );
-    const before = rounds().length;
     await sleep(1000);
-    const during = rounds().slice(before);
-    const failures = during.flat().filter(({ isInjected }) => isInjected).length;
-    // Four flows are tried four times a second.
-    assert.ok(failures <= 40, `${failures} calls failed within a second`);
+    const failures = rounds()
+      .flat()
+      .filter(({ isInjected }) => isInjected).length;
+    const seconds = (performance.now() - began) / 1000;
+    // Four flows are tried four times a second. A loop that spins meets all hundred failures at once.
+    assert.ok(failures <= 8 + 20 * seconds, `${failures} calls failed within ${seconds} s`);
     for (const { bytes, how } of await Promise.all(received)) {
       assert.is(how, 'end');
       assert.ok(bytes.equals(sent));
