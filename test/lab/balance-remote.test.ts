@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert';
 import { writeKey } from './cluster.ts';
 import { fails, installedHost, succeeds } from './installed.ts';
+import { listens } from './listening.ts';
 import { allGone, greeter, hears } from './pair.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
@@ -26,6 +27,7 @@ async function database(host: Host): Promise<void> {
   await host.run(`
     printf '%s\\n' '[Service]' "ExecStart=socat TCP-LISTEN:5432,bind=127.0.0.1,reuseaddr,fork EXEC:'echo ${host.name}'" '[Install]' WantedBy=multi-user.target >/etc/systemd/system/database.service
     systemctl enable --now database`);
+  await listens(host, 5432);
 }
 
 labSuite('a link with tails on several machines', start, (test, at) => {

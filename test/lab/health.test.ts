@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
 import { installedHost, leavesNothing, succeeds } from './installed.ts';
+import { listens } from './listening.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
@@ -14,7 +15,7 @@ const server = (name: string, options = ''): string =>
      --health-interval 1s --health-retries 1 ${options} wormhole/tools socat -t 20 TCP-LISTEN:80,fork,reuseaddr SYSTEM:'uname -n; cat'`;
 
 async function ask(host: Host, port: number): Promise<string> {
-  return (await host.run(`nc -N -w 20 127.0.0.1 ${port} </dev/null`, { check: false, timeout: 60 })).stdout;
+  return (await host.run(`nc -N -w 50 127.0.0.1 ${port} </dev/null`, { check: false, timeout: 60 })).stdout;
 }
 
 labSuite(
@@ -29,7 +30,10 @@ labSuite(
 
     test('a container that becomes unhealthy gets no new client, keeps its sessions, and gets clients when it is healthy again', async () => {
       const host = at();
-      for (const name of ['one', 'two']) await host.run(server(name));
+      for (const name of ['one', 'two']) {
+        await host.run(server(name));
+        await listens(host, 80, { container: name });
+      }
       await succeeds(
         host,
         'create --balance first --check 1s id h idle 20s url :8000 tail url :80 docker-ns one or url :80 docker-ns two',

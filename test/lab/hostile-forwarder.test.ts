@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
 import { installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
+import { listens } from './listening.ts';
 import { boot, type Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
@@ -130,7 +131,8 @@ BindReadOnlyPaths=/src/wormhole/node_modules/@koromix:/attack/node_modules/@koro
   // It is connected to more than once.
   const collect = `socat -u TCP-LISTEN:${listenPort},reuseaddr,fork OPEN:/root/report-${id},creat,append`;
   const collector = host.spawn(`rm -f /root/report-${id}; exec ${inside} ${collect}`);
-  const client = host.spawn(`sleep 1; exec nc 127.0.0.1 ${port}`);
+  await listens(host, Number(listenPort), container === undefined ? {} : { container });
+  const client = host.spawn(`exec nc 127.0.0.1 ${port}`);
   const report = () => host.run(`tail -n 1 /root/report-${id}`, { check: false });
   try {
     await host.waitFor(async () => (await report()).stdout.endsWith('}\n'), {

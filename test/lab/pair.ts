@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert';
 import { writeKey } from './cluster.ts';
 import { installedHost, leavesNothing, succeeds } from './installed.ts';
+import { listens } from './listening.ts';
 import type { Host } from './rig/host.ts';
 
 /** Two hosts with Docker and one key: who types the commands, and `myserver`, where the database is. */
@@ -22,6 +23,7 @@ export async function greeter(host: Host, unit: string, port: number, text: stri
   await host.run(
     `systemd-run --unit ${unit} socat TCP-LISTEN:${port},bind=127.0.0.1,reuseaddr,fork EXEC:'echo ${text}'`,
   );
+  await listens(host, port);
 }
 
 /** What a port of a host's 127.0.0.1 says to somebody who says nothing. */
