@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert';
 import { fails, installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
 import { startNamedServers } from './named-servers.ts';
+import { hasNotedSession } from './noted-sessions.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
@@ -108,7 +109,7 @@ labSuite(
         session.write('x\n');
         await host.waitFor(() => session.stdout() === 'one x\n', { timeout: 20, what: 'the session' });
       }
-      await host.run('sleep 1.5');
+      for (const id of ['same', 'other']) await hasNotedSession(host, id);
       const inodes = "ss -Hltne '( sport = :4001 or sport = :4002 )' | grep -o 'ino:[0-9]*' | sort";
       const before = (await host.run(inodes)).stdout;
       const pid = 'systemctl show -P MainPID wormhole-same.service';

@@ -1,17 +1,23 @@
 import * as assert from 'uvu/assert';
 import { fails, installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
+import { listens } from './listening.ts';
+import { hasNotedSession } from './noted-sessions.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
 /* Several tails with what else links have: limits, PROXY headers, DNS names, files that describe them, and what shows them. */
 
-/** A server in a container without a network, which sends back what it gets. */
-const echo = (name: string): string =>
-  `docker run -d --network none --name ${name} wormhole/tools socat -t 5 TCP-LISTEN:80,fork,reuseaddr EXEC:cat`;
+/** Starts a server in a container without a network, which sends back what it gets. */
+async function echo(host: Host, name: string): Promise<void> {
+  await host.run(
+    `docker run -d --network none --name ${name} wormhole/tools socat -t 5 TCP-LISTEN:80,fork,reuseaddr EXEC:cat`,
+  );
+  await listens(host, 80, { container: name });
+}
 
 /** What a port answers to one who says `text` and ends. */
 async function answer(host: Host, port: number, text: string): Promise<string> {
-  const command = `printf ${text} | timeout 20 nc -N 127.0.0.1 ${port}`;
+  const command = `printf ${text} | timeout 100 nc -N 127.0.0.1 ${port}`;
   return (await host.run(command, { check: false })).stdout;
 }
 
@@ -28,7 +34,7 @@ labSuite(
   'several tails with what else links have',
   async () => {
     const host = await installedHost({ name: 'tails' });
-    for (const name of ['web1', 'web2']) await host.run(echo(name));
+    for (const name of ['web1', 'web2']) await echo(host, name);
     return host;
   },
   (test, at) => {
@@ -39,10 +45,10 @@ labSuite(
         'create --max-connections 50 --max-per-source 2 --rate 100 --idle-timeout 1h --keepalive 1m id l url :81 tail url :80 docker-ns web1 or url :80 docker-ns web2',
       );
       const { stdout } = await host.run(
-        `timeout 60 bash -c '
-          try() { (trap "" PIPE; exec 9<>/dev/tcp/127.0.0.1/81; echo $1 >&9; x=; read -t 10 -u 9 x; test "$x" = $1 && echo served) 2>/dev/null; }
-          exec 3<>/dev/tcp/127.0.0.1/81; echo 3 >&3; read -t 10 -u 3 x; echo $x
-          exec 4<>/dev/tcp/127.0.0.1/81; echo 4 >&4; read -t 10 -u 4 x; echo $x
+        `timeout 140 bash -c '
+          try() { (trap "" PIPE; exec 9<>/dev/tcp/127.0.0.1/81; echo $1 >&9; x=; read -t 50 -u 9 x; test "$x" = $1 && echo served) 2>/dev/null; }
+          exec 3<>/dev/tcp/127.0.0.1/81; echo 3 >&3; read -t 50 -u 3 x; echo $x
+          exec 4<>/dev/tcp/127.0.0.1/81; echo 4 >&4; read -t 50 -u 4 x; echo $x
           try 5 || echo refused
           exec 4>&-
           until try 6; do sleep 0.1; done'`,
@@ -75,7 +81,7 @@ labSuite(
         host,
         'create --proxy-protocol=v2 id u url unix:///run/u.sock tail url tcp://:80 docker-ns web1 or url tcp://:80 docker-ns web2',
       );
-      const said = await host.run('printf x | timeout 20 nc -N -U /run/u.sock | od -An -tx1 | head -1');
+      const said = await host.run('printf x | timeout 100 nc -N -U /run/u.sock | od -An -tx1 | head -1');
       assert.match(said.stdout, /^ 0d 0a 0d 0a 00 0d 0a 51 55 49 54 0a 21 31 /);
       await succeeds(host, 'delete u');
     });
@@ -86,6 +92,7 @@ labSuite(
       const serve = (unit: string) =>
         `systemd-run --unit ${unit} socat -t 20 TCP-LISTEN:9000,bind=127.0.0.6,fork,reuseaddr SYSTEM:'cat >/dev/null; echo pool'`;
       await host.run(serve('pool'));
+      await listens(host, 9000);
       await succeeds(
         host,
         'create --balance first id n url :83 tail url pool.test:9000 or url :80 docker-ns web1',
@@ -108,7 +115,7 @@ labSuite(
       const session = host.spawn('socat - TCP:127.0.0.1:81');
       session.write('x\n');
       await host.waitFor(() => session.stdout() === 'x\n', { timeout: 20, what: 'the session' });
-      await host.run('sleep 1.5');
+      await hasNotedSession(host, 'l');
       const shown = await succeeds(host, 'show l');
       assert.match(shown, /^l {2}tcp:\/\/127\.0\.0\.1:81 ══▶ 2 tails {2}connected \*$/m);
       assert.match(shown, /^├─ l-to-web1 {2}══▶ tcp:\/\/127\.0\.0\.1:80 in container web1 /m);
@@ -168,9 +175,10 @@ labSuite(
       const id = 'i'.repeat(100);
       const container = 'c'.repeat(100);
       const name = `${'n'.repeat(50)}.test`;
-      await host.run(echo(container));
+      await echo(host, container);
       await host.run(`echo '127.0.0.7 ${name}' >>/etc/hosts
         systemd-run --unit far-name socat -t 20 TCP-LISTEN:9001,bind=127.0.0.7,fork,reuseaddr SYSTEM:'cat >/dev/null; echo name'`);
+      await listens(host, 9001);
       await succeeds(
         host,
         `create --balance round-robin id ${id} url :85 tail url ${name}:9001 or url :80 docker-ns ${container}`,
