@@ -1,5 +1,8 @@
 import * as assert from 'uvu/assert';
+import type { Listing } from '../../src/api/listing-schema.ts';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
+import { listens } from './listening.ts';
+import { hasNotedSession } from './noted-sessions.ts';
 import { hears } from './pair.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
@@ -35,12 +38,19 @@ labSuite(
   (test, at) => {
     test('clients go to containers and to an address, each with its own forwarder', async () => {
       const host = at();
-      for (const name of ['web1', 'web2']) await host.run(server(name));
+      for (const name of ['web1', 'web2']) {
+        await host.run(server(name));
+        await listens(host, 80, { container: name });
+      }
       await host.run(
         "systemd-run --unit plain socat TCP-LISTEN:8080,bind=127.0.0.1,reuseaddr,fork EXEC:'echo plain'",
       );
+      await listens(host, 8080);
       await succeeds(host, 'create url :80 tail docker-ns web1 or docker-ns web2 or url 127.0.0.1:8080');
       assert.equal(await answers(host, 80, 9), { web1: 3, web2: 3, plain: 3 });
+      await host.waitFor(async () => (await openAt(host, 80)) === 0, {
+        what: 'the last client to have gone',
+      });
       const rows = await succeeds(host, 'list');
       assert.match(rows, /^80 +tcp:\/\/127\.0\.0\.1:80 +3 tails +connected/m);
       assert.match(
@@ -71,6 +81,7 @@ labSuite(
       await host.run(
         `docker run -d --network none --name echo wormhole/tools socat -t 20 TCP-LISTEN:7,fork,reuseaddr EXEC:cat`,
       );
+      await listens(host, 7, { container: 'echo' });
       await succeeds(host, 'create id e url :7 tail docker-ns echo or url 127.0.0.1:9');
       await host.run(
         `systemd-run --unit session bash -c 'exec 3<>/dev/tcp/127.0.0.1/7; echo one >&3; read x <&3; echo $x; until test -e /run/go; do sleep 0.1; done; echo two >&3; read x <&3; echo $x'`,
@@ -99,12 +110,17 @@ labSuite(
       assert.equal(await answers(host, 80, 3), { web1: 3 });
       await fails(host, '-H unix:///run/wormhole.sock undrain 80 web9', /has no tail "web9"/);
       await succeeds(host, '-H unix:///run/wormhole.sock undrain 80 web2');
+      // Nobody has asked for it since the boot.
+      await host.waitFor(async () => (await hears(host, 80)) === 'web2\n', { what: 'web2 to be followed' });
       assert.equal(await answers(host, 80, 4), { web1: 2, web2: 2 });
     });
 
     test('64 clients without pause notice nothing of a tail that is killed, paused, removed and created again', async () => {
       const host = at();
-      for (const name of ['one', 'two', 'three']) await host.run(web(name));
+      for (const name of ['one', 'two', 'three']) {
+        await host.run(web(name));
+        await listens(host, 8000, { container: name });
+      }
       await succeeds(host, 'create id w url :8000 tail docker-ns one or docker-ns two or docker-ns three');
       await host.copyIn(CLIENTS, '/run');
       await host.run(
@@ -193,6 +209,7 @@ labSuite(
     test('sessions outlive the front, and the forwarder of their tail', async () => {
       const host = at();
       await host.run('docker start echo');
+      await listens(host, 7, { container: 'echo' });
       await succeeds(host, 'create id s url :17 tail url :7 docker-ns echo or url :7 docker-ns echo');
       await host.copyIn(SESSION, '/run');
       await host.run('systemd-run --unit long bash /run/balance-session.sh 17');
@@ -203,7 +220,8 @@ labSuite(
         await host.waitFor(async () => (await said()) > before + 5, { timeout: 20, what });
       };
       await goesOn('the session to begin');
-      await host.run('sleep 2; systemctl kill -s KILL wormhole-s.service');
+      await hasNotedSession(host, 's');
+      await host.run('systemctl kill -s KILL wormhole-s.service');
       await goesOn('the session to go on without the front');
       await host.run('systemctl kill -s KILL wormhole-s-to-echo.service');
       await goesOn('the session to go on in a new forwarder');
@@ -233,7 +251,10 @@ labSuite(
 
     test('--check takes a tail out before a client meets it, and its container gets clients again', async () => {
       const host = at();
-      for (const name of ['one', 'two']) await host.run(web(name));
+      for (const name of ['one', 'two']) {
+        await host.run(web(name));
+        await listens(host, 8000, { container: name });
+      }
       await succeeds(
         host,
         'create --balance first --check 1s id c url :8000 tail docker-ns one or docker-ns two',
@@ -297,10 +318,22 @@ labSuite(
   },
 );
 
-/** How often each server answers, of that many clients one after the other. */
+/** The sessions that the link at a port has open, as its own forwarder, the front, counts them. */
+async function openAt(host: Host, port: number): Promise<number> {
+  const links = JSON.parse(await succeeds(host, 'list --json')) as Listing['links'];
+  return links.find(({ id }) => id === String(port))?.counters?.open ?? 0;
+}
+
+/**
+ * How often each server answers, of that many clients one after the other. A client comes when all before it have gone also for the
+ * forwarders, which hear of it later than the client: those that are still there count when a tail is chosen.
+ */
 async function answers(host: Host, port: number, count: number): Promise<Record<string, number>> {
   const found: Record<string, number> = {};
   for (let n = 0; n < count; n++) {
+    await host.waitFor(async () => (await openAt(host, port)) === 0, {
+      what: 'the former client to have gone',
+    });
     const name = (await hears(host, port)).trim() || 'nobody';
     found[name] = (found[name] ?? 0) + 1;
   }
