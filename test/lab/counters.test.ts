@@ -1,6 +1,8 @@
 import * as assert from 'uvu/assert';
 import type { DayReport, Listing } from '../../src/api/listing-schema.js';
+import { askDatagram } from './ask-datagram.ts';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
+import { listens } from './listening.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
@@ -8,13 +10,23 @@ import { labSuite } from './suite.ts';
 
 labSuite(
   'counters',
-  () => installedHost({ name: 'counters', packages: ['iperf3'] }),
+  async () => {
+    const host = await installedHost({ name: 'counters', packages: ['iperf3'] });
+    // Its day does not end while the tests look at what has flowed on it.
+    const ahead = 12 - new Date().getUTCHours();
+    await host.run(
+      `ln -sf /usr/share/zoneinfo/Etc/GMT${ahead < 0 ? '+' : '-'}${Math.abs(ahead)} /etc/localtime`,
+    );
+    assert.match((await host.run('date +%H')).stdout, /^1[23]$/m);
+    return host;
+  },
   (test, at) => {
     test('sessions and bytes each way are those that others count', async () => {
       const host = at();
       await host.run(
         `systemd-run --unit sink socat -t 20 TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr SYSTEM:'wc -c; head -c 1234567 /dev/zero'`,
       );
+      await listens(host, 6010);
       await succeeds(host, 'create id exact url :5210 tail url :6010');
       const sizes = [1, 65_536, 20_000_000];
       for (const size of sizes)
@@ -37,6 +49,7 @@ labSuite(
     test('the bytes of streams are between those that iperf3 has received and sent', async () => {
       const host = at();
       await host.run('systemd-run --unit iperf iperf3 -s -B 127.0.0.1 -p 6000');
+      await listens(host, 6000);
       await succeeds(host, 'create id speed url :5201 tail url :6000');
       const { stdout } = await host.run('iperf3 -c 127.0.0.1 -p 5201 -n 20M -P 3 -J', { timeout: 60 });
       const { sum_sent: sent, sum_received: received } = JSON.parse(stdout).end;
@@ -52,16 +65,18 @@ labSuite(
     test('datagrams are counted one by one, also those that the kernel joins', async () => {
       const host = at();
       await host.run(`systemd-run --unit echo socat UDP-RECVFROM:6001,bind=127.0.0.1,fork EXEC:cat`);
+      await listens(host, 6001, { isUdp: true });
       await succeeds(host, 'create id dgrams url udp://:5202 tail url udp://:6001');
-      await host.run(
-        `for i in $(seq 25); do echo "ping $i" | socat -t 0.3 - UDP-SENDTO:127.0.0.1:5202 | grep -x "ping $i"; done`,
-      );
+      for (let n = 1; n <= 25; n++)
+        assert.is(await askDatagram(host, 5202, { say: `ping ${n}` }), `ping ${n}\n`);
       const counted = await counters(host, 'dgrams');
       assert.equal([counted.datagramsFromClients, counted.datagramsFromTarget], [25, 25]);
       assert.is(counted.bytesFromClients, counted.bytesFromTarget);
       await host.run('systemctl stop echo; systemd-run --unit iperf-udp iperf3 -s -B 127.0.0.1 -p 6002');
+      await listens(host, 6002);
       await succeeds(host, 'create id joined url udp://:5203 url tcp://:5203 tail url :6002');
-      const { stdout } = await host.run('iperf3 -u -c 127.0.0.1 -p 5203 -b 20M -n 4M -l 1000 -J', {
+      // All of it fits into the receive buffer of the head: none is lost when the forwarder has to wait for the processor.
+      const { stdout } = await host.run('iperf3 -u -c 127.0.0.1 -p 5203 -b 20M -n 2M -l 1000 -J', {
         timeout: 60,
       });
       const { sum } = JSON.parse(stdout).end;
@@ -85,7 +100,7 @@ labSuite(
       const { failing, lastFailure } = await counters(host, 'back');
       assert.is(failing, undefined);
       assert.match(lastFailure?.reason ?? '', /127\.0\.0\.1:6004 on this host refused/);
-      assert.ok((lastFailure?.at ?? 0) > before && (lastFailure?.at ?? 0) < Date.now());
+      assert.ok((lastFailure?.at ?? 0) >= before && (lastFailure?.at ?? 0) <= Date.now());
     });
 
     test('looking at a link neither starts it nor keeps it awake', async () => {
@@ -97,8 +112,8 @@ labSuite(
           await succeeds(host, 'list');
           await succeeds(host, 'report');
           return (
-            (await host.run('systemctl is-active wormhole-nap.service', { check: false })).stdout !==
-            'active\n'
+            (await host.run('systemctl is-active wormhole-nap.service', { check: false })).stdout ===
+            'inactive\n'
           );
         },
         { timeout: 30, what: 'the forwarder to end while it is looked at' },
@@ -130,6 +145,7 @@ labSuite(
       await host.start();
       assert.equal(await counters(host, 'speed'), { ...before, open: 0 });
       await host.run('systemd-run --unit iperf iperf3 -s -B 127.0.0.1 -p 6000');
+      await listens(host, 6000);
       await host.run('iperf3 -c 127.0.0.1 -p 5201 -n 1M', { timeout: 60 });
       assert.is((await counters(host, 'speed')).served, before.served + 2);
     });
@@ -195,6 +211,7 @@ labSuite(
       await host.run(
         'systemd-run --unit sink socat -t 20 TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr SYSTEM:"wc -c"',
       );
+      await listens(host, 6010);
       await host.run('echo 1234567 | nc -N 127.0.0.1 5210');
       const report = async () => JSON.parse(await succeeds(host, 'report --json exact'));
       const unsaved = await report();
