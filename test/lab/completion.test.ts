@@ -74,11 +74,11 @@ labSuite(
     test('bash, at a terminal', async () => {
       const host = at();
       assert.match(
-        await terminal(host, 'bash --norc -i', `source ${BASH}`, 'wormhole slee\\tww\\t'),
+        await terminal(host, 'bash --norc -i', `source ${BASH}`, 'wormhole slee\tww\t'),
         /^wormhole sleep www\r?$/m,
       );
       assert.match(
-        await terminal(host, 'bash --norc -i', `source ${BASH}`, 'wormhole create url udp://bl\\t:53'),
+        await terminal(host, 'bash --norc -i', `source ${BASH}`, 'wormhole create url udp://bl\t:53'),
         /^wormhole create url udp:\/\/blue@:53\r?$/m,
       );
     });
@@ -87,11 +87,11 @@ labSuite(
       const host = at();
       const load = 'autoload -U compinit && compinit -u';
       assert.match(
-        await terminal(host, 'zsh -f -i', load, 'wormhole slee\\tww\\t'),
+        await terminal(host, 'zsh -f -i', load, 'wormhole slee\tww\t'),
         /^wormhole sleep www ?\r?$/m,
       );
       assert.match(
-        await terminal(host, 'zsh -f -i', load, 'wormhole create url udp://bl\\t:53'),
+        await terminal(host, 'zsh -f -i', load, 'wormhole create url udp://bl\t:53'),
         /^wormhole create url udp:\/\/blue@:53\r?$/m,
       );
     });
@@ -155,8 +155,20 @@ printf '%s\\n' "\${COMPREPLY[@]}" | sort`;
 
 /** Types a line at a shell, with its tabs, and has the shell print what it has become. */
 async function terminal(host: Host, shell: string, load: string, line: string): Promise<string> {
-  // Ctrl-A goes to the beginning of the line.
-  const typed = `(sleep 1; printf '${load}\\n'; sleep 3; printf '${line}'; sleep 3; printf '\\001echo \\n'; sleep 1; printf 'exit\\n'; sleep 1)`;
-  const { stdout } = await host.run(`${typed} | TERM=dumb script -qc '${shell}' /dev/null`, { timeout: 60 });
-  return stdout;
+  const session = host.spawn(`TERM=dumb script -qc '${shell}' /dev/null`);
+  let hasEnded = false;
+  session.exited.then(() => {
+    hasEnded = true;
+  });
+  try {
+    // The quotes keep the word from being found in what is typed.
+    session.write(`${load}; echo rea''dy\n`);
+    await host.waitFor(() => /^ready\r?$/m.test(session.stdout()), { what: `${shell} to be ready` });
+    // What is typed while the shell completes waits in the terminal. Ctrl-A goes to the beginning of the line.
+    session.write(`${line}\u0001echo \nexit\n`);
+    await host.waitFor(() => hasEnded, { what: `${shell} to end` });
+    return session.stdout();
+  } finally {
+    await session.stop();
+  }
 }
