@@ -54,8 +54,13 @@ const told = async (host: Host, text: string) =>
 const rests = (host: Host) =>
   host.waitFor(
     async () =>
-      (await host.run('systemctl is-active wormhole-labels wormhole-labels-again', { check: false }))
-        .stdout === 'inactive\ninactive\n',
+      (
+        await host.run(
+          // One that has ended may have had the other one queued, which is not active yet.
+          'systemctl is-active wormhole-labels wormhole-labels-again; systemctl list-jobs --no-legend "wormhole-labels*"',
+          { check: false },
+        )
+      ).stdout === 'inactive\ninactive\n',
     { timeout: 60, what: 'wormhole-labels.service to end' },
   );
 
@@ -115,20 +120,32 @@ labSuite(
     test('a container that is recreated with another label has its link changed in place', async () => {
       const host = at();
       // The labels are read when both has happened, within the time for which the link of a container that is gone is kept.
-      const directory = '/run/systemd/system/wormhole-labels.service.d';
+      const services = ['wormhole-labels.service', 'wormhole-labels-again.service'];
+      const directories = services.map((service) => `/run/systemd/system/${service}.d`).join(' ');
       await host.run(
-        `mkdir -p ${directory}; printf '[Service]\\nExecStartPre=sh -c "until test -e /run/app-is-back; do sleep 0.1; done"\\n' >${directory}/late.conf
+        `for directory in ${directories}; do
+           mkdir -p $directory; printf '[Service]\\nExecStartPre=sh -c "until test -e /run/app-is-back; do sleep 0.1; done"\\n' >$directory/late.conf
+         done
          systemctl daemon-reload`,
+      );
+      // What has begun before does not wait.
+      await host.waitFor(
+        async () =>
+          /^(dead|start-pre)\n\n(dead|start-pre)\n$/.test(
+            (await host.run(`systemctl show -P SubState ${services.join(' ')}`)).stdout,
+          ),
+        { timeout: 60, what: 'the labels to be read no more' },
       );
       await host.run(
         `docker rm -f app; ${client('app', ['wormhole.link.db=url :7000 tail docker-ns other'])}; touch /run/app-is-back`,
       );
       await answers(host, 'other', 7000, 'app');
+      await rests(host);
       assert.equal(await ids(host), ['app.db']);
       assert.is((await told(host, 'changed link app.db')).length, 1);
       assert.is((await told(host, 'deleted link app.db')).length, 0);
       assert.is((await told(host, 'created link app.db')).length, 1);
-      await host.run(`rm -r ${directory} /run/app-is-back; systemctl daemon-reload`);
+      await host.run(`rm -r ${directories} /run/app-is-back; systemctl daemon-reload`);
       await rests(host);
     });
 
@@ -316,7 +333,8 @@ labSuite(
     test('a link of a label is in no file; one that a file takes over is none of the label', async () => {
       const host = at();
       // Else the link would come back as soon as it is deleted.
-      await host.run('systemctl disable --now wormhole-labels.path && systemctl stop wormhole-labels');
+      await host.run('systemctl disable --now wormhole-labels.path');
+      await rests(host);
       assert.is(await succeeds(host, 'apply --prune'), '');
       const exported = await wormhole(host, 'export');
       assert.is(exported.stdout, '');
