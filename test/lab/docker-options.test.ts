@@ -95,17 +95,20 @@ labSuite(
         );
       });
       await host.run('docker network create mine');
+      const untilItListens = 'retry=300,interval=0.1';
       await during(`--network mine wormhole/tools socat TCP-LISTEN:80,fork EXEC:"echo here"`, async () => {
         for (const name of ['o', 'wormhole-o']) {
           const { stdout } = await host.run(
-            `docker run --rm --network mine wormhole/tools socat -u TCP:${name}:80 -`,
+            `docker run --rm --network mine wormhole/tools socat -u TCP:${name}:80,${untilItListens} -`,
           );
           assert.is(stdout, 'here\n', name);
         }
       });
       const named = '--name web3 --network mine wormhole/tools socat TCP-LISTEN:80,fork EXEC:"echo here"';
       await done(host, starting('o', named));
-      const answer = await host.run('docker run --rm --network mine wormhole/tools socat -u TCP:web3:80 -');
+      const answer = await host.run(
+        `docker run --rm --network mine wormhole/tools socat -u TCP:web3:80,${untilItListens} -`,
+      );
       assert.is(answer.stdout, 'here\n', 'the name that was said');
       await done(host, `await removeRun({ name: 'o', link: 'link', said: 'web3' })`);
       await host.run('docker network rm mine');

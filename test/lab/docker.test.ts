@@ -181,8 +181,10 @@ labSuite(
     test('the holder needs next to nothing, and stops at once', async () => {
       const host = at();
       const pid = await done<number>(host, `return startHolder('l', 'link', parseRunArguments('x'))`);
-      const { stdout } = await host.run(`cat /proc/${pid}/status`);
-      assert.match(stdout, /^State:\tS/m);
+      const status = async () => (await host.run(`cat /proc/${pid}/status`)).stdout;
+      // It may have to wait for the processor before it can sleep.
+      await host.waitFor(async () => /^State:\tS/m.test(await status()), { what: 'the holder to sleep' });
+      const stdout = await status();
       assert.match(stdout, /^Uid:\t65534\t/m);
       assert.match(stdout, /^CapBnd:\t0000000000000000$/m);
       assert.match(stdout, /^VmRSS:\s+\d{1,2} kB$/m);
