@@ -223,17 +223,17 @@ labSuite(
 
     test('a create that was killed midway is taken back', async () => {
       const host = at();
-      const create = host.spawn(
-        "wormhole create id half url :9004 tail url :7000 docker-run 'wormhole/tools sleep infinity'",
+      // It waits for a container that does not get ready.
+      await host.run(
+        "printf 'FROM wormhole/tools\\nHEALTHCHECK --interval=1s --timeout=400s CMD sleep 300\\n' | docker build -q -t slow -",
       );
-      await host.waitFor(
-        async () =>
-          (await host.run(`ls ${UNITS}/wormhole-half.socket /run/wormhole/unfinished/half`, { check: false }))
-            .status === 0,
-        { what: 'its unit' },
-      );
-      await host.run("kill -9 $(pgrep -f 'wormhole.cjs [c]reate id half')");
-      await create.exited;
+      await host.run(`
+        wormhole create id half url :9004 tail url :7000 docker-run slow & pid=$!
+        until docker inspect -f '{{.Config.Image}} {{.State.Running}}' wormhole-half 2>&1 | grep -qx 'slow true'
+          do kill -0 $pid || exit; sleep 0.1; done
+        test -e ${UNITS}/wormhole-half.socket && test -e /run/wormhole/unfinished/half || exit
+        kill -KILL $pid
+        wait $pid; [ $? = 137 ]`);
       await finds(host, /^link half: it is half created or half deleted, by a command that was killed: /m);
       await repairs(host, /^repaired: took back what killed commands had left$/m);
       assert.is((await host.run(`ls ${UNITS} | grep half`, { check: false })).stdout, '');
@@ -242,7 +242,7 @@ labSuite(
     test('clients that were not served, faulty files, missing parts of the program, and units that have failed', async () => {
       const host = at();
       await succeeds(host, 'create id wrong url :9005 tail url :7999');
-      await host.run('nc -w 5 127.0.0.1 9005 </dev/null', { check: false });
+      await host.run('nc -w 60 127.0.0.1 9005 </dev/null', { check: false });
       await host.waitFor(
         async () =>
           /^link wrong: its last client was closed since .*refused/m.test(
