@@ -252,11 +252,14 @@ labSuite(
 
     test('output whose reader goes away', async () => {
       const host = at();
-      const { stdout, stderr } = await host.run(`bash -c '
+      // A pipe that nobody reads: with another program at its other end, this might still be there when the command writes.
+      const { stdout, stderr } = await host.run(`
+        mkfifo /run/unread; exec 3<>/run/unread 4>/run/unread 3<&-
         for command in "create url :6200 tail url :6201" list "list --json" tunnel-list "help create" "delete 6200"; do
-          wormhole $command | true
-          echo "$command: \${PIPESTATUS[0]}"
-        done'`);
+          wormhole $command >&4
+          echo "$command: $?"
+        done
+        rm /run/unread`);
       // Only of what has changed something, and nobody has been told.
       assert.is(
         stderr,
