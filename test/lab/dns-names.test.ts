@@ -154,7 +154,11 @@ labSuite<Hosts>(
       await succeeds(near, 'delete away');
       for (let n = 0; n < 3; n++) assert.is(await hears(near, 7002), 'sixth');
       for (let n = 0; n < 3; n++) assert.is(await hears(near, 7003), 'second');
-      for (const id of ['two', 'four']) assert.match(await stateOf(near, id), /^connected: 0 open, 3 served/);
+      // A forwarder hears later than the client that this has gone.
+      for (const id of ['two', 'four'])
+        await near.waitFor(async () => /^connected: 0 open, 3 served/.test(await stateOf(near, id)), {
+          what: `three clients of ${id} to be served`,
+        });
       assert.match(
         await said(near, 'four'),
         /four\.lab:7000: \[fd90::208\]:7000 does not accept; for 60 s its other addresses are tried first/,
@@ -363,6 +367,7 @@ labSuite<Hosts>(
       await answers(dns, `host-record=db.lab,${B},60`);
       await near.run(`
         systemd-run -q --unit stub socat UDP4-RECVFROM:53,bind=127.0.0.53,fork,reuseaddr UDP4:${dns.address}:53
+        until ss -Hlun src 127.0.0.53 | grep -q .; do sleep 0.05; done
         echo 'nameserver 127.0.0.53' >/run/stub.conf; ln -sf ../run/stub.conf /etc/resolv.conf`);
       await succeeds(near, 'create id stub url :7050 tail url db.lab:7000');
       assert.is(await hears(near, 7050), 'second');
@@ -390,11 +395,12 @@ labSuite<Hosts>(
       ]);
       try {
         const asked = async () => Number((await dns.run('grep -c "query\\[A\\] busy" /run/queries')).stdout);
-        const [before, began] = [await asked(), Date.now()];
+        const began = performance.now();
+        const before = await asked();
         for (let n = 0; n < 10; n++) assert.is(await hears(near, 7060), 'first');
         await near.run('sleep 3');
         const lookups = (await asked()) - before;
-        assert.ok(lookups <= (Date.now() - began) / 1000 + 2, `${lookups} lookups`);
+        assert.ok(lookups <= (performance.now() - began) / 1000 + 2, `${lookups} lookups`);
       } finally {
         await flood.stop('SIGKILL');
       }

@@ -46,7 +46,7 @@ labSuite(
       await host.run(`docker rm -f ${prefix}`);
       assert.is(await host.container(prefix).inspect('{{.Id}}'), id, 'the engine means the bystander');
       const waits = async () => (await succeeds(host, 'list')).match(/waiting for container/g)?.length === 2;
-      await host.waitFor(waits, { timeout: 10, what: 'both links to wait' });
+      await host.waitFor(waits, { what: 'both links to wait' });
       assert.is(await ask(host, 7000), '');
       const listeners = await host.container(id).runInNetwork('ss -Hltn sport = :7001');
       assert.is(listeners.stdout, '', 'and nothing of ours listens in the bystander');
@@ -55,7 +55,6 @@ labSuite(
 
       await host.run(`docker run -d --network none --name ${prefix} ${server('ours again')}`);
       await host.waitFor(async () => (await ask(host, 7000)) === 'ours again\n', {
-        timeout: 10,
         what: 'the link to follow its own container',
       });
       for (const link of ['to', 'from']) await succeeds(host, `delete ${link}`);

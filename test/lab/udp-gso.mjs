@@ -13,7 +13,7 @@ value.writeUInt32LE(size);
 if (setsockopt(socket[state].handle.fd, 17, 103, value, 4) !== 0) throw new Error('UDP_SEGMENT is refused');
 const missing = new Set(Array.from({ length: count }, (_, n) => n));
 const done = new Promise((resolve, reject) => {
-  setTimeout(() => reject(new Error(`no answer to ${missing.size} of ${count}`)), 10_000).unref();
+  setTimeout(() => reject(new Error(`no answer to ${missing.size} of ${count}`)), 60_000).unref();
   socket.on('message', (message) => {
     if (message.length !== size) reject(new Error(`${message.length} bytes`));
     missing.delete(message[0]);
