@@ -13,8 +13,11 @@ import { adviceOf } from '../finding.js';
 import { goesOn, type Hop } from './hop.js';
 import { probe } from './probe.js';
 
-/** A forwarder that does not reach its target closes its client after 5 s at the latest; a connection stays open a little longer, ms. */
-const STAY_MS = 6_000;
+/**
+ * A forwarder that does not reach its target closes its client 5 s after it has begun to serve. A connection stays open longer, ms, unless the
+ * other machine says before that its target has accepted: a busy machine takes seconds to start a forwarder.
+ */
+const STAY_MS = 15_000;
 
 /** How often the other machine is asked whether the target has accepted, ms. */
 const POLL_MS = 300;
