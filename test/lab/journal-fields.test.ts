@@ -129,7 +129,7 @@ labSuite<{ near: Host; far: Host }>(
       await hold(near, 'served', '127.0.0.1:7041');
       await logged(near, 'two', 'avoided', /6998/);
       await near.run(
-        'systemd-run -q -p SuccessExitStatus=143 --unit late socat TCP-LISTEN:6998,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
+        'systemd-run -q -p SuccessExitStatus=143 --unit late socat -t 60 TCP-LISTEN:6998,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
       );
       await logged(near, 'two', 'restored', /6998 accepts again/);
       await near.run('systemctl stop served late');
@@ -190,7 +190,7 @@ labSuite<{ near: Host; far: Host }>(
       await logged(near, 'proxied', 'refused', /its PROXY header/);
       // A client names the file of its socket as it likes, and the forwarder may not send there.
       await near.run(
-        'systemd-run -q -p SuccessExitStatus=143 --unit gram socat UNIX-RECVFROM:/run/gram.sock,mode=0666,fork EXEC:cat',
+        'systemd-run -q -p SuccessExitStatus=143 --unit gram socat -t 60 UNIX-RECVFROM:/run/gram.sock,mode=0666,fork EXEC:cat',
       );
       await succeeds(near, 'create id gram url unixgram:///run/g.sock tail url unixgram:///run/gram.sock');
       await near.run(

@@ -11,7 +11,7 @@ labSuite(
     test('the system bus, while a link follows its container: it is followed all the same', async () => {
       const host = at();
       await host.run(`docker run -d --name web --network none wormhole/tools \\
-      socat TCP-LISTEN:80,bind=127.0.0.1,fork,reuseaddr EXEC:'echo web'`);
+      socat -t 60 TCP-LISTEN:80,bind=127.0.0.1,fork,reuseaddr EXEC:'echo web'`);
       await succeeds(host, 'create id web url :7000 tail url :80 docker-ns web');
       const becomes = (state: string) =>
         host.waitFor(

@@ -18,7 +18,7 @@ labSuite(
     test('promtool finds nothing wrong, and the figures are those of list and of the clients', async () => {
       const host = at();
       await host.run(
-        `systemd-run --unit sink socat TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr SYSTEM:'wc -c'`,
+        `systemd-run --unit sink socat -t 60 TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr SYSTEM:'wc -c'`,
       );
       await succeeds(host, 'create id good url :5210 tail url :6010');
       await succeeds(host, 'create id bad url :5211 tail url :6011');

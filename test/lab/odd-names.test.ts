@@ -27,7 +27,7 @@ labSuite(
         const host = at();
         await host.run(`ip netns add ${word(name)} && ip -n ${word(name)} link set lo up`);
         const server = host.spawn(
-          `ip netns exec ${word(name)} socat TCP-LISTEN:1,fork,reuseaddr EXEC:'echo inside'`,
+          `ip netns exec ${word(name)} socat -t 60 TCP-LISTEN:1,fork,reuseaddr EXEC:'echo inside'`,
         );
         await host.waitFor(() => host.run(`ip netns exec ${word(name)} ss -Hltn | grep :1`), {
           what: 'the server',

@@ -5,7 +5,7 @@ import { labSuite } from './suite.ts';
 
 /* What an operator does to links that exist. */
 
-const SERVER = 'socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:"read line; uname -n"';
+const SERVER = 'socat -t 60 TCP-LISTEN:7000,fork,reuseaddr SYSTEM:"read line; uname -n"';
 
 labSuite(
   'operating links',
@@ -13,7 +13,7 @@ labSuite(
   (test, at) => {
     test('stop closes a link and resets its sessions, and list says how to start it', async () => {
       const host = at();
-      await host.run(`systemd-run --unit echo socat TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`);
+      await host.run(`systemd-run --unit echo socat -t 60 TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`);
       await succeeds(host, 'create id pause url :3000 tail url :4000');
       const session = host.spawn('socat -d - TCP:127.0.0.1:3000');
       session.write('hello\n');
@@ -30,11 +30,11 @@ labSuite(
       await host.run('systemctl start wormhole-sync.service');
       assert.match((await knock(host, 3000)).stderr, /refused/);
       assert.match(await succeeds(host, 'list'), /^pause .* stopped /m);
-      await host.run(`systemd-run --unit echo socat TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`);
+      await host.run(`systemd-run --unit echo socat -t 60 TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`);
       await succeeds(host, 'start pause');
       assert.is((await knock(host, 3000)).stdout, 'hello\n');
       await host.reboot();
-      await host.run(`systemd-run --unit echo socat TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`);
+      await host.run(`systemd-run --unit echo socat -t 60 TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`);
       assert.is((await knock(host, 3000)).stdout, 'hello\n');
       await fails(
         host,

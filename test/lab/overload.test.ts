@@ -43,7 +43,7 @@ labSuite(
   (test, at) => {
     test('beyond --max-connections clients wait and are then refused, and list and the journal say so', async () => {
       const host = at();
-      await host.run('systemd-run --unit echo socat TCP-LISTEN:7001,fork,reuseaddr,backlog=100 EXEC:cat');
+      await host.run('systemd-run --unit echo socat -t 60 TCP-LISTEN:7001,fork,reuseaddr,backlog=100 EXEC:cat');
       await succeeds(host, 'create --max-connections 2 id few url :7000 tail url :7001');
       for (const unit of ['inside1', 'inside2']) {
         await hold(host, unit, 'TCP:127.0.0.1:7000');
@@ -101,7 +101,7 @@ labSuite(
       await answered(host, 'second');
       const third = await host.run('echo x | socat -t 10 - TCP:127.0.0.1:7000', { check: false });
       assert.is(third.stdout, '');
-      const elsewhere = await host.run('echo x | socat -t 10 - TCP:127.0.0.1:7000,bind=127.0.0.2');
+      const elsewhere = await host.run('echo x | socat -t 60 - TCP:127.0.0.1:7000,bind=127.0.0.2');
       assert.is(elsewhere.stdout, 'x\n');
       await answered(host, 'stays');
       assert.is((await host.run('systemctl is-active stays')).stdout, 'active\n');

@@ -6,7 +6,7 @@ import type { Host } from './rig/host.ts';
 import { images, imageTar } from './rig/image.ts';
 import { labSuite } from './suite.ts';
 
-const ECHO = 'wormhole/tools socat TCP-LISTEN:80,fork,reuseaddr EXEC:cat';
+const ECHO = 'wormhole/tools socat -t 60 TCP-LISTEN:80,fork,reuseaddr EXEC:cat';
 
 labSuite(
   'Podman, on a host without Docker',

@@ -25,7 +25,7 @@ process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 process.env.SOURCE_DATE_EPOCH ??= '1764115200';
 
 /** What the links lead to. */
-const ECHO = 'systemd-run --unit echo socat TCP-LISTEN:80,bind=127.0.0.1,fork,reuseaddr EXEC:cat';
+const ECHO = 'systemd-run --unit echo socat -t 60 TCP-LISTEN:80,bind=127.0.0.1,fork,reuseaddr EXEC:cat';
 
 labSuite(
   'setting machines up',

@@ -126,7 +126,7 @@ labSuite<Pair & { stranger: Host }>(
       ] as const)
         await host.run(`head -c 100M /dev/urandom > /root/${file}`);
       await myserver.run(
-        `systemd-run --unit exchange socat TCP-LISTEN:7001,reuseaddr SYSTEM:'cat /root/down & cat > /root/up.arrived; wait'`,
+        `systemd-run --unit exchange socat -t 60 TCP-LISTEN:7001,reuseaddr SYSTEM:'cat /root/down & cat > /root/up.arrived; wait'`,
       );
       await succeeds(near, 'create url :7001 remote myserver tail');
       await near.run('nc -N 127.0.0.1 7001 < /root/up > /root/down.arrived', { timeout: 120 });

@@ -12,7 +12,7 @@ import { labSuite } from './suite.ts';
 const DOCKERFILE = `FROM wormhole/tools
 RUN mkdir /data && echo seed >/data/notes
 VOLUME /data
-CMD ["socat", "TCP-LISTEN:7000,fork,reuseaddr", "SYSTEM:read line; echo $line $MARK >>/data/notes; cat /data/notes"]
+CMD ["socat", "-t", "60", "TCP-LISTEN:7000,fork,reuseaddr", "SYSTEM:read line; echo $line $MARK >>/data/notes; cat /data/notes"]
 `;
 
 labSuite(
@@ -84,7 +84,7 @@ labSuite(
       assert.is(await note(host, 4000, 'x'), '');
       await host.reboot();
       await host.run(
-        `systemd-run --unit two socat TCP-LISTEN:4200,bind=127.0.0.1,fork,reuseaddr SYSTEM:'while read line; do echo two $line; done'`,
+        `systemd-run --unit two socat -t 60 TCP-LISTEN:4200,bind=127.0.0.1,fork,reuseaddr SYSTEM:'while read line; do echo two $line; done'`,
       );
       assert.is(await note(host, 4001, 'x'), 'two x\n');
     });

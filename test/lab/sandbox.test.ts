@@ -80,7 +80,7 @@ labSuite<{ host: Host; neighbour: Host }>(
     const host = await installedHost({ name: 'sandbox' });
     const neighbour = await boot({ name: 'neighbour', docker: false });
     await host.run(
-      'docker run -d --name db --network none wormhole/tools socat TCP-LISTEN:7000,fork,reuseaddr EXEC:hostname',
+      'docker run -d --name db --network none wormhole/tools socat -t 60 TCP-LISTEN:7000,fork,reuseaddr EXEC:hostname',
     );
     return { host, neighbour };
   },
@@ -139,7 +139,7 @@ labSuite<{ host: Host; neighbour: Host }>(
     test('a link to a port that Docker publishes at an address of this host, which NAT carries into a container', async () => {
       const { host } = at();
       await host.run(
-        'docker run -d --name published -p 8080:7000 wormhole/tools socat TCP-LISTEN:7000,fork,reuseaddr EXEC:hostname',
+        'docker run -d --name published -p 8080:7000 wormhole/tools socat -t 60 TCP-LISTEN:7000,fork,reuseaddr EXEC:hostname',
       );
       const name = await host.container('published').inspect('{{.Config.Hostname}}');
       const ask = async (seconds = 60) =>
@@ -164,7 +164,7 @@ labSuite<{ host: Host; neighbour: Host }>(
     test('a head on the loopback interface is for its own namespace, even where the kernel routes to it', async () => {
       const { host, neighbour } = at();
       await host.run(
-        'systemd-run --unit plain socat TCP-LISTEN:7007,bind=127.7.7.7,fork,reuseaddr EXEC:hostname',
+        'systemd-run --unit plain socat -t 60 TCP-LISTEN:7007,bind=127.7.7.7,fork,reuseaddr EXEC:hostname',
       );
       await succeeds(host, 'create id loop url 127.7.7.7:7008 tail url 127.7.7.7:7007');
       // As kube-proxy sets it, and Docker without its userland proxy; and a neighbour who knows that.

@@ -22,7 +22,7 @@ async function start(): Promise<Fleet> {
     await writeKey(host, key);
     // A server that starts at boot, says its name, and then what it hears.
     await host.run(`
-      printf '%s\\n' '[Service]' "ExecStart=socat TCP-LISTEN:5432,bind=127.0.0.1,reuseaddr,fork SYSTEM:'echo ${name}; cat'" '[Install]' WantedBy=multi-user.target >/etc/systemd/system/database.service
+      printf '%s\\n' '[Service]' "ExecStart=socat -t 60 TCP-LISTEN:5432,bind=127.0.0.1,reuseaddr,fork SYSTEM:'echo ${name}; cat'" '[Install]' WantedBy=multi-user.target >/etc/systemd/system/database.service
       systemctl enable --now database`);
     publishers.push(host);
   }

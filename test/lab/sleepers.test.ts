@@ -4,7 +4,7 @@ import { fails, installedHost, leavesNothing, succeeds, wormhole } from './insta
 import { labSuite } from './suite.ts';
 
 /** A small server that answers each connection with its container's boot number and a line of the client's. */
-const SERVER = `docker-run "wormhole/tools sh -c 'echo x >> /starts; exec socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:\\"read line; wc -l < /starts\\"'"`;
+const SERVER = `docker-run "wormhole/tools sh -c 'echo x >> /starts; exec socat -t 60 TCP-LISTEN:7000,fork,reuseaddr SYSTEM:\\"read line; wc -l < /starts\\"'"`;
 
 labSuite(
   'on demand: any image',
@@ -25,7 +25,7 @@ labSuite(
       const host = at();
       const early = `sh -c 'echo early | nc -N 127.0.0.1 7002 > /got; exec socat TCP-LISTEN:7001,fork,reuseaddr SYSTEM:"cat /got"'`;
       await host.run(
-        'systemd-run --unit backend socat TCP-LISTEN:7002,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
+        'systemd-run --unit backend socat -t 60 TCP-LISTEN:7002,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
       );
       await succeeds(
         host,

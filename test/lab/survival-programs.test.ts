@@ -240,7 +240,7 @@ SQL`,
     test('a client of a unix socket, and one whose target is a unix socket, go on', async () => {
       const host = at();
       await host.run(
-        'mkdir /run/sockets; systemd-run -q --unit echo socat UNIX-LISTEN:/run/sockets/echo.sock,mode=666,fork EXEC:cat',
+        'mkdir /run/sockets; systemd-run -q --unit echo socat -t 60 UNIX-LISTEN:/run/sockets/echo.sock,mode=666,fork EXEC:cat',
       );
       await succeeds(host, 'create id tounix url :5400 tail url unix:///run/sockets/echo.sock');
       await succeeds(host, 'create id fromunix url unix:///run/sockets/from.sock tail url :5400');

@@ -39,7 +39,7 @@ const CLIENT = `
 /** Connects a client through the link to a server that sends everything back. The link is created if there is none. */
 async function connectEcho(host: Host, id: string): Promise<Running> {
   await host.run(
-    `systemctl is-active -q echo || systemd-run -q --unit echo socat TCP-LISTEN:4009,bind=127.0.0.1,fork,reuseaddr EXEC:cat
+    `systemctl is-active -q echo || systemd-run -q --unit echo socat -t 60 TCP-LISTEN:4009,bind=127.0.0.1,fork,reuseaddr EXEC:cat
      wormhole list | grep -q '^${id} ' || wormhole create url :${id} tail url :4009`,
   );
   return host.spawn(['node', '-e', CLIENT, id]);

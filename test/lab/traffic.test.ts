@@ -10,7 +10,7 @@ labSuite(
       const host = at();
       await host.run('head -c 100M /dev/urandom > /root/up; head -c 100M /dev/urandom > /root/down');
       await host.run(
-        `systemd-run --unit exchange socat TCP-LISTEN:5001,reuseaddr SYSTEM:'cat /root/down & cat > /root/up.arrived; wait'`,
+        `systemd-run --unit exchange socat -t 60 TCP-LISTEN:5001,reuseaddr SYSTEM:'cat /root/down & cat > /root/up.arrived; wait'`,
       );
       await succeeds(host, 'create url :5000 tail url :5001');
       await host.run('nc -N 127.0.0.1 5000 < /root/up > /root/down.arrived', { timeout: 120 });
@@ -20,7 +20,7 @@ labSuite(
     test('a client that has said all gets the whole answer', async () => {
       const host = at();
       await host.run(
-        `systemd-run --unit counter socat TCP-LISTEN:5003,reuseaddr,fork SYSTEM:'cat > /dev/null; seq 200000'`,
+        `systemd-run --unit counter socat -t 60 TCP-LISTEN:5003,reuseaddr,fork SYSTEM:'cat > /dev/null; seq 200000'`,
       );
       await succeeds(host, 'create url :5002 tail url :5003');
       const direct = (await host.run('seq 200000 | md5sum')).stdout;

@@ -27,8 +27,8 @@ labSuite<{ near: Host; far: Host; stranger: Host }>(
     const stranger = await boot({ name: 'stranger', docker: false });
     await writeKey(far, (await near.run('cat /etc/wormhole/key.secret')).stdout);
     await far.run(`systemd-run --unit echo ${NODE}/udp-server.mjs 5301`);
-    await far.run('systemd-run --unit tcp socat TCP-LISTEN:5301,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
-    await far.run('systemd-run --unit path socat UNIX-LISTEN:/run/far.sock,fork,mode=666 EXEC:cat');
+    await far.run('systemd-run --unit tcp socat -t 60 TCP-LISTEN:5301,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
+    await far.run('systemd-run --unit path socat -t 60 UNIX-LISTEN:/run/far.sock,fork,mode=666 EXEC:cat');
     return { near, far, stranger };
   },
   (test, at) => {
@@ -79,8 +79,8 @@ labSuite<{ near: Host; far: Host; stranger: Host }>(
       const { near, far } = at();
       await far.reboot();
       await far.run(`systemd-run --unit echo ${NODE}/udp-server.mjs 5301`);
-      await far.run('systemd-run --unit tcp socat TCP-LISTEN:5301,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
-      await far.run('systemd-run --unit path socat UNIX-LISTEN:/run/far.sock,fork,mode=666 EXEC:cat');
+      await far.run('systemd-run --unit tcp socat -t 60 TCP-LISTEN:5301,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
+      await far.run('systemd-run --unit path socat -t 60 UNIX-LISTEN:/run/far.sock,fork,mode=666 EXEC:cat');
       await near.waitFor(
         async () => (await askDatagram(near, 5300, { say: 'again', seconds: 10 })) === 'again\n',
         {
@@ -105,13 +105,13 @@ labSuite<{ near: Host; far: Host; stranger: Host }>(
     test('a path here leads to a path there, and one there with its own group', async () => {
       const { near, far } = at();
       await succeeds(near, 'create url unix:///run/near.sock remote far tail url unix:///run/far.sock');
-      assert.is((await near.run('echo across | socat -t 10 - UNIX:/run/near.sock')).stdout, 'across\n');
+      assert.is((await near.run('echo across | socat -t 60 - UNIX:/run/near.sock')).stdout, 'across\n');
       await far.run('groupadd friends; chown :friends /run/far.sock; chmod 660 /run/far.sock');
       await succeeds(
         near,
         'create --mode 600 --group friends id grouped url unix:///run/grouped.sock remote far tail url unix:///run/far.sock',
       );
-      assert.is((await near.run('echo group | socat -t 10 - UNIX:/run/grouped.sock')).stdout, 'group\n');
+      assert.is((await near.run('echo group | socat -t 60 - UNIX:/run/grouped.sock')).stdout, 'group\n');
       assert.is((await near.run('stat -c %a /run/grouped.sock')).stdout, '600\n');
       await succeeds(near, 'delete near grouped');
       for (const host of [near, far]) await leavesNothing(host);

@@ -249,7 +249,7 @@ labSuite(
 
     test('a sleeping container: the first datagram starts it, waits for it and is answered', async () => {
       const host = at();
-      const command = 'socat UDP-RECVFROM:53,fork EXEC:cat';
+      const command = 'socat -t 60 UDP-RECVFROM:53,fork EXEC:cat';
       await succeeds(
         host,
         `create id asleep idle 3s --udp-timeout 1s url udp://:5350 url tcp:// trigger url :53 docker-run "--network none wormhole/tools ${command}"`.replace(

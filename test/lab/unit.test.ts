@@ -10,14 +10,14 @@ const FILES: Record<string, string> = {
     StartLimitIntervalSec=0
     [Service]
     ExecStartPre=/bin/sh -c 'echo >>/run/hello'
-    ExecStart=socat TCP-LISTEN:6000,bind=127.0.0.1,reuseaddr,fork SYSTEM:"wc -l </run/hello; cat"
+    ExecStart=socat -t 60 TCP-LISTEN:6000,bind=127.0.0.1,reuseaddr,fork SYSTEM:"wc -l </run/hello; cat"
     SuccessExitStatus=143
     [Install]
     WantedBy=multi-user.target`,
   'slow@.service': `
     [Service]
     ExecStartPre=/bin/sleep 3
-    ExecStart=socat TCP-LISTEN:%i,bind=127.0.0.1,reuseaddr,fork EXEC:cat
+    ExecStart=socat -t 60 TCP-LISTEN:%i,bind=127.0.0.1,reuseaddr,fork EXEC:cat
     SuccessExitStatus=143`,
   'broken.service': `
     [Service]

@@ -9,9 +9,12 @@ async function asked(host: Host, address: string, say = 'hello'): Promise<string
   return stdout;
 }
 
-/** Starts a server by a name for systemd; `address` is one of socat. */
+/**
+ * Starts a server by a name for systemd; `address` is one of socat, which by itself gives the program half a second to answer once the
+ * client has said all.
+ */
 function server(host: Host, unit: string, address: string, program = 'cat') {
-  return host.run(`systemd-run --unit ${unit} socat ${address} EXEC:${program}`);
+  return host.run(`systemd-run --unit ${unit} socat -t 60 ${address} EXEC:${program}`);
 }
 
 function journal(host: Host, id: string): Promise<string> {
@@ -144,7 +147,7 @@ labSuite(
         'ip netns add blue; ip netns add red; ip -n red link set lo up; ip -n blue link set lo up',
       );
       await host.run(
-        'systemd-run --unit red-echo ip netns exec red socat ABSTRACT-LISTEN:echo,fork EXEC:cat',
+        'systemd-run --unit red-echo ip netns exec red socat -t 60 ABSTRACT-LISTEN:echo,fork EXEC:cat',
       );
       assert.is(
         await succeeds(host, 'create id abstract url unix://blue@@hello tail url unix://red@@echo'),

@@ -15,7 +15,7 @@ labSuite(
   (test, at) => {
     test('units of an earlier version are written again; sockets and sessions stay', async () => {
       const host = at();
-      await host.run('systemd-run --unit echo socat TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
+      await host.run('systemd-run --unit echo socat -t 60 TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
       await succeeds(host, 'create id plain url :9000 tail url :9002');
       const today = await units(host, 'plain');
       await writeAsEarlierVersion(host, 'wormhole-plain.socket', (text) =>

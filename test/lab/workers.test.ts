@@ -124,7 +124,7 @@ labSuite(
     test('figures are those that the clients count, resets arrive, and the link falls asleep', async () => {
       const host = at();
       await host.run(
-        `systemd-run -q --unit sink socat TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr,backlog=100 SYSTEM:'wc -c; head -c 123456 /dev/zero'
+        `systemd-run -q --unit sink socat -t 60 TCP-LISTEN:6010,bind=127.0.0.1,fork,reuseaddr,backlog=100 SYSTEM:'wc -c; head -c 123456 /dev/zero'
          systemd-run -q --unit server node -e "${SERVER.replaceAll('\n', ' ')}"`,
       );
       await succeeds(host, 'create --workers 4 --idle 3s id exact url :5210 tail url :6010');
