@@ -61,6 +61,14 @@ async function hasSessions(host: Host, id: string, count: number): Promise<void>
     .catch(async () => assert.is(await sessions(), count));
 }
 
+/** Waits until a link has taken over all 60 sessions so many times. */
+async function hasTakenOver(host: Host, id: string, times: number): Promise<void> {
+  await host.waitFor(
+    async () => ((await journal(host, id)).match(/took over 60 open sessions/g)?.length ?? 0) >= times,
+    { what: `the sessions of link ${id} to be taken over, time ${times}` },
+  );
+}
+
 function journal(host: Host, id: string): Promise<string> {
   return host.journal('-b', '-o', 'cat', '-u', `wormhole-${id}.service`);
 }
@@ -106,12 +114,15 @@ labSuite(
       await exchange(host, options, async () => {
         await hasWorkers(host, 'many', 4);
         await hasSessions(host, 'many', 60);
-        await host.run('systemctl kill -s KILL wormhole-many.service; sleep 1');
-        await host.run('systemctl restart wormhole-many.service; sleep 1');
+        await host.run('systemctl kill -s KILL wormhole-many.service');
+        await hasTakenOver(host, 'many', 1);
+        await host.run('systemctl restart wormhole-many.service');
+        await hasTakenOver(host, 'many', 2);
         await hasWorkers(host, 'many', 4);
         await succeeds(host, 'create --replace --workers 2 id many url :3000 tail url :4000');
-        await host.run('systemctl restart wormhole-many.service; sleep 1');
+        await host.run('systemctl restart wormhole-many.service');
         await hasWorkers(host, 'many', 2);
+        await hasSessions(host, 'many', 60);
         await succeeds(host, 'create --replace id many url :3000 tail url :4000');
         await host.run('systemctl kill -s KILL wormhole-many.service');
       });
@@ -150,7 +161,9 @@ labSuite(
       );
       assert.is(counted.bytesFromTarget, answers);
       assert.is((await host.run(['node', '-e', RESET_CLIENTS])).stdout, 'ECONNRESET\n');
-      assert.is((await counters(host, 'resets')).resetsByTarget, 12);
+      await host.waitFor(async () => (await counters(host, 'resets')).resetsByTarget === 12, {
+        what: 'all resets to be counted',
+      });
       await host.waitFor(async () => (await property(host, 'exact', 'ActiveState')) === 'inactive', {
         what: 'the link to fall asleep',
       });
