@@ -82,14 +82,15 @@ labSuite<{ near: Host; far: Host }>(
       await meets(near, 7011);
       await logged(near, 'full', 'refused', /refused 127\.0\.0\.1:\d+: 1 connections .*--max-per-source/);
       await near.run('systemctl stop inside');
-      await succeeds(
-        near,
-        'create --replace --max-connections 1 --idle-timeout 3s id full url :7011 tail url :7000',
-      );
+      await succeeds(near, 'create --replace --max-connections 1 id full url :7011 tail url :7000');
       await hold(near, 'first', '127.0.0.1:7011');
       await meets(near, 7011);
       await logged(near, 'full', 'limited', /1 clients are connected/);
-      await logged(near, 'full', 'timed-out', /--idle-timeout/);
+      await near.run('systemctl stop first');
+      // A link of its own, so that no session with the other ends before the next client comes.
+      await succeeds(near, 'create --idle-timeout 6s id quiet url :7012 tail url :7000');
+      await hold(near, 'silent', '127.0.0.1:7012');
+      await logged(near, 'quiet', 'timed-out', /--idle-timeout/);
     });
 
     test('of a forwarder that is restarted in the middle of a session', async () => {
@@ -157,10 +158,9 @@ labSuite<{ near: Host; far: Host }>(
         timeout: 30,
         what: 'the line about the other machine',
       });
-      assert.ok(
-        (await peers(far, 'unreachable')).has('near'),
-        'the part names the machine that it belongs to',
-      );
+      await far.waitFor(async () => (await peers(far, 'unreachable')).has('near'), {
+        what: 'the line of the part, which names the machine that it belongs to',
+      });
       const addresses = [near.address, near.address6];
       const [change] = await entries(far, 'WORMHOLE_EVENT=changed', '_SYSTEMD_UNIT=wormholed.service');
       assert.ok(addresses.includes(String(change?.WORMHOLE_PEER)), String(change?.WORMHOLE_PEER));
@@ -192,6 +192,7 @@ labSuite<{ near: Host; far: Host }>(
       await near.run(
         'systemd-run -q -p SuccessExitStatus=143 --unit gram socat -t 60 UNIX-RECVFROM:/run/gram.sock,mode=0666,fork EXEC:cat',
       );
+      await near.waitFor(() => near.run('test -S /run/gram.sock'), { what: 'the socket' });
       await succeeds(near, 'create id gram url unixgram:///run/g.sock tail url unixgram:///run/gram.sock');
       await near.run(
         `umask 077; echo hello | timeout 60 socat -t 20 - "UNIX-SENDTO:/run/g.sock,bind=$(printf '/tmp/${evil.replaceAll('/', '_').replaceAll(':', '')}')"`,

@@ -43,7 +43,9 @@ labSuite(
   (test, at) => {
     test('beyond --max-connections clients wait and are then refused, and list and the journal say so', async () => {
       const host = at();
-      await host.run('systemd-run --unit echo socat -t 60 TCP-LISTEN:7001,fork,reuseaddr,backlog=100 EXEC:cat');
+      await host.run(
+        'systemd-run --unit echo socat -t 60 TCP-LISTEN:7001,fork,reuseaddr,backlog=100 EXEC:cat',
+      );
       await succeeds(host, 'create --max-connections 2 id few url :7000 tail url :7001');
       for (const unit of ['inside1', 'inside2']) {
         await hold(host, unit, 'TCP:127.0.0.1:7000');
@@ -118,9 +120,10 @@ labSuite(
 
     test('--idle-timeout ends a session on which nothing moves', async () => {
       const host = at();
-      await succeeds(host, 'create --idle-timeout 2s id quiet url :7000 tail url :7001');
+      await succeeds(host, 'create --idle-timeout 6s id quiet url :7000 tail url :7001');
+      // Long enough for the answer, also if the server is held up.
       await hold(host, 'silent', 'TCP:127.0.0.1:7000');
-      const ended = /reset 1 session on which no byte moved for 2 s \(--idle-timeout\)/;
+      const ended = /reset 1 session on which no byte moved for 6 s \(--idle-timeout\)/;
       await host.waitFor(async () => ended.test(await journal(host, 'quiet')), {
         what: 'the end of the session',
       });

@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
 import type { Host } from './rig/host.ts';
+import type { Running } from './rig/shell.ts';
 import { labSuite } from './suite.ts';
 
 const FILES: Record<string, string> = {
@@ -78,9 +79,13 @@ labSuite(
       );
       assert.match(await succeeds(host, 'list'), /^hello .*sleeping$/m);
       assert.is(await isActive(host, 'hello'), 'inactive');
-      assert.is(await ask(host), '1\nhi\n');
+      // However long the looks take, an open session keeps it.
+      const open = await holds(host);
+      assert.is(open.stdout(), '1\nhi\n');
       assert.is(await isActive(host, 'hello'), 'active');
       assert.match(await succeeds(host, 'show hello'), /^hello\.service +active \(running\)/m);
+      open.end();
+      await open.exited;
       await becomes(host, 'hello', 'inactive');
       await host.waitFor(async () => /sleeping/.test(await succeeds(host, 'list')), {
         what: 'the link to sleep',
@@ -219,9 +224,10 @@ labSuite(
       const host = at();
       const text = await succeeds(host, 'export hello');
       assert.match(text, /unit hello\.service/);
-      assert.match(await ask(host), /hi/);
+      const open = await holds(host);
       await succeeds(host, 'delete hello');
       assert.is(await isActive(host, 'hello'), 'active');
+      await open.stop();
       await host.run(['tee', '/etc/wormhole/links.d/hello.wormhole'], { input: text });
       await host.run('wormhole apply');
       assert.match(await ask(host), /hi/);
@@ -242,6 +248,14 @@ labSuite(
 /** What the service says of itself, and what it echoes. */
 async function ask(host: Host): Promise<string> {
   return (await host.run('echo hi | nc -N 127.0.0.1 7000', { timeout: 30 })).stdout;
+}
+
+/** Opens a session that has been answered, and stays open. */
+async function holds(host: Host): Promise<Running> {
+  const session = host.spawn('nc -N 127.0.0.1 7000');
+  session.write('hi\n');
+  await host.waitFor(() => session.stdout().endsWith('hi\n'), { what: 'the answer' });
+  return session;
 }
 
 async function isActive(host: Host, unit: string): Promise<string> {
