@@ -116,16 +116,20 @@ labSuite<{ near: Host; far: Host }>(
       const { near, far } = at();
       await succeeds(near, 'create --proxy-protocol id web url 0.0.0.0:8080 tail url :8081');
       await succeeds(near, 'create --proxy-protocol=v1 id web6 url [::]:8082 tail url [::1]:8081');
+      // Ports of clients that the kernel gives to nobody by itself.
       for (const [port, own, target, from] of [
-        [8080, far.address, near.address, 40121],
-        [8082, far.address, near.address, 40122],
-        [8082, far.address6, near.address6, 40123],
+        [8080, far.address, near.address, 20121],
+        [8082, far.address, near.address, 20122],
+        [8082, far.address6, near.address6, 20123],
       ] as const) {
         const url = own.includes(':') ? `[${target}]` : target;
         const expected = `${own} ${from} to ${target} ${port}`;
         assert.is(await get(far, `http://${url}:${port}/`, `--local-port ${from}`), expected);
-        const log = (await near.run('tail -n 1 /var/log/nginx/named.log')).stdout;
-        assert.is(log, `${expected}\n`);
+        // nginx logs a request when it has answered it.
+        await near.waitFor(
+          async () => (await near.run('tail -n 1 /var/log/nginx/named.log')).stdout === `${expected}\n`,
+          { what: `the log of nginx to have "${expected}"` },
+        );
       }
       assert.is((await listed(near, 'web'))?.proxyProtocol, 'v2');
       assert.is((await listed(near, 'web6'))?.proxyProtocol, 'v1');
@@ -209,6 +213,7 @@ labSuite<{ near: Host; far: Host }>(
 
     test('a client that is no proxy is reset, with one line that names it and its bytes harmlessly', async () => {
       const { near } = at();
+      const began = performance.now();
       for (const say of [
         'GET / HTTP/1.1\\r\\n\\r\\n',
         '\\033[31mPROXY',
@@ -217,7 +222,8 @@ labSuite<{ near: Host; far: Host }>(
         for (let i = 0; i < 2; i++)
           await near.run(`printf '${say}' | socat -t 10 - TCP:127.0.0.1:8111 2>&1`, { check: false });
       const log = (await journal(near, '8111')).split('\n').filter((line) => /PROXY header/.test(line));
-      assert.is(log.length, 1, log.join('\n'));
+      // One at once, and one for all the others each ten seconds.
+      assert.ok(log.length <= 1 + (performance.now() - began) / 10_000, log.join('\n'));
       assert.match(
         log[0] ?? '',
         /^link 8111: closed the client 127\.0\.0\.1:\d+: its PROXY header is missing: it begins with "GET \/ HTTP\/1\.1\.\.\.\."$/,

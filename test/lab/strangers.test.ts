@@ -107,10 +107,13 @@ labSuite<{ near: Host; beta: Host }>(
       const pid = await show('MainPID');
       await beta.run(FLOOD(near.address, 1_000), { timeout: 60 });
       const before = [Number(await show('CPUUsageNSec')), await memory()] as const;
-      await beta.run(FLOOD(near.address, 100_000), { timeout: 120 });
-      const received = Number(
-        (await near.run("awk '/^Udp: [0-9]/ { print $2 }' /proc/net/snmp")).stdout.trim(),
-      );
+      const began = performance.now();
+      let received = 0;
+      // A service that gets no processor meanwhile receives next to nothing.
+      for (let floods = 0; floods < 5 && received <= 10_000; floods++) {
+        await beta.run(FLOOD(near.address, 100_000), { timeout: 120 });
+        received = Number((await near.run("awk '/^Udp: [0-9]/ { print $2 }' /proc/net/snmp")).stdout.trim());
+      }
       const after = [Number(await show('CPUUsageNSec')), await memory()] as const;
       console.log(
         `${received} datagrams, ${((after[0] - before[0]) / 1e3 / (received - 1_000)).toFixed(1)} µs of CPU each`,
@@ -119,7 +122,8 @@ labSuite<{ near: Host; beta: Host }>(
       assert.ok(after[1] < before[1] + 50_000, `${before[1]} KiB -> ${after[1]} KiB`);
       assert.is(await show('MainPID'), pid);
       const lines = (await near.journal('-q', '-o', 'cat', '-t', 'wormhole-tunnel')).trim().split('\n');
-      assert.ok(lines.length <= 10, lines.join('\n'));
+      // One each ten seconds, and a few others.
+      assert.ok(lines.length <= 10 + (performance.now() - began) / 10_000, lines.join('\n'));
       await near.run(
         `systemctl stop wormhole-tunnel-udp.service; rm ${UNIT} /run/wormhole/tunnels/*; systemctl daemon-reload`,
       );
