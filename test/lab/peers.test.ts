@@ -10,7 +10,8 @@ import { everything, idOf, type Three, three } from './three.ts';
 async function relay(from: Host, to: string): Promise<() => Promise<void>> {
   await from.run('systemctl stop wormholed-tcp.socket wormholed.service');
   await from.run(
-    `systemd-run --unit relay socat TCP6-LISTEN:9999,ipv6-v6only=0,reuseaddr,fork TCP:${to}:9999`,
+    `systemd-run --unit relay socat TCP6-LISTEN:9999,ipv6-v6only=0,reuseaddr,fork TCP:${to}:9999
+    until [ "$(ss -Hltn sport = :9999)" ]; do sleep 0.1; done`,
   );
   return async () => {
     await from.run('systemctl stop relay; systemctl start wormholed-tcp.socket');
@@ -207,11 +208,8 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
     await succeeds(myserver, 'ping near');
     await succeeds(near, 'create id own url :7007 tail url :7001');
     const refusedMidway = async (args: string) => {
-      const lock = near.spawn('flock /run/wormhole/links.lock sleep 100');
-      await near.waitFor(
-        async () => (await near.run('flock -n /run/wormhole/links.lock true', { check: false })).status !== 0,
-        { what: 'the lock to be held' },
-      );
+      const lock = near.spawn('exec 9>>/run/wormhole/links.lock; flock 9; echo held; sleep 600');
+      await near.waitFor(() => lock.stdout() === 'held\n', { what: 'the lock' });
       const asking = myserver.spawn(`wormhole -H tcp://near create ${args}`);
       await near.waitFor(
         async () => {

@@ -101,8 +101,11 @@ labSuite(
 );
 
 /** What serves the package, and what is behind the link. */
-const SERVER = `[Service]
+const SERVER = `[Unit]
+Before=cloud-final.service
+[Service]
 ExecStart=python3 -m http.server --bind 127.0.0.1 --directory /srv/packages 8000
+ExecStartPost=sh -c 'until nc -z 127.0.0.1 8000; do sleep 0.1; done'
 [Install]
 WantedBy=multi-user.target
 `;

@@ -100,7 +100,8 @@ labSuite<Pair>(
       const { near, myserver } = at();
       const { id, port } = await partOn(myserver);
       await myserver.run(`systemctl stop wormhole-${id}.socket wormhole-${id}.service
-        systemd-run --unit thief socat TCP6-LISTEN:${port},reuseaddr,fork /dev/null`);
+        systemd-run --unit thief socat TCP6-LISTEN:${port},reuseaddr,fork /dev/null
+        until [ "$(ss -Hltn sport = :${port})" ]; do sleep 0.1; done`);
       await near.run(`systemctl stop wormhole-7000.service; rm /run/wormhole/links/7000/far`);
       assert.is(await hears(near, 7000), 'myserver\n');
       assert.ok((await partOn(myserver)).port !== port);

@@ -7,6 +7,13 @@ import { labSuite } from './suite.ts';
 
 const ASK = "mysql -u root -h 127.0.0.1 -N -e 'select 41 + 1'";
 
+/** Waits until something listens on a port of a host. */
+async function listens(host: Host, port: number): Promise<void> {
+  await host.waitFor(async () => (await host.run(`ss -Hltn sport = :${port}`)).stdout !== '', {
+    what: `port ${port} of ${host.name} to listen`,
+  });
+}
+
 labSuite<Pair & { stranger: Host }>(
   'remote',
   async () => {
@@ -21,6 +28,7 @@ labSuite<Pair & { stranger: Host }>(
       const { near, myserver } = at();
       // The engine on the other machine is had over TCP, as `docker -H myserver` has it.
       await myserver.run('systemd-run --unit api socat TCP-LISTEN:2375,fork UNIX:/var/run/docker.sock');
+      await listens(myserver, 2375);
       const script = 'mysql=`docker -H myserver run -d --network none wormhole/mysql`';
       for (const recipe of ['tail docker-ns $mysql', 'tail url :3306 docker-ns $mysql']) {
         const { stdout } = await near.run(`${script}; wormhole create url :3306 remote myserver ${recipe}`, {
@@ -48,7 +56,7 @@ labSuite<Pair & { stranger: Host }>(
     test('what fails on the other machine is told here, until a client is served', async () => {
       const { near, myserver } = at();
       await succeeds(near, 'create id wrong url :4199 remote myserver tail');
-      const ask = () => near.run('nc -w 20 127.0.0.1 4199 </dev/null', { check: false, timeout: 60 });
+      const ask = () => near.run('nc -w 50 127.0.0.1 4199 </dev/null', { check: false, timeout: 60 });
       for (let client = 0; client < 2; client++) assert.is((await ask()).stdout, '');
       const words = /machine myserver says: 127\.0\.0\.1:4199 on this host refused/;
       await near.waitFor(async () => words.test(await near.journal('-b', '-t', 'wormhole-wrong')), {
@@ -234,6 +242,7 @@ labSuite<Pair & { stranger: Host }>(
       );
       // Here it cannot be made, after it could be made there.
       await near.run('systemd-run --unit taken socat TCP-LISTEN:7004,bind=127.0.0.1,fork EXEC:cat');
+      await listens(near, 7004);
       await fails(
         near,
         'create url :7004 remote myserver tail url :7000',

@@ -145,6 +145,10 @@ labSuite<{ host: Host; neighbour: Host }>(
       const ask = async (seconds = 60) =>
         (await host.run(`timeout ${seconds} nc -N 127.0.0.1 7006 </dev/null`, { check: false, timeout: 90 }))
           .stdout;
+      // Docker accepts for the container also before that listens.
+      const direct = async () =>
+        (await host.run(`nc -N ${host.address} 8080 </dev/null`, { check: false })).stdout;
+      await host.waitFor(async () => (await direct()) === `${name}\n`, { what: 'the container to listen' });
       await succeeds(host, `create id nat url :7006 tail url ${host.address}:8080`);
       assert.is(await ask(), `${name}\n`);
       // Why its address is not all that is let through: the kernel shows the filter what NAT has made of it.
@@ -179,7 +183,9 @@ labSuite<{ host: Host; neighbour: Host }>(
             check: false,
           })
         ).stdout;
-      assert.is(await ask(7007), 'sandbox\n', 'an ordinary service is open to it');
+      await host.waitFor(async () => (await ask(7007)) === 'sandbox\n', {
+        what: 'an ordinary service, which is open to it',
+      });
       assert.is(await ask(7008), '');
       assert.is((await host.run('nc -N 127.7.7.7 7008 </dev/null')).stdout, 'sandbox\n');
       await succeeds(host, 'delete loop');

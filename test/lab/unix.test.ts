@@ -1,4 +1,5 @@
 import * as assert from 'uvu/assert';
+import { askDatagram } from './ask-datagram.ts';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
@@ -178,17 +179,17 @@ labSuite(
       await succeeds(host, 'create id gram url unixgram:///run/g.sock tail url unixgram:///run/gram.sock');
       await host.run('echo one-way | socat -u - UNIX-SENDTO:/run/g.sock');
       await host.run('until systemctl is-active -q wormhole-gram.service; do sleep 0.1; done');
-      const { stdout } = await host.run(
-        `umask 0; echo answer me | socat -t 5 - UNIX-SENDTO:/run/g.sock,bind=/tmp/client`,
-      );
-      assert.is(stdout, 'answer me\n', await journal(host, 'gram'));
+      const asking = host.spawn('umask 0; exec socat -t 600 - UNIX-SENDTO:/run/g.sock,bind=/tmp/client');
+      asking.write('answer me\n');
+      await host.waitFor(() => asking.stdout() === 'answer me\n', { what: 'the answer' });
+      await asking.stop();
       await succeeds(
         host,
         'create id packet url unixpacket:///run/p.sock tail url unixpacket:///run/packet.sock',
       );
       assert.is(await asked(host, 'UNIX-CONNECT:/run/p.sock,type=5'), 'hello\n');
       await succeeds(host, 'create id syslog url udp://:7514 tail url unixgram:///run/gram.sock');
-      assert.is(await asked(host, 'UDP:127.0.0.1:7514'), 'hello\n');
+      assert.is(await askDatagram(host, 7514), 'hello\n');
       await fails(
         host,
         'create url unixgram:///run/h.sock tail url udp://:514',
@@ -217,7 +218,9 @@ labSuite(
         `sed -i 's/^local .*all .*all .*/local all all scram-sha-256/' /etc/postgresql/15/main/pg_hba.conf`,
       );
       await host.run('systemctl reload postgresql@15-main');
-      assert.is((await query('-h 127.0.0.1 -p 5434')).stdout, '20000100000\n');
+      // The server may not have read the file yet.
+      const { stdout } = await host.waitFor(() => query('-h 127.0.0.1 -p 5434'), { what: 'the query' });
+      assert.is(stdout, '20000100000\n');
       await succeeds(host, 'delete pg-path pg-port');
       await host.run('systemctl stop postgresql@15-main');
     });
