@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { cluster, daemonEnds, KEY_FILE, said, writeKey } from './cluster.ts';
 import { fails, succeeds } from './installed.ts';
+import type { Running } from './rig/shell.ts';
 import { labSuite } from './suite.ts';
 
 labSuite('keys of wormholed', cluster, (test, at) => {
@@ -45,15 +45,20 @@ labSuite('keys of wormholed', cluster, (test, at) => {
     const fresh = randomBytes(32).toString('base64');
     const calling = alpha.spawn('until [ -e /tmp/stop ]; do wormhole ping beta || echo failed; done');
     const back = beta.spawn('until [ -e /tmp/stop ]; do wormhole ping alpha || echo failed; done');
+    const calls = () => [calling, back];
+    const countOf = ({ stdout }: Running) => stdout().split('\n').length;
     for (const keys of [`${old}\n${fresh}`, `${fresh}\n${old}`, fresh]) {
       for (const host of [alpha, beta]) {
         await writeKey(host, `${keys}\n`);
-        // A call that has read the old one is over by then.
-        await sleep(3000);
+        // Calls that have read the old one are over by then: on each machine one comes after the other, and the line of one that has
+        // ended may be on its way here.
+        const before = calls().map(countOf);
+        await alpha.waitFor(() => calls().every((own, n) => countOf(own) > (before[n] ?? 0) + 1), {
+          what: 'the calls that have begun to end',
+        });
       }
     }
-    for (const calls of [calling, back])
-      await alpha.waitFor(() => calls.stdout().split('\n').length > 5, { what: 'five calls' });
+    await alpha.waitFor(() => calls().every((own) => countOf(own) > 5), { what: 'five calls' });
     for (const host of [alpha, beta]) await host.run('touch /tmp/stop');
     for (const { stdout, stderr } of [await calling.exited, await back.exited]) {
       assert.is(stderr, '');
