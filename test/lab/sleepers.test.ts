@@ -63,9 +63,19 @@ labSuite(
       test(`${what}: clients are closed, one line says why, and the next connection tries again`, async () => {
         const host = at();
         await succeeds(host, `create id broken url :7004 trigger docker-run ${args}`);
+        // One that came after the failure would cause another attempt, which is told again.
+        const dropIn = '/run/systemd/system/wormhole-broken-run.service.d';
+        await host.run(
+          `rm -f /run/all-wait; mkdir -p ${dropIn}; printf '[Service]\\nExecStartPre=+/bin/sh -c "until test -e /run/all-wait; do sleep 0.1; done"\\n' >${dropIn}/wait.conf; systemctl daemon-reload`,
+        );
         const clients = Array.from({ length: 5 }, () =>
           host.run('echo | timeout 100 nc 127.0.0.1 7004', { check: false }),
         );
+        await host.waitFor(
+          async () => (await host.run('ss -Htn state established dport = :7004 | wc -l')).stdout === '5\n',
+          { what: 'all clients to wait' },
+        );
+        await host.run('touch /run/all-wait');
         for (const { stdout, status } of await Promise.all(clients)) {
           assert.is(stdout, '');
           assert.not.equal(status, 124, 'the client was not closed');
@@ -88,6 +98,7 @@ labSuite(
           again,
         );
         assert.match(await succeeds(host, 'list'), /^broken .*failed to start its container/m);
+        await host.run(`rm -r ${dropIn}; systemctl daemon-reload`);
         await succeeds(host, 'delete broken');
       });
     }
