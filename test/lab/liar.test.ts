@@ -188,7 +188,7 @@ labSuite<Three & { liar: Running; host: string }>(
     test('it is refused in the middle of a request: what it was about to get is taken back', async () => {
       const { near, myserver } = at();
       const id = await idOf(myserver);
-      const holder = near.spawn('exec 9>>/run/wormhole/links.lock; flock 9; echo held; sleep 60');
+      const holder = near.spawn('exec 9>>/run/wormhole/links.lock; flock 9; echo held; sleep 600');
       await near.waitFor(() => holder.stdout() === 'held\n', { what: 'the lock' });
       const asks = myserver.spawn('wormhole create url :7001 remote near tail');
       const waits = 'ls -l /proc/$(systemctl show -P MainPID wormholed.service)/fd | grep links.lock';

@@ -86,7 +86,7 @@ labSuite(
 
     test('a command that others look at while it runs', async () => {
       const host = at();
-      const holder = host.spawn('exec 9>>/run/wormhole/links.lock; flock 9; echo held; sleep 60');
+      const holder = host.spawn('exec 9>>/run/wormhole/links.lock; flock 9; echo held; sleep 600');
       await host.waitFor(() => holder.stdout() === 'held\n', { what: 'the lock' });
       const create = host.spawn(
         `exec wormhole create id c url :7001 trigger docker-run "-e PASSWORD=${SECRET} wormhole/tools"`,

@@ -14,7 +14,10 @@ labSuite('wormholed', cluster, (test, at) => {
       await daemonEnds(beta);
     }
     assert.is((await beta.run('systemctl show -P Result wormholed.service')).stdout, 'success\n');
-    assert.is((await beta.run('pgrep -f [w]ormholed.cjs', { check: false })).stdout, '');
+    await beta.waitFor(
+      async () => (await beta.run('pgrep -f [w]ormholed.cjs', { check: false })).stdout === '',
+      { what: 'its process to go' },
+    );
   });
 
   test('ping: this host, another by name, address and port, and what cannot be', async () => {
@@ -171,7 +174,7 @@ labSuite('wormholed', cluster, (test, at) => {
     for (const end of ['client', 'daemon'] as const) {
       await said(beta);
       // Whoever has the lock keeps the create waiting.
-      const holder = beta.spawn('exec 9>>/run/wormhole/links.lock; flock 9; echo held; sleep 60');
+      const holder = beta.spawn('exec 9>>/run/wormhole/links.lock; flock 9; echo held; sleep 600');
       await beta.waitFor(() => holder.stdout() === 'held\n', { what: 'the lock' });
       const client = alpha.spawn(`wormhole -H tcp://beta create id ${end} url :4200 tail url :1`);
       await beta.waitFor(() => wantsLock(beta), { what: 'the create to wait for the lock' });
@@ -206,10 +209,9 @@ labSuite('wormholed', cluster, (test, at) => {
     await succeeds(alpha, 'ping beta:4444');
     await succeeds(beta, '-H unix:///run/own.sock list');
     await succeeds(alpha, '-H tcp://beta:4444 create id fore url :4301 tail url :1');
-    assert.match(
-      own.stderr(),
-      /^wormholed: [\d.a-f:]+ \([0-9a-f]{8}\): create id fore url :4301 tail url :1: created fore /m,
-    );
+    const told =
+      /^wormholed: [\d.a-f:]+ \([0-9a-f]{8}\): create id fore url :4301 tail url :1: created fore /m;
+    await beta.waitFor(() => told.test(own.stderr()), { what: 'the line about the link' });
     await succeeds(alpha, '-H tcp://beta:4444 delete fore');
     await beta.run('pkill -INT -f [t]cp://0.0.0.0:4444');
     assert.is((await own.exited).status, 0);
