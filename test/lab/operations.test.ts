@@ -13,7 +13,9 @@ labSuite(
   (test, at) => {
     test('stop closes a link and resets its sessions, and list says how to start it', async () => {
       const host = at();
-      await host.run(`systemd-run --unit echo socat -t 60 TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`);
+      await host.run(
+        `systemd-run --unit echo socat -t 60 TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`,
+      );
       await succeeds(host, 'create id pause url :3000 tail url :4000');
       const session = host.spawn('socat -d - TCP:127.0.0.1:3000');
       session.write('hello\n');
@@ -30,11 +32,15 @@ labSuite(
       await host.run('systemctl start wormhole-sync.service');
       assert.match((await knock(host, 3000)).stderr, /refused/);
       assert.match(await succeeds(host, 'list'), /^pause .* stopped /m);
-      await host.run(`systemd-run --unit echo socat -t 60 TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`);
+      await host.run(
+        `systemd-run --unit echo socat -t 60 TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`,
+      );
       await succeeds(host, 'start pause');
       assert.is((await knock(host, 3000)).stdout, 'hello\n');
       await host.reboot();
-      await host.run(`systemd-run --unit echo socat -t 60 TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`);
+      await host.run(
+        `systemd-run --unit echo socat -t 60 TCP-LISTEN:4000,bind=127.0.0.1,fork,reuseaddr EXEC:cat`,
+      );
       assert.is((await knock(host, 3000)).stdout, 'hello\n');
       await fails(
         host,
@@ -116,11 +122,12 @@ labSuite(
 
     test('a full disk, or a reader that has gone away, does not hide that a link was created', async () => {
       const host = at();
-      for (const [id, where, status] of [
-        ['full', '>/dev/full', 1],
-        ['gone', '| true', 0],
+      for (const [id, before, where, status] of [
+        ['full', '', '>/dev/full', 1],
+        // The reader of the pipe has ended before anything is written.
+        ['gone', 'exec 4> >(exit); wait $!; ', '>&4', 0],
       ] as const) {
-        const command = `wormhole create id ${id} url :3007 tail url :3008 ${where}; exit \${PIPESTATUS[0]}`;
+        const command = `${before}wormhole create id ${id} url :3007 tail url :3008 ${where}`;
         const result = await host.run(command, { check: false });
         assert.match(
           result.stderr,
