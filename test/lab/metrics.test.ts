@@ -58,7 +58,13 @@ labSuite(
         stdout,
         /^HTTP\/1\.1 200 OK\r\nContent-Type: text\/plain; version=0\.0\.4; charset=utf-8\r\n/,
       );
-      assert.is(stdout.split('\r\n\r\n')[1], (await host.run('wormhole metrics')).stdout);
+      // A forwarder may fall asleep between two looks, and the server gives the same answer for a second.
+      await host.waitFor(
+        async () =>
+          (await host.run('curl -sS http://127.0.0.1:9998/metrics')).stdout ===
+          (await host.run('wormhole metrics')).stdout,
+        { what: 'the figures to be those of the command' },
+      );
       // It ends soon after a request.
       const status = (
         await host.run(
@@ -103,8 +109,8 @@ labSuite(
         async () => {
           await host.run('curl -sSf -o /dev/null http://127.0.0.1:9998/metrics');
           return (
-            (await host.run('systemctl is-active wormhole-nap.service', { check: false })).stdout !==
-            'active\n'
+            (await host.run('systemctl is-active wormhole-nap.service', { check: false })).stdout ===
+            'inactive\n'
           );
         },
         { timeout: 30, what: 'the forwarder to end while it is scraped' },
@@ -129,9 +135,12 @@ labSuite(
       );
       const { stdout } = await host.run('curl -sS http://127.0.0.1:9100/metrics');
       assert.match(stdout, /^node_textfile_scrape_error 0$/m);
-      assert.is(
-        (await host.run('ls -A /var/lib/prometheus/node-exporter | grep -i wormhole')).stdout,
-        'wormhole.prom\n',
+      // While it is written again, a draft is beside it.
+      await host.waitFor(
+        async () =>
+          (await host.run('ls -A /var/lib/prometheus/node-exporter | grep -i wormhole')).stdout ===
+          'wormhole.prom\n',
+        { what: 'one file and no other' },
       );
     });
 

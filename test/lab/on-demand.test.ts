@@ -73,8 +73,9 @@ labSuite(
       for (let i = 0; i < 3; i++) {
         await host.waitFor(
           async () => {
-            const command = 'systemctl is-active wormhole-80-run.service';
-            const state = (await host.run(command, { check: false })).stdout;
+            // Looked at from there, and often: it takes a fraction of a second.
+            const command = `until state=$(systemctl is-active wormhole-80-run.service); [ $state != active ]; do sleep 0.05; done; echo $state`;
+            const state = (await host.run(command)).stdout;
             // Missed: it has to be used again.
             if (state === 'inactive\n') await page(host);
             return state === 'deactivating\n';
