@@ -97,7 +97,9 @@ labSuite(
 
     test('a newer version leaves sockets listening and sessions open, and serves new clients', async () => {
       const { host } = at();
-      await host.run('systemd-run --unit echo socat -t 60 TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
+      await host.run(
+        'systemd-run --unit echo socat -t 60 TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
+      );
       await succeeds(host, 'create url :9000 tail url :9002');
       await host.run('systemctl disable --now wormhole-counters.service');
       session = host.spawn('nc -N 127.0.0.1 9000');

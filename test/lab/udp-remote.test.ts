@@ -27,7 +27,9 @@ labSuite<{ near: Host; far: Host; stranger: Host }>(
     const stranger = await boot({ name: 'stranger', docker: false });
     await writeKey(far, (await near.run('cat /etc/wormhole/key.secret')).stdout);
     await far.run(`systemd-run --unit echo ${NODE}/udp-server.mjs 5301`);
-    await far.run('systemd-run --unit tcp socat -t 60 TCP-LISTEN:5301,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
+    await far.run(
+      'systemd-run --unit tcp socat -t 60 TCP-LISTEN:5301,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
+    );
     await far.run('systemd-run --unit path socat -t 60 UNIX-LISTEN:/run/far.sock,fork,mode=666 EXEC:cat');
     return { near, far, stranger };
   },
@@ -79,7 +81,9 @@ labSuite<{ near: Host; far: Host; stranger: Host }>(
       const { near, far } = at();
       await far.reboot();
       await far.run(`systemd-run --unit echo ${NODE}/udp-server.mjs 5301`);
-      await far.run('systemd-run --unit tcp socat -t 60 TCP-LISTEN:5301,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
+      await far.run(
+        'systemd-run --unit tcp socat -t 60 TCP-LISTEN:5301,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
+      );
       await far.run('systemd-run --unit path socat -t 60 UNIX-LISTEN:/run/far.sock,fork,mode=666 EXEC:cat');
       await near.waitFor(
         async () => (await askDatagram(near, 5300, { say: 'again', seconds: 10 })) === 'again\n',

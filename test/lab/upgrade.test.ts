@@ -15,7 +15,9 @@ labSuite(
   (test, at) => {
     test('units of an earlier version are written again; sockets and sessions stay', async () => {
       const host = at();
-      await host.run('systemd-run --unit echo socat -t 60 TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat');
+      await host.run(
+        'systemd-run --unit echo socat -t 60 TCP-LISTEN:9002,bind=127.0.0.1,fork,reuseaddr EXEC:cat',
+      );
       await succeeds(host, 'create id plain url :9000 tail url :9002');
       const today = await units(host, 'plain');
       await writeAsEarlierVersion(host, 'wormhole-plain.socket', (text) =>
@@ -173,7 +175,7 @@ labSuite(
       const host = at();
       await host.run('systemctl stop wormhole-plain.service');
       const clients = host.spawn(
-        'for i in $(seq 60); do [ "$(echo $i | nc -N -w 20 127.0.0.1 9000)" = $i ] || echo client $i is not served; systemctl stop wormhole-plain.service; done; echo done',
+        'for i in $(seq 60); do [ "$(echo $i | nc -N -w 60 127.0.0.1 9000)" = $i ] || echo client $i is not served; systemctl stop wormhole-plain.service; done; echo done',
       );
       while (!clients.stdout().includes('done')) await host.run(INSTALL, { timeout: 120 });
       assert.is((await clients.exited).stdout, 'done\n');
