@@ -105,11 +105,12 @@ async function hasSessions(host: Host, id: string, count: number): Promise<void>
 }
 
 /** Waits until systemd keeps the session of a link that has one: those of UDP are not shown. */
-async function hasStored(host: Host, id: string): Promise<void> {
-  const stored = `systemctl show -P NFileDescriptorStore wormhole-${id}.service`;
-  await host.waitFor(async () => (await host.run(stored)).stdout !== '0\n', {
-    what: `the session of link ${id} to be stored`,
-  });
+async function hasStored(host: Host, id: string, talk = () => {}): Promise<void> {
+  const stored = async () => {
+    talk();
+    return (await host.run(`systemctl show -P NFileDescriptorStore wormhole-${id}.service`)).stdout !== '0\n';
+  };
+  await host.waitFor(stored, { what: `the session of link ${id} to be stored` });
 }
 
 /** Has the interactive shell print a text, and waits until it has. */
@@ -187,7 +188,8 @@ SQL`,
         ['2222', 2],
       ] as const)
         await hasSessions(host, id, count);
-      await hasStored(host, '4433');
+      // A session of UDP is stored once something passes when it is half a second old.
+      await hasStored(host, '4433', () => dtlsClient.write('still here\n'));
       for (const [end, command, trace] of ENDS) {
         const since = (await host.run("date '+%F %T'")).stdout.trim();
         const before = await mainPids(host);
