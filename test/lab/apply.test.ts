@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert';
 import { fails, installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
 import { startNamedServers } from './named-servers.ts';
-import { hasNotedSession } from './noted-sessions.ts';
+import { hasNotedSessions } from './noted-sessions.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
@@ -109,7 +109,7 @@ labSuite(
         session.write('x\n');
         await host.waitFor(() => session.stdout() === 'one x\n', { timeout: 20, what: 'the session' });
       }
-      for (const id of ['same', 'other']) await hasNotedSession(host, id);
+      for (const id of ['same', 'other']) await hasNotedSessions(host, id);
       const inodes = "ss -Hltne '( sport = :4001 or sport = :4002 )' | grep -o 'ino:[0-9]*' | sort";
       const before = (await host.run(inodes)).stdout;
       const pid = 'systemctl show -P MainPID wormhole-same.service';

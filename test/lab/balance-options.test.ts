@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert';
 import { fails, installedHost, leavesNothing, succeeds, wormhole } from './installed.ts';
 import { listens } from './listening.ts';
-import { hasNotedSession } from './noted-sessions.ts';
+import { hasNotedSessions } from './noted-sessions.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
@@ -115,7 +115,7 @@ labSuite(
       const session = host.spawn('socat - TCP:127.0.0.1:81');
       session.write('x\n');
       await host.waitFor(() => session.stdout() === 'x\n', { timeout: 20, what: 'the session' });
-      await hasNotedSession(host, 'l');
+      await hasNotedSessions(host, 'l');
       const shown = await succeeds(host, 'show l');
       assert.match(shown, /^l {2}tcp:\/\/127\.0\.0\.1:81 ══▶ 2 tails {2}connected \*$/m);
       assert.match(shown, /^├─ l-to-web1 {2}══▶ tcp:\/\/127\.0\.0\.1:80 in container web1 /m);

@@ -2,7 +2,7 @@ import * as assert from 'uvu/assert';
 import type { Listing } from '../../src/api/listing-schema.ts';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
 import { listens } from './listening.ts';
-import { hasNotedSession } from './noted-sessions.ts';
+import { hasNotedSessions } from './noted-sessions.ts';
 import { hears } from './pair.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
@@ -220,7 +220,7 @@ labSuite(
         await host.waitFor(async () => (await said()) > before + 5, { timeout: 20, what });
       };
       await goesOn('the session to begin');
-      await hasNotedSession(host, 's');
+      await hasNotedSessions(host, 's');
       await host.run('systemctl kill -s KILL wormhole-s.service');
       await goesOn('the session to go on without the front');
       await host.run('systemctl kill -s KILL wormhole-s-to-echo.service');

@@ -1,18 +1,12 @@
 import * as assert from 'uvu/assert';
 import type { Counters } from '../../src/state/counters.ts';
 import { fails, installedHost, succeeds, wormhole } from './installed.ts';
+import { listens } from './listening.ts';
 import { allGone, greeter, hears, type Pair, pair, partOn } from './pair.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
 const ASK = "mysql -u root -h 127.0.0.1 -N -e 'select 41 + 1'";
-
-/** Waits until something listens on a port of a host. */
-async function listens(host: Host, port: number): Promise<void> {
-  await host.waitFor(async () => (await host.run(`ss -Hltn sport = :${port}`)).stdout !== '', {
-    what: `port ${port} of ${host.name} to listen`,
-  });
-}
 
 labSuite<Pair & { stranger: Host }>(
   'remote',

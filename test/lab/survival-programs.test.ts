@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
 import { installedHost, succeeds } from './installed.ts';
+import { hasNotedSessions } from './noted-sessions.ts';
 import type { Host } from './rig/host.ts';
 import type { Running } from './rig/shell.ts';
 import { labSuite } from './suite.ts';
@@ -96,14 +97,6 @@ async function mainPids(host: Host): Promise<string[]> {
   return stdout.split('\n').filter(Boolean);
 }
 
-/** Waits until so many sessions of a link are old enough to be shown, and so to survive. */
-async function hasSessions(host: Host, id: string, count: number): Promise<void> {
-  await host.waitFor(
-    async () => JSON.parse(await succeeds(host, `show --json ${id}`)).sessions?.length === count,
-    { what: `${count} sessions of link ${id}` },
-  );
-}
-
 /** Waits until systemd keeps the session of a link that has one: those of UDP are not shown. */
 async function hasStored(host: Host, id: string, talk = () => {}): Promise<void> {
   const stored = async () => {
@@ -187,7 +180,7 @@ SQL`,
         ['4100', 1],
         ['2222', 2],
       ] as const)
-        await hasSessions(host, id, count);
+        await hasNotedSessions(host, id, count);
       // A session of UDP is stored once something passes when it is half a second old.
       await hasStored(host, '4433', () => dtlsClient.write('still here\n'));
       for (const [end, command, trace] of ENDS) {
@@ -275,7 +268,7 @@ SQL`,
         await host.waitFor(() => session.stdout().endsWith(`${line}\n`), { what: `the answer to "${line}"` });
       };
       await say('before');
-      for (const id of ['tounix', 'fromunix']) await hasSessions(host, id, 1);
+      for (const id of ['tounix', 'fromunix']) await hasNotedSessions(host, id, 1);
       for (const [end, command] of [
         ['kill -9', 'systemctl kill -s KILL wormhole-tounix.service wormhole-fromunix.service'],
         ['systemctl restart', 'systemctl restart wormhole-tounix.service wormhole-fromunix.service'],

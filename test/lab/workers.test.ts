@@ -2,6 +2,7 @@ import * as assert from 'uvu/assert';
 import type { Listing } from '../../src/api/listing-schema.js';
 import type { ExchangeOptions, ExchangeResult } from './exchange.ts';
 import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
+import { hasNotedSessions } from './noted-sessions.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
 
@@ -48,17 +49,6 @@ async function hasWorkers(host: Host, id: string, count: number): Promise<void> 
   await host
     .waitFor(async () => (await workers()) === count, { timeout: 10, what: `${count} workers of link ${id}` })
     .catch(async () => assert.is(await workers(), count));
-}
-
-/** Waits until so many sessions of a link are old enough to be shown, and so to survive, whichever thread has them. */
-async function hasSessions(host: Host, id: string, count: number): Promise<void> {
-  const sessions = async () => JSON.parse(await succeeds(host, `show --json ${id}`)).sessions?.length;
-  await host
-    .waitFor(async () => (await sessions()) === count, {
-      timeout: 10,
-      what: `${count} sessions of link ${id}`,
-    })
-    .catch(async () => assert.is(await sessions(), count));
 }
 
 /** Waits until a link has taken over all 60 sessions so many times. */
@@ -113,7 +103,7 @@ labSuite(
       const options = { listen: 4000, link: 3000, sessions: 60, seed: 1, seconds: 12, bytes: 2e6 };
       await exchange(host, options, async () => {
         await hasWorkers(host, 'many', 4);
-        await hasSessions(host, 'many', 60);
+        await hasNotedSessions(host, 'many', 60);
         await host.run('systemctl kill -s KILL wormhole-many.service');
         await hasTakenOver(host, 'many', 1);
         await host.run('systemctl restart wormhole-many.service');
@@ -122,7 +112,7 @@ labSuite(
         await succeeds(host, 'create --replace --workers 2 id many url :3000 tail url :4000');
         await host.run('systemctl restart wormhole-many.service');
         await hasWorkers(host, 'many', 2);
-        await hasSessions(host, 'many', 60);
+        await hasNotedSessions(host, 'many', 60);
         await succeeds(host, 'create --replace id many url :3000 tail url :4000');
         await host.run('systemctl kill -s KILL wormhole-many.service');
       });
@@ -201,7 +191,7 @@ labSuite(
       const options = { listen: 4006, link: 3006, sessions: 30, seed: 4, seconds: 7, bytes: 1e6 };
       await exchange(host, options, async () => {
         await hasWorkers(host, tail, 3);
-        await hasSessions(host, 'spread', 30);
+        await hasNotedSessions(host, 'spread', 30);
         assert.is((await host.run('nc -w 2 127.0.0.1 3006 < /dev/null; true')).stdout, '');
         await host.run(`systemctl kill -s KILL wormhole-${tail}.service; sleep 1`);
         await host.run('systemctl kill -s KILL wormhole-spread.service');
