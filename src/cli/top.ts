@@ -74,7 +74,7 @@ async function printIntervals(command: Command, options: TopOptions): Promise<vo
     const { sample: after, several } = await takeSample(command);
     const links = arrange(ratesBetween(before, after), order);
     before = after;
-    const time = new Date().toISOString();
+    const time = new Date(Date.now() - (performance.now() - after.at)).toISOString();
     if (options.json)
       for (const link of links)
         process.stdout.write(`${escapeUnprintable(JSON.stringify({ time, ...link }))}
