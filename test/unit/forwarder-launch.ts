@@ -395,6 +395,16 @@ export async function load(forwarder: Forwarder): Promise<number> {
   return least;
 }
 
+/**
+ * The CPU seconds that the forwarder uses while `work` is done. For what passes by itself: load() would wait until a loop that has
+ * spun meanwhile is idle.
+ */
+export async function spentDuring(forwarder: Forwarder, work: () => Promise<unknown>): Promise<number> {
+  const before = forwarder.cpu();
+  await work();
+  return forwarder.cpu() - before;
+}
+
 /** Lets `forwarder` open no descriptor of this number or above. */
 export function limitDescriptors(forwarder: { pid: number }, limit: number): void {
   execFileSync('prlimit', ['--pid', `${forwarder.pid}`, `--nofile=${limit}:`]);
