@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { register } from 'node:module';
 import { tunnelNumber } from '../../src/ipsec/names.ts';
 import { acceptPeer } from '../../src/links/remote/accept-peer.ts';
 import { withLock } from '../../src/state/lock.ts';
-import { refuse } from '../../src/state/peers.ts';
+import { pin, pinnedId, refuse } from '../../src/state/peers.ts';
 import { UNIT_DIR } from '../../src/systemd/unit-files.ts';
 import { sweep } from '../../src/tunnels/kernel.ts';
 import { beginInitiating, initiatorLock, recordAnswer } from '../../src/tunnels/negotiation.ts';
@@ -83,6 +83,14 @@ async function watch(states: string, work: () => Promise<unknown>): Promise<Watc
 
 const results: Record<string, Watched> = {};
 
+/** What is recorded after some of that. */
+export interface Recorded {
+  /** Whether there is still an answer of an earlier version. */
+  formerAnswer: boolean;
+  /** The machine that has the name of another one, after that one was to take its place. */
+  named: string | undefined;
+}
+
 // A new tunnel has no unit before the other machine has answered.
 results.swept = await watch(incoming(OLD, 0), sweep);
 results.initiating = await watch(incoming(OLD, 0), () =>
@@ -94,8 +102,10 @@ results.initiating = await watch(incoming(OLD, 0), () =>
 results.interrupted = await watch(incoming(OLD, 0), sweep);
 
 // An earlier version did not record which key it had answered with.
-writeFileSync(`/run/wormhole/tunnels/answer-${tunnel.machine}`, JSON.stringify({ tunnel, since: 1e9 }));
+const formerAnswer = `/run/wormhole/tunnels/answer-${tunnel.machine}`;
+writeFileSync(formerAnswer, JSON.stringify({ tunnel, since: 1e9 }));
 results.former = await watch('', sweep);
+const recorded: Recorded = { formerAnswer: existsSync(formerAnswer), named: undefined };
 
 // The clock has been set back since the former keys were made.
 const afterClock = incoming(NEW, 0) + outgoing(OUT) + incoming(OLD, -20);
@@ -103,7 +113,9 @@ recordAnswer(tunnel, NEW);
 results.settled = await watch(afterClock, () => settleTunnel(tunnel.id, { spi: OUT }, tunnel.machine));
 
 execFileSync('mount', ['-o', 'remount,ro', UNIT_DIR]);
-results.unwritable = await watch('', () => acceptPeer(tunnel.machine, 'c'.repeat(32)));
+pin(tunnel.peer, tunnel.machine);
+results.unwritable = await watch('', () => acceptPeer(tunnel.peer, 'c'.repeat(32)));
+recorded.named = pinnedId(tunnel.peer);
 
 const other = { ...tunnel, id: '2a2b3c4d5e6f7081', machine: 'd'.repeat(32), peer: '10.0.0.3' };
 recordAnswer(other, NEW);
@@ -132,4 +144,4 @@ results.withdrawn = await watch(
   () => withdrawAnswer(other.machine),
 );
 ip.remove();
-process.stdout.write(JSON.stringify(results));
+process.stdout.write(JSON.stringify({ results, recorded }));

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Watched } from './tunnel-answers-run.ts';
+import type { Recorded, Watched } from './tunnel-answers-run.ts';
 
 /* What a machine does about tunnels that others ask it for: with the clock set back, refused meanwhile, or while it asks itself. */
 
@@ -15,6 +15,7 @@ const directory = mkdtempSync(join(tmpdir(), 'wormhole-tunnels-'));
 test.after(() => rmSync(directory, { recursive: true }));
 
 let results: Record<string, Watched> = {};
+let recorded: Partial<Recorded> = {};
 
 test.before(() => {
   const isRoot = process.geteuid?.() === 0;
@@ -25,7 +26,7 @@ test.before(() => {
     { encoding: 'utf8', env: { ...process.env, WORMHOLE_STATE_DIRECTORY: join(directory, 'state') } },
   );
   assert.is(status, 0, stderr);
-  results = JSON.parse(stdout);
+  ({ results, recorded } = JSON.parse(stdout));
 });
 
 const END = ['xfrm state delete src 10.0.0.2 dst 10.0.0.1 proto esp spi 0x1111', 'link delete wh-1a2b3c'];
@@ -44,6 +45,7 @@ test('the keys that were agreed on last stay, also when the clock has been set b
 
 test('an answer that an earlier version has recorded is forgotten', () => {
   assert.is(results.former?.message, '');
+  assert.is(recorded.formerAnswer, false);
 });
 
 test('a machine that is refused between its question and its confirmation gets no tunnel', () => {
@@ -58,6 +60,7 @@ test('a machine that is refused between its question and its confirmation gets n
 
 test('a machine whose tunnel cannot be written is not accepted in the place of another', () => {
   assert.match(results.unwritable?.message ?? '', /EROFS/);
+  assert.is(recorded.named, 'b'.repeat(32));
 });
 
 test.run();

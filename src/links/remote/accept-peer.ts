@@ -26,13 +26,14 @@ export async function acceptPeer(machine: string, id: string): Promise<void> {
   const rival = readTunnels().tunnels.find((tunnel) => tunnel.machine === id);
   if (rival && peer.id !== id && peer.tunnels.length > 0)
     throw new Error(`there is a tunnel with that machine already: wormhole tunnel-delete ${rival.peer}`);
-  for (const name of peer.names) repin(name, id);
   await withLock('tunnels', async () => {
     for (const tunnel of peer.tunnels) await writeTunnelUnit({ ...tunnel, machine: id });
   });
   await withLock('links', async () => {
     for (const part of peer.parts) changeOwner(part.id, id);
   });
+  // Last: with a full disk, the names would lead to a machine that the tunnels and the parts do not belong to.
+  for (const name of peer.names) repin(name, id);
   if (peer.tunnels.length === 0 && peer.parts.length === 0) return;
   await withSystemd(async (systemd) => {
     await systemd.reloadAll();
