@@ -82,7 +82,11 @@ async function sendForEver(): Promise<number> {
   const piece = `10000\r\n${'x'.repeat(0x10000)}\r\n`;
   let sent = 0;
   const more = () => {
-    while (!socket.destroyed && socket.write(piece)) sent += 0x10000;
+    let hasRoom = true;
+    while (!socket.destroyed && hasRoom) {
+      hasRoom = socket.write(piece);
+      sent += 0x10000;
+    }
   };
   socket.on('drain', more);
   more();

@@ -117,7 +117,8 @@ labSuite(
 
     test('list names volumes for root alone, and neither needs nor starts an engine', async () => {
       const host = at();
-      await wormhole(host, 'delete db');
+      assert.is((await wormhole(host, 'delete db')).status, 0);
+      assert.match(await succeeds(host, 'list'), /^deleted link db: /m);
       const asNobody = 'setpriv --reuid=65534 --regid=65534 --clear-groups wormhole list';
       assert.not.match((await host.run(asNobody)).stdout, /deleted/);
       await host.run('systemctl stop docker.socket docker && systemctl start docker.socket');

@@ -36,7 +36,9 @@ labSuite(
         await succeeds(host, 'list'),
         /^5300 +udp:\/\/127\.0\.0\.1:5300 +udp:\/\/127\.0\.0\.1:5301 +connected 1 open, \d+ served/m,
       );
-      assert.not.match(await host.journal('-b', '-u', 'wormhole-5300.*'), /failed|warning|not permitted/i);
+      const journal = await host.journal('-b', '-u', 'wormhole-5300.*');
+      assert.match(journal, /Listening on /);
+      assert.not.match(journal, /failed|warning|not permitted/i);
     });
 
     test('--udp-timeout: the session of a client that is silent for this long ends, and the forwarder after the idle time', async () => {

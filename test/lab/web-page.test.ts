@@ -235,7 +235,8 @@ labSuite<Started>(
       }, page.url());
       assert.equal(outcome, ['failed', 'failed', 'failed']);
       const frame = other.frames().find((one) => one !== other.mainFrame());
-      assert.not.match((await frame?.content()) ?? '', /<main>/);
+      assert.ok(frame, 'there is a frame');
+      assert.not.match(await frame.content(), /<main>/);
       const log = await host.journal('-u', 'evil.service', '-o', 'cat');
       assert.match(log, /^\/ undefined$/m, 'the cookie is not sent to another port');
       assert.not.match(log, /wormhole=/);
