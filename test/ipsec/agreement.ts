@@ -105,6 +105,7 @@ export async function hears(alpha: Vm, when: string): Promise<void> {
   };
   await alpha.waitFor(answered, { what: `an answer after ${when}`, timeout: 150 });
   const crossed = alpha.frames().slice(before);
+  assert.ok(crossed.length > 0, `${when}: frames are seen`);
   assert.not.ok(
     crossed.some(({ bytes }) => bytes.includes(MARKER)),
     when,

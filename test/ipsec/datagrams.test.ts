@@ -90,6 +90,7 @@ vmSuite('datagrams through tunnels', pair, (test, at) => {
         '20 answers\n',
       );
     const frames = alpha.frames().slice(before);
+    assert.ok(frames.some(({ protocol }) => protocol === ESP));
     assert.not.ok(frames.some(({ protocol }) => protocol === UDP || protocol === TCP));
     assert.not.ok(frames.some((frame) => frame.bytes.includes('question ')));
   });
