@@ -141,7 +141,14 @@ test('without the option the kernel decides', async () => {
   });
   await connect(forwarder.port);
   await until(() => forwarder.descriptors('socket') === 3);
-  for (const { options } of timeoutsOf(forwarder)) assert.equal([options[0], options[4]], [0, 0]);
+  assert.equal(
+    timeoutsOf(forwarder).map(({ role, options }) => [role, options[0], options[4]]),
+    [
+      ['client', 0, 0],
+      ['listener', 0, 0],
+      ['target', 0, 0],
+    ],
+  );
 });
 
 test('a client that stops reading for longer than the limit keeps its session, on both sides', async () => {
