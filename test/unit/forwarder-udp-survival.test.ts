@@ -33,9 +33,6 @@ const LASTING_MS = 500;
 /** The system calls of a relay of datagrams at which it is killed. */
 const CALLS = 'recvmmsg sendmmsg epoll_wait epoll_ctl connect sendmsg close getsockopt';
 
-/** Datagrams that one system call receives, which a kill before the next one may cost. */
-const BATCH = 64;
-
 /** Starts a forwarder that is killed so many times, first `age` ms after it has stored something. */
 function launchKilled(
   to: number,
@@ -162,7 +159,9 @@ test('60 clients keep their ports at the server through 20 kills, which cost no 
     );
   const count = (lists: number[][]): number => lists.reduce((sum, { length }) => sum + length, 0);
   const lost = total - count(answers);
-  const most = 2 * BATCH * kills;
+  // Each client has one datagram under way, so a kill costs as many as there are clients at most. Only where it meets the process between
+  // receiving and sending it does so; if what waits in the sockets were lost, nearly each would.
+  const most = (clients * kills) / 2;
   assert.ok(
     lost <= most,
     `${lost} of ${total} are lost, ${total - count(requests)} of them on the way there`,
