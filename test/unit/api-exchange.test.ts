@@ -143,9 +143,9 @@ for (const [what, behave, expected, request] of lies) {
 
 test('a daemon that says every three seconds that it is at work is waited for', async () => {
   const { outcome } = await ask((socket) => {
-    socket.write(PROCESSING);
-    setTimeout(() => socket.write(PROCESSING), 1_000);
-    setTimeout(() => socket.write(json({ done: true })), 2_000);
+    for (const seconds of [0, 3, 6, 9, 12]) setTimeout(() => socket.write(PROCESSING), 1_000 * seconds);
+    // Twelve seconds of silence would be too many.
+    setTimeout(() => socket.write(json({ done: true })), 13_500);
   });
   assert.equal(outcome, { done: true });
 });
