@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { sendDescriptors } from '../../src/forwarder/store/descriptors.ts';
 import {
   bind,
   closeAll,
@@ -403,3 +404,48 @@ test('messages: the client waits for the target, and one that never comes costs 
 });
 
 test.run();
+test('descriptors that come with datagrams and messages are not passed on, and none stays open', async () => {
+  const { head, path } = gram();
+  const target = gram();
+  const pair = packetPair();
+  const forwarders = [start([head.fd], target.path), pair.forwarder];
+  const sender = unixSocket('unixgram').bind().connect(path);
+  const client = unixSocket('unixpacket').connect(pair.path);
+  const server = await accepted(pair.target);
+  const descriptors = Array.from({ length: 8 }, () => head.fd);
+  for (let n = 0; n < 3; n++) {
+    for (const [from, to] of [
+      [sender, target.head],
+      [client, server],
+      [server, client],
+    ] as const) {
+      assert.is(sendDescriptors(from.fd, Buffer.from('hello'), descriptors), 0);
+      assert.is(String((await received(to)).message), 'hello');
+    }
+  }
+  // The listening socket and the one to the target, and of messages also the one of the client.
+  assert.equal(
+    forwarders.map((forwarder) => forwarder.descriptors('socket')),
+    [2, 3],
+  );
+});
+
+test('messages: a kernel without memory for one makes the loop wait, and not spin', async () => {
+  const wrapper =
+    'strace -D -q -o /dev/null -e trace=sendto -e inject=sendto:error=ENOBUFS:when=1..100 -e signal=none';
+  const [path, targetPath] = [newPath(), newPath()];
+  const target = unixSocket('unixpacket').bind(targetPath).listen();
+  const { fd } = unixSocket('unixpacket').bind(path).listen();
+  run(['--link', 'test', '--to', targetPath, '--idle', '0'], 'export LISTEN_FDS=1 LISTEN_PID=$$;', {
+    fds: [fd],
+    wrapper,
+  });
+  const client = unixSocket('unixpacket').connect(path);
+  const server = await accepted(target);
+  const began = performance.now();
+  client.send('hello');
+  assert.is(String((await received(server)).message), 'hello');
+  const ms = performance.now() - began;
+  assert.ok(ms > 4000, `100 failures within ${ms} ms`);
+});
+

@@ -13,7 +13,8 @@ import { SIZE_UNIX } from './address.js';
 
 /*
  * Single messages of unix sockets. They pass through the memory of this process, because splice(2) does not know their
- * boundaries. File descriptors that a message carries (SCM_RIGHTS, unix(7)) are not passed on: the kernel closes them.
+ * boundaries. File descriptors that a message carries (SCM_RIGHTS, unix(7)) are not passed on: the kernel closes those for which
+ * recvmsg(2) has no room.
  */
 
 /**
@@ -25,8 +26,9 @@ const BUFFER_BYTES = 1 << 20;
 const buffer = reserve(BUFFER_BYTES);
 const NAME_BYTES = SIZE_UNIX + 2;
 const name = pinned(NAME_BYTES);
-const CONTROL_BYTES = 64;
-const control = pinned(CONTROL_BYTES);
+/** struct cmsghdr and struct ucred. With a byte more there would be room for descriptors, which would stay open. */
+const CREDENTIALS_BYTES = 28;
+const control = pinned(CREDENTIALS_BYTES);
 
 /*
  * struct msghdr of 64-bit Linux (linux/socket.h) in 32-bit words: the name and its size, the vector and its length, the control
@@ -47,8 +49,8 @@ export interface Message {
   length: number;
   /** The sockaddr of its sender; empty if the sender has no address. Overwritten by the next one as well. */
   sender: Buffer;
-  /** Whether it came with control messages: each message does from a socket with SO_PASSCRED, and the end does not. */
-  hasControl: boolean;
+  /** Whether it came with credentials: each message does, and the end does not. False if they were not asked for. */
+  hasCredentials: boolean;
   /** Whether it was longer than 1 MiB, and the rest is lost. */
   isTruncated: boolean;
 }
@@ -57,21 +59,24 @@ const message: Message = {
   address: buffer,
   length: 0,
   sender: name.bytes.subarray(0, 0),
-  hasControl: false,
+  hasCredentials: false,
   isTruncated: false,
 };
 
-/** Receives a message from `fd`. Returns undefined if there is none, or an error: see errno(). */
-export function receive(fd: number): Message | undefined {
+/**
+ * Receives a message from `fd`, with the credentials of its sender only if the socket has SO_PASSCRED: the room for them would be
+ * taken by descriptors. Returns undefined if there is none, or an error: see errno().
+ */
+export function receive(fd: number, { withCredentials = false } = {}): Message | undefined {
   header.words[2] = NAME_BYTES;
-  writePointer(header.words, 10, CONTROL_BYTES);
+  writePointer(header.words, 10, withCredentials ? CREDENTIALS_BYTES : 0);
   const length = recvmsg(fd, header.address, MSG_DONTWAIT);
   if (length < 0) return undefined;
   message.length = length;
   const nameSize = header.words[2] as number;
   // The family alone is the name of a socket without one.
   message.sender = name.bytes.subarray(0, nameSize > 2 ? nameSize : 0);
-  message.hasControl = (header.words[10] as number) > 0;
+  message.hasCredentials = (header.words[10] as number) > 0;
   message.isTruncated = ((header.words[12] as number) & MSG_TRUNC) !== 0;
   return message;
 }

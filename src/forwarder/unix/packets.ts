@@ -215,7 +215,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
   function read(pair: Pair, end: End): void {
     for (let n = 0; !pair.closed && !end.ended && end.held === undefined; n++) {
       if (n === MOST_A_ROUND && !end.isGone) return;
-      const message = receive(end.fd);
+      const message = receive(end.fd, { withCredentials: true });
       if (message === undefined) {
         const failure = errno();
         if (failure === E.EINTR) continue;
@@ -223,7 +223,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
         if (failure !== E.EAGAIN || end.isGone) close(pair);
         return;
       }
-      if (message.length === 0 && !message.hasControl) {
+      if (message.length === 0 && !message.hasCredentials) {
         finish(pair, end);
         return;
       }
