@@ -287,6 +287,31 @@ test('datagrams: a client that does not read its answers keeps no other from bei
   assert.is(String((await received(deaf)).message), '0');
 });
 
+test('datagrams: a client that is gone when it is answered keeps no other from being served', async () => {
+  const { head, path } = gram();
+  const target = gram();
+  start([head.fd], target.path);
+  const gone = unixSocket('unixgram').bind().connect(path);
+  gone.send('first');
+  const { from } = await received(target.head);
+  // Until the queue of the target, the forwarder and the queue of the head hold as much as they can.
+  for (let turn = 0; turn < 50; turn++) {
+    while (gone.send('more')) turn = 0;
+    await sleep(10);
+  }
+  gone.close();
+  assert.ok(target.head.answer(Buffer.from('too late'), from));
+  // The forwarder reads it, and finds nobody to send it to.
+  await sleep(1000);
+  const client = unixSocket('unixgram').bind().connect(path);
+  await until(() => {
+    for (let next = target.head.receive(); next; next = target.head.receive())
+      if (String(next.message) === 'hello') return true;
+    client.send('hello');
+    return false;
+  });
+});
+
 test('datagrams of UDP reach a unix socket, and its answers the client', async () => {
   const target = gram();
   const socket = await bind('127.0.0.1');

@@ -272,7 +272,8 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       modify(loop, session, session.wanted & ~EPOLLIN);
       if (retryReplies.index < 0) start(loop.timers, retryReplies, loop.now + REPLY_PAUSE_MS);
     } else if (failure === E.ECONNREFUSED || failure === E.ENOENT) {
-      end(session);
+      // What it has sent last may wait for room at the target, and nothing is read from the head before it has left by this socket.
+      if (held?.session !== session) end(session);
     } else {
       const name = sender.bytes.toString('utf8', 2, size).replace(/^\0/, '@').replace(/\0$/, '');
       drop(`answer ${failure}`, `an answer to ${name}, which may not be sent (${errorWords(failure)})`);
