@@ -15,7 +15,9 @@ import {
   wasReset,
   within,
 } from './forwarder-launch.ts';
-import { trace } from './forwarder-trace.ts';
+import { type SystemCall, trace } from './forwarder-trace.ts';
+import { named, namesOf, startAll, tailTo } from './tails.ts';
+import { closeUnixSockets } from './unix-sockets.ts';
 
 /*
  * System calls fail, as they do on a machine without memory, descriptors or room in epoll (strace -e inject). Errors that
@@ -23,7 +25,10 @@ import { trace } from './forwarder-trace.ts';
  * is reset, and no other.
  */
 
-test.after.each(closeAll);
+test.after.each(async () => {
+  closeUnixSockets();
+  await closeAll();
+});
 
 const MB = 1 << 20;
 
@@ -120,6 +125,82 @@ test('a listening socket that epoll refuses is watched a second later, and its c
   });
   assert.is(await hear(forwarder.port), 'hello');
   assert.match(forwarder.log(), /does not watch a listening socket \(ENOSPC: [^)]*\); new clients wait/);
+});
+
+test('of several listening sockets one that epoll refuses keeps nobody from being served at the others, and the loop does not spin', async () => {
+  const { port } = await serve((socket) => socket.end('hello'));
+  const { forwarder, rounds } = await trace([], {
+    to: port,
+    listeners: 2,
+    args: ['--idle', '0'],
+    // The client waits already when the forwarder begins to watch.
+    before: 'sleep 1',
+    inject: [`epoll_ctl:error=ENOSPC:when=${(await numbersOfWatching()).listener + 1}`],
+  });
+  const heard = forwarder.ports.map((one) => hear(one));
+  assert.equal(await Promise.all(heard), ['hello', 'hello']);
+  assert.match(forwarder.log(), /does not watch a listening socket \(ENOSPC/);
+  const count = rounds().length;
+  assert.ok(count < 100, `${count} rounds`);
+});
+
+test('a front whose connection to a tail epoll refuses offers its client again', async () => {
+  const tail = tailTo((await named('one')).port);
+  await startAll([tail]);
+  const args = ['--idle', '0', '--tail', `${tail.name} ${tail.path} 1 5`];
+  const { forwarder: first, rounds } = await trace(['epoll_ctl', 'connect'], { args });
+  assert.equal(await namesOf(first.port, 1), ['one']);
+  const calls = rounds().flat();
+  const connected = calls.findIndex(({ name, args }) => name === 'connect' && args.includes(tail.path));
+  const before = calls.slice(0, connected).filter(({ name }) => name === 'epoll_ctl').length;
+  assert.ok(connected > 0 && before > 0);
+  const { forwarder } = await trace([], {
+    args,
+    inject: [`epoll_ctl:error=ENOSPC:when=${before + 1}`],
+  });
+  assert.equal(await within(60_000, namesOf(forwarder.port, 1)), ['one']);
+  assert.match(forwarder.log(), /its forwarder cannot be reached \(ENOSPC/);
+});
+
+/** How often the loop has slept until a timer was due: after each failure, if it does not spin. */
+function pausesOf(rounds: SystemCall[][]): number {
+  return rounds.filter(([wait]) => wait?.name.startsWith('epoll') && wait.result === 0).length;
+}
+
+for (const error of ['ETOOMANYREFS', 'ENOMEM']) {
+  test(`a client that cannot be offered for now (${error}) is offered later, without a spin and without a fault of its tail`, async () => {
+    const tail = tailTo((await named('one')).port);
+    await startAll([tail]);
+    const { forwarder, rounds } = await trace([], {
+      args: ['--idle', '0', '--tail', `${tail.name} ${tail.path} 1 60`],
+      inject: [`sendmsg:error=${error}:when=1..10`],
+    });
+    assert.equal(await within(50_000, namesOf(forwarder.port, 1)), ['one']);
+    assert.ok(pausesOf(rounds()) >= 9, `${pausesOf(rounds())} pauses`);
+    assert.is(forwarder.log(), '');
+  });
+}
+
+test('a kernel without memory for what a peer has room for (EAGAIN) makes the loop wait, and then every byte arrives', async () => {
+  const sent = Buffer.alloc(2 * MB, 'abcdefg');
+  const { port } = await serve((socket) => socket.once('data', () => socket.end(sent)));
+  // The request takes two calls, and the answer is read with the third. All that follow write it.
+  const { forwarder, rounds } = await trace([], {
+    to: port,
+    args: ['--idle', '0'],
+    inject: ['splice:error=EAGAIN:when=4..10'],
+  });
+  const client = await connect(forwarder.port);
+  client.write('send');
+  const { bytes, how } = await collect(client);
+  assert.is(how, 'end');
+  assert.ok(bytes.equals(sent));
+  const failed = rounds()
+    .flat()
+    .filter(({ isInjected }) => isInjected);
+  assert.is(failed.length, 7);
+  // The first makes the flow wait for room, which epoll says there is.
+  assert.ok(pausesOf(rounds()) >= 5, `${pausesOf(rounds())} pauses`);
 });
 
 test('a kernel that refuses what the forwarder cannot do without: one line, status 1', async () => {

@@ -72,9 +72,15 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
       if ((ready & EPOLLOUT) !== 0) flush();
       read();
     },
-    refused: () => end(),
+    refused: (failure) => {
+      refusal = failure;
+      end();
+    },
   };
   const read = (): void => {
+  /** errno of a kernel that does not watch the socket; 0 if it does. */
+  let refusal = 0;
+  const waitForRoom = createRoomWait(loop, watch);
     while (watch.fd >= 0) {
       const message = receiveMessage(watch.fd);
       if (message === undefined) return;
@@ -118,10 +124,11 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
     watch.fd = fd;
     watch.wanted = EPOLLIN;
     add(loop, watch);
-    return 0;
+    return refusal;
   };
   return {
     isOpen: () => watch.fd >= 0,
+    refusal = 0;
     open,
     offer(client, descriptor, text) {
       const failure = open();
