@@ -408,27 +408,6 @@ test('messages: none is lost while the other side does not read, also when the s
   await until(() => forwarder.descriptors('socket') === 1);
 });
 
-test('messages: the client waits for the target, and one that never comes costs a line', async () => {
-  const { path, target, targetPath } = packetPair(['--dial-timeout', '60']);
-  target.close();
-  unlinkSync(targetPath);
-  unixSocket('unixpacket').connect(path).send('early');
-  await sleep(300);
-  const again = unixSocket('unixpacket').bind(targetPath).listen();
-  assert.is(String((await received(await accepted(again))).message), 'early');
-  const other = packetPair(['--dial-timeout', '1']);
-  other.target.close();
-  unlinkSync(other.targetPath);
-  const client = unixSocket('unixpacket').connect(other.path);
-  assert.is((await received(client)).message.length, 0);
-  await until(() => other.forwarder.log() !== '');
-  assert.match(
-    other.forwarder.log(),
-    /^<4>link test: \/.*\.sock did not exist for 1 s \(ENOENT: [^)]+\); closed the client process \d+/,
-  );
-});
-
-test.run();
 test('descriptors that come with datagrams and messages are not passed on, and none stays open', async () => {
   const { head, path } = gram();
   const target = gram();
@@ -474,3 +453,24 @@ test('messages: a kernel without memory for one makes the loop wait, and not spi
   assert.ok(ms > 4000, `100 failures within ${ms} ms`);
 });
 
+test('messages: the client waits for the target, and one that never comes costs a line', async () => {
+  const { path, target, targetPath } = packetPair(['--dial-timeout', '60']);
+  target.close();
+  unlinkSync(targetPath);
+  unixSocket('unixpacket').connect(path).send('early');
+  await sleep(300);
+  const again = unixSocket('unixpacket').bind(targetPath).listen();
+  assert.is(String((await received(await accepted(again))).message), 'early');
+  const other = packetPair(['--dial-timeout', '1']);
+  other.target.close();
+  unlinkSync(other.targetPath);
+  const client = unixSocket('unixpacket').connect(other.path);
+  assert.is((await received(client)).message.length, 0);
+  await until(() => other.forwarder.log() !== '');
+  assert.match(
+    other.forwarder.log(),
+    /^<4>link test: \/.*\.sock did not exist for 1 s \(ENOENT: [^)]+\); closed the client process \d+/,
+  );
+});
+
+test.run();

@@ -14,6 +14,7 @@ import {
   sendMessage,
 } from '../hand-off/messages.js';
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
+import { createRoomWait } from '../room.js';
 import {
   AF_UNIX,
   close,
@@ -77,10 +78,10 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
       end();
     },
   };
-  const read = (): void => {
   /** errno of a kernel that does not watch the socket; 0 if it does. */
   let refusal = 0;
   const waitForRoom = createRoomWait(loop, watch);
+  const read = (): void => {
     while (watch.fd >= 0) {
       const message = receiveMessage(watch.fd);
       if (message === undefined) return;
@@ -107,7 +108,11 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
   };
   const flush = (): void => {
     while (unsent.length > 0) {
-      if (isFull(sendMessage(watch.fd, unsent[0] as Message))) return;
+      const failure = sendMessage(watch.fd, unsent[0] as Message);
+      if (isFull(failure)) {
+        waitForRoom(failure);
+        return;
+      }
       unsent.shift();
     }
     modify(loop, watch, watch.wanted & ~EPOLLOUT);
@@ -123,22 +128,24 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
     }
     watch.fd = fd;
     watch.wanted = EPOLLIN;
+    refusal = 0;
     add(loop, watch);
     return refusal;
   };
   return {
     isOpen: () => watch.fd >= 0,
-    refusal = 0;
     open,
     offer(client, descriptor, text) {
       const failure = open();
       if (failure !== 0) return failure;
       const message = { type: OFFER, client, open: 0, text, descriptor };
-      const sent = unsent.length > 0 ? 0 : sendMessage(watch.fd, message);
-      // One that cannot be sent for good is taken back when the end of the forwarder is noticed.
-      if (unsent.length === 0 && !isFull(sent)) return 0;
+      if (unsent.length === 0) {
+        const sent = sendMessage(watch.fd, message);
+        // One that cannot be sent for good is taken back when the end of the forwarder is noticed.
+        if (!isFull(sent)) return 0;
+        waitForRoom(sent);
+      }
       unsent.push(message);
-      modify(loop, watch, watch.wanted | EPOLLOUT);
       return 0;
     },
     cancel() {

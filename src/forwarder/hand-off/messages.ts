@@ -27,6 +27,9 @@ const MOST_TEXT = 500;
 /** Too many descriptors in flight (unix(7)); Node has no name for it. */
 const ETOOMANYREFS = 109;
 
+/** Errors of a full queue, and of a kernel that is short of memory. */
+const FULL = new Set([E.EAGAIN, E.ENOBUFS, E.ENOMEM, ETOOMANYREFS]);
+
 /** The types of messages. */
 export const OFFER = 1;
 export const ACCEPTED = 2;
@@ -85,5 +88,5 @@ export function receiveMessage(socket: number): Message | 'end' | undefined {
 
 /** Whether a message that could not be sent can be sent later. */
 export function isFull(failure: number): boolean {
-  return failure === E.EAGAIN || failure === E.ENOBUFS || failure === ETOOMANYREFS;
+  return FULL.has(failure);
 }

@@ -1,5 +1,6 @@
 import type { Relay } from '../connection.js';
 import { add, type Loop, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
+import { createRoomWait } from '../room.js';
 import { serve } from '../serve.js';
 import { socketOption } from '../socket-options.js';
 import { formatCount, type Source } from '../sources.js';
@@ -76,6 +77,8 @@ export interface TailService {
 interface Front extends Watch {
   /** What could not be sent yet. */
   readonly unsent: Message[];
+  /** Has the first of them sent later; see createRoomWait(). */
+  waitForRoom: (failure: number) => void;
   /** The number of sessions that it knows of. */
   told: number;
   /** The sources whose numbers of sessions it does not know. */
@@ -139,6 +142,7 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       mask: -1,
       changed: false,
       unsent: [],
+      waitForRoom: () => {},
       told: sessions(),
       untold: new Set(relay.sources?.open.keys()),
       ready: (events) => {
@@ -148,6 +152,7 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       },
       refused: () => closeFront(front),
     };
+    front.waitForRoom = createRoomWait(loop, front);
     fronts.add(front);
     add(loop, front);
     say(front, { type: OPEN, client: 0, open: front.told, text: '' });
@@ -227,8 +232,8 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
     front.told = message.open;
     const failure = front.unsent.length > 0 ? E.EAGAIN : sendMessage(front.fd, message);
     if (!isFull(failure)) return failure;
+    if (front.unsent.length === 0) front.waitForRoom(failure);
     front.unsent.push(message);
-    modify(loop, front, front.wanted | EPOLLOUT);
     return failure;
   };
   const check =
@@ -266,7 +271,11 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
 
 function flush(loop: Loop, front: Front): void {
   while (front.unsent.length > 0) {
-    if (isFull(sendMessage(front.fd, front.unsent[0] as Message))) return;
+    const failure = sendMessage(front.fd, front.unsent[0] as Message);
+    if (isFull(failure)) {
+      front.waitForRoom(failure);
+      return;
+    }
     front.unsent.shift();
   }
   modify(loop, front, front.wanted & ~EPOLLOUT);

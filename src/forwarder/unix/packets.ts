@@ -1,6 +1,7 @@
 import { peerOf } from '../address.js';
 import type { Event } from '../journal.js';
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
+import { createRoomWait } from '../room.js';
 import {
   AF_UNIX,
   accept4,
@@ -66,6 +67,8 @@ interface End extends Watch {
   other: End;
   /** A message read here that the other one has no room for. */
   held: Buffer | undefined;
+  /** Has a message for its peer sent later; see createRoomWait(). */
+  waitForRoom: (failure: number) => void;
   /** Whether the end has been read. */
   ended: boolean;
   /** Whether the peer has closed. */
@@ -144,6 +147,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
       closed: false,
     };
     for (const end of [client, target]) {
+      end.waitForRoom = createRoomWait(loop, end);
       end.ready = (events) => handle(pair, end, events);
       end.refused = (failure) =>
         abort(pair, 'failed', `the kernel does not watch a socket (${errorWords(failure)})`);
@@ -249,7 +253,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     if (failure === E.EAGAIN || failure === E.ENOBUFS) {
       from.held = store(message);
       if (!from.isGone) modify(loop, from, from.wanted & ~EPOLLIN);
-      modify(loop, other, other.wanted | EPOLLOUT);
+      other.waitForRoom(failure);
     } else if (failure === E.EMSGSIZE) {
       abort(pair, 'dropped', `a message of ${message.length} bytes is too large to send`);
     } else {
@@ -317,6 +321,7 @@ function createEnd(fd: number, isClient: boolean): End {
     refused: () => {},
     isClient,
     held: undefined,
+    waitForRoom: () => {},
     ended: false,
     isGone: false,
   };

@@ -1,4 +1,5 @@
 import { add, type Loop, modify, type Watch } from '../loop.js';
+import { createRoomWait } from '../room.js';
 import {
   AF_UNIX,
   E,
@@ -75,8 +76,15 @@ export function openChannel(loop: Loop, fd: number, receive: (message: Message) 
     }
   };
   const flush = (): void => {
-    while (unsent.length > 0 && sendMessage(fd, unsent[0] as Message)) unsent.shift();
-    if (unsent.length === 0) modify(loop, watch, EPOLLIN);
+    while (unsent.length > 0) {
+      const failure = sendMessage(fd, unsent[0] as Message);
+      if (failure !== 0) {
+        waitForRoom(failure);
+        return;
+      }
+      unsent.shift();
+    }
+    modify(loop, watch, EPOLLIN);
   };
   const watch: Watch = {
     fd,
@@ -91,28 +99,33 @@ export function openChannel(loop: Loop, fd: number, receive: (message: Message) 
       throw new Error(`the kernel does not watch the socket of a worker (${errorWords(failure)})`);
     },
   };
+  const waitForRoom = createRoomWait(loop, watch);
   add(loop, watch);
   return {
     fd,
     send(type, words = [], text = '') {
       const message = { type, words, text };
-      if (unsent.length === 0 && sendMessage(fd, message)) return;
+      if (unsent.length === 0) {
+        const failure = sendMessage(fd, message);
+        if (failure === 0) return;
+        waitForRoom(failure);
+      }
       unsent.push(message);
-      modify(loop, watch, EPOLLIN | EPOLLOUT);
     },
     read: () => read(Number.POSITIVE_INFINITY),
   };
 }
 
-/** Returns whether it is sent, or need not be because the other end is gone. */
-function sendMessage(fd: number, { type, words, text }: Message): boolean {
+/** Returns 0 if it is sent, or need not be because the other end is gone; otherwise errno. */
+function sendMessage(fd: number, { type, words, text }: Message): number {
   room.words[0] = type;
   room.words[1] = words.length;
   room.words.set(words, HEADER_WORDS);
   const textAt = 4 * (HEADER_WORDS + words.length);
   const size = textAt + (text === '' ? 0 : room.bytes.write(text, textAt, MOST_TEXT));
-  if (sendFrom(fd, room.address, size, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0) >= 0) return true;
-  return !FULL.has(errno());
+  if (sendFrom(fd, room.address, size, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0) >= 0) return 0;
+  const failure = errno();
+  return FULL.has(failure) ? failure : 0;
 }
 
 /** Errors of a queue that has no room now. */
