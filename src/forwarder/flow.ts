@@ -125,7 +125,10 @@ export function drain(flow: Flow): void {
   if (flow.held > 0 && flow.pipe !== undefined) {
     const written = send(flow.pipe, to, flow.held);
     if (written < 0) {
-      writeFailed(flow, errno());
+      const failure = errno();
+      // epoll has said that the send buffer has room, and would on every round. It is the kernel that has no memory: beyond the limit of
+      // TCP (tcp_mem, tcp(7)) or of the control group, a write fails so (sk_stream_wait_memory()).
+      writeFailed(flow, failure === E.EAGAIN ? E.ENOBUFS : failure);
       return;
     }
     flow.held -= written;
