@@ -192,7 +192,7 @@ export function listen(relay: Relay, fds: number[], options: ListenOptions): Lis
       mask: -1,
       changed: false,
       ready,
-      refused: (failure) => pauseAfter(failure),
+      refused: (failure) => watchLater(head, failure),
     };
     return head;
   });
@@ -203,6 +203,8 @@ export function listen(relay: Relay, fds: number[], options: ListenOptions): Lis
     for (const head of heads) {
       modify(loop, head, EPOLLIN);
       if (head.first >= 0) accept(head, 1);
+      // That client has taken the last place.
+      if (paused) return;
     }
   };
   const retry = createTimer(resume);
@@ -211,13 +213,14 @@ export function listen(relay: Relay, fds: number[], options: ListenOptions): Lis
     for (const head of heads) unwatch(loop, head);
   };
 
-  const pauseAfter = (failure: number): void => {
-    paused = true;
-    start(loop.timers, retry, loop.now + PAUSE_MS);
+  /** Watches a listening socket later that the kernel does not watch now. The others go on. */
+  const watchLater = (head: Head, failure: number): void => {
+    const again = createTimer(() => modify(loop, head, paused ? 0 : EPOLLIN));
+    start(loop.timers, again, loop.now + PAUSE_MS);
     const message = `the kernel does not watch a listening socket (${errorWords(failure)})`;
     log.failure(
       `failed listen ${failure}`,
-      `${message}; new clients wait until one leaves, or 1 s`,
+      `${message}; new clients wait for 1 s`,
       (count) => `${message}, ${count} more times in the last 10 s`,
     );
   };
