@@ -193,12 +193,12 @@ test('what is no memory, or one of another version, is not read', () => {
   rmSync(directory, { recursive: true });
 });
 
-const nothing: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0 };
+const nothing: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0, error: 0 };
 
 /** What control messages of these words say, read from the middle of an array. */
 function parse(words: number[], size = 4 * words.length): ReceivedControl {
   return parseControl(Int32Array.from([9, 9, ...words, 9, 9, 9, 9]), 2, size, {
-    ...{ segment: 5, localWord: 5, localWords: 5, device: 5, hops: 5 },
+    ...{ segment: 5, localWord: 5, localWords: 5, device: 5, hops: 5, error: 5 },
   });
 }
 
@@ -217,10 +217,25 @@ test('control messages of a datagram, one after the other', () => {
     localWords: 1,
     device: 3,
     hops: 0,
+    error: 0,
   });
-  assert.equal(parse([...info6, ...gro]), { segment: 1200, localWord: 6, localWords: 4, device: 7, hops: 0 });
+  assert.equal(parse([...info6, ...gro]), {
+    segment: 1200,
+    localWord: 6,
+    localWords: 4,
+    device: 7,
+    hops: 0,
+    error: 0,
+  });
   assert.equal(parse([20, 0, 0, 2, 63, 0]), { ...nothing, hops: 63 });
   assert.equal(parse([20, 0, 41, 52, 1, 0, ...gro]), { ...nothing, segment: 1200, hops: 1 });
+  // struct sock_extended_err, and the address of the one who has sent the ICMP message.
+  assert.equal(parse([48, 0, 0, 11, 90, 0x403_02, 1280, 0, 2, 1, 0, 0]), { ...nothing, error: 90 });
+  assert.equal(parse([60, 0, 41, 25, 90, 0x203, 1280, 0, 10, 0, 0, 0, 0, 1, 0, 0, ...gro]), {
+    ...nothing,
+    segment: 1200,
+    error: 90,
+  });
   // Others are passed over.
   assert.equal(parse([20, 0, 17, 103, 7, 0, ...gro]), { ...nothing, segment: 1200 });
   for (const [level, type] of [

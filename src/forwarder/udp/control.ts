@@ -6,7 +6,9 @@
 const IPPROTO_IP = 0;
 const IP_TTL = 2;
 const IP_PKTINFO = 8;
+const IP_RECVERR = 11;
 const IPPROTO_IPV6 = 41;
+const IPV6_RECVERR = 25;
 const IPV6_PKTINFO = 50;
 const IPV6_HOPLIMIT = 52;
 const SOL_UDP = 17;
@@ -27,6 +29,8 @@ export interface ReceivedControl {
   device: number;
   /** Its TTL or hop limit when it arrived (IP_RECVTTL, ip(7); IPV6_RECVHOPLIMIT, ipv6(7)); 0 if unknown. */
   hops: number;
+  /** errno of what the error queue tells of (IP_RECVERR, ip(7); IPV6_RECVERR, ipv6(7)); 0 for a datagram. */
+  error: number;
 }
 
 /** Parses the control messages that begin at `first` in `words` and have `size` bytes. `into` is overwritten and returned. */
@@ -41,6 +45,7 @@ export function parseControl(
   into.localWords = 0;
   into.device = 0;
   into.hops = 0;
+  into.error = 0;
   const end = first + size / 4;
   for (let at = first; at + HEADER_BYTES / 4 <= end; ) {
     const length = words[at] as number;
@@ -60,6 +65,9 @@ export function parseControl(
       into.localWords = 4;
     } else if (level === IPPROTO_IP ? type === IP_TTL : level === IPPROTO_IPV6 && type === IPV6_HOPLIMIT) {
       into.hops = words[data] as number;
+    } else if (level === IPPROTO_IP ? type === IP_RECVERR : level === IPPROTO_IPV6 && type === IPV6_RECVERR) {
+      // struct sock_extended_err begins with it.
+      into.error = words[data] as number;
     }
     at += 2 * Math.ceil(length / 8);
   }

@@ -1,5 +1,14 @@
-import { MSG_DONTWAIT, MSG_ERRQUEUE, recvmmsg } from '../syscalls.js';
-import { createMessages, type Messages, nameSizeOf, nameWord, prepareReceive } from './messages.js';
+import { E, MSG_DONTWAIT, MSG_ERRQUEUE, recvmmsg } from '../syscalls.js';
+import { parseControl, type ReceivedControl } from './control.js';
+import {
+  controlSizeOf,
+  controlWord,
+  createMessages,
+  type Messages,
+  nameSizeOf,
+  nameWord,
+  prepareReceive,
+} from './messages.js';
 import type { UdpRelay } from './relay.js';
 import { endSession } from './session.js';
 import type { Head } from './sessions.js';
@@ -13,6 +22,7 @@ import type { Head } from './sessions.js';
 const COUNT = 16;
 
 let errors: Messages | undefined;
+const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0, error: 0 };
 
 /** Reads the error queue of a head, and ends the sessions of clients that cannot be reached. */
 export function drainErrors(relay: UdpRelay, head: Head): void {
@@ -20,6 +30,9 @@ export function drainErrors(relay: UdpRelay, head: Head): void {
   prepareReceive(errors, 0, true);
   const count = recvmmsg(head.fd, errors.headers.address, COUNT, MSG_DONTWAIT | MSG_ERRQUEUE, 0);
   for (let i = 0; i < count; i++) {
+    const { error } = parseControl(errors.controls.words, controlWord(i), controlSizeOf(errors, i), received);
+    // An answer is too large for the way to its client. The kernel knows the MTU of that way now, and sends the next one in fragments.
+    if (error === E.EMSGSIZE) continue;
     const words = errors.names.words.subarray(nameWord(i), nameWord(i) + nameSizeOf(errors, i) / 4);
     endSessionsOf(relay, head, words);
   }

@@ -34,7 +34,7 @@ const MOST_REPLIES = 32;
 /** How long the loop waits for room in the send buffer of a head, ms. */
 const ROOM_MS = 2;
 
-const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0 };
+const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0, error: 0 };
 
 /** struct pollfd: the descriptor, the events asked for in 16 bits, those that occurred (poll(2)). */
 const pollHead = pinned(8);

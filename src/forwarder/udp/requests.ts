@@ -57,7 +57,7 @@ const SHARE = 4;
 
 const MESSAGE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
 
-const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0 };
+const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0, error: 0 };
 
 /** What SO_MEMINFO gives of a socket. */
 const QUEUE_WORDS = 9;
