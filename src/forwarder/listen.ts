@@ -215,7 +215,7 @@ export function listen(relay: Relay, fds: number[], options: ListenOptions): Lis
 
   /** Watches a listening socket later that the kernel does not watch now. The others go on. */
   const watchLater = (head: Head, failure: number): void => {
-    const again = createTimer(() => modify(loop, head, paused ? 0 : EPOLLIN));
+    const again = createTimer(() => modify(loop, head, paused || stopped ? 0 : EPOLLIN));
     start(loop.timers, again, loop.now + PAUSE_MS);
     const message = `the kernel does not watch a listening socket (${errorWords(failure)})`;
     log.failure(
