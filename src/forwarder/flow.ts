@@ -187,8 +187,9 @@ function handleUrgentMark(flow: Flow, pipe: Pipe, failure: number, events: numbe
   // Only a connection that the kernel has given up reports an error before its last bytes have been read.
   if (isFatal && !isClosed(from.fd)) return failure;
   const found = findUrgentMark(from.fd);
-  if (found !== 0) return SHORTAGES.has(found) ? found : failure;
-  // The kernel reports the error of a reset once, even if there are bytes before it to read.
+  // The kernel reports the error of a reset once: this may have been the look that met it.
+  if (found !== 0) return found === E.EAGAIN ? failure : found;
+  // Even if there are bytes before it to read.
   if (isFatal) lost(from, failure);
   if (from.connection.closed) return failure;
   return passUrgentByte(from.fd, pipe, flow.part, from.connection.stored) || 'passed';
