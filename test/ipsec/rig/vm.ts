@@ -85,7 +85,9 @@ const ready = new Set<Vm>();
 /** Seconds that a boot may take, times SLOWNESS. */
 const bootTimeout = 60;
 
+// The boot may not have come to the network yet, and would then set it up from the new file, which can be done once.
 const becomeScript = `
+  systemctl start lab-network
   name=$1 hosts=$2 network=$3
   echo "$name" >/etc/hostname
   echo "$hosts" >/etc/hosts
