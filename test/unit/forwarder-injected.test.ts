@@ -15,9 +15,7 @@ import {
   wasReset,
   within,
 } from './forwarder-launch.ts';
-import { type SystemCall, trace } from './forwarder-trace.ts';
-import { named, namesOf, startAll, tailTo } from './tails.ts';
-import { closeUnixSockets } from './unix-sockets.ts';
+import { pausesOf, trace } from './forwarder-trace.ts';
 
 /*
  * System calls fail, as they do on a machine without memory, descriptors or room in epoll (strace -e inject). Errors that
@@ -25,10 +23,7 @@ import { closeUnixSockets } from './unix-sockets.ts';
  * is reset, and no other.
  */
 
-test.after.each(async () => {
-  closeUnixSockets();
-  await closeAll();
-});
+test.after.each(closeAll);
 
 const MB = 1 << 20;
 
@@ -143,43 +138,6 @@ test('of several listening sockets one that epoll refuses keeps nobody from bein
   const count = rounds().length;
   assert.ok(count < 100, `${count} rounds`);
 });
-
-test('a front whose connection to a tail epoll refuses offers its client again', async () => {
-  const tail = tailTo((await named('one')).port);
-  await startAll([tail]);
-  const args = ['--idle', '0', '--tail', `${tail.name} ${tail.path} 1 5`];
-  const { forwarder: first, rounds } = await trace(['epoll_ctl', 'connect'], { args });
-  assert.equal(await namesOf(first.port, 1), ['one']);
-  const calls = rounds().flat();
-  const connected = calls.findIndex(({ name, args }) => name === 'connect' && args.includes(tail.path));
-  const before = calls.slice(0, connected).filter(({ name }) => name === 'epoll_ctl').length;
-  assert.ok(connected > 0 && before > 0);
-  const { forwarder } = await trace([], {
-    args,
-    inject: [`epoll_ctl:error=ENOSPC:when=${before + 1}`],
-  });
-  assert.equal(await within(60_000, namesOf(forwarder.port, 1)), ['one']);
-  assert.match(forwarder.log(), /its forwarder cannot be reached \(ENOSPC/);
-});
-
-/** How often the loop has slept until a timer was due: after each failure, if it does not spin. */
-function pausesOf(rounds: SystemCall[][]): number {
-  return rounds.filter(([wait]) => wait?.name.startsWith('epoll') && wait.result === 0).length;
-}
-
-for (const error of ['ETOOMANYREFS', 'ENOMEM']) {
-  test(`a client that cannot be offered for now (${error}) is offered later, without a spin and without a fault of its tail`, async () => {
-    const tail = tailTo((await named('one')).port);
-    await startAll([tail]);
-    const { forwarder, rounds } = await trace([], {
-      args: ['--idle', '0', '--tail', `${tail.name} ${tail.path} 1 60`],
-      inject: [`sendmsg:error=${error}:when=1..10`],
-    });
-    assert.equal(await within(50_000, namesOf(forwarder.port, 1)), ['one']);
-    assert.ok(pausesOf(rounds()) >= 9, `${pausesOf(rounds())} pauses`);
-    assert.is(forwarder.log(), '');
-  });
-}
 
 test('a kernel without memory for what a peer has room for (EAGAIN) makes the loop wait, and then every byte arrives', async () => {
   const sent = Buffer.alloc(2 * MB, 'abcdefg');

@@ -67,3 +67,8 @@ export async function trace(
   };
   return { forwarder, rounds };
 }
+
+/** How often the loop has slept until a timer was due: after each failure, if it does not spin. */
+export function pausesOf(rounds: SystemCall[][]): number {
+  return rounds.filter(([wait]) => wait?.name.startsWith('epoll') && wait.result === 0).length;
+}
