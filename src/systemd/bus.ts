@@ -5,7 +5,7 @@ import pLimit from 'p-limit';
 /** The bus refuses more than 128 unanswered calls of one connection (max_replies_per_connection, dbus-daemon(1)). */
 const MAX_UNANSWERED = 64;
 
-/** How long the bus may take to greet, and whoever is called to answer, ms. systemctl waits as long for systemd to read its units again. */
+/** How long the bus may take to greet a client, and a called method to answer, ms. systemctl waits 180 s for a daemon-reload, too. */
 const PATIENCE = { greeting: 30_000, answer: 180_000 };
 
 /** A D-Bus error reply: `type` is its name, such as `org.freedesktop.systemd1.NoSuchUnit`. */
