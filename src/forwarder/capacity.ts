@@ -22,7 +22,7 @@ export interface Capacity {
 /** The limits that its options set, lowered to what its file descriptors suffice for with `workers` threads. */
 export function capacityOf(
   options: Pick<Options, 'maxOpen' | 'maxSessions' | 'balance'>,
-  { streams, datagrams }: PassedSockets,
+  { streams, datagrams, unixDatagrams }: PassedSockets,
   workers: number,
 ): Capacity {
   const descriptors = descriptorLimit();
@@ -35,7 +35,10 @@ export function capacityOf(
     maxClients,
     maxSessions,
     // More than are served at a time: the limit may have been lowered, and sessions that have ended keep their notes for a moment.
-    maxStored: Math.min(connectionsFor(descriptors) + ofDatagrams, MOST_NOTES),
+    maxStored: Math.min(
+      connectionsFor(descriptors) + ofDatagrams + (unixDatagrams.length === 0 ? 0 : maxSessions),
+      MOST_NOTES,
+    ),
     // Clients beyond the limit of sessions do not wait, so that limit alone is none to tell of.
     limit: streams.length === 0 ? 0 : maxClients + ofDatagrams,
   };

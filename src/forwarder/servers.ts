@@ -11,8 +11,8 @@ import type { Survival } from './store/open.js';
 import { resumeConnection, streams } from './store/streams.js';
 import { datagrams as datagramSessions } from './udp/resume.js';
 import { serveDatagrams } from './udp/serve.js';
-import { serveUnixDatagrams } from './unix/datagrams.js';
-import { servePackets } from './unix/packets.js';
+import { serveUnixDatagrams, unixDatagrams as unixDatagramSessions } from './unix/datagrams.js';
+import { packets as packetConnections, servePackets } from './unix/packets.js';
 import type { Workers } from './workers/workers.js';
 
 /** What serves the clients at the sockets of a link: one server for each kind of socket. */
@@ -61,14 +61,14 @@ export function createServers(context: ServersOptions): Servers {
   const udp = createUdp(context);
   const { unixDatagrams, packets } = createMessageServers(context);
   const offers = createOffers(context);
-  const relayed = () => relay.open + (workers?.sessions() ?? 0) + (udp?.relay.sessions.count ?? 0);
+  const relayed = () =>
+    relay.open +
+    (workers?.sessions() ?? 0) +
+    (udp?.relay.sessions.count ?? 0) +
+    (unixDatagrams?.count() ?? 0) +
+    (packets?.count() ?? 0);
   return {
-    open: () =>
-      relayed() +
-      (unixDatagrams?.count() ?? 0) +
-      (packets?.count() ?? 0) +
-      (front?.sessions() ?? 0) +
-      (offers?.watching() ?? 0),
+    open: () => relayed() + (front?.sessions() ?? 0) + (offers?.watching() ?? 0),
     ownSessions: relayed,
     acceptPending() {
       listener?.acceptPending();
@@ -88,11 +88,16 @@ export function createServers(context: ServersOptions): Servers {
       const count = survival.resume({
         [streams.code]: (remains) => resumeConnection(relay, remains),
         ...(udp && { [datagramSessions.code]: udp.resume }),
+        ...(unixDatagrams && { [unixDatagramSessions.code]: unixDatagrams.resume }),
+        ...(packets && { [packetConnections.code]: packets.resume }),
       });
       udp?.resumed();
       return count;
     },
-    outliveAll: () => udp?.outliveAll(),
+    outliveAll() {
+      udp?.outliveAll();
+      unixDatagrams?.outliveAll();
+    },
   };
 }
 
@@ -159,7 +164,15 @@ function createUdp({ options, sockets, capacity, relay, survival, onOpen, onClos
 }
 
 /** What relays messages of unix sockets. Their target is a unix socket, whose address never changes. */
-function createMessageServers({ options, sockets, capacity, relay, onOpen, onClose }: ServersOptions) {
+function createMessageServers({
+  options,
+  sockets,
+  capacity,
+  relay,
+  survival: { store },
+  onOpen,
+  onClose,
+}: ServersOptions) {
   const { to } = relay;
   if (to === undefined) return {};
   const common = {
@@ -182,8 +195,16 @@ function createMessageServers({ options, sockets, capacity, relay, onOpen, onClo
     unixDatagrams:
       datagramFd === undefined
         ? undefined
-        : serveUnixDatagrams(datagramFd, { ...common, timeout: options.udpTimeout, maxSessions }),
-    packets: packetFd === undefined ? undefined : servePackets(packetFd, { ...common, maxOpen }),
+        : serveUnixDatagrams(datagramFd, {
+            ...common,
+            timeout: options.udpTimeout,
+            maxSessions,
+            survivors: store?.register(unixDatagramSessions),
+          }),
+    packets:
+      packetFd === undefined
+        ? undefined
+        : servePackets(packetFd, { ...common, maxOpen, survivors: store?.register(packetConnections) }),
   };
 }
 

@@ -183,11 +183,6 @@ export function copyFrom(address: number, size: number): Buffer {
   return bytes;
 }
 
-/** Copies bytes to memory at an address. */
-export const copyTo: (address: number, bytes: Buffer, size: number) => void = libc.func(
-  'void *memcpy(int64_t to, void *from, size_t size)',
-);
-
 const memcpy: (to: Buffer, from: number, size: number) => void = libc.func(
   'void *memcpy(void *to, int64_t from, size_t size)',
 );
@@ -249,6 +244,7 @@ export const O_NONBLOCK = 0x800;
 export const O_CLOEXEC = 0x80000;
 export const SIOCOUTQ = 0x5411;
 export const FIONREAD = 0x541b;
+export const SEEK_SET = 0;
 export const SEEK_END = 2;
 export const MFD_CLOEXEC = 1;
 export const SIOCGIFINDEX = 0x8933;

@@ -19,6 +19,7 @@ const calls = {
 };
 
 const open = new Set<number>();
+const room = Buffer.alloc(1 << 20);
 
 /** The sockaddr of a path, of an abstract name written "@name", or of a name that the kernel chooses. */
 function sockaddr(address: string | undefined): Buffer {
@@ -80,12 +81,11 @@ function wrap(fd: number): UnixSocket {
     },
     send: (message) => sendTo(Buffer.from(message), null),
     receive: () => {
-      const room = Buffer.alloc(1 << 20);
       const from = Buffer.alloc(112);
       const size = Buffer.from([112, 0, 0, 0]);
       const length = calls.receive(fd, room, room.length, 0, from, size);
       if (length < 0) return undefined;
-      return { message: room.subarray(0, length), from: from.subarray(0, size.readUInt32LE()) };
+      return { message: Buffer.from(room.subarray(0, length)), from: from.subarray(0, size.readUInt32LE()) };
     },
     answer: sendTo,
     end: () => calls.shutdown(fd, SHUT_WR),

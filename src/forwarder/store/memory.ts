@@ -32,12 +32,16 @@ const CAPACITY_WORD = 2;
 const EARLY_DEATHS_WORD = 3;
 const URGENT_FLOW_WORD = 4;
 const TAKEN_OVER_WORD = 5;
-/** struct msghdr (56 bytes), struct iovec (16) and one byte of data, for recvUrgentByte(). */
-const URGENT_MESSAGE_WORD = 16;
-const URGENT_VECTOR_WORD = 30;
-const URGENT_BYTE_WORD = 34;
-/** msg_flags of struct msghdr, in words from its beginning. */
+const MESSAGE_FLOW_WORD = 6;
+/** struct msghdr (56 bytes), struct iovec (16) and one byte of data, with which an urgent byte or a message is removed from a socket. */
+const REMOVAL_WORD = 16;
+const REMOVAL_VECTOR_WORD = 30;
+const REMOVAL_BYTE_WORD = 34;
+/** struct mmsghdr (64 bytes), with which a message is sent. */
+const SENDING_WORD = 36;
+/** msg_flags of struct msghdr and msg_len of struct mmsghdr, in words from the beginning. */
 const MESSAGE_FLAGS_WORD = 12;
+const MESSAGE_LENGTH_WORD = 14;
 
 /** Words of a record. A record is known by the word at which it begins, which is never 0. */
 const RECORD_WORDS = 32;
@@ -108,10 +112,10 @@ export function createMemory(capacity: number): Memory | undefined {
   words[MAGIC_WORD] = MAGIC;
   words[VERSION_WORD] = VERSION;
   words[CAPACITY_WORD] = capacity;
-  setPointer(words, URGENT_MESSAGE_WORD + 4, address + 4 * URGENT_VECTOR_WORD);
-  words[URGENT_MESSAGE_WORD + 6] = 1;
-  setPointer(words, URGENT_VECTOR_WORD, address + 4 * URGENT_BYTE_WORD);
-  words[URGENT_VECTOR_WORD + 2] = 1;
+  setPointer(words, REMOVAL_WORD + 4, address + 4 * REMOVAL_VECTOR_WORD);
+  words[REMOVAL_WORD + 6] = 1;
+  setPointer(words, REMOVAL_VECTOR_WORD, address + 4 * REMOVAL_BYTE_WORD);
+  words[REMOVAL_VECTOR_WORD + 2] = 1;
   return { ...shared, fd, capacity, free: [], used: 0, serial: 0 };
 }
 
@@ -287,17 +291,19 @@ export function flowNotes({ memory: { words, numbers }, record }: Notes, part: P
 }
 
 /*
- * The urgent byte is written to a pipe first, and then removed from the socket. The kernel writes the flags of the message
- * in the same system call that removes it. So the memory tells whether that has happened.
+ * The urgent byte is written to a pipe first, and then removed from the socket. A message of a unix socket is sent first, and then
+ * removed. The kernel writes the flags of the message in the same system call that removes something, and the length in
+ * the one that sends. So the memory tells whether that has happened.
  */
 
-const NOT_RECEIVED = -1;
+const NOT_REMOVED = -1;
+const NOT_SENT = -1;
 
 /** Notes that the urgent byte is about to be moved. Returns the address of the msghdr to receive it with. */
 export function beginUrgent({ memory: { words, address }, record }: Notes, part: Part): number {
-  words[URGENT_MESSAGE_WORD + MESSAGE_FLAGS_WORD] = NOT_RECEIVED;
+  words[REMOVAL_WORD + MESSAGE_FLAGS_WORD] = NOT_REMOVED;
   words[URGENT_FLOW_WORD] = record + part;
-  return address + 4 * URGENT_MESSAGE_WORD;
+  return address + 4 * REMOVAL_WORD;
 }
 
 /** Notes that the byte has been moved, or is where it was. */
@@ -308,8 +314,40 @@ export function endUrgent({ memory }: Notes): void {
 /** Whether the process may have died after it wrote the urgent byte to the pipe and before it removed it from the socket. */
 export function isUrgentTwice({ memory: { words }, record }: Notes, part: Part): boolean {
   return (
-    words[URGENT_FLOW_WORD] === record + part &&
-    words[URGENT_MESSAGE_WORD + MESSAGE_FLAGS_WORD] === NOT_RECEIVED
+    words[URGENT_FLOW_WORD] === record + part && words[REMOVAL_WORD + MESSAGE_FLAGS_WORD] === NOT_REMOVED
+  );
+}
+
+/** The addresses of the mmsghdr to send a message with, and of the msghdr to remove it with. */
+export interface MessageMove {
+  readonly sending: number;
+  readonly removal: number;
+}
+
+/** Notes that a message, for which `header` is the msghdr of 14 words, is about to be sent, and then removed from the socket that it came from. */
+export function beginMessage(
+  { memory: { words, address }, record }: Notes,
+  part: Part,
+  header: Int32Array,
+): MessageMove {
+  words.set(header, SENDING_WORD);
+  words[SENDING_WORD + MESSAGE_LENGTH_WORD] = NOT_SENT;
+  words[REMOVAL_WORD + MESSAGE_FLAGS_WORD] = NOT_REMOVED;
+  words[MESSAGE_FLOW_WORD] = record + part;
+  return { sending: address + 4 * SENDING_WORD, removal: address + 4 * REMOVAL_WORD };
+}
+
+/** Notes that the message has been moved, or is where it was. */
+export function endMessage({ memory }: Notes): void {
+  memory.words[MESSAGE_FLOW_WORD] = 0;
+}
+
+/** Whether the process died after it sent a message and before it removed that from the socket that it came from. */
+export function isMessageTwice({ memory: { words }, record }: Notes, part: Part): boolean {
+  return (
+    words[MESSAGE_FLOW_WORD] === record + part &&
+    words[SENDING_WORD + MESSAGE_LENGTH_WORD] !== NOT_SENT &&
+    words[REMOVAL_WORD + MESSAGE_FLAGS_WORD] === NOT_REMOVED
   );
 }
 

@@ -1,6 +1,22 @@
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
+import { disconnect as disconnectSocket, socketOption } from '../socket-options.js';
+import {
+  DOWN,
+  ENDED,
+  flagsOf,
+  isMessageTwice,
+  noteFlags,
+  noteTime,
+  openedAt,
+  SERVED,
+  timeOf,
+  UP,
+} from '../store/memory.js';
+import type { Remains, Resume } from '../store/open.js';
+import type { Kind, Register, Storable } from '../store/store.js';
 import {
   AF_UNIX,
+  close,
   connect,
   E,
   EPOLLERR,
@@ -16,6 +32,7 @@ import {
   type Pinned,
   pinned,
   SO_PASSCRED,
+  SO_TYPE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
@@ -25,12 +42,16 @@ import {
 } from '../syscalls.js';
 import { createTimer, start } from '../timers.js';
 import { SIZE_UNIX } from './address.js';
-import { type Message, receive, restore, send, store } from './message.js';
+import { type Message, passOn, peek, remove } from './message.js';
 import { describeUnreached, type MessageOptions, nextPause } from './relay.js';
+import { readSenderFile, writeSenderFile } from './sender-file.js';
 
 /*
  * Datagrams of unix sockets (unix(7)). Unlike those of UDP they are not lost: a sender waits while the queue of the receiver is
  * full. So while the target's is, nothing is read from the head.
+ *
+ * A session outlives the process with its socket, by whose address the target knows it. What has not been sent yet is in the queues
+ * of the head and of that socket.
  */
 
 /** Datagrams read from one socket before others have their turn. */
@@ -42,12 +63,20 @@ const REPLY_PAUSE_MS = 5;
 /** How long the head is not watched after the kernel has refused that, ms. */
 const WATCH_PAUSE_MS = 1000;
 
+/** A session outlives the process if a datagram passes when it is this old, ms. One short exchange costs nothing. */
+const LASTING_MS = 500;
+
+/** The word of the notes about a session for the time at which a datagram last passed. */
+const ACTIVE = 0;
+
 /** What a relay of the datagrams of unix sockets is created with. */
 export interface UnixDatagramOptions extends MessageOptions {
   /** A session ends after this long without a datagram, ms. */
   readonly timeout: number;
   /** The most sessions at a time. Beyond it, the one that has been quiet the longest ends. */
   readonly maxSessions: number;
+  /** The sessions that outlive the process; undefined if none do. */
+  readonly survivors: Register<Session> | undefined;
 }
 
 /** A relay of the datagrams of unix sockets. */
@@ -56,34 +85,55 @@ export interface UnixDatagramService {
   count(): number;
   /** Reads the datagrams that wait at the head. */
   readPending(): void;
+  /** Continues a session of an earlier process. */
+  readonly resume: Resume;
+  /** Has all sessions outlive the process. */
+  outliveAll(): void;
 }
 
 /** What a sender and the target have in common. Senders without an address share one: they can have no answer. */
-interface Session extends Watch {
+export interface Session extends Watch, Storable {
+  openedAt: number;
+  /** Whether it outlives the process. */
+  isLasting: boolean;
+  /** Of a stored session, the file with the address of the sender and of the target; -1 if there is none. */
+  senderFile: number;
+  /** The address of the target. */
+  readonly target: string;
   readonly key: string;
   /** The sockaddr of the sender, in memory that never moves, and its size; 0 without an address. */
   readonly sender: Pinned;
   readonly size: number;
   /** When a datagram last passed, ms, on the clock of the loop. */
   active: number;
-  /** An answer that the sender has no room for. */
-  reply: Buffer | undefined;
+  /** Whether the next answer waits until the sender has room. */
+  isBlocked: boolean;
   isServed: boolean;
 }
 
-/** A datagram in memory. */
-type Datagram = Pick<Message, 'address' | 'length'>;
+/** How a session is stored: its socket, and the file with the address of its sender. */
+export const unixDatagrams: Kind<Session> = {
+  code: 3,
+  prepare(session, stored) {
+    const { sender, size, target } = session;
+    session.senderFile = writeSenderFile({ sender: sender.bytes.subarray(0, size), target });
+    noteTime(stored, ACTIVE, session.active);
+    if (session.isServed) noteFlags(stored, SERVED);
+  },
+  descriptors: ({ fd, senderFile }) => [fd, senderFile].filter((descriptor) => descriptor >= 0),
+  pipes: () => [],
+};
 
 const one = pinned(4);
 one.words[0] = 1;
 
 /** Relays the datagrams that arrive at the unix socket `fd`. */
 export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): UnixDatagramService {
-  const { loop, log, counters, to, target, dialTimeout, timeout, maxSessions } = options;
+  const { loop, log, counters, to, target, dialTimeout, timeout, maxSessions, survivors } = options;
   const sessions = new Map<string, Session>();
   const spare: Pinned[] = [];
-  /** The datagram that the target does not take at the moment. */
-  let held: { session: Session; bytes: Buffer } | undefined;
+  /** The session whose datagram is the next one at the head, and which the target does not take at the moment. */
+  let blocked: Session | undefined;
   let failingSince: number | undefined;
   let pause = 0;
 
@@ -104,30 +154,50 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       );
     },
   };
-  const rewatch = createTimer(() => modify(loop, head, held === undefined ? EPOLLIN : 0));
-  const retry = createTimer(() => retryHeld());
+  const rewatch = createTimer(() => modify(loop, head, blocked === undefined ? EPOLLIN : 0));
+  const retry = createTimer(() => retryBlocked());
   const retryReplies = createTimer(() => sendReplies());
   const expiry = createTimer(() => expire());
 
   function readHead(): void {
-    for (let n = 0; n < MOST_A_ROUND && held === undefined; n++) {
-      const message = receive(fd);
+    for (let n = 0; n < MOST_A_ROUND && blocked === undefined; n++) {
+      const message = peek(fd);
       if (message === undefined) return;
-      counters.bytesFromClients += message.length;
-      counters.datagramsFromClients += 1;
-      if (message.isTruncated) drop('long', 'a datagram of more than 1 MiB');
-      else forward(sessionOf(message.sender), message);
+      if (message.isTruncated) {
+        takeFromHead(message);
+        drop('long', 'a datagram of more than 1 MiB');
+      } else forward(sessionOf(message.sender), message);
     }
   }
 
+  /** Removes a datagram that is not passed on. */
+  function takeFromHead(message: Message): void {
+    countUp(message);
+    remove(fd);
+  }
+
+  function countUp({ length }: Message): void {
+    counters.bytesFromClients += length;
+    counters.datagramsFromClients += 1;
+  }
+
   function sessionOf(sender: Buffer): Session {
-    const key = sender.toString('latin1');
-    const known = sessions.get(key);
+    const known = sessions.get(sender.toString('latin1'));
     if (known !== undefined) return touch(known);
     makeRoom();
-    const memory = spare.pop() ?? pinned(SIZE_UNIX + 2);
-    sender.copy(memory.bytes);
+    return createSession(sender);
+  }
+
+  function createSession(from: Buffer): Session {
+    const key = from.toString('latin1');
+    const sender = spare.pop() ?? pinned(SIZE_UNIX + 2);
+    from.copy(sender.bytes);
     const session: Session = {
+      openedAt: loop.now,
+      isLasting: false,
+      stored: undefined,
+      senderFile: -1,
+      target: to.text,
       fd: -1,
       wanted: EPOLLIN,
       mask: -1,
@@ -135,14 +205,14 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       ready: (events) => {
         if ((events & EPOLLIN) !== 0) readReplies(session);
         if ((events & (EPOLLERR | EPOLLHUP)) !== 0) disconnect(session);
-        else if ((events & EPOLLOUT) !== 0) retryHeld();
+        else if ((events & EPOLLOUT) !== 0) retryBlocked();
       },
       refused: () => disconnect(session),
       key,
-      sender: memory,
-      size: sender.length,
+      sender,
+      size: from.length,
       active: loop.now,
-      reply: undefined,
+      isBlocked: false,
       isServed: false,
     };
     sessions.set(key, session);
@@ -152,39 +222,73 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     return session;
   }
 
+  /** Throws an Error if a session cannot be continued. */
+  function resumeSession({ notes, descriptors }: Remains): boolean {
+    const socketFd = descriptors.find((one) => socketOption(one, SO_TYPE) === SOCK_DGRAM) ?? -1;
+    const senderFile = descriptors.find((one) => one !== socketFd) ?? -1;
+    if (isMessageTwice(notes, UP)) remove(fd);
+    const known = readSenderFile(senderFile);
+    close(senderFile);
+    // A link that leads elsewhere now, or a session without a socket: the next datagram of the client begins another one.
+    if (socketFd < 0 || known.target !== to.text) {
+      disconnectSocket(socketFd);
+      close(socketFd);
+      return false;
+    }
+    if (isMessageTwice(notes, DOWN)) remove(socketFd);
+    const session = createSession(known.sender);
+    session.openedAt = openedAt(notes);
+    session.active = Math.min(timeOf(notes, ACTIVE), loop.now);
+    session.isServed = (flagsOf(notes) & SERVED) !== 0;
+    session.fd = socketFd;
+    add(loop, session);
+    outlive(session);
+    return true;
+  }
+
+  function outlive(session: Session): void {
+    if (session.isLasting || survivors === undefined) return;
+    session.isLasting = true;
+    survivors.opened(session);
+  }
+
   /** Makes a session the last one of the map, which is in the order of activity. */
   function touch(session: Session): Session {
     session.active = loop.now;
+    if (session.stored !== undefined) noteTime(session.stored, ACTIVE, loop.now);
+    else if (loop.now >= session.openedAt + LASTING_MS) outlive(session);
     sessions.delete(session.key);
     sessions.set(session.key, session);
     return session;
   }
 
-  function forward(session: Session, message: Datagram): void {
+  function forward(session: Session, message: Message): void {
     // A target that has restarted is another socket at the same address.
     for (let attempt = 0; attempt < 2; attempt++) {
-      const failure = session.fd < 0 ? dial(session) : 0;
-      if (failure !== 0) {
-        holdOrDrop(session, message, failure);
+      const unreached = session.fd < 0 ? dial(session) : 0;
+      if (unreached !== 0) {
+        waitOrDrop(session, message, unreached);
         return;
       }
-      if (send(session.fd, message) >= 0) {
+      const failure = passOn(message, { from: fd, to: session.fd, notes: session.stored, part: UP });
+      if (failure === 0) {
+        countUp(message);
         sent(session);
         return;
       }
-      const code = errno();
-      if (code === E.EAGAIN || code === E.ENOBUFS) {
-        hold(session, message);
-        if (code === E.EAGAIN) modify(loop, session, session.wanted | EPOLLOUT);
+      if (failure === E.EAGAIN || failure === E.ENOBUFS) {
+        block(session);
+        if (failure === E.EAGAIN) modify(loop, session, session.wanted | EPOLLOUT);
         else start(loop.timers, retry, loop.now + nextPause(0));
         return;
       }
-      if (code === E.EMSGSIZE) {
+      if (failure === E.EMSGSIZE) {
+        takeFromHead(message);
         drop('size', `a datagram of ${message.length} bytes, too large to send`);
         return;
       }
       disconnect(session);
-      if (attempt > 0) holdOrDrop(session, message, code);
+      if (attempt > 0) waitOrDrop(session, message, failure);
     }
   }
 
@@ -194,6 +298,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     counters.failing = 0;
     if (session.isServed) return;
     session.isServed = true;
+    if (session.stored !== undefined) noteFlags(session.stored, SERVED);
     counters.served += 1;
   }
 
@@ -207,21 +312,35 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     setsockopt(socketFd, SOL_SOCKET, SO_PASSCRED, one.address, 4);
     const failure = connect(socketFd, to.sockaddr, to.size) < 0 ? errno() : 0;
     add(loop, session);
-    if (failure === 0 && session.fd >= 0) return 0;
+    if (failure === 0 && session.fd >= 0) {
+      session.stored?.store.request();
+      return 0;
+    }
     disconnect(session);
     return failure || E.ENOMEM;
   }
 
   function disconnect(session: Session): void {
-    scheduleClose(loop, session);
-    if (held?.session === session) start(loop.timers, retry, loop.now + nextPause(0));
+    closeSocket(session);
+    if (blocked === session) start(loop.timers, retry, loop.now + nextPause(0));
   }
 
-  /** Keeps a datagram while the target may be starting, and drops it when that takes too long. */
-  function holdOrDrop(session: Session, message: Datagram, failure: number): void {
+  function closeSocket(session: Session): void {
+    if (session.fd >= 0 && session.stored !== undefined) {
+      // The service manager has a duplicate, with which it would still receive, and have events.
+      unwatch(loop, session);
+      session.wanted = EPOLLIN;
+      disconnectSocket(session.fd);
+    }
+    scheduleClose(loop, session);
+  }
+
+  /** Leaves a datagram at the head while the target may be starting, and drops it when that takes too long. */
+  function waitOrDrop(session: Session, message: Message, failure: number): void {
     failingSince ??= loop.now;
     options.restarter?.refresh();
     if (options.targetFailed() || loop.now >= failingSince + dialTimeout) {
+      takeFromHead(message);
       const reason = describeUnreached(options, failure);
       counters.fail(reason);
       log.failure(
@@ -231,62 +350,76 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       );
       return;
     }
-    hold(session, message);
+    block(session);
     pause = nextPause(pause);
     start(loop.timers, retry, loop.now + pause);
   }
 
-  function hold(session: Session, message: Datagram): void {
-    held = { session, bytes: store(message) };
+  function block(session: Session): void {
+    blocked = session;
     modify(loop, head, 0);
   }
 
-  function retryHeld(): void {
-    if (held === undefined) return;
-    const { session, bytes } = held;
-    held = undefined;
+  function retryBlocked(): void {
+    if (blocked === undefined) return;
+    const session = blocked;
+    blocked = undefined;
     if (session.fd >= 0) modify(loop, session, session.wanted & ~EPOLLOUT);
-    touch(session);
-    forward(session, restore(bytes));
-    if (held === undefined) modify(loop, head, EPOLLIN);
+    readHead();
+    if (blocked === undefined) modify(loop, head, EPOLLIN);
   }
 
   function readReplies(session: Session): void {
-    for (let n = 0; n < MOST_A_ROUND && session.fd >= 0 && session.reply === undefined; n++) {
-      const message = receive(session.fd);
+    for (let n = 0; n < MOST_A_ROUND && session.fd >= 0 && !session.isBlocked; n++) {
+      const message = peek(session.fd);
       if (message === undefined) return;
-      counters.bytesFromTarget += message.length;
-      counters.datagramsFromTarget += 1;
       touch(session);
-      if (message.isTruncated) drop('long', 'an answer of more than 1 MiB');
-      else if (session.size > 0) answer(session, message);
+      if (message.isTruncated) {
+        takeReply(session, message);
+        drop('long', 'an answer of more than 1 MiB');
+      } else if (session.size > 0) answer(session, message);
+      else takeReply(session, message);
     }
   }
 
-  function answer(session: Session, message: Datagram): void {
-    const { sender, size } = session;
-    if (send(fd, message, { address: sender.address, size }) >= 0) return;
-    const failure = errno();
-    if (failure === E.EAGAIN || failure === E.ENOBUFS) {
-      session.reply = store(message);
+  /** Removes an answer that is not passed on. */
+  function takeReply(session: Session, message: Message): void {
+    countDown(message);
+    remove(session.fd);
+  }
+
+  function countDown({ length }: Message): void {
+    counters.bytesFromTarget += length;
+    counters.datagramsFromTarget += 1;
+  }
+
+  function answer(session: Session, message: Message): void {
+    const { sender, size, stored } = session;
+    const address = { address: sender.address, size };
+    const failure = passOn(message, { from: session.fd, to: fd, address, notes: stored, part: DOWN });
+    if (failure === 0) {
+      countDown(message);
+    } else if (failure === E.EAGAIN || failure === E.ENOBUFS) {
+      session.isBlocked = true;
       modify(loop, session, session.wanted & ~EPOLLIN);
       if (retryReplies.index < 0) start(loop.timers, retryReplies, loop.now + REPLY_PAUSE_MS);
-    } else if (failure === E.ECONNREFUSED || failure === E.ENOENT) {
-      // What it has sent last may wait for room at the target, and nothing is read from the head before it has left by this socket.
-      if (held?.session !== session) end(session);
     } else {
+      takeReply(session, message);
+      if (failure === E.ECONNREFUSED || failure === E.ENOENT) {
+        // What it has sent last may wait for room at the target, and nothing is read from the head before it has left by this socket.
+        if (blocked !== session) end(session);
+        return;
+      }
       const name = sender.bytes.toString('utf8', 2, size).replace(/^\0/, '@').replace(/\0$/, '');
       drop(`answer ${failure}`, `an answer to ${name}, which may not be sent (${errorWords(failure)})`);
     }
   }
 
   function sendReplies(): void {
-    for (const session of sessions.values()) {
-      const { reply } = session;
-      if (reply === undefined) continue;
-      session.reply = undefined;
-      answer(session, restore(reply));
-      if (session.reply === undefined && session.fd >= 0) modify(loop, session, session.wanted | EPOLLIN);
+    for (const session of [...sessions.values()].filter(({ isBlocked }) => isBlocked)) {
+      session.isBlocked = false;
+      readReplies(session);
+      if (!session.isBlocked && session.fd >= 0) modify(loop, session, session.wanted | EPOLLIN);
     }
   }
 
@@ -301,8 +434,10 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
 
   function end(session: Session): void {
     if (!sessions.delete(session.key)) return;
-    unwatch(loop, session);
-    scheduleClose(loop, session);
+    closeSocket(session);
+    if (session.stored !== undefined) noteFlags(session.stored, ENDED);
+    if (session.isLasting) survivors?.ended(session);
+    if (session.senderFile >= 0) close(session.senderFile);
     spare.push(session.sender);
     counters.open -= 1;
     options.onClose();
@@ -314,7 +449,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
         start(loop.timers, expiry, session.active + timeout);
         return;
       }
-      if (held?.session === session) touch(session);
+      if (blocked === session) touch(session);
       else end(session);
     }
   }
@@ -328,5 +463,12 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   }
 
   add(loop, head);
-  return { count: () => sessions.size, readPending: readHead };
+  return {
+    count: () => sessions.size,
+    readPending: readHead,
+    resume: resumeSession,
+    outliveAll: () => {
+      for (const session of sessions.values()) outlive(session);
+    },
+  };
 }

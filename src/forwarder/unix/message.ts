@@ -1,19 +1,23 @@
+import { beginMessage, endMessage, type Notes, type Part } from '../store/memory.js';
 import {
-  copyFrom,
-  copyTo,
+  errno,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
+  MSG_PEEK,
   MSG_TRUNC,
   pinned,
+  recv,
   recvmsg,
   reserve,
   sendFrom,
+  sendmmsg,
 } from '../syscalls.js';
 import { SIZE_UNIX } from './address.js';
 
 /*
  * Single messages of unix sockets. They pass through the memory of this process, because splice(2) does not know their
- * boundaries. File descriptors that a message carries (SCM_RIGHTS, unix(7)) are not passed on: the kernel closes those for which
+ * boundaries. A message stays in the queue of its socket until it has been sent, so whatever happens to this process, the next one
+ * finds it there. File descriptors that a message carries (SCM_RIGHTS, unix(7)) are not passed on: the kernel closes those for which
  * recvmsg(2) has no room.
  */
 
@@ -43,20 +47,26 @@ writePointer(header.words, 4, vector.address);
 writePointer(header.words, 6, 1);
 writePointer(header.words, 8, control.address);
 
-/** A message in the memory that the next call of {@link receive} overwrites. */
+/** The struct msghdr and the struct iovec to send the message with. */
+const sendHeader = pinned(56);
+const sendVector = pinned(16);
+writePointer(sendVector.words, 0, buffer);
+writePointer(sendHeader.words, 4, sendVector.address);
+writePointer(sendHeader.words, 6, 1);
+
+/** A message in the memory that the next call of {@link peek} overwrites. */
 export interface Message {
-  address: number;
+  /** Bytes. */
   length: number;
   /** The sockaddr of its sender; empty if the sender has no address. Overwritten by the next one as well. */
   sender: Buffer;
   /** Whether it came with credentials: each message does, and the end does not. False if they were not asked for. */
   hasCredentials: boolean;
-  /** Whether it was longer than 1 MiB, and the rest is lost. */
+  /** Whether it is longer than 1 MiB, and the rest cannot be read. */
   isTruncated: boolean;
 }
 
 const message: Message = {
-  address: buffer,
   length: 0,
   sender: name.bytes.subarray(0, 0),
   hasCredentials: false,
@@ -64,13 +74,13 @@ const message: Message = {
 };
 
 /**
- * Receives a message from `fd`, with the credentials of its sender only if the socket has SO_PASSCRED: the room for them would be
- * taken by descriptors. Returns undefined if there is none, or an error: see errno().
+ * Reads the next message of `fd` and leaves it there, with the credentials of its sender only if the socket has SO_PASSCRED: the room
+ * for them would be taken by descriptors. Returns undefined if there is none, or an error: see errno().
  */
-export function receive(fd: number, { withCredentials = false } = {}): Message | undefined {
+export function peek(fd: number, { withCredentials = false } = {}): Message | undefined {
   header.words[2] = NAME_BYTES;
   writePointer(header.words, 10, withCredentials ? CREDENTIALS_BYTES : 0);
-  const length = recvmsg(fd, header.address, MSG_DONTWAIT);
+  const length = recvmsg(fd, header.address, MSG_DONTWAIT | MSG_PEEK);
   if (length < 0) return undefined;
   message.length = length;
   const nameSize = header.words[2] as number;
@@ -81,24 +91,37 @@ export function receive(fd: number, { withCredentials = false } = {}): Message |
   return message;
 }
 
-/** Copies the message that has just been received, so that {@link restore} has it. */
-export function store({ address, length }: Pick<Message, 'address' | 'length'>): Buffer {
-  return copyFrom(address, length);
+/** Takes the next message out of the queue of `fd`. */
+export function remove(fd: number): void {
+  // An error of the socket is reported once, and keeps the message where it is.
+  if (recv(fd, buffer, 0, MSG_DONTWAIT) < 0) recv(fd, buffer, 0, MSG_DONTWAIT);
 }
 
-/** A stored message in the memory that the next call of {@link receive} overwrites. */
-export function restore(bytes: Buffer): Pick<Message, 'address' | 'length'> {
-  if (bytes.length > 0) copyTo(buffer, bytes, bytes.length);
-  return { address: buffer, length: bytes.length };
+/** Where a message goes: to a socket, or by that to a sockaddr; and the notes about its session, if that is stored. */
+export interface Route {
+  readonly from: number;
+  readonly to: number;
+  readonly address?: { readonly address: number; readonly size: number } | undefined;
+  readonly notes: Notes | undefined;
+  readonly part: Part;
 }
 
-/** Sends a message in memory to the peer of `fd`, or to a sockaddr. Returns -1 if that failed: see errno(). */
-export function send(
-  fd: number,
-  { address, length }: Pick<Message, 'address' | 'length'>,
-  to: { address: number; size: number } = { address: 0, size: 0 },
-): number {
-  return sendFrom(fd, address, length, MSG_DONTWAIT | MSG_NOSIGNAL, to.address, to.size);
+/** Sends the message that {@link peek} has read from `from`, and takes it out of that queue. Returns 0, or errno; then it stays there. */
+export function passOn({ length }: Message, { from, to, address, notes, part }: Route): number {
+  const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  if (notes === undefined) {
+    if (sendFrom(to, buffer, length, flags, address?.address ?? 0, address?.size ?? 0) < 0) return errno();
+    remove(from);
+    return 0;
+  }
+  sendVector.words[2] = length;
+  writePointer(sendHeader.words, 0, address?.address ?? 0);
+  sendHeader.words[2] = address?.size ?? 0;
+  const { sending, removal } = beginMessage(notes, part, sendHeader.words);
+  const failure = sendmmsg(to, sending, 1, flags) < 0 ? errno() : 0;
+  if (failure === 0 && recvmsg(from, removal, MSG_DONTWAIT) < 0) recvmsg(from, removal, MSG_DONTWAIT);
+  endMessage(notes);
+  return failure;
 }
 
 function writePointer(words: Int32Array, at: number, address: number): void {

@@ -3,8 +3,24 @@ import type { Event } from '../journal.js';
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
 import { createRoomWait } from '../room.js';
 import {
+  CONNECTED,
+  DOWN,
+  deadlineOf,
+  ENDED,
+  flagsOf,
+  isMessageTwice,
+  noteDeadline,
+  noteFlags,
+  openedAt,
+  type Part,
+  UP,
+} from '../store/memory.js';
+import type { Remains, Resume } from '../store/open.js';
+import type { Kind, Register, Storable } from '../store/store.js';
+import {
   AF_UNIX,
   accept4,
+  close as closeDescriptor,
   connect,
   E,
   EPOLLERR,
@@ -18,6 +34,7 @@ import {
   fcntl,
   O_NONBLOCK,
   pinned,
+  SHUT_RDWR,
   SHUT_WR,
   SO_PASSCRED,
   SOCK_CLOEXEC,
@@ -29,12 +46,14 @@ import {
   socket,
 } from '../syscalls.js';
 import { createTimer, start, stop, type Timer } from '../timers.js';
-import { type Message, receive, restore, send, store } from './message.js';
+import { type Message, passOn, peek, remove } from './message.js';
 import { describeUnreached, type MessageOptions, nextPause } from './relay.js';
 
 /*
  * Connections that keep the boundaries of messages: unix sockets of type SOCK_SEQPACKET (unix(7)). An empty message is one like
  * any other. recv(2) returns 0 for it, as it does at the end; but only messages come with the credentials of their sender.
+ *
+ * A connection outlives the process with its two sockets: messages that have not been sent are in their queues, and an end is read again.
  */
 
 /** Messages read from one socket before others have their turn, and clients accepted in one go. */
@@ -50,23 +69,28 @@ one.words[0] = 1;
 export interface PacketOptions extends MessageOptions {
   /** The most connections at a time. Further clients wait in the backlog of the kernel. */
   readonly maxOpen: number;
+  /** The connections that outlive the process; undefined if none do. */
+  readonly survivors: Register<Pair> | undefined;
 }
 
 /** A relay of such connections. */
 export interface PacketService {
   /** Connections at the moment. */
   count(): number;
+  /** Continues a connection of an earlier process. */
+  readonly resume: Resume;
   /** Accepts the clients that are waiting in the backlog. */
   acceptPending(): void;
 }
 
 /** One of the two sockets of a connection. */
 interface End extends Watch {
-  readonly isClient: boolean;
+  /** The direction of what is read here. */
+  readonly part: Part;
   /** The other one. */
   other: End;
-  /** A message read here that the other one has no room for. */
-  held: Buffer | undefined;
+  /** Whether the next message here waits until the other one has room. */
+  isBlocked: boolean;
   /** Has a message for its peer sent later; see createRoomWait(). */
   waitForRoom: (failure: number) => void;
   /** Whether the end has been read. */
@@ -75,19 +99,33 @@ interface End extends Watch {
   isGone: boolean;
 }
 
-interface Pair {
+/** A connection: of a client, and to the target. */
+export interface Pair extends Storable {
+  openedAt: number;
   readonly client: End;
   readonly target: End;
-  readonly deadline: number;
+  /** Until when the target may refuse, ms, on the clock of the loop. */
+  deadline: number;
   readonly timer: Timer;
   pause: number;
   isConnected: boolean;
   closed: boolean;
 }
 
+/** How a connection is stored: both sockets, of which that to the target may not be connected yet. */
+export const packets: Kind<Pair> = {
+  code: 4,
+  prepare(pair, stored) {
+    noteDeadline(stored, pair.deadline);
+    if (pair.isConnected) noteFlags(stored, CONNECTED);
+  },
+  descriptors: ({ client, target }) => [client.fd, target.fd].filter((fd) => fd >= 0),
+  pipes: () => [],
+};
+
 /** Relays the connections that arrive at the listening unix socket `fd`. */
 export function servePackets(fd: number, options: PacketOptions): PacketService {
-  const { loop, log, counters, to, dialTimeout, maxOpen } = options;
+  const { loop, log, counters, to, dialTimeout, maxOpen, survivors } = options;
   let open = 0;
 
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
@@ -133,11 +171,21 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
   }
 
   function serve(clientFd: number): void {
-    const client = createEnd(clientFd, true);
-    const target = createEnd(-1, false);
+    const pair = createPair(clientFd);
+    opened(pair);
+    setsockopt(clientFd, SOL_SOCKET, SO_PASSCRED, one.address, 4);
+    add(loop, pair.client);
+    if (!pair.closed) dial(pair);
+  }
+
+  function createPair(clientFd: number): Pair {
+    const client = createEnd(clientFd, UP);
+    const target = createEnd(-1, DOWN);
     client.other = target;
     target.other = client;
     const pair: Pair = {
+      openedAt: loop.now,
+      stored: undefined,
       client,
       target,
       deadline: loop.now + dialTimeout,
@@ -152,39 +200,73 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
       end.refused = (failure) =>
         abort(pair, 'failed', `the kernel does not watch a socket (${errorWords(failure)})`);
     }
+    // Until the target has accepted, only the end of the client is of interest.
+    client.wanted = 0;
+    return pair;
+  }
+
+  function opened(pair: Pair): void {
     open += 1;
     counters.open += 1;
     options.onOpen();
-    setsockopt(clientFd, SOL_SOCKET, SO_PASSCRED, one.address, 4);
-    // Until the target has accepted, only the end of the client is of interest.
-    client.wanted = 0;
-    add(loop, client);
-    if (!pair.closed) dial(pair);
+    survivors?.opened(pair);
   }
 
   function dial(pair: Pair): void {
-    const { target, client } = pair;
-    const fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
+    const { target, stored } = pair;
+    // The store has a duplicate of the socket, which is connected with it.
+    if (target.fd < 0) {
+      const fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+      if (fd < 0) {
+        dialFailed(pair, errno());
+        return;
+      }
+      target.fd = fd;
+      setsockopt(fd, SOL_SOCKET, SO_PASSCRED, one.address, 4);
+      stored?.store.request();
+    }
+    if (connect(target.fd, to.sockaddr, to.size) < 0) {
       dialFailed(pair, errno());
       return;
     }
-    target.fd = fd;
-    setsockopt(fd, SOL_SOCKET, SO_PASSCRED, one.address, 4);
-    if (connect(fd, to.sockaddr, to.size) < 0) {
-      const failure = errno();
-      scheduleClose(loop, target);
-      dialFailed(pair, failure);
-      return;
-    }
-    pair.isConnected = true;
     counters.served += 1;
     counters.failing = 0;
+    begin(pair);
+  }
+
+  /** Passes messages on, now that the target has accepted. */
+  function begin(pair: Pair): void {
+    const { client, target } = pair;
+    pair.isConnected = true;
+    if (pair.stored !== undefined) noteFlags(pair.stored, CONNECTED);
     target.wanted = EPOLLIN;
     add(loop, target);
     if (pair.closed) return;
     if (client.isGone) read(pair, client);
     else modify(loop, client, EPOLLIN);
+  }
+
+  /** Throws an Error if a connection cannot be continued. */
+  function resumePair({ notes, descriptors }: Remains): true {
+    const [clientFd = -1, targetFd = -1] = descriptors;
+    const wasConnected = (flagsOf(notes) & CONNECTED) !== 0;
+    if (clientFd < 0 || (wasConnected && targetFd < 0))
+      throw new Error('its socket to the target is missing');
+    // It may have been connected right before the process died.
+    const isConnected = wasConnected || (targetFd >= 0 && peerOf(targetFd) !== undefined);
+    const pair = createPair(clientFd);
+    pair.openedAt = openedAt(notes);
+    pair.deadline = deadlineOf(notes);
+    if (isConnected) pair.target.fd = targetFd;
+    else if (targetFd >= 0) closeDescriptor(targetFd);
+    for (const end of [pair.client, pair.target]) if (isMessageTwice(notes, end.part)) remove(end.fd);
+    opened(pair);
+    add(loop, pair.client);
+    if (pair.closed) return true;
+    if (isConnected && !wasConnected) counters.served += 1;
+    if (isConnected) begin(pair);
+    else start(loop.timers, pair.timer, loop.now);
+    return true;
   }
 
   function dialFailed(pair: Pair, failure: number): void {
@@ -212,14 +294,14 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) !== 0) read(pair, end);
     if (pair.closed || !end.isGone) return;
     // It has ended before, and now it receives nothing more either.
-    if (end.ended && end.held === undefined) close(pair);
-    else if (end.other.held !== undefined) flush(pair, end.other);
+    if (end.ended) close(pair);
+    else if (end.other.isBlocked) flush(pair, end.other);
   }
 
   function read(pair: Pair, end: End): void {
-    for (let n = 0; !pair.closed && !end.ended && end.held === undefined; n++) {
+    for (let n = 0; !pair.closed && !end.ended && !end.isBlocked; n++) {
       if (n === MOST_A_ROUND && !end.isGone) return;
-      const message = receive(end.fd, { withCredentials: true });
+      const message = peek(end.fd, { withCredentials: true });
       if (message === undefined) {
         const failure = errno();
         if (failure === E.EINTR) continue;
@@ -235,23 +317,17 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
         abort(pair, 'dropped', 'a message of more than 1 MiB cannot be passed on');
         return;
       }
-      if (end.isClient) {
-        counters.bytesFromClients += message.length;
-        counters.datagramsFromClients += 1;
-      } else {
-        counters.bytesFromTarget += message.length;
-        counters.datagramsFromTarget += 1;
-      }
       deliver(pair, end, message);
     }
   }
 
-  function deliver(pair: Pair, from: End, message: Pick<Message, 'address' | 'length'>): void {
-    const { other } = from;
-    if (send(other.fd, message) >= 0) return;
-    const failure = errno();
-    if (failure === E.EAGAIN || failure === E.ENOBUFS) {
-      from.held = store(message);
+  function deliver(pair: Pair, from: End, message: Message): void {
+    const { other, part } = from;
+    const failure = passOn(message, { from: from.fd, to: other.fd, notes: pair.stored, part });
+    if (failure === 0) {
+      count(part, message.length);
+    } else if (failure === E.EAGAIN || failure === E.ENOBUFS) {
+      from.isBlocked = true;
       if (!from.isGone) modify(loop, from, from.wanted & ~EPOLLIN);
       other.waitForRoom(failure);
     } else if (failure === E.EMSGSIZE) {
@@ -261,15 +337,23 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     }
   }
 
-  /** Sends what was read from `from`, now that the other side has room, and reads on. */
+  function count(part: Part, length: number): void {
+    if (part === UP) {
+      counters.bytesFromClients += length;
+      counters.datagramsFromClients += 1;
+    } else {
+      counters.bytesFromTarget += length;
+      counters.datagramsFromTarget += 1;
+    }
+  }
+
+  /** Reads on from `from`, now that the other side has room. */
   function flush(pair: Pair, from: End): void {
-    const { held, other } = from;
+    const { other } = from;
     modify(loop, other, other.wanted & ~EPOLLOUT);
-    if (held === undefined) return;
-    from.held = undefined;
-    deliver(pair, from, restore(held));
-    if (pair.closed || from.held !== undefined) return;
-    if (!from.isGone && !from.ended) modify(loop, from, from.wanted | EPOLLIN);
+    if (!from.isBlocked) return;
+    from.isBlocked = false;
+    if (!from.isGone) modify(loop, from, from.wanted | EPOLLIN);
     read(pair, from);
   }
 
@@ -300,7 +384,16 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     if (pair.closed) return;
     pair.closed = true;
     stop(loop.timers, pair.timer);
-    for (const end of [pair.client, pair.target]) scheduleClose(loop, end);
+    for (const end of [pair.client, pair.target]) {
+      // close(2) ends nothing while the service manager has a duplicate, and does not take that out of epoll (epoll(7)).
+      if (pair.stored !== undefined && end.fd >= 0) {
+        unwatch(loop, end);
+        shutdown(end.fd, SHUT_RDWR);
+      }
+      scheduleClose(loop, end);
+    }
+    if (pair.stored !== undefined) noteFlags(pair.stored, ENDED);
+    survivors?.ended(pair);
     open -= 1;
     counters.open -= 1;
     if (open === maxOpen - 1) modify(loop, listener, EPOLLIN);
@@ -308,10 +401,10 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
   }
 
   add(loop, listener);
-  return { count: () => open, acceptPending };
+  return { count: () => open, acceptPending, resume: resumePair };
 }
 
-function createEnd(fd: number, isClient: boolean): End {
+function createEnd(fd: number, part: Part): End {
   const end: Omit<End, 'other'> = {
     fd,
     wanted: 0,
@@ -319,8 +412,8 @@ function createEnd(fd: number, isClient: boolean): End {
     changed: false,
     ready: () => {},
     refused: () => {},
-    isClient,
-    held: undefined,
+    part,
+    isBlocked: false,
     waitForRoom: () => {},
     ended: false,
     isGone: false,

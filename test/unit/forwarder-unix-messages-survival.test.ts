@@ -1,0 +1,204 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { programs } from '../programs.ts';
+import { closeAll, type Forwarder, run, sleep, until } from './forwarder-launch.ts';
+import { closeUnixSockets, type UnixSocket, unixSocket } from './unix-sockets.ts';
+
+/* Datagrams and messages of unix sockets arrive once and in order although the forwarder is killed many times, mostly at a certain system call. */
+
+const directory = mkdtempSync(join(tmpdir(), 'wormhole-'));
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+
+/** What moves a message from a socket to another one is over, or is begun. */
+let over = false;
+const loops: Promise<void>[] = [];
+
+test.before.each(() => {
+  over = false;
+});
+test.after.each(async () => {
+  over = true;
+  await Promise.all(loops.splice(0));
+  closeUnixSockets();
+  await closeAll();
+});
+
+type Started = Pick<Forwarder, 'log' | 'kill' | 'exited'>;
+
+/** Starts a forwarder that is killed so many times, first when the sessions that begin with it are stored. */
+function startKilled(fd: number, to: string, kills: number): Started {
+  return run(['--link', 'test', '--to', to, '--idle', '0'], 'export LISTEN_FDS=1 LISTEN_PID=$$;', {
+    fds: [fd],
+    command: [process.execPath, '--import', 'tsx', new URL('service-manager.ts', import.meta.url).pathname],
+    env: {
+      KILLS: String(kills),
+      SEED: String(Date.now() % 100_000),
+      AGE: '2000',
+      BEGIN: 'FDSTORE',
+      PROGRAM: programs.forwarder,
+      CALLS: 'recvmsg sendmmsg sendmsg epoll_ctl epoll_wait shutdown close connect',
+    },
+  });
+}
+
+/** Does something again and again, with a moment between, until the test is over. */
+function whileTesting(step: () => void): void {
+  const loop = async (): Promise<void> => {
+    while (!over) {
+      step();
+      await sleep(1);
+    }
+  };
+  loops.push(loop());
+}
+
+/** The message after `n` others of a client: its number, and bytes. */
+function numbered(n: number): Buffer {
+  const number = Buffer.alloc(4);
+  number.writeUInt32LE(n);
+  return Buffer.concat([number, randomBytes(Math.floor(Math.random() * 20_000))]);
+}
+
+/** Sends messages through a client, at most some at a time, and notes what comes back. An empty one is the end. */
+function converse(client: UnixSocket): { sent: Buffer[]; back: Buffer[]; mayAsk: boolean } {
+  const talk = { sent: [] as Buffer[], back: [] as Buffer[], mayAsk: true };
+  whileTesting(() => {
+    while (talk.back.at(-1)?.length !== 0) {
+      const next = client.receive();
+      if (next === undefined) break;
+      talk.back.push(next.message);
+    }
+    for (let n = 0; n < 3 && talk.mayAsk && talk.sent.length < talk.back.length + 20; n++) {
+      const message = numbered(talk.sent.length);
+      if (!client.send(message)) return;
+      talk.sent.push(message);
+    }
+  });
+  return talk;
+}
+
+/** Sends back each message, as soon as there is room. */
+function echo(socket: UnixSocket, senders: Set<string>): void {
+  const waiting: { message: Buffer; from: Buffer }[] = [];
+  whileTesting(() => {
+    for (let next = socket.receive(); next; next = socket.receive()) {
+      senders.add(next.from.toString('latin1'));
+      waiting.push(next);
+    }
+    for (;;) {
+      const [next] = waiting;
+      if (next === undefined || !socket.answer(next.message, next.from)) return;
+      waiting.shift();
+    }
+  });
+}
+
+/** Waits until each client has got back all that it has sent, and checks that. */
+async function requireAll(talks: ReturnType<typeof converse>[], log: () => string): Promise<void> {
+  for (const talk of talks) talk.mayAsk = false;
+  await until(() => talks.every(({ sent, back }) => back.length >= sent.length), 60_000).catch(() => {});
+  // One that came twice comes a little later.
+  await sleep(200);
+  for (const { sent, back } of talks) {
+    const numbers = back.map((message) => message.readUInt32LE());
+    assert.equal(
+      numbers,
+      sent.map((_, n) => n),
+      log(),
+    );
+    for (const [n, message] of sent.entries()) assert.ok(back[n]?.equals(message), `message ${n}`);
+    assert.ok(sent.length > 100, `${sent.length} messages were sent`);
+  }
+}
+
+test('datagrams arrive once and in order when the forwarder is killed, and the target knows the same clients', async () => {
+  const [head, tail] = [join(directory, 'head'), join(directory, 'tail')];
+  const senders = new Set<string>();
+  const server = unixSocket('unixgram').bind(tail);
+  echo(server, senders);
+  const forwarder = startKilled(unixSocket('unixgram').bind(head).fd, tail, 16);
+  const clients = Array.from({ length: 10 }, () => unixSocket('unixgram').bind().connect(head));
+  const talks = clients.map(converse);
+  await until(() => forwarder.log().includes('now left alone'), 300_000);
+  await requireAll(talks, forwarder.log);
+  assert.is(senders.size, talks.length);
+  // A session ends when an answer finds its client gone.
+  over = true;
+  await Promise.all(loops.splice(0));
+  for (const client of clients) client.close();
+  for (const sender of senders) assert.ok(server.answer(Buffer.from('?'), Buffer.from(sender, 'latin1')));
+  forwarder.kill('SIGTERM');
+  assert.is(await forwarder.exited, 0, forwarder.log());
+  assert.ok((forwarder.log().match(/took over 10 open sessions/g)?.length ?? 0) >= 3, forwarder.log());
+  assert.match(forwarder.log(), /killed 16 times, 0 descriptors in the store/);
+  assert.not.match(forwarder.log(), /cannot|died/);
+});
+
+/** Serves connections of messages: each message is sent back, and the end of a client is answered with the end. */
+function serveEcho(listener: UnixSocket): void {
+  whileTesting(() => {
+    const client = listener.accept();
+    if (client === undefined) return;
+    const waiting: Buffer[] = [];
+    let isOver = false;
+    whileTesting(() => {
+      while (!isOver) {
+        const next = client.receive();
+        if (next === undefined) break;
+        isOver = next.message.length === 0;
+        if (isOver) client.end();
+        else waiting.push(next.message);
+      }
+      while (waiting[0] !== undefined && client.send(waiting[0])) waiting.shift();
+    });
+  });
+}
+
+test('messages of connections arrive once and in order when the forwarder is killed, and so do ends', async () => {
+  const [head, tail] = [join(directory, 'packet-head'), join(directory, 'packet-tail')];
+  serveEcho(unixSocket('unixpacket').bind(tail).listen());
+  const forwarder = startKilled(unixSocket('unixpacket').bind(head).listen().fd, tail, 16);
+  const clients = Array.from({ length: 10 }, () => unixSocket('unixpacket').connect(head));
+  const talks = clients.map(converse);
+  await until(() => forwarder.log().includes('now left alone'), 300_000);
+  await requireAll(talks, forwarder.log);
+  for (const client of clients) client.end();
+  // The end of the server comes as an empty message.
+  await until(() => talks.every(({ back }) => back.at(-1)?.length === 0));
+  forwarder.kill('SIGTERM');
+  assert.is(await forwarder.exited, 0, forwarder.log());
+  assert.ok((forwarder.log().match(/took over 10 open sessions/g)?.length ?? 0) >= 3, forwarder.log());
+  assert.match(forwarder.log(), /killed 16 times, 0 descriptors in the store/);
+  assert.not.match(forwarder.log(), /cannot|died/);
+});
+
+test('a connection of messages that ends is seen to end at once, although it is stored', async () => {
+  const [head, tail] = [join(directory, 'end-head'), join(directory, 'end-tail')];
+  const listener = unixSocket('unixpacket').bind(tail).listen();
+  const forwarder = startKilled(unixSocket('unixpacket').bind(head).listen().fd, tail, 1);
+  const client = unixSocket('unixpacket').connect(head);
+  let server: UnixSocket | undefined;
+  await until(() => {
+    server = listener.accept();
+    return server !== undefined;
+  });
+  await until(() => /took over 1 open session/.test(forwarder.log()));
+  client.send('last');
+  client.close();
+  const heard: string[] = [];
+  await until(() => {
+    const next = server?.receive();
+    if (next !== undefined) heard.push(String(next.message));
+    return heard.at(-1) === '';
+  });
+  assert.equal(heard, ['last', '']);
+  forwarder.kill('SIGTERM');
+  assert.is(await forwarder.exited, 0, forwarder.log());
+  assert.match(forwarder.log(), /0 descriptors in the store/);
+});
+
+test.run();
