@@ -149,6 +149,12 @@ export function createStore(options: StoreOptions): Store {
     const at = Math.max(due, notBefore);
     if (timer.index < 0 || timer.due > at) start(loop.timers, timer, at);
   };
+  /** Takes the next snapshot in so many ms, and none before. */
+  const tryAgainIn = (ms: number): void => {
+    notBefore = loop.now + ms;
+    changed = true;
+    schedule(notBefore);
+  };
   const scheduleYoung = (): void => {
     for (const { young } of registers) {
       for (const { openedAt } of young) {
@@ -173,9 +179,7 @@ export function createStore(options: StoreOptions): Store {
 
   const settle = createTimer(() => {
     if (generation !== undefined && isDropped(generation)) {
-      notBefore = loop.now + FAILED_MS;
-      changed = true;
-      schedule(notBefore);
+      tryAgainIn(FAILED_MS);
       const message =
         'systemd does not keep the sessions (FileDescriptorStoreMax=, or it has no descriptors left)';
       log.failure(
@@ -244,7 +248,7 @@ export function createStore(options: StoreOptions): Store {
     const pipes = write(writer);
     const written = writer.finish();
     if (typeof written === 'number') {
-      notBefore = loop.now + FAILED_MS;
+      tryAgainIn(FAILED_MS);
       const message = `the sessions cannot be stored (${errorWords(written)})`;
       log.failure(
         'failed store',
@@ -258,8 +262,7 @@ export function createStore(options: StoreOptions): Store {
     for (const receiver of receivers) close(receiver);
     if (!isTaken) {
       closeGeneration(newest);
-      changed = true;
-      notBefore = loop.now + BUSY_MS;
+      tryAgainIn(BUSY_MS);
       return false;
     }
     next += 1;
