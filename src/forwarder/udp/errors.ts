@@ -1,3 +1,4 @@
+import { pendingError } from '../socket-options.js';
 import { E, MSG_DONTWAIT, MSG_ERRQUEUE, recvmmsg } from '../syscalls.js';
 import { parseControl, type ReceivedControl } from './control.js';
 import {
@@ -29,6 +30,8 @@ export function drainErrors(relay: UdpRelay, head: Head): void {
   errors ??= createMessages(COUNT);
   prepareReceive(errors, 0, true);
   const count = recvmmsg(head.fd, errors.headers.address, COUNT, MSG_DONTWAIT | MSG_ERRQUEUE, 0);
+  // The queue shares the receive buffer. An error for which that had no room is in the socket alone, which epoll would report on every round.
+  if (count <= 0) pendingError(head.fd);
   for (let i = 0; i < count; i++) {
     const { error } = parseControl(errors.controls.words, controlWord(i), controlSizeOf(errors, i), received);
     // An answer is too large for the way to its client. The kernel knows the MTU of that way now, and sends the next one in fragments.
