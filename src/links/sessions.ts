@@ -8,7 +8,8 @@ const VERSION = 1;
 const HEADER_WORDS = 64;
 const RECORD_WORDS = 32;
 const [SERIAL, KIND, FLAGS, OPENED, CLIENT, TARGET] = [0, 1, 2, 4, 20, 21];
-const STREAM = 1;
+/** The kinds of sessions that are connections: streams, and those of messages. */
+const CONNECTIONS = [1, 4];
 const ENDED = 0x80;
 
 /**
@@ -78,7 +79,7 @@ export function parseNotes(file: Buffer): Note[] {
   for (let record = HEADER_WORDS; 4 * (record + RECORD_WORDS) <= file.length; record += RECORD_WORDS) {
     // Records are used one after another.
     if (word(record + SERIAL) === 0) break;
-    if (word(record + KIND) !== STREAM || (word(record + FLAGS) & ENDED) !== 0) continue;
+    if (!CONNECTIONS.includes(word(record + KIND)) || (word(record + FLAGS) & ENDED) !== 0) continue;
     if (word(record + CLIENT) === 0) continue;
     const opened = file.readDoubleLE(4 * (record + OPENED));
     if (!Number.isFinite(opened)) continue;

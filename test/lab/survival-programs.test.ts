@@ -255,30 +255,42 @@ SQL`,
       for (const { received } of [result.atClient, result.atServer]) assert.ok(received > 30, stdout);
     });
 
-    test('a client of a unix socket, and one whose target is a unix socket, go on', async () => {
+    test('a client of a unix socket, one whose target is a unix socket, and one that sends messages, go on', async () => {
       const host = at();
       await host.run(
-        'mkdir /run/sockets; systemd-run -q --unit echo socat -t 60 UNIX-LISTEN:/run/sockets/echo.sock,mode=666,fork EXEC:cat',
+        `mkdir /run/sockets
+         systemd-run -q --unit echo socat -t 60 UNIX-LISTEN:/run/sockets/echo.sock,mode=666,fork EXEC:cat
+         systemd-run -q --unit echo-messages socat -t 60 UNIX-LISTEN:/run/sockets/messages.sock,type=5,mode=666,fork EXEC:cat`,
       );
       await succeeds(host, 'create id tounix url :5400 tail url unix:///run/sockets/echo.sock');
       await succeeds(host, 'create id fromunix url unix:///run/sockets/from.sock tail url :5400');
-      const session = host.spawn('exec socat - UNIX-CONNECT:/run/sockets/from.sock');
+      await succeeds(
+        host,
+        'create id messages url unixpacket:///run/sockets/to-messages.sock tail url unixpacket:///run/sockets/messages.sock',
+      );
+      const links = ['tounix', 'fromunix', 'messages'];
+      const units = links.map((id) => `wormhole-${id}.service`).join(' ');
+      const sessions = ['from.sock', 'to-messages.sock,type=5'].map((socket) =>
+        host.spawn(`exec socat - UNIX-CONNECT:/run/sockets/${socket}`),
+      );
       const say = async (line: string): Promise<void> => {
-        session.write(`${line}\n`);
-        await host.waitFor(() => session.stdout().endsWith(`${line}\n`), { what: `the answer to "${line}"` });
+        for (const session of sessions) session.write(`${line}\n`);
+        await host.waitFor(() => sessions.every((session) => session.stdout().endsWith(`${line}\n`)), {
+          what: `the answers to "${line}"`,
+        });
       };
       await say('before');
-      for (const id of ['tounix', 'fromunix']) await hasNotedSessions(host, id, 1);
+      for (const id of links) await hasNotedSessions(host, id, 1);
       for (const [end, command] of [
-        ['kill -9', 'systemctl kill -s KILL wormhole-tounix.service wormhole-fromunix.service'],
-        ['systemctl restart', 'systemctl restart wormhole-tounix.service wormhole-fromunix.service'],
+        ['kill -9', `systemctl kill -s KILL ${units}`],
+        ['systemctl restart', `systemctl restart ${units}`],
       ] as const) {
         await host.run(command);
         await say(`after ${end}`);
       }
-      session.end();
-      assert.is((await session.exited).status, 0);
-      for (const id of ['tounix', 'fromunix'])
+      for (const session of sessions) session.end();
+      for (const session of sessions) assert.is((await session.exited).status, 0);
+      for (const id of links)
         assert.is(
           (await host.journal('-o', 'cat', '-u', `wormhole-${id}.service`)).match(/took over 1 open session/g)
             ?.length,

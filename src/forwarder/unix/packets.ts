@@ -10,6 +10,7 @@ import {
   flagsOf,
   isMessageTwice,
   noteDeadline,
+  noteDescriptors,
   noteFlags,
   openedAt,
   type Part,
@@ -119,7 +120,10 @@ export const packets: Kind<Pair> = {
     noteDeadline(stored, pair.deadline);
     if (pair.isConnected) noteFlags(stored, CONNECTED);
   },
-  descriptors: ({ client, target }) => [client.fd, target.fd].filter((fd) => fd >= 0),
+  descriptors({ client, target, stored }) {
+    if (stored !== undefined) noteDescriptors(stored, client.fd, target.fd);
+    return [client.fd, target.fd].filter((fd) => fd >= 0);
+  },
   pipes: () => [],
 };
 
