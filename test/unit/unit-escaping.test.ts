@@ -107,6 +107,7 @@ test('a network namespace of any name that a recipe can have', () => {
 });
 
 test('what other machines and options bring is as it was, or refused with a message', () => {
+  let count = 0;
   fc.assert(
     fc.property(odd, odd, (keyFile, text) => {
       for (const bonds of [
@@ -124,13 +125,16 @@ test('what other machines and options bring is as it was, or refused with a mess
         const { far, owner } = readLink(rendered[0]?.text ?? '') as LinkPlan;
         assert.is(far?.keyFile, bonds.keyFile);
         assert.equal(owner, plan('blue', bonds).owner);
+        count += 1;
       }
     }),
     { numRuns: 2_000 },
   );
+  assert.ok(count > 400, `${count} were rendered`);
 });
 
 test('a program that is installed in a directory of any name', () => {
+  let count = 0;
   fc.assert(
     fc.property(fileName, fileName, (prefix, flag) => {
       const installation = {
@@ -161,9 +165,11 @@ test('a program that is installed in a directory of any name', () => {
         ...installation.files.map((path) => `-${path}`),
         ...installation.libraries,
       ]);
+      count += 1;
     }),
     { numRuns: 2_000 },
   );
+  assert.ok(count > 400, `${count} were rendered`);
 });
 
 test('a tunnel', () => {
@@ -179,6 +185,7 @@ test('a tunnel', () => {
   };
   const shapeOf = (tunnel: Tunnel) => shape(renderTunnel(tunnel, plain, tunnelTemplate).text);
   const usual = shapeOf(made);
+  let count = 0;
   fc.assert(
     fc.property(odd, (text) => {
       for (const tunnel of [
@@ -195,12 +202,14 @@ test('a tunnel', () => {
           assert.match((error as Error).message, /^".*" cannot stand in a unit file/);
           continue;
         }
+        count += 1;
         if (tunnel.peer === text || tunnel.keyFile === text)
           assert.equal(readTunnel(renderTunnel(tunnel, plain, tunnelTemplate).text), tunnel);
       }
     }),
     { numRuns: 1_000 },
   );
+  assert.ok(count > 400, `${count} were rendered`);
 });
 
 test('each value in a template says how it is escaped', () => {
