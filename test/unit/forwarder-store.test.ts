@@ -37,7 +37,7 @@ function createStored() {
     },
     remove: () => {},
   };
-  const log = createLog('test', loop.timers, () => {});
+  const log = createLog('test', loop.timers, () => 'sent');
   const store = createStore({
     ...{ loop, log, manager, memory },
     pool: createPool(),
