@@ -14,7 +14,7 @@ test('each promise of the README names tests that exist', () => {
     const names = [...(row.split('|')[3] ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name);
     assert.ok(names.length > 0, row);
     for (const name of names) {
-      const places = ['lab', 'ipsec'].map((layer) => join(root, 'test', layer, `${name}.test.ts`));
+      const places = ['lab', 'ipsec', 'unit'].map((layer) => join(root, 'test', layer, `${name}.test.ts`));
       assert.ok(places.some(existsSync), `${name} in ${row}`);
     }
   }
