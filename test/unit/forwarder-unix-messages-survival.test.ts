@@ -138,6 +138,22 @@ test('datagrams arrive once and in order when the forwarder is killed, and the t
   assert.not.match(forwarder.log(), /cannot|died/);
 });
 
+test('the answer to a single datagram finds its client, although the forwarder has been killed before it came', async () => {
+  const [head, tail] = [join(directory, 'late-head'), join(directory, 'late-tail')];
+  const server = unixSocket('unixgram').bind(tail);
+  const forwarder = startKilled(unixSocket('unixgram').bind(head).fd, tail, 1);
+  const client = unixSocket('unixgram').bind().connect(head);
+  client.send('question');
+  let asked: ReturnType<UnixSocket['receive']>;
+  await until(() => {
+    asked = server.receive();
+    return asked !== undefined;
+  });
+  await until(() => /took over 1 open session/.test(forwarder.log()));
+  assert.ok(asked && server.answer(Buffer.from('answer'), asked.from));
+  await until(() => String(client.receive()?.message) === 'answer');
+});
+
 /** Serves connections of messages: each message is sent back, and the end of a client is answered with the end. */
 function serveEcho(listener: UnixSocket): void {
   whileTesting(() => {

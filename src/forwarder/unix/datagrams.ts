@@ -63,8 +63,12 @@ const REPLY_PAUSE_MS = 5;
 /** How long the head is not watched after the kernel has refused that, ms. */
 const WATCH_PAUSE_MS = 1000;
 
-/** A session outlives the process if a datagram passes when it is this old, ms. One short exchange costs nothing. */
+/**
+ * A session outlives the process if a datagram passes when it is this old, or if its target has not answered for a second, ms. One short exchange
+ * costs nothing.
+ */
 const LASTING_MS = 500;
+const UNANSWERED_MS = 1000;
 
 /** The word of the notes about a session for the time at which a datagram last passed. */
 const ACTIVE = 0;
@@ -158,6 +162,9 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   const retry = createTimer(() => retryBlocked());
   const retryReplies = createTimer(() => sendReplies());
   const expiry = createTimer(() => expire());
+  /** Sessions that may wait for an answer, the oldest first. */
+  const unanswered = new Set<Session>();
+  const patience = createTimer(() => outliveUnanswered());
 
   function readHead(): void {
     for (let n = 0; n < MOST_A_ROUND && blocked === undefined; n++) {
@@ -216,6 +223,10 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       isServed: false,
     };
     sessions.set(key, session);
+    if (from.length > 0) {
+      unanswered.add(session);
+      if (patience.index < 0) start(loop.timers, patience, loop.now + UNANSWERED_MS);
+    }
     counters.open += 1;
     if (expiry.index < 0) start(loop.timers, expiry, loop.now + timeout);
     options.onOpen();
@@ -250,6 +261,18 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     if (session.isLasting || survivors === undefined) return;
     session.isLasting = true;
     survivors.opened(session);
+  }
+
+  function outliveUnanswered(): void {
+    for (const session of unanswered) {
+      const due = session.openedAt + UNANSWERED_MS;
+      if (due > loop.now) {
+        start(loop.timers, patience, due);
+        return;
+      }
+      unanswered.delete(session);
+      outlive(session);
+    }
   }
 
   /** Makes a session the last one of the map, which is in the order of activity. */
@@ -373,6 +396,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     for (let n = 0; n < MOST_A_ROUND && session.fd >= 0 && !session.isBlocked; n++) {
       const message = peek(session.fd);
       if (message === undefined) return;
+      unanswered.delete(session);
       touch(session);
       if (message.isTruncated) {
         takeReply(session, message);
@@ -434,6 +458,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
 
   function end(session: Session): void {
     if (!sessions.delete(session.key)) return;
+    unanswered.delete(session);
     closeSocket(session);
     if (session.stored !== undefined) noteFlags(session.stored, ENDED);
     if (session.isLasting) survivors?.ended(session);
