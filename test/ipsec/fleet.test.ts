@@ -35,6 +35,8 @@ async function start(): Promise<Fleet> {
         printf '%s\\n' '[Service]' "ExecStart=socat TCP-LISTEN:7000,bind=127.0.0.1,reuseaddr,fork SYSTEM:'echo ${vm.name} ${MARKER}; cat'" '[Install]' WantedBy=multi-user.target >/etc/systemd/system/server.service
         systemctl enable --now server`);
       await wormhole(vm, 'publish db tail url :7000');
+      // Wormhole writes its own files through to the disk. One that loses power soon has the others, too.
+      await vm.run('sync');
     }),
   );
   await etcd.configure(near);
