@@ -26,7 +26,7 @@ export function connectionsFor(limit: number): number {
   return Math.max(1, Math.floor((limit - FDS_APART) / FDS_A_CONNECTION));
 }
 
-/** How many sessions of datagrams there can be, each with a descriptor, without keeping connections from having theirs. */
+/** How many sessions of datagrams there can be, each with a descriptor or two, without keeping connections from having theirs. */
 export function sessionsFor(limit: number): number {
   return Math.max(1, Math.floor((limit - FDS_APART) / 2));
 }

@@ -92,6 +92,7 @@ export function createServers(context: ServersOptions): Servers {
         ...(packets && { [packetConnections.code]: packets.resume }),
       });
       udp?.resumed();
+      unixDatagrams?.resumed();
       return count;
     },
     outliveAll() {

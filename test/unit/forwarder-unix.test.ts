@@ -244,8 +244,13 @@ test('datagrams: a target that restarts is reached again, and one that stays awa
     forwarder.log(),
     /^<4>link test: \/.*\.sock refused for 1 s \(ECONNREFUSED: connection refused\); dropped a datagram/,
   );
+  // After a while in which nobody asks, a target may be starting again, and is waited for.
+  await sleep(1200);
+  late.send('patient');
+  await sleep(300);
   unlinkSync(target.path);
   const third = unixSocket('unixgram').bind(target.path);
+  assert.is(String((await received(third)).message), 'patient');
   late.send('three');
   assert.is(String((await received(third)).message), 'three');
 });
@@ -285,6 +290,20 @@ test('datagrams: a client that does not read its answers keeps no other from bei
   }
   assert.ok((await load(forwarder as Forwarder)) < 0.2);
   assert.is(String((await received(deaf)).message), '0');
+});
+
+test('datagrams: a session whose client never reads its answers ends after the timeout', async () => {
+  const { head, path } = gram();
+  const target = gram();
+  const forwarder = start([head.fd], target.path, ['--udp-timeout', '2']);
+  unixSocket('unixgram').bind().connect(path).send('talk');
+  const { from } = await received(target.head);
+  // The last of them does not leave the forwarder, whose send buffer is full.
+  const answer = Buffer.alloc(50_000);
+  for (let n = 0; n < 50 && target.head.answer(answer, from); n++) await sleep(10);
+  assert.not.ok(target.head.answer(answer, from), 'the forwarder takes no more answers');
+  assert.is(forwarder.descriptors('socket'), 2);
+  await until(() => forwarder.descriptors('socket') === 1);
 });
 
 test('datagrams: a client that is gone when it is answered keeps no other from being served', async () => {
@@ -406,6 +425,20 @@ test('messages: none is lost while the other side does not read, also when the s
     Array.from({ length: count }, (_, n) => n),
   );
   await until(() => forwarder.descriptors('socket') === 1);
+});
+
+test('messages: what a server has said before it closed reaches the client, although it has left something unread', async () => {
+  for (const hasArrived of [true, false]) {
+    const { path, target } = packetPair();
+    const client = unixSocket('unixpacket').connect(path);
+    const server = await accepted(target);
+    client.send('nobody reads this');
+    if (hasArrived) await sleep(200);
+    server.send('bye');
+    server.close();
+    assert.is(String((await received(client)).message), 'bye');
+    assert.is((await received(client)).message.length, 0);
+  }
 });
 
 test('descriptors that come with datagrams and messages are not passed on, and none stays open', async () => {

@@ -25,12 +25,14 @@ import {
  *   PROGRAM  the file of the forwarder
  *   FDSTORE  what the forwarder is told of the store; "0": there is none
  *   CALLS    the system calls at which it is killed, instead of those of a relay of streams
+ *   PLAN     at which system calls it is killed instead, one after the other, once the first kill is over: recvmsg:20 is the 20th of them
  *
  * On SIGTERM it waits until the store is empty, for a minute at most, kills the forwarder, prints how often it has killed it, how
  * many descriptors it has ever stored and how many were in the store, and ends.
  */
 
 const { KILLS, SEED, AGE, BEGIN = 'READY', PROGRAM = '', FDSTORE = '64' } = process.env;
+const PLAN = process.env.PLAN?.split(' ');
 
 /** The system calls at which the forwarder is killed. */
 const CALLS = process.env.CALLS?.split(' ') ?? [
@@ -123,9 +125,10 @@ function killLater(event: string): void {
 
 function launch(): void {
   const isLast = kills >= Number(KILLS);
-  const call = CALLS[random(CALLS.length)];
-  const isTraced = !isLast && kills % 4 !== 0;
-  const injection = `inject=${call}:signal=KILL:when=${1 + random(kills % 8 === 1 ? 8 : 60)}`;
+  const chance = [CALLS[random(CALLS.length)], 1 + random(kills % 8 === 1 ? 8 : 60)];
+  const [call, when] = PLAN?.[kills - 1]?.split(':') ?? chance;
+  const isTraced = !isLast && kills > 0 && (PLAN !== undefined || kills % 4 !== 0);
+  const injection = `inject=${call}:signal=KILL:when=${when}`;
   const wrapper = isTraced
     ? [
         'strace',

@@ -108,15 +108,20 @@ export function createMemory(capacity: number): Memory | undefined {
     close(fd);
     return undefined;
   }
-  const { words, address } = shared;
+  const { words } = shared;
   words[MAGIC_WORD] = MAGIC;
   words[VERSION_WORD] = VERSION;
   words[CAPACITY_WORD] = capacity;
+  prepareRemoval(shared);
+  return { ...shared, fd, capacity, free: [], used: 0, serial: 0 };
+}
+
+/** Fills in the msghdr with which something is removed from a socket, for the address at which the memory is mapped. */
+function prepareRemoval({ words, address }: SharedMemory): void {
   setPointer(words, REMOVAL_WORD + 4, address + 4 * REMOVAL_VECTOR_WORD);
   words[REMOVAL_WORD + 6] = 1;
   setPointer(words, REMOVAL_VECTOR_WORD, address + 4 * REMOVAL_BYTE_WORD);
   words[REMOVAL_VECTOR_WORD + 2] = 1;
-  return { ...shared, fd, capacity, free: [], used: 0, serial: 0 };
 }
 
 /** Maps the memory of another process. Throws an Error that says why `fd` is none, or none that can be read. */
@@ -324,7 +329,7 @@ export interface MessageMove {
   readonly removal: number;
 }
 
-/** Notes that a message, for which `header` is the msghdr of 14 words, is about to be sent, and then removed from the socket that it came from. */
+/** Notes that a message is about to be sent and then removed from its queue. `header` is its msghdr of 14 words. */
 export function beginMessage(
   { memory: { words, address }, record }: Notes,
   part: Part,
@@ -342,13 +347,22 @@ export function endMessage({ memory }: Notes): void {
   memory.words[MESSAGE_FLOW_WORD] = 0;
 }
 
-/** Whether the process died after it sent a message and before it removed that from the socket that it came from. */
+/** Whether the process died after it sent a message and before it removed it from its queue. */
 export function isMessageTwice({ memory: { words }, record }: Notes, part: Part): boolean {
   return (
     words[MESSAGE_FLOW_WORD] === record + part &&
     words[SENDING_WORD + MESSAGE_LENGTH_WORD] !== NOT_SENT &&
     words[REMOVAL_WORD + MESSAGE_FLAGS_WORD] === NOT_REMOVED
   );
+}
+
+/**
+ * Returns the address of the msghdr with which to remove what the process before had moved and not removed. It is in the notes of that
+ * process: if this one dies soon, the next one reads there that it is done.
+ */
+export function removalOf({ memory }: Notes): number {
+  prepareRemoval(memory);
+  return memory.address + 4 * REMOVAL_WORD;
 }
 
 /**

@@ -32,7 +32,7 @@ import {
   ioctl,
   MSG_DONTWAIT,
   pinned,
-  recv,
+  recvmsg,
   SHUT_WR,
   SO_DOMAIN,
   shutdown,
@@ -59,6 +59,7 @@ import {
   openedAt,
   ownOf,
   READING_ERROR,
+  removalOf,
   TARGET_RESET,
   UP,
   UP_DONE,
@@ -203,7 +204,7 @@ function resumeFlow(flow: Flow, from: number, notes: Notes, pipes: Map<number, n
   if (out === undefined) return;
   pipes.delete(pipe);
   const held = pending(out);
-  if (held === 1 && isUrgentTwice(notes, part)) recv(from, byte.address, 1, MSG_DONTWAIT);
+  if (held === 1 && isUrgentTwice(notes, part)) recvmsg(from, removalOf(notes), MSG_DONTWAIT);
   if (!isCounted) flow.bytes += held;
   if (held === 0) {
     closeDescriptor(out);

@@ -1,17 +1,7 @@
+import { peerOf } from '../address.js';
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
 import { disconnect as disconnectSocket, socketOption } from '../socket-options.js';
-import {
-  DOWN,
-  ENDED,
-  flagsOf,
-  isMessageTwice,
-  noteFlags,
-  noteTime,
-  openedAt,
-  SERVED,
-  timeOf,
-  UP,
-} from '../store/memory.js';
+import { DOWN, ENDED, flagsOf, noteFlags, noteTime, openedAt, SERVED, timeOf, UP } from '../store/memory.js';
 import type { Remains, Resume } from '../store/open.js';
 import type { Kind, Register, Storable } from '../store/store.js';
 import {
@@ -31,6 +21,7 @@ import {
   O_NONBLOCK,
   type Pinned,
   pinned,
+  SHUT_RDWR,
   SO_PASSCRED,
   SO_TYPE,
   SOCK_CLOEXEC,
@@ -38,11 +29,12 @@ import {
   SOCK_NONBLOCK,
   SOL_SOCKET,
   setsockopt,
+  shutdown,
   socket,
 } from '../syscalls.js';
 import { createTimer, start } from '../timers.js';
 import { SIZE_UNIX } from './address.js';
-import { type Message, passOn, peek, remove } from './message.js';
+import { type Message, passOn, peek, remove, removeIfTwice } from './message.js';
 import { describeUnreached, type MessageOptions, nextPause } from './relay.js';
 import { readSenderFile, writeSenderFile } from './sender-file.js';
 
@@ -64,8 +56,8 @@ const REPLY_PAUSE_MS = 5;
 const WATCH_PAUSE_MS = 1000;
 
 /**
- * A session outlives the process if a datagram passes when it is this old, or if its target has not answered for a second, ms. One short exchange
- * costs nothing.
+ * A session outlives the process if a datagram passes when it is this old, or if its last one has not been answered for this long, ms. One short
+ * exchange costs nothing.
  */
 const LASTING_MS = 500;
 const UNANSWERED_MS = 1000;
@@ -91,6 +83,8 @@ export interface UnixDatagramService {
   readPending(): void;
   /** Continues a session of an earlier process. */
   readonly resume: Resume;
+  /** To be called after the last of them. */
+  resumed(): void;
   /** Has all sessions outlive the process. */
   outliveAll(): void;
 }
@@ -110,8 +104,6 @@ export interface Session extends Watch, Storable {
   readonly size: number;
   /** When a datagram last passed, ms, on the clock of the loop. */
   active: number;
-  /** Whether the next answer waits until the sender has room. */
-  isBlocked: boolean;
   isServed: boolean;
 }
 
@@ -120,7 +112,8 @@ export const unixDatagrams: Kind<Session> = {
   code: 3,
   prepare(session, stored) {
     const { sender, size, target } = session;
-    session.senderFile = writeSenderFile({ sender: sender.bytes.subarray(0, size), target });
+    if (session.senderFile < 0)
+      session.senderFile = writeSenderFile({ sender: sender.bytes.subarray(0, size), target });
     noteTime(stored, ACTIVE, session.active);
     if (session.isServed) noteFlags(stored, SERVED);
   },
@@ -136,9 +129,11 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   const { loop, log, counters, to, target, dialTimeout, timeout, maxSessions, survivors } = options;
   const sessions = new Map<string, Session>();
   const spare: Pinned[] = [];
-  /** The session whose datagram is the next one at the head, and which the target does not take at the moment. */
+  /** The session whose datagram is the next one at the head while the target has no room for it. */
   let blocked: Session | undefined;
+  /** Since when the target has been unreachable, and when it was found so last, ms. */
   let failingSince: number | undefined;
+  let failedAt = 0;
   let pause = 0;
 
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
@@ -162,7 +157,9 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   const retry = createTimer(() => retryBlocked());
   const retryReplies = createTimer(() => sendReplies());
   const expiry = createTimer(() => expire());
-  /** Sessions that may wait for an answer, the oldest first. */
+  /** Sessions whose next answer waits until the client has room. */
+  const waiting = new Set<Session>();
+  /** Sessions that may wait for an answer, in the order in which they began to. */
   const unanswered = new Set<Session>();
   const patience = createTimer(() => outliveUnanswered());
 
@@ -219,14 +216,9 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       sender,
       size: from.length,
       active: loop.now,
-      isBlocked: false,
       isServed: false,
     };
     sessions.set(key, session);
-    if (from.length > 0) {
-      unanswered.add(session);
-      if (patience.index < 0) start(loop.timers, patience, loop.now + UNANSWERED_MS);
-    }
     counters.open += 1;
     if (expiry.index < 0) start(loop.timers, expiry, loop.now + timeout);
     options.onOpen();
@@ -237,17 +229,17 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   function resumeSession({ notes, descriptors }: Remains): boolean {
     const socketFd = descriptors.find((one) => socketOption(one, SO_TYPE) === SOCK_DGRAM) ?? -1;
     const senderFile = descriptors.find((one) => one !== socketFd) ?? -1;
-    if (isMessageTwice(notes, UP)) remove(fd);
+    removeIfTwice(fd, notes, UP);
     const known = readSenderFile(senderFile);
-    close(senderFile);
-    // A link that leads elsewhere now, or a session without a socket: the next datagram of the client begins another one.
-    if (socketFd < 0 || known.target !== to.text) {
-      disconnectSocket(socketFd);
-      close(socketFd);
+    // A link that leads elsewhere now, or a socket that had been closed: the next datagram of the client begins another session.
+    if (socketFd < 0 || peerOf(socketFd) === undefined || known.target !== to.text) {
+      disconnectForGood(socketFd);
+      for (const descriptor of descriptors) close(descriptor);
       return false;
     }
-    if (isMessageTwice(notes, DOWN)) remove(socketFd);
+    removeIfTwice(socketFd, notes, DOWN);
     const session = createSession(known.sender);
+    session.senderFile = senderFile;
     session.openedAt = openedAt(notes);
     session.active = Math.min(timeOf(notes, ACTIVE), loop.now);
     session.isServed = (flagsOf(notes) & SERVED) !== 0;
@@ -255,6 +247,15 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     add(loop, session);
     outlive(session);
     return true;
+  }
+
+  /** Brings the sessions that have been continued into the order of activity, and ends those that are too many or too old. */
+  function resumed(): void {
+    const sorted = [...sessions].sort(([, one], [, other]) => one.active - other.active);
+    sessions.clear();
+    for (const [key, session] of sorted) sessions.set(key, session);
+    while (sessions.size > maxSessions) end(sorted.shift()?.[1] as Session);
+    expire();
   }
 
   function outlive(session: Session): void {
@@ -265,7 +266,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
 
   function outliveUnanswered(): void {
     for (const session of unanswered) {
-      const due = session.openedAt + UNANSWERED_MS;
+      const due = session.active + UNANSWERED_MS;
       if (due > loop.now) {
         start(loop.timers, patience, due);
         return;
@@ -319,6 +320,11 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     failingSince = undefined;
     pause = 0;
     counters.failing = 0;
+    if (!session.isLasting && session.size > 0) {
+      unanswered.delete(session);
+      unanswered.add(session);
+      if (patience.index < 0) start(loop.timers, patience, loop.now + UNANSWERED_MS);
+    }
     if (session.isServed) return;
     session.isServed = true;
     if (session.stored !== undefined) noteFlags(session.stored, SERVED);
@@ -353,14 +359,22 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       // The service manager has a duplicate, with which it would still receive, and have events.
       unwatch(loop, session);
       session.wanted = EPOLLIN;
-      disconnectSocket(session.fd);
+      disconnectForGood(session.fd);
     }
     scheduleClose(loop, session);
   }
 
+  /** Ends a socket that has duplicates. It keeps its name, and would accept from everybody once it is not connected. */
+  function disconnectForGood(socketFd: number): void {
+    shutdown(socketFd, SHUT_RDWR);
+    disconnectSocket(socketFd);
+  }
+
   /** Leaves a datagram at the head while the target may be starting, and drops it when that takes too long. */
   function waitOrDrop(session: Session, message: Message, failure: number): void {
-    failingSince ??= loop.now;
+    // After a while in which nobody has asked, it may be starting again.
+    if (failingSince === undefined || loop.now > failedAt + dialTimeout) failingSince = loop.now;
+    failedAt = loop.now;
     options.restarter?.refresh();
     if (options.targetFailed() || loop.now >= failingSince + dialTimeout) {
       takeFromHead(message);
@@ -393,11 +407,10 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   }
 
   function readReplies(session: Session): void {
-    for (let n = 0; n < MOST_A_ROUND && session.fd >= 0 && !session.isBlocked; n++) {
+    for (let n = 0; n < MOST_A_ROUND && session.fd >= 0 && !waiting.has(session); n++) {
       const message = peek(session.fd);
       if (message === undefined) return;
       unanswered.delete(session);
-      touch(session);
       if (message.isTruncated) {
         takeReply(session, message);
         drop('long', 'an answer of more than 1 MiB');
@@ -408,11 +421,12 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
 
   /** Removes an answer that is not passed on. */
   function takeReply(session: Session, message: Message): void {
-    countDown(message);
+    answered(session, message);
     remove(session.fd);
   }
 
-  function countDown({ length }: Message): void {
+  function answered(session: Session, { length }: Message): void {
+    touch(session);
     counters.bytesFromTarget += length;
     counters.datagramsFromTarget += 1;
   }
@@ -422,9 +436,9 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     const address = { address: sender.address, size };
     const failure = passOn(message, { from: session.fd, to: fd, address, notes: stored, part: DOWN });
     if (failure === 0) {
-      countDown(message);
+      answered(session, message);
     } else if (failure === E.EAGAIN || failure === E.ENOBUFS) {
-      session.isBlocked = true;
+      waiting.add(session);
       modify(loop, session, session.wanted & ~EPOLLIN);
       if (retryReplies.index < 0) start(loop.timers, retryReplies, loop.now + REPLY_PAUSE_MS);
     } else {
@@ -440,10 +454,10 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   }
 
   function sendReplies(): void {
-    for (const session of [...sessions.values()].filter(({ isBlocked }) => isBlocked)) {
-      session.isBlocked = false;
+    for (const session of [...waiting]) {
+      waiting.delete(session);
       readReplies(session);
-      if (!session.isBlocked && session.fd >= 0) modify(loop, session, session.wanted | EPOLLIN);
+      if (!waiting.has(session) && session.fd >= 0) modify(loop, session, session.wanted | EPOLLIN);
     }
   }
 
@@ -459,6 +473,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   function end(session: Session): void {
     if (!sessions.delete(session.key)) return;
     unanswered.delete(session);
+    waiting.delete(session);
     closeSocket(session);
     if (session.stored !== undefined) noteFlags(session.stored, ENDED);
     if (session.isLasting) survivors?.ended(session);
@@ -492,6 +507,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     count: () => sessions.size,
     readPending: readHead,
     resume: resumeSession,
+    resumed,
     outliveAll: () => {
       for (const session of sessions.values()) outlive(session);
     },

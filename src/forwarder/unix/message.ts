@@ -1,4 +1,11 @@
-import { beginMessage, endMessage, type Notes, type Part } from '../store/memory.js';
+import {
+  beginMessage,
+  endMessage,
+  isMessageTwice,
+  type Notes,
+  type Part,
+  removalOf,
+} from '../store/memory.js';
 import {
   errno,
   MSG_DONTWAIT,
@@ -119,9 +126,20 @@ export function passOn({ length }: Message, { from, to, address, notes, part }: 
   sendHeader.words[2] = address?.size ?? 0;
   const { sending, removal } = beginMessage(notes, part, sendHeader.words);
   const failure = sendmmsg(to, sending, 1, flags) < 0 ? errno() : 0;
-  if (failure === 0 && recvmsg(from, removal, MSG_DONTWAIT) < 0) recvmsg(from, removal, MSG_DONTWAIT);
+  if (failure === 0) removeNoted(from, removal);
   endMessage(notes);
   return failure;
+}
+
+/** Takes a message out of the queue of `fd` that the process before has sent, if it had not come to that. */
+export function removeIfTwice(fd: number, notes: Notes, part: Part): void {
+  if (isMessageTwice(notes, part)) removeNoted(fd, removalOf(notes));
+}
+
+/** Removes a message, which is noted where `removal` is. */
+function removeNoted(fd: number, removal: number): void {
+  // See remove().
+  if (recvmsg(fd, removal, MSG_DONTWAIT) < 0) recvmsg(fd, removal, MSG_DONTWAIT);
 }
 
 function writePointer(words: Int32Array, at: number, address: number): void {

@@ -8,7 +8,6 @@ import {
   deadlineOf,
   ENDED,
   flagsOf,
-  isMessageTwice,
   noteDeadline,
   noteDescriptors,
   noteFlags,
@@ -47,7 +46,7 @@ import {
   socket,
 } from '../syscalls.js';
 import { createTimer, start, stop, type Timer } from '../timers.js';
-import { type Message, passOn, peek, remove } from './message.js';
+import { type Message, passOn, peek, removeIfTwice } from './message.js';
 import { describeUnreached, type MessageOptions, nextPause } from './relay.js';
 
 /*
@@ -110,6 +109,8 @@ export interface Pair extends Storable {
   readonly timer: Timer;
   pause: number;
   isConnected: boolean;
+  /** Whether one side takes nothing more: what the other one can still get is passed on, and then it is closed. */
+  isEnding: boolean;
   closed: boolean;
 }
 
@@ -196,6 +197,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
       timer: createTimer(() => dial(pair)),
       pause: 0,
       isConnected: false,
+      isEnding: false,
       closed: false,
     };
     for (const end of [client, target]) {
@@ -263,7 +265,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     pair.deadline = deadlineOf(notes);
     if (isConnected) pair.target.fd = targetFd;
     else if (targetFd >= 0) closeDescriptor(targetFd);
-    for (const end of [pair.client, pair.target]) if (isMessageTwice(notes, end.part)) remove(end.fd);
+    for (const end of [pair.client, pair.target]) removeIfTwice(end.fd, notes, end.part);
     opened(pair);
     add(loop, pair.client);
     if (pair.closed) return true;
@@ -304,12 +306,12 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
 
   function read(pair: Pair, end: End): void {
     for (let n = 0; !pair.closed && !end.ended && !end.isBlocked; n++) {
-      if (n === MOST_A_ROUND && !end.isGone) return;
+      if (n === MOST_A_ROUND && !end.isGone && !pair.isEnding) return;
       const message = peek(end.fd, { withCredentials: true });
       if (message === undefined) {
         const failure = errno();
-        if (failure === E.EINTR) continue;
-        // The peer has closed with messages unread.
+        // The peer has closed with messages unread, which is reported once. What it has sent before that can be read.
+        if (failure === E.EINTR || failure === E.ECONNRESET) continue;
         if (failure !== E.EAGAIN || end.isGone) close(pair);
         return;
       }
@@ -337,8 +339,17 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     } else if (failure === E.EMSGSIZE) {
       abort(pair, 'dropped', `a message of ${message.length} bytes is too large to send`);
     } else {
-      close(pair);
+      closeAfter(pair, other);
     }
+  }
+
+  /** Closes a connection when what an end that takes nothing more has sent before is passed on. */
+  function closeAfter(pair: Pair, last: End): void {
+    if (!pair.isEnding) {
+      pair.isEnding = true;
+      read(pair, last);
+    }
+    close(pair);
   }
 
   function count(part: Part, length: number): void {

@@ -12,8 +12,8 @@ import {
 import { SIZE_UNIX } from './address.js';
 
 /*
- * Of a stored session of datagrams, the notes have no room for the address of the client, nor the kernel tells it. It is in a small memory file
- * (memfd_create(2)) that is stored with the socket of the session: the size of the sockaddr in a byte, the sockaddr, and the address of the target in words.
+ * The notes about a session of datagrams have no room for the address of its client, and the kernel does not tell it either. It is in a small memory
+ * file (memfd_create(2)) that is stored with the socket of the session: the size of the sockaddr in a byte, the sockaddr, and the address of the target as text.
  */
 
 /** The most bytes of a file: both addresses. */
