@@ -57,6 +57,33 @@ labSuite(
       assert.is((await host.run('ls /run/wormhole/counters')).stdout, '');
     });
 
+    test('a sandbox that cannot be set up is tried a few times a second, and its client is served when it can be', async () => {
+      const host = at();
+      const dropIn = '/etc/systemd/system/wormhole-box.service.d';
+      await host.run('systemd-run -q --unit target socat TCP-LISTEN:7100,fork,reuseaddr EXEC:cat');
+      await succeeds(host, 'create id box url :7200 tail url :7100');
+      await host.run(
+        `mkdir ${dropIn}; printf '[Service]\\nBindReadOnlyPaths=/nowhere\\n' >${dropIn}/nowhere.conf; systemctl daemon-reload`,
+      );
+      const client = host.spawn('exec nc 127.0.0.1 7200');
+      client.write('here\n');
+      const restarts = async () =>
+        Number((await host.run('systemctl show -P NRestarts wormhole-box.service')).stdout);
+      await host.waitFor(async () => (await restarts()) > 0, { what: 'a restart' });
+      // By the clock of the host. It would be about a hundred times a second.
+      const { stdout } = await host.run(
+        `tell() { systemctl show -P NRestarts wormhole-box.service; cut -d' ' -f1 /proc/uptime; }; tell; sleep 4; tell`,
+      );
+      const [before = 0, since = 0, after = 0, until = 0] = stdout.split('\n').map(Number);
+      assert.ok(after > before, stdout);
+      assert.ok((after - before) / (until - since) < 8, stdout);
+      await host.run(`rm -r ${dropIn}; systemctl daemon-reload`);
+      await host.waitFor(() => client.stdout() === 'here\n', { what: 'the client to be served' });
+      await client.stop();
+      await succeeds(host, 'delete box');
+      await host.run('systemctl stop target');
+    });
+
     for (const [name, check, options] of [
       ['sick', 'false', '--retries=2'],
       ['slow', 'false', '--retries=1000'],
