@@ -70,13 +70,13 @@ labSuite(
       const restarts = async () =>
         Number((await host.run('systemctl show -P NRestarts wormhole-box.service')).stdout);
       await host.waitFor(async () => (await restarts()) > 0, { what: 'a restart' });
-      // By the clock of the host. It would be about a hundred times a second.
+      // By the clock of the host. Without a delay it is about a hundred times a second. Whatever wakes systemd up shortens the delay, to 20 ms at least.
       const { stdout } = await host.run(
         `tell() { systemctl show -P NRestarts wormhole-box.service; cut -d' ' -f1 /proc/uptime; }; tell; sleep 4; tell`,
       );
       const [before = 0, since = 0, after = 0, until = 0] = stdout.split('\n').map(Number);
       assert.ok(after > before, stdout);
-      assert.ok((after - before) / (until - since) < 8, stdout);
+      assert.ok((after - before) / (until - since) < 20, stdout);
       await host.run(`rm -r ${dropIn}; systemctl daemon-reload`);
       await host.waitFor(() => client.stdout() === 'here\n', { what: 'the client to be served' });
       await client.stop();
