@@ -121,6 +121,15 @@ async function requireAll(talks: ReturnType<typeof converse>[], log: () => strin
   }
 }
 
+/** Ends a forwarder whose sessions have ended. Checks that it was killed so often, has told of takeovers of all ten, and leaves nothing stored. */
+async function requireTakeovers(forwarder: Started, kills: number): Promise<void> {
+  forwarder.kill('SIGTERM');
+  assert.is(await forwarder.exited, 0, forwarder.log());
+  assert.ok((forwarder.log().match(/took over 10 open sessions/g)?.length ?? 0) >= 3, forwarder.log());
+  assert.ok(forwarder.log().includes(`killed ${kills} times, 0 descriptors in the store`), forwarder.log());
+  assert.not.match(forwarder.log(), /cannot|died/);
+}
+
 /**
  * Kills at the removal of a message that has been sent, and then, before the next process has stored what it takes over, so that the one after it
  * reads the same notes. A removal is every other call of recvmsg.
@@ -143,11 +152,7 @@ async function killDatagrams(name: string, kills: number, plan?: string[]): Prom
   await Promise.all(loops.splice(0));
   for (const client of clients) client.close();
   for (const sender of senders) assert.ok(server.answer(Buffer.from('?'), Buffer.from(sender, 'latin1')));
-  forwarder.kill('SIGTERM');
-  assert.is(await forwarder.exited, 0, forwarder.log());
-  assert.ok((forwarder.log().match(/took over 10 open sessions/g)?.length ?? 0) >= 3, forwarder.log());
-  assert.ok(forwarder.log().includes(`killed ${kills} times, 0 descriptors in the store`), forwarder.log());
-  assert.not.match(forwarder.log(), /cannot|died/);
+  await requireTakeovers(forwarder, kills);
 }
 
 test(
@@ -214,11 +219,7 @@ async function killConnections(name: string, kills: number, plan?: string[]): Pr
   for (const client of clients) client.end();
   // The end of the server comes as an empty message.
   await until(() => talks.every(({ back }) => back.at(-1)?.length === 0));
-  forwarder.kill('SIGTERM');
-  assert.is(await forwarder.exited, 0, forwarder.log());
-  assert.ok((forwarder.log().match(/took over 10 open sessions/g)?.length ?? 0) >= 3, forwarder.log());
-  assert.ok(forwarder.log().includes(`killed ${kills} times, 0 descriptors in the store`), forwarder.log());
-  assert.not.match(forwarder.log(), /cannot|died/);
+  await requireTakeovers(forwarder, kills);
 }
 
 test(
