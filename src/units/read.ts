@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { asLink } from '../recipe/as-link.js';
 import { recipeFromText } from '../recipe/text.js';
 import { isNetwork } from '../text/network.js';
+import { printable } from '../text/printable.js';
 import { SECTION } from './digest.js';
 import { BALANCES, DEFAULT_OPTIONS, type LinkPlan } from './plan.js';
 import { parseSection, readSection } from './section.js';
@@ -122,7 +123,7 @@ export function readLink(text: string): LinkPlan | 'child' | undefined {
       ...(threads !== undefined && { workers: threads }),
     };
     const plan: LinkPlan = { link: asLink(recipeFromText(recipe)), options };
-    if (plan.link.id !== id) throw new Error(`Id=${id} is not the id in Recipe=`);
+    if (plan.link.id !== id) throw new Error(`Id=${printable(id)} is not the id in Recipe=`);
     if (hasAny(settings, farSection)) {
       const { Far: partId, KeyFile: keyFile } = parseSection(farSection, settings);
       plan.far = { partId, keyFile, ...readFarTails(settings) };
