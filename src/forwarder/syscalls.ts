@@ -238,6 +238,7 @@ export const SHUT_RDWR = 2;
 export const SPLICE_F_NONBLOCK = 2;
 export const F_SETFL = 4;
 export const F_GETFL = 3;
+export const F_DUPFD_CLOEXEC = 1030;
 export const F_SETPIPE_SZ = 1031;
 export const F_GETPIPE_SZ = 1032;
 export const O_NONBLOCK = 0x800;

@@ -3,6 +3,10 @@ import {
   close,
   E,
   errno,
+  F_DUPFD_CLOEXEC,
+  FIONREAD,
+  fcntl,
+  ioctl,
   POLLHUP,
   pinned,
   poll,
@@ -170,11 +174,26 @@ export interface StoredGeneration {
  */
 export function readGeneration(receivers: readonly number[]): StoredGeneration {
   const opened: number[] = [];
+  makeRoom(receivers);
   try {
     return parse(receivers.flatMap((receiver) => readQueue(receiver, opened)));
   } catch (error) {
     for (const descriptor of opened) close(descriptor);
     throw error;
+  }
+}
+
+/**
+ * Has the kernel enlarge the table of descriptors once for all that will be received. Otherwise it doubles the table again and again, and
+ * each time a process with several threads waits some milliseconds for a grace period of RCU (expand_fdtable(), fs/file.c).
+ */
+function makeRoom(receivers: readonly number[]): void {
+  for (const receiver of receivers) {
+    if (ioctl(receiver, FIONREAD, value.address) < 0) continue;
+    // A session takes three words and has two descriptors at most, a pipe takes one and has one.
+    const most = (value.words[0] as number) / 4;
+    const reserved = fcntl(receiver, F_DUPFD_CLOEXEC, most);
+    if (reserved >= 0) close(reserved);
   }
 }
 
