@@ -11,8 +11,10 @@ import type { Survival } from './store/open.js';
 import { resumeConnection, streams } from './store/streams.js';
 import { datagrams as datagramSessions } from './udp/resume.js';
 import { serveDatagrams } from './udp/serve.js';
-import { serveUnixDatagrams, unixDatagrams as unixDatagramSessions } from './unix/datagrams.js';
-import { packets as packetConnections, servePackets } from './unix/packets.js';
+import { serveUnixDatagrams } from './unix/datagrams.js';
+import { servePackets } from './unix/packets.js';
+import { unixDatagrams as unixDatagramSessions } from './unix/stored-datagrams.js';
+import { packets as packetConnections } from './unix/stored-packets.js';
 import type { Workers } from './workers/workers.js';
 
 /** What serves the clients at the sockets of a link: one server for each kind of socket. */

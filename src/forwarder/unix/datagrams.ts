@@ -1,9 +1,7 @@
-import { peerOf } from '../address.js';
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
-import { disconnect as disconnectSocket, socketOption } from '../socket-options.js';
-import { DOWN, ENDED, flagsOf, noteFlags, noteTime, openedAt, SERVED, timeOf, UP } from '../store/memory.js';
+import { DOWN, ENDED, noteFlags, SERVED, UP } from '../store/memory.js';
 import type { Remains, Resume } from '../store/open.js';
-import type { Kind, Register, Storable } from '../store/store.js';
+import type { Register } from '../store/store.js';
 import {
   AF_UNIX,
   close,
@@ -21,29 +19,23 @@ import {
   O_NONBLOCK,
   type Pinned,
   pinned,
-  SHUT_RDWR,
   SO_PASSCRED,
-  SO_TYPE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOL_SOCKET,
   setsockopt,
-  shutdown,
   socket,
 } from '../syscalls.js';
 import { createTimer, start } from '../timers.js';
 import { SIZE_UNIX } from './address.js';
-import { type Message, passOn, peek, remove, removeIfTwice } from './message.js';
+import { type Message, passOn, peek, remove } from './message.js';
 import { describeUnreached, type MessageOptions, nextPause } from './relay.js';
-import { readSenderFile, writeSenderFile } from './sender-file.js';
+import { disconnectStored, noteActive, readStoredSession, type Session } from './stored-datagrams.js';
 
 /*
  * Datagrams of unix sockets (unix(7)). Unlike those of UDP they are not lost: a sender waits while the queue of the receiver is
  * full. So while the target's is, nothing is read from the head.
- *
- * A session outlives the process with its socket, by whose address the target knows it. What has not been sent yet is in the queues
- * of the head and of that socket.
  */
 
 /** Datagrams read from one socket before others have their turn. */
@@ -61,9 +53,6 @@ const WATCH_PAUSE_MS = 1000;
  */
 const LASTING_MS = 500;
 const UNANSWERED_MS = 1000;
-
-/** The word of the notes about a session for the time at which a datagram last passed. */
-const ACTIVE = 0;
 
 /** What a relay of the datagrams of unix sockets is created with. */
 export interface UnixDatagramOptions extends MessageOptions {
@@ -88,38 +77,6 @@ export interface UnixDatagramService {
   /** Has all sessions outlive the process. */
   outliveAll(): void;
 }
-
-/** What a sender and the target have in common. Senders without an address share one: they can have no answer. */
-export interface Session extends Watch, Storable {
-  openedAt: number;
-  /** Whether it outlives the process. */
-  isLasting: boolean;
-  /** Of a stored session, the file with the address of the sender and of the target; -1 if there is none. */
-  senderFile: number;
-  /** The address of the target. */
-  readonly target: string;
-  readonly key: string;
-  /** The sockaddr of the sender, in memory that never moves, and its size; 0 without an address. */
-  readonly sender: Pinned;
-  readonly size: number;
-  /** When a datagram last passed, ms, on the clock of the loop. */
-  active: number;
-  isServed: boolean;
-}
-
-/** How a session is stored: its socket, and the file with the address of its sender. */
-export const unixDatagrams: Kind<Session> = {
-  code: 3,
-  prepare(session, stored) {
-    const { sender, size, target } = session;
-    if (session.senderFile < 0)
-      session.senderFile = writeSenderFile({ sender: sender.bytes.subarray(0, size), target });
-    noteTime(stored, ACTIVE, session.active);
-    if (session.isServed) noteFlags(stored, SERVED);
-  },
-  descriptors: ({ fd, senderFile }) => [fd, senderFile].filter((descriptor) => descriptor >= 0),
-  pipes: () => [],
-};
 
 const one = pinned(4);
 one.words[0] = 1;
@@ -225,25 +182,15 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     return session;
   }
 
-  /** Throws an Error if a session cannot be continued. */
-  function resumeSession({ notes, descriptors }: Remains): boolean {
-    const socketFd = descriptors.find((one) => socketOption(one, SO_TYPE) === SOCK_DGRAM) ?? -1;
-    const senderFile = descriptors.find((one) => one !== socketFd) ?? -1;
-    removeIfTwice(fd, notes, UP);
-    const known = readSenderFile(senderFile);
-    // A link that leads elsewhere now, or a socket that had been closed: the next datagram of the client begins another session.
-    if (socketFd < 0 || peerOf(socketFd) === undefined || known.target !== to.text) {
-      disconnectForGood(socketFd);
-      for (const descriptor of descriptors) close(descriptor);
-      return false;
-    }
-    removeIfTwice(socketFd, notes, DOWN);
+  function resumeSession(remains: Remains): boolean {
+    const known = readStoredSession(remains, fd, to.text);
+    if (known === undefined) return false;
     const session = createSession(known.sender);
-    session.senderFile = senderFile;
-    session.openedAt = openedAt(notes);
-    session.active = Math.min(timeOf(notes, ACTIVE), loop.now);
-    session.isServed = (flagsOf(notes) & SERVED) !== 0;
-    session.fd = socketFd;
+    session.senderFile = known.senderFile;
+    session.openedAt = known.openedAt;
+    session.active = Math.min(known.active, loop.now);
+    session.isServed = known.isServed;
+    session.fd = known.fd;
     add(loop, session);
     outlive(session);
     return true;
@@ -279,7 +226,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   /** Makes a session the last one of the map, which is in the order of activity. */
   function touch(session: Session): Session {
     session.active = loop.now;
-    if (session.stored !== undefined) noteTime(session.stored, ACTIVE, loop.now);
+    if (session.stored !== undefined) noteActive(session.stored, loop.now);
     else if (loop.now >= session.openedAt + LASTING_MS) outlive(session);
     sessions.delete(session.key);
     sessions.set(session.key, session);
@@ -359,15 +306,9 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
       // The service manager has a duplicate, with which it would still receive, and have events.
       unwatch(loop, session);
       session.wanted = EPOLLIN;
-      disconnectForGood(session.fd);
+      disconnectStored(session.fd);
     }
     scheduleClose(loop, session);
-  }
-
-  /** Ends a socket that has duplicates. It keeps its name, and would accept from everybody once it is not connected. */
-  function disconnectForGood(socketFd: number): void {
-    shutdown(socketFd, SHUT_RDWR);
-    disconnectSocket(socketFd);
   }
 
   /** Leaves a datagram at the head while the target may be starting, and drops it when that takes too long. */

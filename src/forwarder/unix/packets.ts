@@ -2,25 +2,12 @@ import { peerOf } from '../address.js';
 import type { Event } from '../journal.js';
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
 import { createRoomWait } from '../room.js';
-import {
-  CONNECTED,
-  DOWN,
-  deadlineOf,
-  ENDED,
-  flagsOf,
-  noteDeadline,
-  noteDescriptors,
-  noteFlags,
-  openedAt,
-  type Part,
-  UP,
-} from '../store/memory.js';
+import { CONNECTED, DOWN, ENDED, noteFlags, type Part, UP } from '../store/memory.js';
 import type { Remains, Resume } from '../store/open.js';
-import type { Kind, Register, Storable } from '../store/store.js';
+import type { Register } from '../store/store.js';
 import {
   AF_UNIX,
   accept4,
-  close as closeDescriptor,
   connect,
   E,
   EPOLLERR,
@@ -45,15 +32,14 @@ import {
   shutdown,
   socket,
 } from '../syscalls.js';
-import { createTimer, start, stop, type Timer } from '../timers.js';
-import { type Message, passOn, peek, removeIfTwice } from './message.js';
+import { createTimer, start, stop } from '../timers.js';
+import { type Message, passOn, peek } from './message.js';
 import { describeUnreached, type MessageOptions, nextPause } from './relay.js';
+import { type End, type Pair, readStoredPair } from './stored-packets.js';
 
 /*
  * Connections that keep the boundaries of messages: unix sockets of type SOCK_SEQPACKET (unix(7)). An empty message is one like
  * any other. recv(2) returns 0 for it, as it does at the end; but only messages come with the credentials of their sender.
- *
- * A connection outlives the process with its two sockets: messages that have not been sent are in their queues, and an end is read again.
  */
 
 /** Messages read from one socket before others have their turn, and clients accepted in one go. */
@@ -82,51 +68,6 @@ export interface PacketService {
   /** Accepts the clients that are waiting in the backlog. */
   acceptPending(): void;
 }
-
-/** One of the two sockets of a connection. */
-interface End extends Watch {
-  /** The direction of what is read here. */
-  readonly part: Part;
-  /** The other one. */
-  other: End;
-  /** Whether the next message here waits until the other one has room. */
-  isBlocked: boolean;
-  /** Has a message for its peer sent later; see createRoomWait(). */
-  waitForRoom: (failure: number) => void;
-  /** Whether the end has been read. */
-  ended: boolean;
-  /** Whether the peer has closed. */
-  isGone: boolean;
-}
-
-/** A connection: of a client, and to the target. */
-export interface Pair extends Storable {
-  openedAt: number;
-  readonly client: End;
-  readonly target: End;
-  /** Until when the target may refuse, ms, on the clock of the loop. */
-  deadline: number;
-  readonly timer: Timer;
-  pause: number;
-  isConnected: boolean;
-  /** Whether one side takes nothing more: what the other one can still get is passed on, and then it is closed. */
-  isEnding: boolean;
-  closed: boolean;
-}
-
-/** How a connection is stored: both sockets, of which that to the target may not be connected yet. */
-export const packets: Kind<Pair> = {
-  code: 4,
-  prepare(pair, stored) {
-    noteDeadline(stored, pair.deadline);
-    if (pair.isConnected) noteFlags(stored, CONNECTED);
-  },
-  descriptors({ client, target, stored }) {
-    if (stored !== undefined) noteDescriptors(stored, client.fd, target.fd);
-    return [client.fd, target.fd].filter((fd) => fd >= 0);
-  },
-  pipes: () => [],
-};
 
 /** Relays the connections that arrive at the listening unix socket `fd`. */
 export function servePackets(fd: number, options: PacketOptions): PacketService {
@@ -253,23 +194,17 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
   }
 
   /** Throws an Error if a connection cannot be continued. */
-  function resumePair({ notes, descriptors }: Remains): true {
-    const [clientFd = -1, targetFd = -1] = descriptors;
-    const wasConnected = (flagsOf(notes) & CONNECTED) !== 0;
-    if (clientFd < 0 || (wasConnected && targetFd < 0))
-      throw new Error('its socket to the target is missing');
-    // It may have been connected right before the process died.
-    const isConnected = wasConnected || (targetFd >= 0 && peerOf(targetFd) !== undefined);
-    const pair = createPair(clientFd);
-    pair.openedAt = openedAt(notes);
-    pair.deadline = deadlineOf(notes);
-    if (isConnected) pair.target.fd = targetFd;
-    else if (targetFd >= 0) closeDescriptor(targetFd);
-    for (const end of [pair.client, pair.target]) removeIfTwice(end.fd, notes, end.part);
+  function resumePair(remains: Remains): true {
+    const known = readStoredPair(remains);
+    const pair = createPair(known.client);
+    pair.openedAt = known.openedAt;
+    pair.deadline = known.deadline;
+    pair.target.fd = known.target;
     opened(pair);
     add(loop, pair.client);
     if (pair.closed) return true;
-    if (isConnected && !wasConnected) counters.served += 1;
+    const isConnected = known.target >= 0;
+    if (isConnected && !known.wasConnected) counters.served += 1;
     if (isConnected) begin(pair);
     else start(loop.timers, pair.timer, loop.now);
     return true;
