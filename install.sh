@@ -159,7 +159,8 @@ if [ -n "$uninstall" ]; then
 		systemctl disable --now $enabled $tcp $metrics $web $apply $labels $atboot >/dev/null 2>&1 || true
 		systemctl stop wormhole-sync.service wormhole-sync-again.service wormhole-apply-again.service wormhole-labels-again.service wormholed-key.service wormholed.service wormhole-far.timer wormhole-far.service wormhole-tunnel-udp.service wormhole-counters.timer wormhole-counters-save.service wormhole-metrics.service wormholed-web.service 2>/dev/null || true
 	fi
-	for unit in $(own_units); do rm -f "$destdir$units/$unit"; done
+	# The last one is of earlier versions. Units that were edited may still refer to it.
+	for unit in $(own_units) wormhole-program-missing@.service; do rm -f "$destdir$units/$unit"; done
 	rm -rf "$destdir$lib" "$destdir$prefix/bin/wormhole" "$destdir$prefix/bin/wormholed"
 	rm -f "$destdir/etc/tmpfiles.d/wormhole.conf"
 	rm -f "$destdir$prefix/share/man/man1/wormhole.1" "$destdir$prefix/share/man/man5/wormhole.links.5" "$destdir$prefix/share/man/man8/wormholed.8"
@@ -292,21 +293,18 @@ for shell in bash zsh fish; do
 	mv "$script.new" "$script"
 done
 
-# A program as ExecStart= takes it (systemd.service(5)), for the right side of sed's s command.
+# A path as ExecStart= takes it (systemd.service(5)), for the right side of sed's s command.
 exec_start() {
-	case $prefix in
-	*[!A-Za-z0-9/._-]*) word="\"$prefix/bin/$1\"" ;;
-	*) word=$prefix/bin/$1 ;;
+	case $1 in
+	*[!A-Za-z0-9/._-]*) word="\"$1\"" ;;
+	*) word=$1 ;;
 	esac
 	printf '%s' "$word" | sed -e 's/%/%%/g' -e 's/[&/]/\\&/g'
 }
 
-# The path of Node as a condition takes it (systemd.unit(5)), likewise.
-node_path() { printf '%s' "$lib/node" | sed -e 's/%/%%/g' -e 's/[&/]/\\&/g'; }
-
 changed=
 for unit in $(own_units); do
-	sed -e "s/@WORMHOLE@/$(exec_start wormhole)/" -e "s/@WORMHOLED@/$(exec_start wormholed)/" -e "s/@NODE@/$(node_path)/" "units/$unit" >"$destdir$units/.$unit.new"
+	sed -e "s/@WORMHOLE@/$(exec_start "$prefix/bin/wormhole")/" -e "s/@WORMHOLED@/$(exec_start "$prefix/bin/wormholed")/" -e "s/@NODE@/$(exec_start "$lib/node")/" "units/$unit" >"$destdir$units/.$unit.new"
 	if cmp -s "$destdir$units/.$unit.new" "$destdir$units/$unit"; then
 		rm -f "$destdir$units/.$unit.new"
 	else

@@ -14,11 +14,22 @@ import type { Threads } from './workers/threads.js';
 /** Exit status for a command line that can never work. */
 const BAD_CALL = 2;
 
-/** Exit status when the kernel refuses what the process needs. systemd starts it again. */
-const FAILURE = 1;
+/** Exit status when the kernel refuses what the process needs (EX_OSERR, sysexits.h). */
+const FAILURE = 71;
 
-/** The delay before it exits with one of these, ms. RestartSec= of the unit is short, because open sessions wait. */
+/** The delay before it exits with one of these, ms. The unit has none, because open sessions wait. */
 const FAILURE_PAUSE_MS = 1000;
+
+/** Exit status of Node for an exception that nothing catches: also if it cannot load this program, which would fail at once again. */
+const UNCAUGHT = 1;
+
+/** Exit status for such an exception of this program (EX_SOFTWARE, sysexits.h). */
+const FAULT = 70;
+
+// RestartForceExitStatus= of the unit has those with which systemd starts the program again at once.
+process.on('exit', (status) => {
+  if (status === UNCAUGHT) process.exitCode = FAULT;
+});
 
 // A worker runs the same program: see workers/threads.ts.
 if (process.argv[2] === '--worker') {

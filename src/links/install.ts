@@ -92,12 +92,18 @@ export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promis
   await systemd.enable(await startParts(parts, systemd));
 }
 
-/** Starts the units of a link and its children that no connection starts. Returns them: they are to be enabled. @throws as install */
+/**
+ * Starts the units of a link and its children that no connection starts, and forgets that forwarders have failed. Returns the units: they
+ * are to be enabled.
+ *
+ * @throws as install
+ */
 export async function startParts(parts: PlannedLink[], systemd: Systemd): Promise<string[]> {
   const since = Date.now();
   const started: string[] = [];
   for (const part of parts.toReversed()) {
     createCounters(part.id);
+    await systemd.resetFailed(serviceUnit(part.id));
     if ((await systemd.state(socketUnit(part.id))).active !== 'active') requireFreePaths(part.link.head);
     if (part.openedBy !== undefined) continue;
     const startedAtOnce = part.link.trigger ? [] : runsOf(part.link).map((run) => run.unit);

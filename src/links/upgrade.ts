@@ -7,7 +7,7 @@ import { readTunnels } from '../state/tunnels.js';
 import { makeDirectory, writeAtomically } from '../system/files.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile, replaceUnitFile, UNIT_DIR } from '../systemd/unit-files.js';
-import { linkDirectory, socketUnit } from '../units/names.js';
+import { linkDirectory, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
 import { renderTunnel, type Tunnel } from '../units/tunnel.js';
@@ -100,6 +100,8 @@ export function upgradeUnits({
       for (const link of wanted) {
         createCounters(link.id);
         makeDirectory(linkDirectory(link.id));
+        // It may have failed for want of a program.
+        await systemd.resetFailed(serviceUnit(link.id));
         await startIfClosed(link, systemd);
       }
       return upgrade;

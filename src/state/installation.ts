@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
 import { programInterpreter } from '../system/elf.js';
 import { makeDirectory, readIfExists } from '../system/files.js';
+import { systemdVersion } from '../systemd/systemd.js';
 import { parseHosts } from '../text/hosts.js';
 import { isAlwaysPresent } from '../text/ip-address.js';
 import type { Routing } from '../units/ip-filter.js';
@@ -40,10 +41,15 @@ export function makeForwarderRoot(): void {
     makeDirectory(`${FORWARDER_ROOT}/${name}`);
 }
 
-/** What the units of links are rendered with. */
+/** What the units of links are rendered with. @throws Error as {@link systemdVersion} */
 export async function linkRenderer(): Promise<Renderer> {
   const { linkTemplates } = await import('./templates.js');
-  return { installation: installation(), templates: linkTemplates, routing: routing() };
+  return {
+    installation: installation(),
+    templates: linkTemplates,
+    routing: routing(),
+    systemd: await systemdVersion(),
+  };
 }
 
 /** The template of a tunnel's unit. */

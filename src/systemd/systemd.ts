@@ -105,6 +105,8 @@ export interface Systemd {
   enabled(patterns: string[]): Promise<string[]>;
   /** What a socket unit listens on (systemd.socket(5)): kinds such as `Stream`, and addresses such as `[::]:80`. */
   listeners(socket: string): Promise<SocketListener[]>;
+  /** The version of systemd, such as 252. */
+  version(): Promise<number>;
   /** Forgets that a unit failed, so that systemd unloads it. */
   resetFailed(unit: string): Promise<void>;
   close(): void;
@@ -127,6 +129,11 @@ export async function withSystemd<T>(work: (systemd: Systemd) => Promise<T>): Pr
   } finally {
     systemd.close();
   }
+}
+
+/** The version of systemd, such as 252; undefined where it is not this machine's init. @throws Error when the bus is unreachable */
+export async function systemdVersion(): Promise<number | undefined> {
+  return booted() ? withSystemd((systemd) => systemd.version()) : undefined;
 }
 
 /**
@@ -286,6 +293,13 @@ export async function connectSystemd(): Promise<Systemd> {
     async listeners(unit) {
       const listening = (await property(unit, SOCKET, 'Listen')) as [string, string][];
       return listening.map(([kind, address]) => ({ kind, address }));
+    },
+    async version() {
+      // As its package names it, such as 252.39-1~deb12u1.
+      const text = String(await propertyAt(MANAGER_PATH, MANAGER, 'Version'));
+      const [digits] = /\d+/.exec(text) ?? [];
+      if (digits === undefined) throw new Error(`systemd says that its version is "${text}"`);
+      return Number(digits);
     },
     async resetFailed(unit) {
       try {

@@ -70,11 +70,12 @@ export interface Templates {
   nameService: Template;
 }
 
-/** What units are rendered with. */
+/** What units are rendered with. `systemd` is its version, such as 252; undefined where there is none, and units are only looked at. */
 export interface Renderer {
   installation: Installation;
   templates: Templates;
   routing: Routing;
+  systemd: number | undefined;
 }
 
 /** The unit files of one link: its socket, its service, and one for each container that it starts. */
@@ -148,7 +149,13 @@ function handOffDirectories(front: string): Record<string, string> {
   return { handOffRoot: HAND_OFF_DIR, handOffDirectory: handOffDirectory(front) };
 }
 
-function renderService(planned: PlannedLink, { installation, templates, routing }: Renderer): UnitFile {
+/** Since this version, a service that is started again by Restart= fails in between, which starts its OnFailure=, unless RestartMode= says otherwise. */
+const HAS_RESTART_MODE = 254;
+
+function renderService(
+  planned: PlannedLink,
+  { installation, templates, routing, systemd }: Renderer,
+): UnitFile {
   const { id, root, link, options } = planned;
   const tail = localTailOf(link);
   const threads = threadsOf(planned);
@@ -177,6 +184,7 @@ function renderService(planned: PlannedLink, { installation, templates, routing 
     threads,
     cpuLimits: threads?.cpuLimits ?? [],
     seesUsers: seesUsers(planned),
+    restartsDirectly: systemd !== undefined && systemd >= HAS_RESTART_MODE,
     tailNetnsUnit: tailNetnsUnit(link),
     tailNetnsPath: tail && netnsPath(tail.place),
     filter: targetFilter(link, routing),

@@ -48,7 +48,7 @@ const EXPOSURE: Record<string, number> = {
   'wormhole-tunnel-udp.service': 2.0,
   // All of the above but mounting, and descriptors of other processes (0.2).
   'wormholed.service': 2.3,
-  'wormhole-program-missing@host.service': 0.7,
+  'wormhole-start-failure@host.service': 0.7,
   'wormholed-key.service': 0.5,
   // It answers on sockets that are not its own, and its network has nothing else.
   'wormholed-web.service': 0.5,
@@ -68,7 +68,7 @@ async function services(host: Host): Promise<string[]> {
       name
         .replace('netns@.', 'netns@db.')
         .replace('rekey@.', 'rekey@beta.')
-        .replace('missing@.', 'missing@host.')
+        .replace('failure@.', 'failure@host.')
         .replace('services@.', 'services@_all.')
         .replace('health@.', 'health@host.'),
     );

@@ -24,9 +24,7 @@ labSuite(
         text.replace(/^Backlog=.*\n/m, ''),
       );
       await writeAsEarlierVersion(host, 'wormhole-plain.service', (text) =>
-        text
-          .replace('RestartSec=20ms', 'RestartSec=7s')
-          .replace('dist/forwarder.cjs', 'dist/forwarder/main.js'),
+        text.replace('RestartSec=0', 'RestartSec=7s').replace('dist/forwarder.cjs', 'dist/forwarder/main.js'),
       );
       await host.run('systemctl daemon-reload');
       const session = host.spawn('nc -N 127.0.0.1 9000');
@@ -45,7 +43,7 @@ labSuite(
       session.end();
       assert.is((await session.exited).status, 0);
       const property = (name: string) => host.run(`systemctl show -P ${name} wormhole-plain.service`);
-      assert.is((await property('RestartUSec')).stdout, '20ms\n');
+      assert.is((await property('RestartUSec')).stdout, '0\n');
       assert.is((await property('NeedDaemonReload')).stdout, 'no\n');
       assert.is(await succeeds(host, 'upgrade'), '', 'there is nothing more to do');
     });
@@ -84,7 +82,7 @@ labSuite(
         `mkdir ${UNITS}/wormhole-plain.service.d; printf '[Service]\\nNice=5\\n' > ${UNITS}/wormhole-plain.service.d/nice.conf`,
       );
       await writeAsEarlierVersion(host, 'wormhole-plain.service', (text) =>
-        text.replace('RestartSec=20ms', ''),
+        text.replace('RestartSec=0\n', ''),
       );
       assert.is(await succeeds(host, 'upgrade plain'), 'upgraded wormhole-plain.service');
       assert.is((await host.run('systemctl show -P Nice wormhole-plain.service')).stdout, '5\n');

@@ -161,7 +161,7 @@ test('a kernel without memory for what a peer has room for (EAGAIN) makes the lo
   assert.ok(pausesOf(rounds()) >= 5, `${pausesOf(rounds())} pauses`);
 });
 
-test('a kernel that refuses what the forwarder cannot do without: one line, status 1', async () => {
+test('a kernel that refuses what the forwarder cannot do without: one line, status 71', async () => {
   for (const [inject, complaint] of [
     [
       `epoll_ctl:error=ENOSPC:when=${(await numbersOfWatching()).signals}`,
@@ -170,7 +170,7 @@ test('a kernel that refuses what the forwarder cannot do without: one line, stat
     ['epoll_create1:error=EMFILE:when=3', 'epoll_create1 failed (EMFILE: too many open files)'],
   ] as const) {
     const { forwarder } = await trace([], { to: 1, inject: [inject] });
-    assert.is(await within(60_000, forwarder.exited), 1);
+    assert.is(await within(60_000, forwarder.exited), 71);
     assert.is(forwarder.log(), `<3>link test: the forwarder cannot start: ${complaint}\n`);
   }
 });

@@ -12,11 +12,12 @@ export const installation: Installation = {
   libraries: ['/usr/lib'],
 };
 
-/** The templates of the project, on a machine that routes as machines do. */
+/** The templates of the project, on a machine that routes as machines do, with the systemd of Debian 12. */
 export const renderer: Renderer = {
   installation,
   templates: linkTemplates(),
   routing: { routesLoopback: false },
+  systemd: 252,
 };
 
 /** The template of a tunnel. */

@@ -43,6 +43,7 @@ const kinds: Record<string, Kind> = {
     recipe: words('id a url :80 tail url :81'),
     render: { routing: { routesLoopback: true } },
   },
+  'systemd-254': { recipe: words('id a url :80 tail url :81'), render: { systemd: 254 } },
   'on-demand': { recipe: [...words('id a url :80 trigger docker-run'), '--memory 256m nginx'] },
   'on-demand-idle-with-child': {
     recipe: [
