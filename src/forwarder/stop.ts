@@ -33,11 +33,12 @@ export function createStop({ relay, servers, notify, isFront, keepAll }: StopOpt
   const exit = (why: string): void => {
     const count = servers.ownSessions();
     if (count > 0) {
-      const sessions = `${count} open session${count === 1 ? '' : 's'}`;
+      const isOne = count === 1;
+      const sessions = `${count} open session${isOne ? '' : 's'}`;
       servers.outliveAll();
       const fate =
         !isFront && keepAll()
-          ? `${sessions} continue if it is started again, and are reset otherwise`
+          ? `${sessions} ${isOne ? 'continues' : 'continue'} if it is started again, and ${isOne ? 'is' : 'are'} reset otherwise`
           : `reset ${sessions}`;
       log.info('stopped', `stopped by ${why}; ${fate}`);
     }

@@ -43,7 +43,7 @@ const ENDS: readonly (readonly [string, string, RegExp | undefined])[] = [
   [
     'systemctl restart',
     `systemctl restart ${units.join(' ')}`,
-    /stopped by SIGTERM; \d+ open sessions? continue/,
+    /stopped by SIGTERM; (1 open session continues|\d+ open sessions continue) if it is started again/,
   ],
   [
     'the watchdog',
