@@ -76,14 +76,14 @@ async function accept(machine: string, id: string, _options: object, command: Co
       `"${id}" is not the id of a machine, 32 hexadecimal digits, as wormhole ping prints it`,
     );
   const { acceptPeer } = await import('../links/remote/accept-peer.js');
-  await acceptPeer(machine, id);
+  await orUsage(acceptPeer(machine, id));
 }
 
 async function revoke(machine: string, _options: object, command: Command): Promise<void> {
   await requireHere(command);
   requireRoot(`peers revoke ${machine}`);
   const { revokePeer } = await import('../links/remote/revoke-peer.js');
-  const { id, links, parts, tunnels } = await revokePeer(machine);
+  const { id, links, parts, tunnels } = await orUsage(revokePeer(machine));
   const removed = [
     ...links.map((link) => `link ${link.id}`),
     ...parts.map((part) => `part ${part.id}`),
@@ -102,6 +102,17 @@ async function allow(machine: string, _options: object, command: Command): Promi
   requireRoot(`peers allow ${machine}`);
   const { allowPeer } = await import('../links/remote/revoke-peer.js');
   process.stdout.write(`${allowPeer(machine)}\n`);
+}
+
+/** Waits for work on a machine. @throws UsageError when the name cannot be one of a machine; what the work throws */
+async function orUsage<T>(work: Promise<T>): Promise<T> {
+  const { InvalidEndpoint } = await import('../api/endpoint.js');
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof InvalidEndpoint) throw new UsageError(error.message);
+    throw error;
+  }
 }
 
 function textOf(items: string[]): string {

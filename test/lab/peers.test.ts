@@ -253,9 +253,9 @@ labSuite<Three>('machines that are not what they seem', three, (test, at) => {
     const { near } = at();
     for (const [args, expected, status] of [
       ['peers revoke nobody', /no machine "nobody" is known here: see wormhole peers/, 1],
-      ['peers revoke a/b', /"a\/b" is not a machine such as/, 1],
+      ['peers revoke a/b', /"a\/b" is not a machine such as/, 2],
       ['peers allow nobody', /no machine "nobody" is refused here/, 1],
-      [`peers accept a/b ${'a'.repeat(32)}`, /"a\/b" is not a machine such as/, 1],
+      [`peers accept a/b ${'a'.repeat(32)}`, /"a\/b" is not a machine such as/, 2],
       ['peers accept nobody', /missing required argument 'id'/, 2],
       ['peers frob', /too many arguments/, 2],
       ['-H tcp://myserver peers', /run it there, without -H/, 2],
