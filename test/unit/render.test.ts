@@ -358,6 +358,61 @@ test('PROXY headers are for the first link of a recipe, and are read back', () =
   assert.throws(edited('AcceptProxyProtocol=10.0.0.0\\8\n'), /AcceptProxyProtocol=.* is no list of networks/);
 });
 
+test('what belongs to several tails, and to a service, is read back', () => {
+  const link = asLink(
+    parseRecipe('id a url :1 tail url :2 docker-ns web or remote beta tail url :4'.split(' ')),
+  );
+  const plan: LinkPlan = {
+    link,
+    options: { ...DEFAULT_OPTIONS, balance: 'source', check: 7 },
+    far: { ...far, tails: { web: KEY, beta: KEY.replace('0', 'f') } },
+    drained: ['web', 'beta'],
+  };
+  const socketOf = (planned: LinkPlan) =>
+    planLink(planned).flatMap((part) => renderLink(part, renderer))[0]?.text ?? '';
+  const socket = socketOf(plan);
+  assert.equal(readLink(socket), plan);
+  const { drained: _, ...undrained } = plan;
+  assert.equal(readLink(socket.replace(/^Drained=.*$/m, 'Drained=  ')), undrained);
+  const published = { link, options: DEFAULT_OPTIONS, owner: { ...owner, service: 'web' } };
+  assert.equal((readLink(socketOf(published)) as LinkPlan).owner, published.owner);
+});
+
+test('a unit file that somebody has spoilt says what is wrong with which setting', () => {
+  const options: CreateOptions = {
+    ...DEFAULT_OPTIONS,
+    udpTimeout: 5,
+    maxConnections: 9,
+    balance: 'first',
+    workers: 2,
+    acceptProxyProtocol: ['10.0.0.0/8', 'fd00::/8'],
+  };
+  const link = asLink(parseRecipe('id a url :1 tail url :2 or url :3'.split(' ')));
+  const socket = render(link, options)[0]?.text ?? '';
+  const edited = (line: string) => socket.replace(new RegExp(`^${line.split('=', 1)}=.*$`, 'm'), () => line);
+  for (const [line, expected] of [
+    ['UdpTimeout=5s', 'UdpTimeout=5s is not a number of seconds'],
+    ['UdpTimeout=0', 'UdpTimeout=0 is not a number of seconds'],
+    ['UdpTimeout=31536001', 'UdpTimeout=31536001 is more than a year'],
+    ['MaxConnections=many', 'MaxConnections=many is not a number'],
+    ['Workers=some', 'Workers=some is neither auto nor a number of at least 1'],
+    ['Balance=fair', 'Balance=fair is none of least, round-robin, first, source'],
+    ['Pull=often', 'Pull=often is not never, missing or always'],
+    ['AcceptProxyProtocol=10.0.0.0/8,x', 'AcceptProxyProtocol=10.0.0.0/8,x is no list of networks'],
+    ['Id=b', 'Id=b is not the id in Recipe='],
+  ] as const)
+    assert.throws(
+      () => readLink(edited(line)),
+      (error: Error) =>
+        error instanceof UnreadableLink && error.message === `[X-Wormhole] cannot be read: ${expected}`,
+      line,
+    );
+  assert.equal((readLink(edited('UdpTimeout=31536000')) as LinkPlan).options.udpTimeout, 31_536_000);
+  assert.equal((readLink(socket.replace(/^StartTimeout=.*$/m, '')) as LinkPlan).options, options);
+  // What other sections say does not count.
+  assert.equal(readLink(`${socket}\n[X-Other]\nParent=b\nLink=c\n`), { link, options });
+});
+
 test('the forwarder sees the directory of its target, and what rules the machine there stays hidden', () => {
   const paths = (recipe: string) => {
     const { 'wormhole-a.service': service } = units(...`id a ${recipe}`.split(' '));
