@@ -13,6 +13,7 @@ import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
+import { forgetFailedForwarder } from './failed-forwarder.js';
 import { findPortHolder } from './socket-tables.js';
 import { requireFreePaths } from './unix-paths.js';
 
@@ -103,7 +104,7 @@ export async function startParts(parts: PlannedLink[], systemd: Systemd): Promis
   const started: string[] = [];
   for (const part of parts.toReversed()) {
     createCounters(part.id);
-    await systemd.resetFailed(serviceUnit(part.id));
+    await forgetFailedForwarder(part.id, systemd);
     if ((await systemd.state(socketUnit(part.id))).active !== 'active') requireFreePaths(part.link.head);
     if (part.openedBy !== undefined) continue;
     const startedAtOnce = part.link.trigger ? [] : runsOf(part.link).map((run) => run.unit);
@@ -130,6 +131,7 @@ export async function reinstall(part: PlannedLink, systemd: Systemd): Promise<vo
     systemd,
   );
   for (const unit of [socket, service]) await systemd.stop(unit);
+  await forgetFailedForwarder(part.id, systemd);
   await startOrExplain(socket, { part, since, systemd });
   await systemd.enable([socket]);
 }

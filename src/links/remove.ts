@@ -17,6 +17,7 @@ import {
   runUnit,
   serviceUnit,
   socketUnit,
+  startFailureUnit,
 } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
@@ -64,6 +65,7 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   const forwarders = ids.map(serviceUnit).filter(isOurs);
   await Promise.all(heads.map(systemd.stop));
   await Promise.all(forwarders.map(systemd.stop));
+  await Promise.all(ids.map(startFailureUnit).map(systemd.resetFailed));
   // Forwarders take them along, in a moment.
   const names = ids
     .map(nameUnits)

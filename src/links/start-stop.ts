@@ -7,6 +7,7 @@ import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
 import { stopRun } from './containers/run.js';
 import { IsChild, NoSuchLink } from './delete.js';
+import { forgetFailedForwarder } from './failed-forwarder.js';
 import { startUnits } from './install.js';
 import { removeUnfinished } from './unfinished.js';
 
@@ -91,6 +92,7 @@ function bootUnits({ id, openedBy, link }: PlannedLink): string[] {
 async function putToSleep(family: PlannedLink[], systemd: Systemd): Promise<void> {
   for (const part of family) {
     await systemd.stop(serviceUnit(part.id));
+    await forgetFailedForwarder(part.id, systemd);
     for (const { name, unit } of runsOf(part.link)) {
       await systemd.stop(unit);
       // Without a span of idleness, the unit has no ExecStop=.

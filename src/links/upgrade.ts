@@ -7,12 +7,13 @@ import { readTunnels } from '../state/tunnels.js';
 import { makeDirectory, writeAtomically } from '../system/files.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { foreignUnit, readUnitFile, replaceUnitFile, UNIT_DIR } from '../systemd/unit-files.js';
-import { linkDirectory, serviceUnit, socketUnit } from '../units/names.js';
+import { linkDirectory, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { renderLink, type UnitFile } from '../units/render.js';
 import { renderTunnel, type Tunnel } from '../units/tunnel.js';
 import { planUpgrade, type UnitUpgrade } from '../units/upgrade.js';
 import { NoSuchLink } from './delete.js';
+import { forgetFailedForwarder } from './failed-forwarder.js';
 import { isStopped } from './is-stopped.js';
 import { removeUnfinished } from './unfinished.js';
 
@@ -101,7 +102,7 @@ export function upgradeUnits({
         createCounters(link.id);
         makeDirectory(linkDirectory(link.id));
         // It may have failed for want of a program.
-        await systemd.resetFailed(serviceUnit(link.id));
+        await forgetFailedForwarder(link.id, systemd);
         await startIfClosed(link, systemd);
       }
       return upgrade;

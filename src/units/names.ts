@@ -23,6 +23,11 @@ export function serviceUnit(id: string): string {
   return `wormhole-${id}.service`;
 }
 
+/** The unit that delays the next start of a forwarder which has failed to start. */
+export function startFailureUnit(id: string): string {
+  return `wormhole-start-failure@${id}.service`;
+}
+
 /** Whether a text can be the id of a link: whether its units would be a link's, and files of their directory. */
 export function isId(text: string): boolean {
   return /^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(text) && idOfUnit(serviceUnit(text)) === text;

@@ -27,6 +27,7 @@ import {
   resolverDirectory,
   serviceUnit,
   socketUnit,
+  startFailureUnit,
 } from './names.js';
 import type { PlannedLink } from './plan.js';
 import { isServiceRun, type Run, runsOf, tailRunOf } from './runs.js';
@@ -167,6 +168,7 @@ function renderService(
     root,
     forwarderDescription: `Wormhole ${id}: forwarder to ${describeTail(link)}`,
     socket: socketUnit(id),
+    startFailureUnit: startFailureUnit(id),
     refreshTimer: servicesOf(link).length > 0 ? refreshTimer(id) : undefined,
     healthUnit: followsHealth(link, options) ? healthUnit(id) : undefined,
     needs: present([

@@ -57,21 +57,28 @@ labSuite(
       assert.is((await host.run('ls /run/wormhole/counters')).stdout, '');
     });
 
-    for (const [what, setting] of [
-      ['a sandbox that cannot be set up', 'BindReadOnlyPaths=/nowhere'],
-      ['a program that Node does not load', 'Environment=NODE_OPTIONS=--nonsense'],
-      ['a Node that dies at once', 'LimitAS=200M'],
-    ])
+    const dropIn = '/etc/systemd/system/wormhole-box.service.d';
+    const faulty = (setting: string) =>
+      `mkdir ${dropIn}; printf '[Service]\\n${setting}\\n' >${dropIn}/faulty.conf; systemctl daemon-reload`;
+    const repaired = `rm -r ${dropIn}; systemctl daemon-reload`;
+    for (const [what, breaks, repairs] of [
+      ['a sandbox that cannot be set up', faulty('BindReadOnlyPaths=/nowhere'), repaired],
+      ['a program that Node does not load', faulty('Environment=NODE_OPTIONS=--nonsense'), repaired],
+      ['a Node that dies at once', faulty('LimitAS=200M'), repaired],
+      // Any user can see to that.
+      [
+        'a sandbox that has no inodes left',
+        'mount -t tmpfs -o nr_inodes=60,mode=1777 tmpfs /tmp; for i in $(seq 60); do : >/tmp/$i || break; done',
+        'umount /tmp',
+      ],
+    ] as const)
       test(`${what} is tried a few times a second, and its client is served when it can be`, async () => {
         const host = at();
-        const dropIn = '/etc/systemd/system/wormhole-box.service.d';
         await host.run(
           'systemd-run -q --collect --unit target socat TCP-LISTEN:7100,fork,reuseaddr EXEC:cat',
         );
         await succeeds(host, 'create id box url :7200 tail url :7100');
-        await host.run(
-          `mkdir ${dropIn}; printf '[Service]\\n${setting}\\n' >${dropIn}/faulty.conf; systemctl daemon-reload`,
-        );
+        await host.run(breaks);
         const since = (await host.run('date +@%s')).stdout.trim();
         const client = host.spawn('exec nc 127.0.0.1 7200');
         client.write('here\n');
@@ -86,12 +93,33 @@ labSuite(
         const [before = 0, from = 0, after = 0, until = 0] = stdout.split('\n').map(Number);
         assert.ok(after > before, stdout);
         assert.ok((after - before) / (until - from) < 6, stdout);
-        await host.run(`rm -r ${dropIn}; systemctl daemon-reload`);
+        await host.run(repairs);
         await host.waitFor(() => client.stdout() === 'here\n', { what: 'the client to be served' });
         await client.stop();
         await succeeds(host, 'delete box');
         await host.run('systemctl stop target');
       });
+
+    test('a link that cannot start and is stopped, or is repaired and started, has failed no longer', async () => {
+      const host = at();
+      const failed = async () =>
+        (await host.run("systemctl list-units --failed --plain --no-legend 'wormhole-*box*'")).stdout;
+      await succeeds(host, 'create id box url :7200 tail url :7100');
+      await host.run(faulty('BindReadOnlyPaths=/nowhere'));
+      await host.run('nc -w 1 127.0.0.1 7200 </dev/null', { check: false });
+      await host.waitFor(async () => (await failed()).startsWith('wormhole-box.service '), {
+        what: 'the forwarder to fail',
+      });
+      await succeeds(host, 'stop box');
+      assert.is(await failed(), '');
+      await succeeds(host, 'start box');
+      await host.run('nc -w 1 127.0.0.1 7200 </dev/null', { check: false });
+      await host.waitFor(async () => (await failed()) !== '', { what: 'the forwarder to fail again' });
+      await host.run(repaired);
+      await succeeds(host, 'upgrade box');
+      assert.is(await failed(), '');
+      await succeeds(host, 'delete box');
+    });
 
     for (const [name, check, options] of [
       ['sick', 'false', '--retries=2'],
