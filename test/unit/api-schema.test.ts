@@ -1,8 +1,16 @@
 import { suite, test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as v from 'valibot';
-import { endpointText, InvalidEndpoint, parseEndpoint, parsePeerEndpoint } from '../../src/api/endpoint.ts';
-import { Failure } from '../../src/api/failure.ts';
+import {
+  endpointText,
+  InvalidEndpoint,
+  LOCAL,
+  parseEndpoint,
+  parsePeerEndpoint,
+  peerName,
+  READ_ONLY,
+} from '../../src/api/endpoint.ts';
+import { Failure, isFailureCode } from '../../src/api/failure.ts';
 import { checkCreateBody, checkLinkId, checkPartBody, createdPart } from '../../src/api/schema.ts';
 import { failureOf } from '../../src/daemon/error-response.ts';
 import { checkOptions, DEFAULT_IDLE } from '../../src/daemon/options.ts';
@@ -17,7 +25,9 @@ for (const [text, canonical] of [
   ['tcp://10.0.0.2:1', 'tcp://10.0.0.2:1'],
   ['tcp://[FD00::0:1]:80', 'tcp://[fd00::1]:80'],
   ['tcp://fd00::1', 'tcp://[fd00::1]:9999'],
+  ['tcp://a:65535', 'tcp://a:65535'],
   ['unix:///run/wormhole.sock', 'unix:///run/wormhole.sock'],
+  [`unix:///${'x'.repeat(106)}`, `unix:///${'x'.repeat(106)}`],
 ] as const) {
   test(`-H ${text}`, () => assert.is(endpointText(parseEndpoint(text)), canonical));
 }
@@ -33,6 +43,9 @@ for (const text of [
     'unix:///a/',
     'tcp://10.1',
     'TCP://a',
+    'xtcp://a',
+    'xunix:///a',
+    'tcp://a\nb',
   ],
   `unix:///${'x'.repeat(107)}`,
 ]) {
@@ -60,6 +73,20 @@ for (const text of ['', ':9999', 'a:', 'a:99999', '-x', 'ftp://a']) {
   test(`ping "${text}" is refused`, () =>
     assert.throws(() => parsePeerEndpoint(text), /is not a(n address| machine) such as/));
 }
+
+test('the sockets of wormholed, and machines by name', () => {
+  assert.is(endpointText(LOCAL), 'unix:///run/wormhole.sock');
+  assert.is(endpointText(READ_ONLY), 'unix:///run/wormholed-read/socket');
+  const name = (host: string, port: number) => peerName({ kind: 'tcp', host, port });
+  assert.is(name('MyServer', 9999), 'myserver');
+  assert.is(name('fd00::1', 9998), '[fd00::1]:9998');
+});
+
+test('the codes of failures are those that there are', () => {
+  for (const code of ['usage', 'not-found', 'taken', 'busy', 'failed']) assert.ok(isFailureCode(code));
+  for (const other of ['toString', 'Usage', '', 1, undefined, ['usage']])
+    assert.not.ok(isFailureCode(other), `${other}`);
+});
 
 test('IPv4 callers of an IPv6 socket are told as IPv4', () => {
   assert.is(unmapIPv4('::ffff:10.0.0.2'), '10.0.0.2');

@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -67,6 +67,9 @@ for (const [text, fault] of [
   ['the key that both machines have', 'it is neither hexadecimal nor base64'],
   ['# the key of our machines', 'there is a comment, and a key file holds nothing but keys'],
   ['; the key of our machines', 'there is a comment'],
+  ['the key # of our machines', 'it is neither hexadecimal nor base64'],
+  ['a -----BEGIN PRIVATE KEY-----', 'it is neither hexadecimal nor base64'],
+  ['Xw8emyp=TmizwdCp+OfWxQ', 'it is neither hexadecimal nor base64'],
   ['-----BEGIN PRIVATE KEY-----', 'a PEM file begins there'],
   ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl', 'it is neither'],
   [`0x${HEX}`, 'it repeats itself, or is made of words'],
@@ -149,12 +152,25 @@ test('a symlink counts as what it leads to', () => {
   assert.is(readKeys(link).length, 1);
 });
 
+// Only root can give a file away.
+const asRoot = process.geteuid?.() === 0 ? test : test.skip;
+asRoot('a file of somebody else is refused', () => {
+  write(HEX);
+  chownSync(file, 65534, 65534);
+  refuses(new RegExp(`belongs to uid 65534: chown root ${file}$`));
+});
+
 test('what is no key file at all', () => {
   mkdirSync(join(directory, 'folder'), { mode: 0o700 });
   refuses(/is not a file/, join(directory, 'folder'));
   refuses(/is not a file/, '/dev/null');
   write(`${HEX}\n`.repeat(1000));
   refuses(/has 33000 bytes; is it another file\?/);
+  refuses(
+    /^no key file .*missing: copy it from the machine that you want to reach$/,
+    join(directory, 'missing'),
+  );
+  refuses(/^key file .* cannot be read: ENOTDIR$/, join(file, 'x'));
 });
 
 test.run();
