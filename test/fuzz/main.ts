@@ -84,6 +84,8 @@ async function fuzz(name: string): Promise<boolean> {
     ...[
       `-runs=${values.runs}`,
       `-timeout=${LONGEST_RUN_MS / 1000}`,
+      // By default it keeps what has taken 10 s, which would count as failed.
+      `-report_slow_units=${LONGEST_RUN_MS / 1000}`,
       `-max_len=${target.longest ?? 4096}`,
       '-len_control=0',
     ],
@@ -116,7 +118,9 @@ async function fuzz(name: string): Promise<boolean> {
     );
     return true;
   }
-  console.log(`${name}: FAILED (${status ?? signal})\n${tail.slice(-25).join('\n')}`);
+  console.log(
+    `${name}: FAILED (${status ?? signal}) after ${done === undefined ? 'fewer inputs' : `all ${done} inputs`}\n${tail.slice(-25).join('\n')}`,
+  );
   keep(name, artefacts);
   return false;
 }
