@@ -106,10 +106,10 @@ async function allow(machine: string, _options: object, command: Command): Promi
 
 /** Waits for work on a machine. @throws UsageError when the name cannot be one of a machine; what the work throws */
 async function orUsage<T>(work: Promise<T>): Promise<T> {
-  const { InvalidEndpoint } = await import('../api/endpoint.js');
   try {
     return await work;
   } catch (error) {
+    const { InvalidEndpoint } = await import('../api/endpoint.js');
     if (error instanceof InvalidEndpoint) throw new UsageError(error.message);
     throw error;
   }
