@@ -81,16 +81,20 @@ export function removeTunnel(tunnel: Tunnel, reason: string): Promise<void> {
 }
 
 /**
- * Stops the units of tunnels that have no unit file any more, which a killed command has left active: they do nothing.
+ * Stops and unloads the units of tunnels that have no unit file any more, which a killed command has left: they do nothing.
  *
  * @throws JobError
  */
 export function stopStrayUnits(): Promise<void> {
   return withSystemd(async (systemd) => {
+    const isStray = (unit: string) => readUnitFile(unit) === undefined && !unitsOfTunnels().includes(unit);
     const loaded = await systemd.loaded(['wormhole-tunnel@*', 'wormhole-tunnel-rekey@*']);
-    for (const unit of loaded.keys()) {
-      // Read again for each unit: another machine may have created a tunnel meanwhile.
-      if (readUnitFile(unit) !== undefined || unitsOfTunnels().includes(unit)) continue;
+    const stray = [...loaded.keys()].filter(isStray);
+    // The killed command may not have told systemd, for which multi-user.target wants the tunnel's unit until then.
+    if (stray.length > 0) await systemd.reloadAll();
+    for (const unit of stray) {
+      // Looked at again for each unit: another machine may have created a tunnel meanwhile.
+      if (!isStray(unit)) continue;
       await systemd.stop(unit);
       await systemd.resetFailed(unit);
     }

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { settle } from './agreement.ts';
 import type { Vm } from './rig/vm.ts';
 import { vmSuite } from './suite.ts';
-import { create, PATIENCE, pair, transfer, warm, wormhole } from './tunnels.ts';
+import { create, PATIENCE, pair, traces, transfer, warm, wormhole } from './tunnels.ts';
 
 /** A process of the command line, as pkill(1) finds it but not itself. */
 const PROGRAM = '[d]ist/(cli/main.js|wormhole.cjs)';
@@ -20,6 +20,24 @@ vmSuite('tunnels whose commands are killed', pair, (test, at) => {
     assert.is(await settle('the kill', alpha, beta), 'a tunnel');
     await alpha.waitFor(() => alpha.run('systemctl is-active wormhole-tunnel@beta'), { what: 'its unit' });
     await wormhole(alpha, 'tunnel-delete beta');
+    assert.is(await settle('the delete', alpha, beta), 'no tunnel');
+  });
+
+  test('killed when the unit file is removed, and systemd not yet told: the next delete leaves no unit', async () => {
+    const { alpha, beta } = at();
+    await warm(alpha, beta);
+    await create(alpha, 'beta');
+    const [unit = ''] = (await beta.run('cd /etc/systemd/system && ls -d wormhole-tunnel@*')).stdout.split(
+      '\n',
+    );
+    await beta.waitFor(() => beta.run(`systemctl is-active '${unit}'`), { what: 'its unit' });
+    // Any command may have had systemd read that multi-user.target wants the unit, which stays loaded until it reads again.
+    await beta.run('systemctl daemon-reload');
+    // What a removal has done when it is killed at that moment.
+    await beta.run(`cd /etc/systemd/system && rm '${unit}' 'multi-user.target.wants/${unit}'`);
+    await wormhole(alpha, 'tunnel-delete beta');
+    await beta.run('wormhole tunnel-list');
+    assert.is(await traces(beta), '');
     assert.is(await settle('the delete', alpha, beta), 'no tunnel');
   });
 
