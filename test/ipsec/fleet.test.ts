@@ -23,7 +23,7 @@ async function start(): Promise<Fleet> {
   if (!near) throw new Error('no machine');
   const all = [near, ...publishers];
   await Promise.all(all.map(keepDaemon));
-  const [added = ''] = await rootfs(ETCD_PACKAGES);
+  const [added = ''] = await rootfs({ packages: ETCD_PACKAGES, release: 'bookworm' });
   for (const program of ['etcd', 'etcdctl']) await near.copyIn(join(added, 'usr/bin', program), '/usr/bin');
   // Node 1, 2 and 3 are processes of the machine with the clients.
   const etcd = await startEtcd([near], { isSecure: false, flags: PATIENT });

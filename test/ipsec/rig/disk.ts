@@ -150,7 +150,7 @@ const script = `
  * Wormhole. It is made first when the cache lacks it.
  */
 export async function installedDisk(): Promise<string> {
-  const [root, layer] = await Promise.all([base(), installedLayer()]);
+  const [root, layer] = await Promise.all([base(), installedLayer({ release: 'bookworm' })]);
   const directory = await cached({
     name: 'vm-installed',
     recipe: JSON.stringify([root, layer, script]),

@@ -2,8 +2,13 @@ import { run } from './shell.ts';
 
 const documentation = ['doc', 'doc-base', 'man', 'info', 'locale', 'lintian', 'bug'];
 
+/** The releases that are tested, by what systemd they have: bookworm (Debian 12) has 252, trixie (Debian 13) has 257. */
+export type Release = 'bookworm' | 'trixie';
+
 /** What a Debian tree is made of. */
 export interface Tree {
+  /** Default bookworm. */
+  release?: Release;
   /** Debian packages, with their dependencies, without what those recommend. */
   packages: string[];
   /** `minbase` has apt and what is essential; `extract` has only the packages' files, nothing configured. */
@@ -14,11 +19,9 @@ export interface Tree {
   shell?: string;
 }
 
-const release = 'bookworm';
-
 /** All that decides what `makeTree` makes, as text, for the cache key. */
 export function treeRecipe(tree: Tree): string {
-  return JSON.stringify([release, documentation, tree]);
+  return JSON.stringify([releaseOf(tree), documentation, tree]);
 }
 
 /** Makes `tree` at `target`: a directory or a tar. Takes from 5 s to 2 min. */
@@ -37,10 +40,14 @@ export async function makeTree(tree: Tree, target: string, format: 'directory' |
       '--dpkgopt=force-unsafe-io',
       ...documentation.map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`),
       `--${hook}-hook=chroot "$1" ${shell} -eu <<'SCRIPT'\n${tree.customize}\nSCRIPT`,
-      release,
+      releaseOf(tree),
       target,
     ],
     { timeout: 900 },
     `mmdebstrap ${target}`,
   );
+}
+
+function releaseOf({ release = 'bookworm' }: Tree): Release {
+  return release;
 }

@@ -3,19 +3,17 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { installedLayer } from './installed-layer.ts';
 import type { Disk } from './machine.ts';
-import { rootfs } from './rootfs.ts';
+import { type RootfsOptions, rootfs } from './rootfs.ts';
 import { run } from './shell.ts';
 
 /** What is on a new host's disk. */
-export interface DiskOptions {
+export interface DiskOptions extends RootfsOptions {
   /** Its host name. */
   name: string;
   /** Its line in /etc/hosts and those of the hosts that it knows. */
   hosts: string;
   /** Whether Docker is installed. */
   docker: boolean;
-  /** Debian packages beside those that every host has. */
-  packages?: string[];
   /** The prepared content of /var/lib/docker, if any. */
   store?: string;
   /** Whether Wormhole is installed, with a key of the host's own. Default false. */
@@ -40,8 +38,8 @@ const dockerFiles = [
 /** Makes a disk in the new directory `directory`, which must be on the file system of the cache. */
 export async function makeDisk(directory: string, options: DiskOptions): Promise<Disk> {
   const lower = [
-    ...(options.wormhole ? [await installedLayer(options.packages)] : []),
-    ...(await rootfs(options.packages)),
+    ...(options.wormhole ? [await installedLayer(options)] : []),
+    ...(await rootfs(options)),
   ].join(':');
   const upper = join(directory, 'upper');
   for (const part of ['upper/etc', 'work', 'root', 'docker'])

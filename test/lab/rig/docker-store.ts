@@ -12,7 +12,7 @@ import { waitFor } from './wait.ts';
 /** Returns a directory to copy as a new host's /var/lib/docker, in which every image of the lab is already there. */
 export async function dockerStore(): Promise<string> {
   // All trees at once: most of the time they wait for the network.
-  const [[root], ...tars] = await Promise.all([rootfs(), ...images.map(imageTar)]);
+  const [[root], ...tars] = await Promise.all([rootfs({ release: 'bookworm' }), ...images.map(imageTar)]);
   return cached({
     name: 'docker-store',
     recipe: JSON.stringify([root, imagesRecipe]),
@@ -25,7 +25,7 @@ async function importImages(tars: string[], target: string): Promise<void> {
   openSession();
   const name = 'image-store';
   const directory = join(sessionDirectory, name);
-  const disk = await makeDisk(directory, { name, hosts: '', docker: true });
+  const disk = await makeDisk(directory, { name, hosts: '', docker: true, release: 'bookworm' });
   const { namespace } = await plugIn(sessionName, name);
   const machine = await powerOn(`${sessionName}/${name}`, namespace, disk);
   const inside = (...argv: string[]) => machine.enter(argv);

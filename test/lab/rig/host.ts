@@ -7,20 +7,19 @@ import { makeDisk } from './disk.ts';
 import { dockerStore } from './docker-store.ts';
 import { type Machine, powerOn } from './machine.ts';
 import { plugIn, removeNamespaces, setCable } from './network.ts';
+import type { RootfsOptions } from './rootfs.ts';
 import { openSession, sessionDirectory, sessionName } from './session.ts';
 import { type Result, type Running, type RunOptions, removeTree, run, start } from './shell.ts';
 import { type WaitOptions, waitFor } from './wait.ts';
 
 /** What kind of host to boot. */
-export interface HostOptions {
+export interface HostOptions extends RootfsOptions {
   /** Its host name, by which the other hosts of the session reach it too. Letters, digits and hyphens. */
   name: string;
   /** Whether Docker is installed and running. Default true. */
   docker?: boolean;
   /** Whether Docker has the images wormhole/mysql, wormhole/wordpress and wormhole/tools. Default true. */
   images?: boolean;
-  /** Debian packages beside those that every host has. */
-  packages?: string[];
   /** Whether Wormhole is installed, as install.sh --listen would, with a key of the host's own. Default false. */
   wormhole?: boolean;
 }
@@ -97,7 +96,7 @@ export function bootedHosts(): Host[] {
  * await host.powerOff();
  */
 export async function boot(options: HostOptions): Promise<Host> {
-  const { name, docker = true, images = docker, wormhole = false, packages = [] } = options;
+  const { name, docker = true, images = docker, wormhole = false, packages, release } = options;
   if (!/^[a-z0-9][a-z0-9-]{0,40}$/.test(name)) throw new Error(`not a host name: "${name}"`);
   if (hosts.has(name)) throw new Error(`host ${name} is already there`);
   openSession();
@@ -110,7 +109,7 @@ export async function boot(options: HostOptions): Promise<Host> {
     name,
     hosts:
       line + others.map((host) => `${host.address} ${host.name}\n${host.address6} ${host.name}\n`).join(''),
-    ...{ docker, wormhole, packages },
+    ...{ docker, wormhole, ...(packages && { packages }), ...(release && { release }) },
     ...(store && { store }),
   });
   const group = `${sessionName}/${name}`;

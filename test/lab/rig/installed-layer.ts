@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cached } from './cache.ts';
-import { rootfs } from './rootfs.ts';
+import { type RootfsOptions, rootfs } from './rootfs.ts';
 import { run } from './shell.ts';
 
 const repository = fileURLToPath(new URL('../../../', import.meta.url));
@@ -39,10 +39,10 @@ const script = `
 
 /**
  * Returns the directory of what install.sh from this repository adds to the root file system: a lower layer for an overlay
- * over `rootfs(packages)`, with `usr` and `etc`. A key is in it, which all that have the layer would share.
+ * over `rootfs(options)`, with `usr` and `etc`. A key is in it, which all that have the layer would share.
  */
-export async function installedLayer(packages?: string[]): Promise<string> {
-  const lower = (await rootfs(packages)).join(':');
+export async function installedLayer(options: RootfsOptions): Promise<string> {
+  const lower = (await rootfs(options)).join(':');
   const npm = join(dirname(process.execPath), '../lib/node_modules/npm');
   const directory = await cached({
     name: 'wormhole-layer',

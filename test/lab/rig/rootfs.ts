@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Artefact, cacheDirectory, cached } from './cache.ts';
-import { makeTree, type Tree, treeRecipe } from './debian.ts';
+import { makeTree, type Release, type Tree, treeRecipe } from './debian.ts';
 import { run } from './shell.ts';
 
 /** What Debian itself starts at boot or by a timer that has no business in a test. */
@@ -31,7 +31,18 @@ export const maskUnwanted = `
     for generator in ${unwantedGenerators.join(' ')}; do ln -s /dev/null "/etc/systemd/system-generators/$generator"; done
 `;
 
-const tree: Tree = {
+/** What a host's root file system is made of. */
+export interface RootfsOptions {
+  /** Debian packages beside those that every host has. */
+  packages?: string[];
+  /** Default: what WORMHOLE_LAB_RELEASE says, or bookworm. */
+  release?: Release;
+}
+
+/** The releases, with packages that only one of them has. */
+const RELEASES: Record<Release, string[]> = { bookworm: [], trixie: ['docker-cli'] };
+
+const bookworm: Tree = {
   variant: 'minbase',
   packages: [
     ...['systemd', 'systemd-sysv', 'dbus', 'udev', 'docker.io', 'iptables', 'nftables', 'libstdc++6'],
@@ -111,13 +122,25 @@ function packagesLayer(base: string, packages: string[]): Artefact {
   };
 }
 
+/** The release that WORMHOLE_LAB_RELEASE names, with which hosts are booted unless their test says otherwise. */
+function defaultRelease(): Release {
+  const { WORMHOLE_LAB_RELEASE: name = 'bookworm' } = process.env;
+  if (name in RELEASES) return name as Release;
+  throw new Error(`WORMHOLE_LAB_RELEASE="${name}": it takes ${Object.keys(RELEASES).join(' or ')}`);
+}
+
 /**
  * Returns the layers of the root file system of hosts before their first boot, for an overlay, the topmost first; nobody may write to
  * them.
- *
- * @param packages Debian packages beside those that every host has
  */
-export async function rootfs(packages: string[] = []): Promise<string[]> {
+export async function rootfs({
+  packages = [],
+  release = defaultRelease(),
+}: RootfsOptions = {}): Promise<string[]> {
+  const tree: Tree =
+    release === 'bookworm'
+      ? bookworm
+      : { ...bookworm, release, packages: [...bookworm.packages, ...RELEASES[release]] };
   const base = await cached({
     name: 'rootfs',
     recipe: treeRecipe(tree),
