@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { Failure } from '../api/failure.js';
 import type { LinkDetails, Listing, TrafficReport } from '../api/listing-schema.js';
 import { requireAllowed } from '../api/require-allowed.js';
@@ -21,7 +22,6 @@ import { showLink } from '../links/show.js';
 import { sleepLink, startLink, stopLink } from '../links/start-stop.js';
 import { parseFarRecipe, parseRecipe } from '../recipe/parse.js';
 import type { Recipe } from '../recipe/recipe.js';
-
 import { readTunnels } from '../state/tunnels.js';
 import { type AddressPair, withoutZone } from '../text/ip-address.js';
 import type { TunnelSettings } from '../tunnels/settings.js';
@@ -85,8 +85,9 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
       const peer = requirePeer(caller);
       const ends = endsFor(body, peer, external);
       const { service } = body;
+      const recipe = service ? publishedRecipe(body.recipe, service) : parseFarRecipe(body.recipe);
       const created = await createPart({
-        recipe: service ? publishedRecipe(body.recipe, service) : parseFarRecipe(body.recipe),
+        recipe,
         options: optionsOf(body.options),
         owner: {
           ...{ partId, ...owner, identity: peer.id, address: ends.remote },
@@ -97,7 +98,9 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
         keyFile,
         exactNames: exactNames || service !== undefined,
       });
-      await requireStillAllowed(peer.id, () => deletePart(partId, peer.id));
+      const takeBack = () => deletePart(partId, peer.id);
+      await requireStillAllowed(peer.id, takeBack);
+      if (service) await requireStillPublished({ recipe, head: body.recipe, service }, takeBack);
       return created;
     },
     async deletePart(partId, caller) {
@@ -117,6 +120,25 @@ export function createOperations({ keyFile, external }: TunnelSettings): Operati
     },
     report: trafficReport,
   };
+}
+
+/**
+ * Makes sure that a service is published as it was when its part was begun, which may take minutes; else `takeBack` is called.
+ *
+ * @throws Failure
+ */
+async function requireStillPublished(
+  { recipe, head, service }: { recipe: Recipe; head: string[]; service: NonNullable<PartBody['service']> },
+  takeBack: () => Promise<unknown>,
+): Promise<void> {
+  let reason = `service "${service.name}" has just been changed: try again`;
+  try {
+    if (isDeepStrictEqual(publishedRecipe(head, service), recipe)) return;
+  } catch (error) {
+    reason = (error as Error).message;
+  }
+  await takeBack();
+  throw new Failure('not-found', reason);
 }
 
 /** @throws Failure, `not-found` when this machine does not publish the service */

@@ -22,11 +22,12 @@ import type { Run } from '../units/runs.js';
 import { close, closeGates, finishOpening, openGates, reload, setDropIns } from './change-steps.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn, servicesIn } from './containers/runs.js';
-import { removeFormerVersions, removeLeftFormerVersion, requireWhole } from './former-version.js';
-import { loadedOf, requireLoaded, startParts } from './install.js';
+import { removeFormerVersions, removeLeftFormerVersion, requireFinished } from './former-version.js';
+import { requireLoaded, startParts } from './install.js';
 import { isStopped } from './is-stopped.js';
 import { putBackOrExplain } from './put-back.js';
 import { releaseService } from './units/existing.js';
+import { loadedOf } from './units/loaded.js';
 
 /** A change of a link, with its children the parent first, in place. */
 export interface LinkReplacement {
@@ -122,7 +123,7 @@ export async function changeLinks(replacements: LinkReplacement[], systemd: Syst
   await each(once(() => systemd.enable(enabled)));
   await each(({ replacement, saved }) => finishOpening(replacement.next, saved, systemd));
   const loaded = await loadedOf(
-    begun.flatMap(({ files }) => files),
+    begun.flatMap(({ files }) => files.map(({ name }) => name)),
     systemd,
   );
   await each(async ({ files }) => requireLoaded(files, loaded));
@@ -150,7 +151,7 @@ async function begin(replacement: LinkReplacement, systemd: Systemd): Promise<Ap
   const change = planChange(versions.former, versions.next);
   const root = former[0];
   if (!root || (change.isEmpty && !far && !dropIns)) return undefined;
-  await requireWhole(root.id);
+  await requireFinished(root.id);
   await removeLeftFormerVersion(root.id);
   for (const name of change.added) requireOwnName(name);
   if (change.runs.length > 0) await requireEngine();

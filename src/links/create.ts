@@ -9,7 +9,7 @@ import { linkRenderer } from '../state/installation.js';
 import { readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
 import { startPendingDeletions } from '../state/pending-deletions.js';
-import { markFinished, markUnfinished } from '../state/unfinished.js';
+import { markFinished, markUnfinished, unfinishedIds } from '../state/unfinished.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import {
   type CreateOptions,
@@ -26,7 +26,7 @@ import type { DropInChange } from './change.js';
 import { checkClientLimits } from './client-limits.js';
 import { completeLink, requireUntaken, Taken } from './complete.js';
 import { findVolumesIfKnown } from './containers/volumes.js';
-import { requireWhole } from './former-version.js';
+import { requireFinished } from './former-version.js';
 import { freePort } from './free-port.js';
 import { findPresent } from './if-absent.js';
 import { installAll, type NewLink } from './install.js';
@@ -38,7 +38,7 @@ import { withFarParts } from './remote/with-far-parts.js';
 import { remove } from './remove.js';
 import { findReplaced, replaceLink, withFormerPort, without } from './replace.js';
 import { type Naming, requireFreeNames, resolveRecipe } from './resolve.js';
-import { putBackUnfinished, removeUnfinished } from './unfinished.js';
+import { finishAll, finishKilled, removeUnfinished } from './unfinished.js';
 import { checkPathOptions } from './unix-paths.js';
 
 /** Reports the progress of a pull, many times a second, and `done` at its end. */
@@ -90,15 +90,17 @@ export interface CreateRequest {
 export async function createLink(request: CreateRequest, show: ShowProgress): Promise<CreateOutcome> {
   const { options, keyFile, owner, creator, exactNames = false, replace = false, dropIns } = request;
   const { ifAbsent = false } = request;
-  if (replace || ifAbsent) await putBackFirst();
-  const present = ifAbsent && (await findPresent(request, { isResolved: false }));
-  if (present) return describePresent(present);
+  // A link is compared with what it is, and not with what another command is making of it, or has made until it was killed.
+  if (replace || ifAbsent) await finishAll();
+  else await finishKilled();
+  const present = ifAbsent && (await findFinished(request, { isResolved: false }));
+  if (present) return { link: describeCreated(present.link), isNew: false };
   const recipe = await prepareRecipe(request, show);
   const far = hasFarPart(recipe) ? newFarPart(keyFile) : undefined;
   return withSystemd(async (systemd) => {
     try {
-      const same = ifAbsent && (await findPresent({ recipe, options }, { isResolved: true }));
-      if (same) return describePresent(same);
+      const same = ifAbsent && (await findFinished({ recipe, options }, { isResolved: true }));
+      if (same) return { link: describeCreated(same.link), isNew: false };
       const family = replace ? await findReplaced(recipe, readLinks()) : undefined;
       if (family) {
         const replacement = { recipe, options, keyFile, exactNames, ...(dropIns && { dropIns }) };
@@ -119,24 +121,28 @@ export async function createLink(request: CreateRequest, show: ShowProgress): Pr
     } catch (error) {
       // Another command may have created it meanwhile.
       if (!ifAbsent || !(error instanceof Taken)) throw error;
-      const same = await findPresent({ recipe, options }, { isResolved: true });
+      const same = await findFinished({ recipe, options }, { isResolved: true });
       if (!same) throw error;
-      return describePresent(same);
+      return { link: describeCreated(same.link), isNew: false };
     } finally {
       await startPendingDeletions(systemd);
     }
   });
 }
 
-/** A link is compared with what it is, and not with what a command that was killed has made of it. */
-function putBackFirst(): Promise<void> {
-  return withSystemd((systemd) => withLock('links', () => putBackUnfinished(systemd)));
-}
-
-/** What `create --if-absent` finds. @throws EngineDown when it is half changed, and cannot be put back */
-async function describePresent({ id, link }: PlannedLink): Promise<CreateOutcome> {
-  await requireWhole(id);
-  return { link: describeCreated(link), isNew: false };
+/**
+ * What `create --if-absent` finds: no link that another command is at work on, or was when it was killed.
+ *
+ * @throws EngineDown when the link is half created, deleted or changed, and that cannot be ended
+ */
+async function findFinished(...wanted: Parameters<typeof findPresent>): Promise<PlannedLink | undefined> {
+  let present = await findPresent(...wanted);
+  if (present && unfinishedIds().includes(present.id)) {
+    await finishKilled();
+    present = await findPresent(...wanted);
+  }
+  if (present) await requireFinished(present.id);
+  return present;
 }
 
 /**

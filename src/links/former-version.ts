@@ -4,6 +4,7 @@ import { discardFormerRun } from '../docker/set-aside.js';
 import { type FormerLink, forgetFormerLink, formerLinks, recordFormerLinks } from '../state/former-links.js';
 import { readLinks } from '../state/links.js';
 import { removeCounters } from '../state/traffic.js';
+import { unfinishedIds } from '../state/unfinished.js';
 import { linkDirectory } from '../units/names.js';
 import { requireEngine } from './containers/require-engine.js';
 
@@ -66,6 +67,21 @@ export async function requireWhole(id: string): Promise<void> {
   await requireEngine();
   throw new EngineDown(
     `link "${id}" is half changed by a command that was killed, and the Docker engine was unreachable: give this command again`,
+  );
+}
+
+/**
+ * Makes sure that a link is whole, and not half created or half deleted by a command that was killed. Call it when such links have been
+ * removed.
+ *
+ * @throws EngineDown when that could not be done without the engine
+ */
+export async function requireFinished(id: string): Promise<void> {
+  await requireWhole(id);
+  if (!unfinishedIds().includes(id)) return;
+  await requireEngine();
+  throw new EngineDown(
+    `link "${id}" is half created or half deleted by a command that was killed, and the Docker engine was unreachable: give this command again`,
   );
 }
 

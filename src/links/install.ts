@@ -15,6 +15,7 @@ import { renderLink, type UnitFile } from '../units/render.js';
 import { runsOf } from '../units/runs.js';
 import { forgetFailedForwarder } from './failed-forwarder.js';
 import { findPortHolder } from './socket-tables.js';
+import { loadedOf } from './units/loaded.js';
 import { requireFreePaths } from './unix-paths.js';
 
 /** Another program listens where a head is to listen. */
@@ -79,7 +80,7 @@ export async function installAll(links: NewLink[], systemd: Systemd): Promise<Ma
     links.map((link) => limit(() => attempt(link, () => startParts(link.parts, systemd)))),
   );
   await systemd.enable(started.flatMap((units) => units ?? []));
-  const loaded = await loadedOf([...files.values()].flat(), systemd);
+  const loaded = await loadedOf(namesOf([...files.values()].flat()), systemd);
   for (const [link, own] of files) await attempt(link, () => requireLoaded(own, loaded));
   return failures;
 }
@@ -126,11 +127,12 @@ export async function reinstall(part: PlannedLink, systemd: Systemd): Promise<vo
   const [socket, service] = [socketUnit(part.id), serviceUnit(part.id)];
   const since = Date.now();
   const files = renderLink(part, await linkRenderer());
+  // If this is killed, a socket that does not listen is installed again, and one that listens is what its file says.
+  for (const unit of [socket, service]) await systemd.stop(unit);
   await writeUnits(
     files.filter(({ name }) => name === socket || name === service),
     systemd,
   );
-  for (const unit of [socket, service]) await systemd.stop(unit);
   await forgetFailedForwarder(part.id, systemd);
   await startOrExplain(socket, { part, since, systemd });
   await systemd.enable([socket]);
@@ -162,16 +164,12 @@ async function writeUnits(files: UnitFile[], systemd: Systemd): Promise<void> {
   if (isKnown) await systemd.reloadAll();
 }
 
-/** Above this many units, systemd is asked for all of ours: it compares each pattern with each unit. */
-const MANY = 50;
-
-function patternsOf(files: UnitFile[]): string[] {
-  return files.length > MANY ? ['wormhole-*'] : files.map(({ name }) => name);
+async function anyLoaded(files: UnitFile[], systemd: Systemd): Promise<boolean> {
+  return (await loadedOf(namesOf(files), systemd)).size > 0;
 }
 
-async function anyLoaded(files: UnitFile[], systemd: Systemd): Promise<boolean> {
-  const loaded = await loadedOf(files, systemd);
-  return files.some(({ name }) => loaded.has(name));
+function namesOf(files: UnitFile[]): string[] {
+  return files.map(({ name }) => name);
 }
 
 /** Makes sure that systemd understands the units that the started ones have made it read. @param loaded has at least these */
@@ -181,11 +179,6 @@ export function requireLoaded(files: UnitFile[], loaded: Map<string, LoadedUnit>
     if (load !== 'loaded')
       throw new Error(`systemd does not load ${name} (${load}): journalctl -b | grep ${name}`);
   }
-}
-
-/** What systemd has in memory of these files. */
-export function loadedOf(files: UnitFile[], systemd: Systemd): Promise<Map<string, LoadedUnit>> {
-  return systemd.loaded(patternsOf(files));
 }
 
 /** Why a unit did not start, from what it and systemd logged about it and about the namespace that it needs. */

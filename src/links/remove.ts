@@ -23,6 +23,7 @@ import { requireEngine } from './containers/require-engine.js';
 import { runsIn } from './containers/runs.js';
 import { stopUnneededNamespace } from './containers/unneeded-namespace.js';
 import { existingServices, releaseService, serviceOfRun } from './units/existing.js';
+import { loadedOf } from './units/loaded.js';
 
 /**
  * Removes all that links consist of, in whatever state they are. What does not exist is fine, and units that are not Wormhole's
@@ -100,7 +101,16 @@ export async function removeUnits(ids: string[], systemd: Systemd): Promise<Remo
   unlinkUnitFiles(units);
   for (const unit of units) removeDropIn(unit, DROP_IN);
   removeUnitFiles(units);
-  return { units, namespaces, left };
+  return { units: unitsOf(ids).filter(isOurs), namespaces, left };
+}
+
+/** All units that links may have: a removal that was killed has left some in memory whose files are gone. */
+function unitsOf(ids: string[]): string[] {
+  return ids.flatMap((id) => {
+    const { service, socket } = nameUnits(id);
+    const runs = (['tail', 'head'] as const).map((end) => runUnit(runName(id, end)));
+    return [...runs, service, socket, serviceUnit(id), socketUnit(id)];
+  });
 }
 
 /** The units of namespaces that the files of units name. A link that cannot be read any more has such files, too. */
@@ -116,9 +126,11 @@ function namespacesOf(units: string[]): string[] {
  * @throws JobError when systemd cannot stop one
  */
 export async function forgetUnits({ units, namespaces }: RemovedUnits, systemd: Systemd): Promise<void> {
-  await Promise.all(units.map(systemd.resetFailed));
+  const loaded = await loadedOf(units, systemd);
+  const failed = [...loaded].filter(([, { active }]) => active === 'failed');
+  await Promise.all(failed.map(([name]) => systemd.resetFailed(name)));
   // A unit that another loaded unit refers to, such as sockets.target by the symlink, stays in memory until a reload.
-  if ((await systemd.loaded(units)).size > 0) await systemd.beginReload();
+  if (loaded.size > 0 && (await loadedOf(units, systemd)).size > 0) await systemd.beginReload();
   for (const unit of namespaces) await stopUnneededNamespace(unit, units, systemd);
 }
 

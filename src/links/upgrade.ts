@@ -96,7 +96,8 @@ export function upgradeUnits({
       const options = { force, untouchedOnly };
       writeUnits(files, options, upgrade);
       if (ids === undefined) await withLock('tunnels', () => upgradeTunnels(options, upgrade));
-      if (upgrade.written.length > 0) await systemd.reloadAll();
+      // Also when nothing differs: an upgrade that was killed may have written all of them.
+      await systemd.reloadAll();
       makeForwarderRoot();
       for (const link of wanted) {
         createCounters(link.id);

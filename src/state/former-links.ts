@@ -45,6 +45,11 @@ export function forgetFormerLink(id: string): void {
   rmSync(`${directory()}/${id}`, { force: true });
 }
 
+/** Whether any links are being changed, or were when a command was killed. */
+export function hasFormerLinks(): boolean {
+  return existsSync(directory()) && readdirSync(directory()).length > 0;
+}
+
 /** The links that are being changed, by their ids. Call it with the lock `links` held: then these changes were killed. */
 export function formerLinks(): Map<string, FormerLink> {
   const found = new Map<string, FormerLink>();

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { split } from 'shlex';
 import * as v from 'valibot';
 import { isServiceName } from '../recipe/services.js';
@@ -6,6 +6,7 @@ import { quoteForShell } from '../recipe/text.js';
 import { makeDirectory, syncDirectory, writeAtomically } from '../system/files.js';
 import { readRootsFile } from '../system/roots-file.js';
 import { parseSection, readSection } from '../units/section.js';
+import { stateDirectory } from './directory.js';
 
 /** Where the recipes are that this machine publishes, a file a service, in the form of a unit file. */
 export const PUBLISHED_DIR = '/etc/wormhole/published.d';
@@ -52,9 +53,29 @@ Recipe=${words.map(quoteForShell).join(' ')}
   writeAtomically(fileOf(name), text, { mode: 0o600 });
 }
 
+/** One empty file for each service whose recipe is being changed: what other machines have of the former one is not deleted yet. */
+const changing = () => `${stateDirectory()}/changed-services`;
+
+/** Records that the recipe of a service is about to change. */
+export function markChanging(name: string): void {
+  makeDirectory(changing());
+  writeAtomically(`${changing()}/${name}`, '');
+}
+
+/** Records that nothing is left of the former recipe. */
+export function markChanged(name: string): void {
+  rmSync(`${changing()}/${name}`, { force: true });
+}
+
+/** Whether the recipe is being changed, or was when a command was killed. */
+export function isChanging(name: string): boolean {
+  return existsSync(`${changing()}/${name}`);
+}
+
 /** Publishes it no longer. */
 export function removePublished(name: string): void {
   rmSync(fileOf(name), { force: true });
+  markChanged(name);
   syncDirectory(PUBLISHED_DIR);
 }
 

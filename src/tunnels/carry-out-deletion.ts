@@ -9,9 +9,10 @@ import { stopStrayUnits } from './unit.js';
  * @returns undefined when that is done, and the deletion forgotten; else why it could not be done, for people
  */
 export async function carryOutTunnelDeletion(deletion: TunnelDeletion): Promise<string | undefined> {
+  // The command that deleted it here may have been killed, and the other machine may never be reached again.
+  await stopStrayUnits();
   const reason = isInUse(deletion) ? undefined : await requestDeletion(deletion);
   if (reason !== undefined) return reason;
-  await stopStrayUnits();
   forgetDeletion(deletion);
   return undefined;
 }

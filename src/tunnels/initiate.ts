@@ -7,7 +7,7 @@ import { Failure } from '../api/failure.js';
 import { checkAcceptance, type PeerStatus, toWire } from '../api/tunnel-schema.js';
 import { withLock } from '../state/lock.js';
 import { readTunnels } from '../state/tunnels.js';
-import { removeUnitFiles } from '../systemd/unit-files.js';
+import { removeUnitFiles, unlinkUnitFiles } from '../systemd/unit-files.js';
 import type { AddressPair } from '../text/ip-address.js';
 import { type Tunnel, tunnelUnit } from '../units/tunnel.js';
 import { machineOfTunnel } from './find.js';
@@ -172,7 +172,10 @@ function requireOffered(inner: AddressPair, candidates: AddressPair[]): void {
 
 /** Removes what exists of a new tunnel. */
 async function undo(tunnel: Tunnel, hasUnit: boolean): Promise<void> {
-  if (hasUnit) removeUnitFiles([tunnelUnit(tunnel.peer)]);
+  if (hasUnit) {
+    unlinkUnitFiles([tunnelUnit(tunnel.peer)]);
+    removeUnitFiles([tunnelUnit(tunnel.peer)]);
+  }
   await tearDown(tunnel);
 }
 

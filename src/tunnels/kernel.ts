@@ -34,6 +34,7 @@ import { removeDanglingLinks, removeTemporaryFiles } from '../systemd/unit-files
 import type { AddressPair } from '../text/ip-address.js';
 import { isTunnelUnit, type Tunnel } from '../units/tunnel.js';
 import { forgetAllUp, initiatedTunnels, openAnswers } from './negotiation.js';
+import { forgetOtherProblems } from './problems.js';
 
 /* What the kernel has of the tunnels. Every function except `statusOf` has to be called with the lock `tunnels` held. */
 
@@ -157,6 +158,7 @@ export async function sweep(): Promise<void> {
   const { tunnels, unreadable } = readTunnels();
   // Without its unit, what belongs to a tunnel looks like what a killed command has left.
   if (unreadable.length > 0) return;
+  forgetOtherProblems(tunnels);
   const known = [...tunnels, ...openAnswers().map(({ tunnel }) => tunnel)];
   const numbers = new Set([...known.map(({ id }) => id), ...initiatedTunnels()].map(tunnelNumber));
   const guarded = [...known, ...guardsInUse()].map(({ inner }) => inner);

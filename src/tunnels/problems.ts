@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { RUN_DIR } from '../state/lock.js';
 import { makeDirectory, readIfExists, writeAtomically } from '../system/files.js';
@@ -21,6 +21,16 @@ export function forgetProblem(tunnel: Tunnel): void {
   rmSync(fileOf(tunnel), { force: true });
 }
 
+/** Forgets the reasons of tunnels that are not among these: the command that deleted them was killed before it did. */
+export function forgetOtherProblems(tunnels: Tunnel[]): void {
+  const known = new Set(tunnels.map(({ id }) => `${PREFIX}${id}`));
+  for (const name of existsSync(DIRECTORY) ? readdirSync(DIRECTORY) : [])
+    if (name.startsWith(PREFIX) && !known.has(name)) rmSync(`${DIRECTORY}/${name}`, { force: true });
+}
+
+const DIRECTORY = `${RUN_DIR}/tunnels`;
+const PREFIX = 'problem-';
+
 function fileOf({ id }: Tunnel): string {
-  return `${RUN_DIR}/tunnels/problem-${id}`;
+  return `${DIRECTORY}/${PREFIX}${id}`;
 }

@@ -5,6 +5,7 @@ import { withSystemd } from '../systemd/systemd.js';
 import { rekeyUnits, tunnelUnit } from '../units/tunnel.js';
 import { sweep } from './kernel.js';
 import { endInitiating, interruptedInitiations } from './negotiation.js';
+import { stopStrayUnits } from './unit.js';
 
 /**
  * Repairs what killed commands have left: removes what belongs to no tunnel, checks tunnels that were being negotiated together
@@ -13,6 +14,7 @@ import { endInitiating, interruptedInitiations } from './negotiation.js';
  * @throws IpError
  */
 export async function repairTunnels(): Promise<void> {
+  await stopStrayUnits();
   const interrupted = await withLock('tunnels', async () => {
     await sweep();
     const machines = interruptedInitiations();

@@ -129,6 +129,7 @@ export async function dropTunnel(id: string, machine: string): Promise<void> {
     );
   if (tunnel) return removeTunnel(tunnel, `machine ${tunnel.peer} has deleted the tunnel`);
   // A removal may have been killed midway.
+  await withLock('tunnels', sweep);
   await stopStrayUnits();
   throw new Failure('not-found', `no tunnel ${id}: see wormhole tunnel-list`);
 }

@@ -4,7 +4,7 @@ import { withLock } from '../state/lock.js';
 import { releaseGuard, retainedGuards, retainGuard } from '../state/retained-guards.js';
 import { readTunnels } from '../state/tunnels.js';
 import { removeDropIn } from '../systemd/drop-ins.js';
-import { type Systemd, withSystemd } from '../systemd/systemd.js';
+import { type LoadedUnit, type Systemd, withSystemd } from '../systemd/systemd.js';
 import { linkUnitFile, readUnitFile, removeUnitFiles, writeUnitFile } from '../systemd/unit-files.js';
 import { DROP_IN } from '../units/declared-drop-ins.js';
 import { rekeyUnits, renderTunnel, type Tunnel, tunnelUnit } from '../units/tunnel.js';
@@ -89,7 +89,9 @@ export function stopStrayUnits(): Promise<void> {
   return withSystemd(async (systemd) => {
     const isStray = (unit: string) => readUnitFile(unit) === undefined && !unitsOfTunnels().includes(unit);
     const loaded = await systemd.loaded(['wormhole-tunnel@*', 'wormhole-tunnel-rekey@*']);
-    const stray = [...loaded.keys()].filter(isStray);
+    // One that only others name, such as an After= of theirs, is in memory without a file, and inactive.
+    const isNamedOnly = ({ load, active }: LoadedUnit) => load === 'not-found' && active === 'inactive';
+    const stray = [...loaded].flatMap(([unit, state]) => (isStray(unit) && !isNamedOnly(state) ? unit : []));
     // The killed command may not have told systemd, for which multi-user.target wants the tunnel's unit until then.
     if (stray.length > 0) await systemd.reloadAll();
     for (const unit of stray) {

@@ -24,3 +24,9 @@ export async function stopUnneededNamespace(
   // It has failed if it was stopped while it was being started.
   await systemd.resetFailed(unit);
 }
+
+/** Stops the units of all namespaces that no unit needs. @throws JobError */
+export async function stopUnneededNamespaces(systemd: Systemd): Promise<void> {
+  for (const [unit, { active }] of await systemd.loaded(['wormhole-netns@*']))
+    if (active !== 'inactive') await stopUnneededNamespace(unit, [], systemd);
+}

@@ -75,7 +75,10 @@ async function applyTunnel(
   parsePeerEndpoint(host);
   const former = await findTunnel(host);
   const isKept = former?.mode === mode && former.asked;
-  if (former && isKept && dropInChange(unitsOfTunnel(former.peer), declared) === undefined) return;
+  if (former && isKept && dropInChange(unitsOfTunnel(former.peer), declared) === undefined) {
+    if (!dryRun) await reloadIfNeeded(former);
+    return;
+  }
   report.tunnelDiffers({
     peer: host,
     ...(file !== undefined && { file }),
@@ -89,6 +92,13 @@ async function applyTunnel(
   await withSystemd((systemd) => withLock('tunnels', () => setDropIns(tunnel, declared, systemd)));
   if (former) report.tunnelChanged(tunnel);
   else report.tunnelCreated(tunnel);
+}
+
+/** An apply that was killed may have written the drop-in, and not told systemd. */
+function reloadIfNeeded({ peer }: Tunnel): Promise<void> {
+  return withSystemd(async (systemd) => {
+    if ((await systemd.state(tunnelUnit(peer))).needReload) await systemd.reloadAll();
+  });
 }
 
 /** They count from the next start of the tunnel's unit on, which would not change the tunnel. */

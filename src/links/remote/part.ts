@@ -15,6 +15,7 @@ import { deleteLink } from '../delete.js';
 import { freePort } from '../free-port.js';
 import { AddressInUse, reinstall } from '../install.js';
 import { isStopped } from '../is-stopped.js';
+import { finishKilled } from '../unfinished.js';
 
 /** This machine has no part of a link with that id. */
 export class NoPart extends Error {}
@@ -51,6 +52,7 @@ export function createPart(request: PartRequest): Promise<CreatedPart> {
   const { recipe, options, owner, facing, keyFile, exactNames } = request;
   const wanted: Recipe = { ...recipe, head: fillIn(recipe.head, { host: facing }) };
   return inTurn(owner.partId, async () => {
+    await finishKilled();
     const existing = findPart(owner.partId);
     if (existing === undefined) {
       const request = { recipe: wanted, options, keyFile, owner, exactNames };
@@ -69,6 +71,7 @@ export function createPart(request: PartRequest): Promise<CreatedPart> {
  */
 export function deletePart(partId: string, machine: string): Promise<string[]> {
   return inTurn(partId, async () => {
+    await finishKilled();
     const existing = findPart(partId);
     if (existing === undefined) throw new NoPart('this machine has no part of that link');
     requireOwner(existing, machine);

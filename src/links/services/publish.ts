@@ -6,7 +6,15 @@ import { parseFarRecipe } from '../../recipe/parse.js';
 import { isServiceName } from '../../recipe/services.js';
 import { readLinks } from '../../state/links.js';
 import { withLock } from '../../state/lock.js';
-import { publishedNames, readPublished, removePublished, writePublished } from '../../state/published.js';
+import {
+  isChanging,
+  markChanged,
+  markChanging,
+  publishedNames,
+  readPublished,
+  removePublished,
+  writePublished,
+} from '../../state/published.js';
 import { quoted } from '../../text/quote.js';
 import { DEFAULT_OPTIONS, type PlannedLink } from '../../units/plan.js';
 import { prepareRecipe, type ShowProgress } from '../create.js';
@@ -34,14 +42,18 @@ export async function publishService(name: string, words: string[], show: ShowPr
     );
   const options = DEFAULT_OPTIONS;
   const published = { name, words: formatRecipe(await prepareRecipe({ recipe, options }, show)) };
-  const isChanged = await withLock('published', async () => {
-    const former = readPublished(name);
-    if (former && isDeepStrictEqual(former, published)) return false;
+  const isDone = await withLock('published', async () => {
+    if (isDeepStrictEqual(readPublished(name), published) && !isChanging(name)) return true;
+    // A publish that is killed is not done until the parts that the former recipe has made are deleted.
+    markChanging(name);
     writePublished(published);
-    return former !== undefined;
+    return false;
   });
   await registerSoon();
-  return isChanged ? deleteParts(name) : [];
+  if (isDone) return [];
+  const { left, isComplete } = await deleteParts(name);
+  if (isComplete) markChanged(name);
+  return left;
 }
 
 /**
@@ -52,13 +64,14 @@ export async function publishService(name: string, words: string[], show: ShowPr
  */
 export async function unpublishService(name: string): Promise<string[]> {
   await withLock('published', async () => {
-    if (!publishedNames().includes(name))
+    // One that was killed may have left parts.
+    if (!publishedNames().includes(name) && partsOf(name).length === 0)
       throw new NotPublished(`service "${name}" is not published here: see wormhole services`);
     removePublished(name);
   });
   // Consumers go elsewhere before their sessions end.
   await registerSoon();
-  return deleteParts(name);
+  return (await deleteParts(name)).left;
 }
 
 /** The parts of other machines' links that lead to a service of this one. */
@@ -66,13 +79,17 @@ export function partsOf(name: string): PlannedLink[] {
   return readLinks().links.filter(({ owner }) => owner?.service === name);
 }
 
-async function deleteParts(name: string): Promise<string[]> {
+/** Deletes what other machines have of a service. `left` is what could not be deleted, a line each, for people. */
+async function deleteParts(name: string): Promise<{ left: string[]; isComplete: boolean }> {
   const ids = partsOf(name).map(({ id }) => id);
-  if (ids.length === 0) return [];
+  if (ids.length === 0) return { left: [], isComplete: true };
   const deletions = await deleteLinks(ids);
-  return deletions.flatMap(({ id, failure, left }) => [
-    ...left,
-    // The machine that it is for may have deleted it at the same time.
-    ...(failure && !(failure instanceof NoSuchLink) ? [`link "${id}": ${failure.message}`] : []),
-  ]);
+  // The machine that it is for may have deleted it at the same time.
+  const failures = deletions.flatMap(({ id, failure }) =>
+    failure && !(failure instanceof NoSuchLink) ? [`link "${id}": ${failure.message}`] : [],
+  );
+  return {
+    left: [...deletions.flatMap(({ left }) => left), ...failures],
+    isComplete: failures.length === 0,
+  };
 }
