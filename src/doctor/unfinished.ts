@@ -42,8 +42,10 @@ function repairOf({ systemd }: Facts): NonNullable<Finding['repair']> {
   return async () => {
     await withLock('links', async () => {
       const before = [...unfinishedIds(), ...formerLinks().keys()];
-      await removeUnfinished(systemd);
+      const reasons: string[] = [];
+      await removeUnfinished(systemd, (ids, { message }) => reasons.push(`link ${ids.at(-1)}: ${message}`));
       const left = [...unfinishedIds(), ...formerLinks().keys()].filter((id) => before.includes(id));
+      if (reasons.length > 0) throw new Error(reasons.join('; '));
       if (left.length > 0)
         throw new Error(`link ${left.join(', ')} waits for the Docker engine: start it first`);
     });

@@ -29,7 +29,7 @@ import { startUnits } from './install.js';
 import { isStopped } from './is-stopped.js';
 import { deletionOf, farPartsOf } from './remote/far-parts-of.js';
 import { existingRuns, forgetUnits, type RemovedUnits, removeUnits } from './remove.js';
-import { putBackUnfinished, removeUnfinished } from './unfinished.js';
+import { putBackUnfinished, removeUnfinished, tellOnStderr } from './unfinished.js';
 
 /** There is no link with that id. */
 export class NoSuchLink extends Error {}
@@ -131,7 +131,11 @@ async function deleteHere(
     if (!deletion.failure) await failing(deletion, () => requireWhole(deletion.id));
   const volumes = await volumesFor(deletions, removesVolumes);
   if (removesVolumes) planVolumeDeletions(ids, deletions, volumes);
-  await removeUnfinished(systemd);
+  await removeUnfinished(systemd, (left, error) => {
+    const deletion = deletions.find(({ family }) => family.some((id) => left.includes(id)));
+    if (deletion) deletion.failure ??= error;
+    else tellOnStderr(left, error);
+  });
   // Before anything is marked as half deleted: a kill must not make the next command remove what is to be kept.
   if (keep)
     for (const deletion of deletions)

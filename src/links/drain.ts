@@ -7,6 +7,7 @@ import { withDrained } from '../units/drain.js';
 import { drainedFile, linkDirectory, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { IsChild, NoSuchLink } from './delete.js';
+import { requireFinished } from './former-version.js';
 import { removeUnfinished } from './unfinished.js';
 
 /** The link has no such tail, or only one. */
@@ -24,6 +25,7 @@ export function drainTail(id: string, tail: string, drains: boolean): Promise<vo
     withLock('links', async () => {
       await removeUnfinished(systemd);
       const link = findLink(id);
+      await requireFinished(id);
       const name = findTail(link, tail);
       const others = (link.drained ?? []).filter((other) => other !== name);
       const drained = drains ? [...others, name] : others;

@@ -59,29 +59,29 @@ export async function tryToRemoveFormerVersion(id: string): Promise<void> {
 /**
  * Makes sure that a link is no longer half changed by a command that was killed. Call it when such links have been put back.
  *
- * @throws EngineDown when it could not be put back without the engine
+ * @throws EngineDown when it could not be put back without the engine, Error when that failed otherwise
  */
 export async function requireWhole(id: string): Promise<void> {
   const former = formerLinks().get(id);
   if (former === undefined || former.removed !== undefined) return;
   await requireEngine();
-  throw new EngineDown(
-    `link "${id}" is half changed by a command that was killed, and the Docker engine was unreachable: give this command again`,
+  throw new Error(
+    `link "${id}" is half changed by a command that was killed, and could not be put back: give this command again`,
   );
 }
 
 /**
- * Makes sure that a link is whole, and not half created or half deleted by a command that was killed. Call it when such links have been
- * removed.
+ * Makes sure that a link is whole, and not half created or half deleted by a command that was killed or has failed. Call it when such
+ * links have been removed.
  *
- * @throws EngineDown when that could not be done without the engine
+ * @throws as requireWhole
  */
 export async function requireFinished(id: string): Promise<void> {
   await requireWhole(id);
   if (!unfinishedIds().includes(id)) return;
   await requireEngine();
-  throw new EngineDown(
-    `link "${id}" is half created or half deleted by a command that was killed, and the Docker engine was unreachable: give this command again`,
+  throw new Error(
+    `link "${id}" is half created or half deleted by a command that was killed or has failed, and could not be removed: wormhole delete ${id}`,
   );
 }
 

@@ -23,16 +23,18 @@ import { tryToRemoveFormerVersion } from './former-version.js';
  * Puts back the links whose changes were killed midway, and removes what is left of the former versions of those that are changed.
  * Call it with the lock `links` held.
  *
- * @throws as changeLink
+ * @returns why links could not be put back, by their ids: EngineDown, or the engine's own error, such as of a name that is taken. The next call tries again
+ * @throws Error when one is put back, and does not listen. The next call does not try again
  */
-export async function putBackKilledChanges(systemd: Systemd): Promise<void> {
+export async function putBackKilledChanges(systemd: Systemd): Promise<Map<string, Error>> {
   const all = [...formerLinks()];
   for (const [id, { removed }] of all) if (removed !== undefined) await tryToRemoveFormerVersion(id);
   const killed = all.filter(([, { removed }]) => removed === undefined);
-  if (killed.length === 0) return;
-  await putBack(killed, systemd);
+  if (killed.length === 0) return new Map();
+  const left = await putBack(killed, systemd);
   const failures: string[] = [];
   for (const [id, saved] of killed) {
+    if (left.has(id)) continue;
     try {
       await openAgain(id, saved, systemd);
     } catch (error) {
@@ -43,6 +45,7 @@ export async function putBackKilledChanges(systemd: Systemd): Promise<void> {
   }
   // They are forgotten already, so that a port which somebody has taken holds up one command and not every one.
   if (failures.length > 0) throw new Error(`${failures.join('; ')}; then give this command again`);
+  return left;
 }
 
 /**
@@ -58,7 +61,8 @@ export async function putBackOrExplain(
 ): Promise<void> {
   let next = 'the next command that changes links tries again';
   try {
-    await putBack([[id, saved]], systemd);
+    const failure = (await putBack([[id, saved]], systemd)).get(id);
+    if (failure) throw failure;
     next = `wormhole start ${id} tries again`;
     await openAgain(id, saved, systemd);
   } catch (error) {
@@ -68,43 +72,57 @@ export async function putBackOrExplain(
   }
 }
 
-/** Puts the units and containers of links back as they were. What an earlier call has done already is fine. */
-async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise<void> {
-  const needsEngine = ({ runs, addedRuns = [] }: FormerLink) => runs.length > 0 || addedRuns.length > 0;
-  if (links.some(([, saved]) => needsEngine(saved))) await requireEngine();
+/**
+ * Puts the units and containers of links back as they were. What an earlier call has done already is fine.
+ *
+ * @returns why links could not be put back, by their ids
+ */
+async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise<Map<string, Error>> {
+  const left = new Map<string, Error>();
   try {
     for (const [, saved] of links) closeGates(saved);
-    for (const [, saved] of links) {
-      // On a disk that is full, what is as it was must not be written.
-      const differ = saved.units.filter(({ name, text }) => readUnitFile(name) !== text);
-      writeUnitFiles(differ.toReversed());
-      setDropIns(saved.dropIns ?? []);
-      await close(saved, systemd);
-      for (const unit of saved.added)
-        if (foreignUnit(unit) === undefined) {
-          await systemd.stop(unit);
-          // A start that was going on counts as failed.
-          await systemd.resetFailed(unit);
-        }
-      for (const run of saved.addedRuns ?? []) {
-        await stopNamespaceOf(run.name, systemd);
-        await removeRun(run);
-      }
-      await bringBackRuns(saved.runs);
-      for (const { name } of [...saved.runs, ...(saved.addedRuns ?? [])]) forgetKeptContainer(name);
-      unlinkUnitFiles([...saved.units.map(({ name }) => name), ...saved.added]);
-      removeUnitFiles(saved.added);
-      await removeStateOf(saved.added);
-      if (saved.far?.text !== undefined) {
-        makeDirectory(linkDirectory(saved.far.id));
-        writeAtomically(farFile(saved.far.id), saved.far.text);
+    for (const [id, saved] of links) {
+      try {
+        await putBackOne(saved, systemd);
+      } catch (error) {
+        left.set(id, error as Error);
       }
     }
     await reload([], systemd);
   } finally {
     for (const [, saved] of links) openGates(saved);
   }
-  for (const [id] of links) forgetFormerLink(id);
+  for (const [id] of links) if (!left.has(id)) forgetFormerLink(id);
+  return left;
+}
+
+async function putBackOne(saved: FormerLink, systemd: Systemd): Promise<void> {
+  const { runs, addedRuns = [] } = saved;
+  if (runs.length > 0 || addedRuns.length > 0) await requireEngine();
+  // On a disk that is full, what is as it was must not be written.
+  const differ = saved.units.filter(({ name, text }) => readUnitFile(name) !== text);
+  writeUnitFiles(differ.toReversed());
+  setDropIns(saved.dropIns ?? []);
+  await close(saved, systemd);
+  for (const unit of saved.added)
+    if (foreignUnit(unit) === undefined) {
+      await systemd.stop(unit);
+      // A start that was going on counts as failed.
+      await systemd.resetFailed(unit);
+    }
+  for (const run of addedRuns) {
+    await stopNamespaceOf(run.name, systemd);
+    await removeRun(run);
+  }
+  await bringBackRuns(runs);
+  for (const { name } of [...runs, ...addedRuns]) forgetKeptContainer(name);
+  unlinkUnitFiles([...saved.units.map(({ name }) => name), ...saved.added]);
+  removeUnitFiles(saved.added);
+  await removeStateOf(saved.added);
+  if (saved.far?.text !== undefined) {
+    makeDirectory(linkDirectory(saved.far.id));
+    writeAtomically(farFile(saved.far.id), saved.far.text);
+  }
 }
 
 async function openAgain(id: string, saved: FormerLink, systemd: Systemd): Promise<void> {

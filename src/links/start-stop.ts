@@ -8,6 +8,7 @@ import { runsOf } from '../units/runs.js';
 import { stopRun } from './containers/run.js';
 import { IsChild, NoSuchLink } from './delete.js';
 import { forgetFailedForwarder } from './failed-forwarder.js';
+import { requireFinished } from './former-version.js';
 import { startUnits } from './install.js';
 import { removeUnfinished } from './unfinished.js';
 
@@ -73,6 +74,7 @@ function withFamily(
       if (!link) throw new NoSuchLink(`no link "${id}": see wormhole list`);
       if (link.parent !== undefined)
         throw new IsChild(`link "${id}" is a part of link "${link.root}": name that one`);
+      await requireFinished(id);
       const ids = familyOf(id, links);
       await work(
         links.filter((part) => ids.includes(part.id)),

@@ -1,5 +1,6 @@
 import { EngineDown } from '../docker/engine.js';
 import { hasFormerLinks } from '../state/former-links.js';
+import { familyOf, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
 import { markFinished, unfinishedIds } from '../state/unfinished.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
@@ -7,22 +8,42 @@ import { removeTemporaryFiles } from '../systemd/unit-files.js';
 import { isTunnelUnit } from '../units/tunnel.js';
 import { stopUnneededNamespaces } from './containers/unneeded-namespace.js';
 import { putBackKilledChanges } from './put-back.js';
-import { remove } from './remove.js';
+import { forgetUnits, type RemovedUnits, removeUnits } from './remove.js';
+
+/** Is told why links that killed commands have left, with the parent last, could not be removed or put back. Not that they wait for an engine. */
+export type TellLeft = (ids: string[], error: Error) => void;
 
 /**
  * Removes the links that killed commands have left half created or half deleted, and puts back those that were half changed. Call it only with the lock `links` held: then
  * no command is at work on them.
+ *
+ * One for which that fails stays marked for the next command, and keeps no other link from being changed: see {@link requireFinished}.
  */
-export async function removeUnfinished(systemd: Systemd): Promise<void> {
-  await putBackUnfinished(systemd);
-  const ids = unfinishedIds();
-  if (ids.length === 0) return;
-  await unlessEngineDown(async () => {
-    await remove(ids, systemd);
+export async function removeUnfinished(systemd: Systemd, tell: TellLeft = tellOnStderr): Promise<void> {
+  await putBackUnfinished(systemd, tell);
+  const families = unfinishedFamilies();
+  if (families.length === 0) return;
+  const removed: RemovedUnits[] = [];
+  const done: string[] = [];
+  for (const family of families) {
+    try {
+      removed.push(await removeUnits(family, systemd));
+      done.push(...family);
+    } catch (error) {
+      // It waits for an engine that can remove its containers.
+      if (!(error instanceof EngineDown)) tell(family, error as Error);
+    }
+  }
+  const units = removed.flatMap((one) => one.units);
+  const namespaces = [...new Set(removed.flatMap((one) => one.namespaces))];
+  try {
+    await forgetUnits({ units, namespaces }, systemd);
     // What a killed removal has removed no longer tells which namespaces it needed.
     await stopUnneededNamespaces(systemd);
-    markFinished(ids);
-  });
+  } catch (error) {
+    return tell(done, error as Error);
+  }
+  markFinished(done);
 }
 
 /**
@@ -38,17 +59,30 @@ export function finishAll(): Promise<void> {
   return withSystemd((systemd) => withLock('links', () => removeUnfinished(systemd)));
 }
 
-/** Puts back the links that killed commands have half changed; see {@link requireWhole}. Call it as {@link removeUnfinished}. */
-export async function putBackUnfinished(systemd: Systemd): Promise<void> {
+/**
+ * Puts back the links that killed commands have half changed; see {@link requireWhole}. Call it as {@link removeUnfinished}.
+ *
+ * @throws as putBackKilledChanges
+ */
+export async function putBackUnfinished(systemd: Systemd, tell: TellLeft = tellOnStderr): Promise<void> {
   removeTemporaryFiles((unit) => unit.startsWith('wormhole-') && !isTunnelUnit(unit));
-  await unlessEngineDown(() => putBackKilledChanges(systemd));
+  // It waits for an engine that can exchange its containers.
+  for (const [id, error] of await putBackKilledChanges(systemd))
+    if (!(error instanceof EngineDown)) tell([id], error);
 }
 
-/** Links wait for an engine that can exchange or remove their containers; commands that concern others do not. */
-async function unlessEngineDown(work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    if (!(error instanceof EngineDown)) throw error;
-  }
+/** The links that are half created or half deleted, each with its children before their parents. */
+function unfinishedFamilies(): string[][] {
+  const ids = unfinishedIds();
+  if (ids.length === 0) return [];
+  const { links } = readLinks();
+  const roots = new Set(ids.map((id) => links.find((link) => link.id === id)?.root ?? id));
+  return [...roots].map((root) => familyOf(root, links).filter((id) => ids.includes(id)));
+}
+
+/** As {@link TellLeft}, for people and for the journal. */
+export function tellOnStderr(ids: string[], { message }: Error): void {
+  process.stderr.write(
+    `wormhole: what a killed or failed command has left of link "${ids.at(-1)}" cannot be cleaned up (${message}): the next command that changes links tries again\n`,
+  );
 }

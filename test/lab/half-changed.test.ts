@@ -206,6 +206,71 @@ labSuite(
       assert.is(await names(host), '');
     });
 
+    test('what the engine neither removes nor puts back keeps no other link from being changed', async () => {
+      const host = at();
+      await succeeds(host, 'create id a url :4630 trigger url :7000 docker-run notes');
+      await succeeds(host, 'create id b url :4631 tail url :4200');
+      assert.is(await note(host, 4630, 'x'), 'seed\nx\n');
+      /** Expects commands to say that a link is left, and then to do their work, or to fail with one more line. */
+      const tells = async (
+        left: string,
+        environment: string,
+        commands: [args: string, failure?: RegExp][],
+      ) => {
+        const line = new RegExp(
+          `wormhole: what a killed or failed command has left of link "${left}" cannot be cleaned up \\(.*the test refuses this\\): the next command that changes links tries again\n`,
+          'g',
+        );
+        for (const [args, failure] of commands) {
+          const { stderr, status } = await host.run(`${environment} wormhole ${args}`, { check: false });
+          assert.match(stderr, line, args);
+          assert.match(stderr.replaceAll(line, ''), failure ?? /^$/, args);
+          assert.is(status, failure ? 1 : 0, args);
+        }
+      };
+      await withRefusingEngine(
+        host,
+        { method: 'DELETE', url: /containers/, which: 'all' },
+        async (environment) => {
+          const deletes = async () => {
+            const { stderr, status } = await host.run(`${environment} wormhole delete a`, { check: false });
+            assert.match(stderr, /^wormhole: container \w+ cannot be removed: the test refuses this\n$/);
+            assert.is(status, 1);
+          };
+          await deletes();
+          const half = /^wormhole: link "a" is half created or half deleted .*: wormhole delete a\n$/;
+          await tells('a', environment, [
+            ['create id c url :4632 tail url :4200'],
+            ['stop b'],
+            ['start b'],
+            ['create --replace id b url :4631 tail url :4201'],
+            ['delete c'],
+            ['start a', half],
+            ['create --replace id a url :4633 tail url :4200', half],
+            ['create id a url :4633 tail url :4200', /^wormhole: .*"a".*\n$/],
+          ]);
+          await deletes();
+        },
+      );
+      await succeeds(host, 'delete --volumes a');
+      await succeeds(host, 'create id db url :5000 tail url :7000 docker-run notes');
+      await killed(host, 'create --replace id db url :5000 tail url :7000 docker-run slow', 'wormhole-db');
+      await withRefusingEngine(host, { method: 'POST', url: /\/rename/, which: 'all' }, (environment) => {
+        const half = /^wormhole: link "db" is half changed .*: give this command again\n$/;
+        return tells('db', environment, [
+          ['create id c url :4632 tail url :4200'],
+          ['delete c'],
+          ['stop db', half],
+          ['delete db', half],
+        ]);
+      });
+      await succeeds(host, 'delete b');
+      assert.is(await note(host, 5000, 'x'), 'seed\nx\n');
+      await succeeds(host, 'delete --volumes db');
+      await leavesNothing(host);
+      assert.is(await names(host), '');
+    });
+
     test('a former container that cannot be removed keeps no link from being changed or created', async () => {
       const host = at();
       const link = (port: number, mark: string) =>
