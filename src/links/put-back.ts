@@ -92,7 +92,6 @@ async function putBack(links: [string, FormerLink][], systemd: Systemd): Promise
   } finally {
     for (const [, saved] of links) openGates(saved);
   }
-  for (const [id] of links) if (!left.has(id)) forgetFormerLink(id);
   return left;
 }
 
@@ -125,9 +124,15 @@ async function putBackOne(saved: FormerLink, systemd: Systemd): Promise<void> {
   }
 }
 
+/** Opens a link that is put back, and forgets what it was put back from. */
 async function openAgain(id: string, saved: FormerLink, systemd: Systemd): Promise<void> {
-  const parts = readLinks().links.filter(({ root }) => root === id);
-  await open(parts, saved, systemd);
+  try {
+    const parts = readLinks().links.filter(({ root }) => root === id);
+    await open(parts, saved, systemd);
+  } finally {
+    // Not before: nothing else would have it listen, and be enabled, again.
+    forgetFormerLink(id);
+  }
 }
 
 /** Removes what links have had beside these units, which are removed. */

@@ -271,6 +271,23 @@ labSuite(
       assert.is(await names(host), '');
     });
 
+    test('a command that is killed when it has put a link back, and before that listens: the next one has it listen', async () => {
+      const host = at();
+      await killMidway(host);
+      const directory = '/etc/systemd/system/wormhole-c.socket.d';
+      await host.run(`mkdir ${directory}
+        printf '[Socket]\\nExecStartPre=/bin/sleep infinity\\n' >${directory}/slow.conf
+        wormhole create id other url :4640 tail url :4200 & pid=$!
+        until systemctl is-active wormhole-c.socket | grep -q activating; do kill -0 $pid || exit; sleep 0.1; done
+        kill -KILL $pid
+        systemctl stop wormhole-c.socket; rm -r ${directory}; systemctl daemon-reload`);
+      await succeeds(host, 'create id other url :4640 tail url :4200');
+      assert.is(await note(host, 4601, 'x'), 'two x\n');
+      await host.run('systemctl is-enabled wormhole-c.socket wormhole-p.socket');
+      await succeeds(host, 'delete other p');
+      await leavesNothing(host);
+    });
+
     test('a former container that cannot be removed keeps no link from being changed or created', async () => {
       const host = at();
       const link = (port: number, mark: string) =>
