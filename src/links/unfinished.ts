@@ -77,7 +77,11 @@ function unfinishedFamilies(): string[][] {
   if (ids.length === 0) return [];
   const { links } = readLinks();
   const roots = new Set(ids.map((id) => links.find((link) => link.id === id)?.root ?? id));
-  return [...roots].map((root) => familyOf(root, links).filter((id) => ids.includes(id)));
+  const isUnfinished = (root: string) => ids.includes(root);
+  // A link is marked part by part. One that is marked in part is not deleted yet, or created already.
+  const whole = [...roots].filter((root) => !isUnfinished(root));
+  markFinished(whole.flatMap((root) => familyOf(root, links)));
+  return [...roots].filter(isUnfinished).map((root) => familyOf(root, links));
 }
 
 /** As {@link TellLeft}, for people and for the journal. */

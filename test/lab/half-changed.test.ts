@@ -288,6 +288,18 @@ labSuite(
       await leavesNothing(host);
     });
 
+    test('a command that is killed while it marks the parts of a link has neither begun to delete it nor left it half created', async () => {
+      const host = at();
+      await succeeds(host, 'create id p url :4600 chain id c url :4601 tail url :4200');
+      // As that leaves it.
+      await host.run('touch /run/wormhole/unfinished/c');
+      await succeeds(host, 'create id other url :4640 tail url :4200');
+      assert.is(await note(host, 4600, 'x'), 'two x\n');
+      assert.is((await host.run('ls /run/wormhole/unfinished')).stdout, '');
+      await succeeds(host, 'delete other p');
+      await leavesNothing(host);
+    });
+
     test('a former container that cannot be removed keeps no link from being changed or created', async () => {
       const host = at();
       const link = (port: number, mark: string) =>
