@@ -1,6 +1,5 @@
 import { ensureImage } from '../docker/image.js';
 import type { PullProgress } from '../docker/pull-progress.js';
-import { type OwnVolume, removeVolume } from '../docker/volumes.js';
 import { requireIpsec } from '../ipsec/capability.js';
 import { endUrls } from '../recipe/describe.js';
 import type { Link } from '../recipe/link.js';
@@ -25,7 +24,7 @@ import { checkBalanceOptions } from './balance-options.js';
 import type { DropInChange } from './change.js';
 import { checkClientLimits } from './client-limits.js';
 import { completeLink, requireUntaken, Taken } from './complete.js';
-import { findVolumesIfKnown } from './containers/volumes.js';
+import { findVolumesIfKnown, removeNewVolumes } from './containers/volumes.js';
 import { requireFinished } from './former-version.js';
 import { freePort } from './free-port.js';
 import { findPresent } from './if-absent.js';
@@ -290,9 +289,9 @@ export async function installOrUndoAll(
   prepare: () => void = () => {},
 ): Promise<Map<NewLink, Error>> {
   const hasRuns = links.some(({ parts }) => parts.some(({ link }) => runsOf(link).length > 0));
-  const volumes = hasRuns ? await findVolumesIfKnown() : [];
+  const volumes = hasRuns ? (await findVolumesIfKnown())?.map(({ name }) => name) : undefined;
   const idsOf = ({ parts }: NewLink) => parts.map(({ id }) => id);
-  markUnfinished(links.flatMap(idsOf));
+  markUnfinished(links.flatMap(idsOf), volumes);
   let failures: Map<NewLink, Error>;
   try {
     prepare();
@@ -302,8 +301,7 @@ export async function installOrUndoAll(
   }
   for (const [link, reason] of failures) {
     try {
-      await undo(idsOf(link), reason, systemd);
-      if (volumes) await removeNewVolumes(idsOf(link), volumes);
+      await undo(idsOf(link), { reason, volumes }, systemd);
     } catch (error) {
       failures.set(link, error as Error);
       continue;
@@ -314,20 +312,20 @@ export async function installOrUndoAll(
   return failures;
 }
 
-async function undo(ids: string[], reason: Error, systemd: Systemd): Promise<void> {
+/** @param volumes those that there were before, if new ones may have been made */
+async function undo(
+  ids: string[],
+  { reason, volumes }: { reason: Error; volumes: string[] | undefined },
+  systemd: Systemd,
+): Promise<void> {
   try {
     await remove(ids.toReversed(), systemd);
+    if (volumes) await removeNewVolumes(ids, volumes);
   } catch (error) {
     throw new Error(
       `${reason.message}; undoing it failed too (${(error as Error).message}), the next create or delete tries again`,
     );
   }
-}
-
-/** Removes the volumes that have been made for links of these ids. Those of earlier links of these ids stay. */
-async function removeNewVolumes(ids: string[], former: OwnVolume[]): Promise<void> {
-  const isNew = ({ name, link }: OwnVolume) => ids.includes(link) && !former.some((one) => one.name === name);
-  for (const { name } of ((await findVolumesIfKnown()) ?? []).filter(isNew)) await removeVolume(name);
 }
 
 /** Fetches the images of all containers that the link runs here, so that the first client does not wait for them. */

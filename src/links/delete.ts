@@ -129,13 +129,14 @@ async function deleteHere(
   const deletions = planDeletions(ids, readLinks());
   for (const deletion of deletions)
     if (!deletion.failure) await failing(deletion, () => requireWhole(deletion.id));
-  const volumes = await volumesFor(deletions, removesVolumes);
-  if (removesVolumes) planVolumeDeletions(ids, deletions, volumes);
-  await removeUnfinished(systemd, (left, error) => {
+  const known = await volumesFor(deletions, removesVolumes);
+  if (removesVolumes) planVolumeDeletions(ids, deletions, known);
+  const removedVolumes = await removeUnfinished(systemd, (left, error) => {
     const deletion = deletions.find(({ family }) => family.some((id) => left.includes(id)));
     if (deletion) deletion.failure ??= error;
     else tellOnStderr(left, error);
   });
+  const volumes = known.filter(({ name }) => !removedVolumes.includes(name));
   // Before anything is marked as half deleted: a kill must not make the next command remove what is to be kept.
   if (keep)
     for (const deletion of deletions)

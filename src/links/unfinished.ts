@@ -2,11 +2,12 @@ import { EngineDown } from '../docker/engine.js';
 import { hasFormerLinks } from '../state/former-links.js';
 import { familyOf, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
-import { markFinished, unfinishedIds } from '../state/unfinished.js';
+import { markFinished, unfinishedIds, volumesBefore } from '../state/unfinished.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
 import { removeTemporaryFiles } from '../systemd/unit-files.js';
 import { isTunnelUnit } from '../units/tunnel.js';
 import { stopUnneededNamespaces } from './containers/unneeded-namespace.js';
+import { removeNewVolumes } from './containers/volumes.js';
 import { putBackKilledChanges } from './put-back.js';
 import { forgetUnits, type RemovedUnits, removeUnits } from './remove.js';
 
@@ -18,16 +19,23 @@ export type TellLeft = (ids: string[], error: Error) => void;
  * no command is at work on them.
  *
  * One for which that fails stays marked for the next command, and keeps no other link from being changed: see {@link requireFinished}.
+ *
+ * @returns the names of the volumes that had been made for the half created ones, and are removed
  */
-export async function removeUnfinished(systemd: Systemd, tell: TellLeft = tellOnStderr): Promise<void> {
+export async function removeUnfinished(systemd: Systemd, tell: TellLeft = tellOnStderr): Promise<string[]> {
   await putBackUnfinished(systemd, tell);
   const families = unfinishedFamilies();
-  if (families.length === 0) return;
+  if (families.length === 0) return [];
   const removed: RemovedUnits[] = [];
   const done: string[] = [];
+  const volumes: string[] = [];
   for (const family of families) {
     try {
       removed.push(await removeUnits(family, systemd));
+      for (const id of family) {
+        const before = volumesBefore(id);
+        if (before) volumes.push(...(await removeNewVolumes([id], before)));
+      }
       done.push(...family);
     } catch (error) {
       // It waits for an engine that can remove its containers.
@@ -41,9 +49,11 @@ export async function removeUnfinished(systemd: Systemd, tell: TellLeft = tellOn
     // What a killed removal has removed no longer tells which namespaces it needed.
     await stopUnneededNamespaces(systemd);
   } catch (error) {
-    return tell(done, error as Error);
+    tell(done, error as Error);
+    return volumes;
   }
   markFinished(done);
+  return volumes;
 }
 
 /**
@@ -55,8 +65,8 @@ export async function finishKilled(): Promise<void> {
 }
 
 /** Waits for commands that are at work on links, and finishes what killed ones have left. */
-export function finishAll(): Promise<void> {
-  return withSystemd((systemd) => withLock('links', () => removeUnfinished(systemd)));
+export async function finishAll(): Promise<void> {
+  await withSystemd((systemd) => withLock('links', () => removeUnfinished(systemd)));
 }
 
 /**

@@ -198,12 +198,27 @@ labSuite(
       assert.is(await names(host), '');
     });
 
-    test('delete of a link whose create was killed removes it', async () => {
+    test('delete of a link whose create was killed removes it, with the volumes that were made for it', async () => {
       const host = at();
-      await killed(host, `create id q url :4602 tail url :7000 docker-run slow`, 'wormhole-q');
+      const volumes = async () => (await host.run('docker volume ls -q')).stdout;
+      const recipe = (args: string) => `create id q url :4602 tail url :7000 docker-run '${args} slow'`;
+      await killed(host, recipe('-v /data'), 'wormhole-q');
+      assert.is(await volumes(), 'wormhole-q-data\n');
       await succeeds(host, 'delete q');
       await leavesNothing(host);
       assert.is(await names(host), '');
+      assert.is(await volumes(), '');
+      // So does every other command; a volume of an earlier link stays.
+      await succeeds(host, "create id q url :4602 trigger url :7000 docker-run '-v /data notes'");
+      assert.is(await note(host, 4602, 'a'), 'seed\na\n');
+      await wormhole(host, 'delete q');
+      await killed(host, recipe('-v /data -v /more'), 'wormhole-q');
+      assert.is(await volumes(), 'wormhole-q-data\nwormhole-q-more\n');
+      await succeeds(host, 'create id other url :4603 tail url :4200');
+      assert.is(await volumes(), 'wormhole-q-data\n');
+      await succeeds(host, 'delete --volumes other q');
+      await leavesNothing(host);
+      assert.is(await volumes(), '');
     });
 
     test('what the engine neither removes nor puts back keeps no other link from being changed', async () => {

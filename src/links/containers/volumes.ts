@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { EngineDown } from '../../docker/engine.js';
-import { listVolumes, type OwnVolume } from '../../docker/volumes.js';
+import { listVolumes, type OwnVolume, removeVolume } from '../../docker/volumes.js';
 import { ENGINE_SOCKETS, engineKind } from '../../docker/which-engine.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { requireEngine } from './require-engine.js';
@@ -29,6 +29,18 @@ export async function findVolumesIfKnown(): Promise<OwnVolume[] | undefined> {
     if (error instanceof EngineDown) return undefined;
     throw error;
   }
+}
+
+/**
+ * Removes the volumes that have been made for links of these ids since there were only the `former` ones. Returns their names.
+ *
+ * @throws EngineDown, or the engine's own error
+ */
+export async function removeNewVolumes(ids: string[], former: string[]): Promise<string[]> {
+  const isNew = ({ name, link }: OwnVolume) => ids.includes(link) && !former.includes(name);
+  const added = (await findVolumes()).filter(isNew).map(({ name }) => name);
+  for (const name of added) await removeVolume(name);
+  return added;
 }
 
 /** "volume "a", "b"" */
