@@ -173,6 +173,19 @@ async function exists(id: string): Promise<boolean> {
   }
 }
 
+/** The names of all containers with the label of a run, its own and others, sorted. @throws EngineDown, or the engine's own error */
+export async function labelledNames(run: string): Promise<string[]> {
+  try {
+    const found = await (await engine()).listContainers({
+      all: true,
+      filters: { label: [`${runLabel}=${run}`] },
+    });
+    return found.map(({ Names, Id }) => Names[0]?.replace(/^\//, '') ?? Id).sort();
+  } catch (error) {
+    throw explain(error, 'the containers of links cannot be listed');
+  }
+}
+
 /** Gives another name to a container. @throws EngineDown, or the engine's own error */
 export async function rename(id: string, name: string): Promise<void> {
   const container = (await engine()).getContainer(id);

@@ -1,6 +1,6 @@
-import { engine, explain } from './engine.js';
-import { findOwn, type Ownership, removeContainer } from './own-container.js';
-import { containerName, holderName, type RunNames, replacedName, runLabel } from './runs.js';
+import { finishKeeping } from './keep-run.js';
+import { findOwn, labelledNames, type Ownership, removeContainer } from './own-container.js';
+import { containerName, holderName, type RunNames, replacedName } from './runs.js';
 
 /**
  * Removes the containers of a run, running or not, with their anonymous volumes. What is gone already is fine.
@@ -18,23 +18,13 @@ export async function removeRun(run: RunNames): Promise<string[]> {
     role: 'container',
   });
   await removeOwn(replacedName(name), { name, link, role: 'container' });
+  // One that is kept could not be started either.
+  await finishKeeping({ name, link });
   await removeOwn(holderName(name), { name, link, role: 'netns' });
-  return labelled(name);
+  return labelledNames(name);
 }
 
 async function removeOwn(dockerName: string, owner: Ownership): Promise<void> {
   const found = await findOwn(dockerName, owner);
   if (found !== undefined) await removeContainer(found.Id, { volumes: true });
-}
-
-async function labelled(name: string): Promise<string[]> {
-  try {
-    const found = await (await engine()).listContainers({
-      all: true,
-      filters: { label: [`${runLabel}=${name}`] },
-    });
-    return found.map(({ Names, Id }) => Names[0]?.replace(/^\//, '') ?? Id).sort();
-  } catch (error) {
-    throw explain(error, 'the containers of links cannot be listed');
-  }
 }

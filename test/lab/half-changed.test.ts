@@ -315,6 +315,29 @@ labSuite(
       await leavesNothing(host);
     });
 
+    test('delete --keep that was killed when it had renamed the container alone: the next delete leaves what that needs', async () => {
+      const host = at();
+      for (const [args, container] of [
+        ['delete --keep k', 'wormhole-k-kept'],
+        ['delete k', 'wormhole-k-kept'],
+      ] as const) {
+        await succeeds(host, 'create id k url :4650 trigger url :7000 docker-run notes');
+        assert.match(await note(host, 4650, 'x'), /x\n$/);
+        // As that leaves it.
+        await host.run(`systemctl stop wormhole-k.socket wormhole-k.service wormhole-k-run.service
+          docker stop wormhole-k wormhole-k-netns; docker rename wormhole-k ${container}`);
+        const { stderr, status } = await wormhole(host, args);
+        assert.match(stderr, new RegExp(`"${container}"`));
+        assert.is(status, 0);
+        assert.is(await names(host), `${container} ${container}-netns`);
+        await host.run(
+          `docker start ${container}-netns ${container} && docker rm -f ${container}-netns ${container}`,
+        );
+      }
+      await succeeds(host, 'delete --volumes k');
+      await leavesNothing(host);
+    });
+
     test('a former container that cannot be removed keeps no link from being changed or created', async () => {
       const host = at();
       const link = (port: number, mark: string) =>
