@@ -22,6 +22,7 @@ import type { Run } from '../units/runs.js';
 import { close, closeGates, finishOpening, openGates, reload, setDropIns } from './change-steps.js';
 import { requireEngine } from './containers/require-engine.js';
 import { runsIn, servicesIn } from './containers/runs.js';
+import { forgetFailedForwarder } from './failed-forwarder.js';
 import { removeFormerVersions, removeLeftFormerVersion, requireFinished } from './former-version.js';
 import { requireLoaded, startParts } from './install.js';
 import { isStopped } from './is-stopped.js';
@@ -248,7 +249,11 @@ async function exchange({ replacement, change, saved }: Application, systemd: Sy
     await setAsideRun(run);
     forgetKeptContainer(run.name);
   }
-  for (const unit of change.gone) await systemd.stop(unit);
+  for (const unit of change.gone) {
+    await systemd.stop(unit);
+    await systemd.resetFailed(unit);
+  }
+  for (const id of removedBy(replacement)) await forgetFailedForwarder(id, systemd);
   unlinkUnitFiles(change.gone);
   removeUnitFiles(change.gone);
 }

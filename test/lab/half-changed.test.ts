@@ -315,6 +315,22 @@ labSuite(
       await leavesNothing(host);
     });
 
+    test('a child that has failed, and that a change removes, is forgotten', async () => {
+      const host = at();
+      await succeeds(host, 'create id p url :4600 chain id c url :4601 tail url :4200');
+      const directory = '/etc/systemd/system/wormhole-c.service.d';
+      await host.run(`mkdir ${directory}
+        printf '[Service]\\nExecStartPre=/bin/false\\n' >${directory}/fails.conf; systemctl daemon-reload
+        nc 127.0.0.1 4601 </dev/null & until systemctl -q is-failed wormhole-c.service; do sleep 0.1; done
+        systemctl stop wormhole-c.socket; kill $! || true`);
+      assert.match(await host.failedUnits(), /wormhole-c\.service/);
+      await host.run(`rm -r ${directory}; systemctl daemon-reload`);
+      await succeeds(host, 'create --replace id p url :4600 tail url :4200');
+      assert.is(await host.failedUnits(), '');
+      await succeeds(host, 'delete p');
+      await leavesNothing(host);
+    });
+
     test('delete --keep that was killed when it had renamed the container alone: the next delete leaves what that needs', async () => {
       const host = at();
       for (const [args, container] of [
