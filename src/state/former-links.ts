@@ -52,11 +52,18 @@ export function hasFormerLinks(): boolean {
 
 /** The links that are being changed, by their ids. Call it with the lock `links` held: then these changes were killed. */
 export function formerLinks(): Map<string, FormerLink> {
+  if (existsSync(directory()))
+    for (const name of readdirSync(directory()))
+      if (isTemporary(name)) rmSync(`${directory()}/${name}`, { force: true });
+  return changingLinks();
+}
+
+/** As {@link formerLinks}, for those who do not hold the lock: commands may be at work on these links. */
+export function changingLinks(): Map<string, FormerLink> {
   const found = new Map<string, FormerLink>();
   if (!existsSync(directory())) return found;
   for (const id of readdirSync(directory())) {
     const file = `${directory()}/${id}`;
-    if (isTemporary(id)) rmSync(file, { force: true });
     const text = isTemporary(id) ? undefined : readIfExists(file);
     if (text === undefined) continue;
     const read = v.safeParse(schema, JSON.parse(text));

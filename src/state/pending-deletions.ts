@@ -1,6 +1,12 @@
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs';
 import * as v from 'valibot';
-import { createAtomically, isTemporary, readIfExists, writeAtomically } from '../system/files.js';
+import {
+  createAtomically,
+  isTemporary,
+  readIfExists,
+  syncDirectory,
+  writeAtomically,
+} from '../system/files.js';
 import { isUnlocked, tryLock } from '../system/flock.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { stateDirectory } from './directory.js';
@@ -108,9 +114,11 @@ export function subjectOf(deletion: PendingDeletion): string {
   return deletion.kind === 'part' ? deletion.partId : deletion.tunnel.id;
 }
 
-/** Forgets a deletion that is carried out. */
+/** Forgets a deletion that is carried out, also for the time after a power cut. */
 export function forgetDeletion(deletion: PendingDeletion): void {
+  if (!existsSync(fileOf(deletion))) return;
   rmSync(fileOf(deletion), { force: true });
+  syncDirectory(directory());
 }
 
 /** Starts wormhole-far.service if deletions are pending that no command holds. @throws JobError */

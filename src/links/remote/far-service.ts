@@ -14,7 +14,7 @@ import type { PassedSocket } from '../../systemd/listen-fds.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { carryOutTunnelDeletion } from '../../tunnels/carry-out-deletion.js';
 import { servicesIn } from '../containers/runs.js';
-import { carryOutDeletion } from './carry-out-deletion.js';
+import { carryOutDeletion, isInUse } from './carry-out-deletion.js';
 import { createFarPart, type FarPartRequest } from './far-part.js';
 import { farPartsOf } from './far-parts-of.js';
 import { serveRequests } from './requests.js';
@@ -61,9 +61,12 @@ export async function runFarService(sockets: PassedSocket[], log: LogLine): Prom
 }
 
 async function carryOut(deletion: PendingDeletion, log: LogLine): Promise<void> {
+  const isKept = deletion.kind === 'part' && isInUse(deletion.partId);
   const reason = await (deletion.kind === 'part'
     ? carryOutDeletion(deletion)
     : carryOutTunnelDeletion(deletion));
+  // A command has failed, or was killed, before it had deleted the link, or when it had created all of it.
+  if (isKept && reason === undefined) return;
   const { peer } = deletion;
   const subject = deletion.kind === 'part' ? `link ${deletion.linkId}` : `tunnel ${deletion.tunnel.id}`;
   log(
