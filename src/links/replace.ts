@@ -8,7 +8,7 @@ import { recipeText } from '../recipe/text.js';
 import { writeFarAddress } from '../state/far-address.js';
 import { familyOf, type Links, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
-import { type PartDeletion, recordDeletion } from '../state/pending-deletions.js';
+import { type PartDeletion, recordDeletion, recordDeletions } from '../state/pending-deletions.js';
 import type { Systemd } from '../systemd/systemd.js';
 import { type CreateOptions, type FarPart, isEager, type PlannedLink, planLink } from '../units/plan.js';
 import { changeLink, type DropInChange } from './change.js';
@@ -133,18 +133,26 @@ export async function replaceLink(
   const former = farPartsOf(family);
   const farLink = findFarLink(link);
   const isNew = far !== undefined && far.partId !== root.far?.partId;
-  if (isNew && farLink && isEager(recipe))
-    await withNewPart({ link: farLink, far, options, exactNames }, swap);
-  else if (link.tails) {
-    const known = new Set(former.map((part) => part.far.partId));
-    const added = farPartsOf(next).filter((part) => part.isEager && !known.has(part.far.partId));
-    const services = await keptServices({ former: family, next, options });
-    await withFarParts(added, { options, exactNames, keptServices: services, note }, (tell) =>
-      swap(undefined, tell),
-    );
-  } else await swap();
-  for (const part of former)
-    if (!kept.has(part.far.partId)) left.push(...(await deleteFormerPart(root.id, deletionOf(part))));
+  const gone = former.filter((part) => !kept.has(part.far.partId)).map(deletionOf);
+  // Before the change: if this is killed after it, all of them are deleted nevertheless.
+  const held = recordDeletions(gone);
+  try {
+    if (isNew && farLink && isEager(recipe))
+      await withNewPart({ link: farLink, far, options, exactNames }, swap);
+    else if (link.tails) {
+      const known = new Set(former.map((part) => part.far.partId));
+      const added = farPartsOf(next).filter((part) => part.isEager && !known.has(part.far.partId));
+      const services = await keptServices({ former: family, next, options });
+      await withFarParts(added, { options, exactNames, keptServices: services, note }, (tell) =>
+        swap(undefined, tell),
+      );
+    } else await swap();
+  } catch (error) {
+    held.discard();
+    throw error;
+  }
+  held.release();
+  for (const part of gone) left.push(...(await deleteFormerPart(root.id, part)));
   return { ...replaced, ...(left.length > 0 && { left }) };
 }
 
@@ -236,7 +244,6 @@ async function withNewPart(
 
 /** Returns why the other machine could not be told, if it could not, as a line for people. */
 async function deleteFormerPart(id: string, part: PartDeletion): Promise<string[]> {
-  recordDeletion(part).release();
   const reason = await carryOutDeletion(part);
   if (reason === undefined) return [];
   return [

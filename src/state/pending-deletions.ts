@@ -86,6 +86,26 @@ export function recordDeletion(deletion: PendingDeletion): HeldDeletion {
   };
 }
 
+/** As {@link recordDeletion}, for several. When one cannot be recorded, none is. */
+export function recordDeletions(deletions: PendingDeletion[]): HeldDeletion {
+  const held: HeldDeletion[] = [];
+  const discard = () => {
+    for (const one of held) one.discard();
+  };
+  try {
+    for (const deletion of deletions) held.push(recordDeletion(deletion));
+  } catch (error) {
+    discard();
+    throw error;
+  }
+  return {
+    discard,
+    release(until) {
+      for (const one of held) one.release(until);
+    },
+  };
+}
+
 /** All pending deletions, including those of the creates and deletes that are running. */
 export function pendingDeletions(): PendingDeletion[] {
   return names().flatMap((name) => {

@@ -35,6 +35,24 @@ labSuite(
       await leavesNothing(host);
     });
 
+    test('a change that is killed when it is done: all its former parts are deleted', async () => {
+      const host = at();
+      await succeeds(
+        host,
+        'create --balance first id b url :7110 remote self tail url :4200 or remote self tail url :4201',
+      );
+      await killedAt(
+        host,
+        { path: '/var/lib/wormhole/former-links/b', calls: 'unlink,unlinkat' },
+        'create --replace id b url :7110 tail url :4200',
+      );
+      await tellOthers(host);
+      await without(host);
+      assert.is(await hears(host, 7110), 'one\n');
+      await succeeds(host, 'delete b');
+      await leavesNothing(host);
+    });
+
     test('a create that is killed when it is done keeps the parts of its tails', async () => {
       const host = at();
       await succeeds(
