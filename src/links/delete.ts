@@ -10,7 +10,7 @@ import { withLock } from '../state/lock.js';
 import {
   type HeldDeletion,
   type PartDeletion,
-  recordDeletion,
+  recordDeletions,
   startPendingDeletions,
 } from '../state/pending-deletions.js';
 import { retainedGuards } from '../state/retained-guards.js';
@@ -77,19 +77,21 @@ export function deleteLinks(
   { tell = true, volumes = false, keep = false, mentionFiles = true }: DeleteOptions = {},
 ): Promise<Deletion[]> {
   return withSystemd(async (systemd) => {
+    const recorded: HeldDeletion[] = [];
     try {
       const deletions = await withLock('links', () =>
-        deleteHere(ids, { volumes, keep, mentionFiles }, systemd),
+        deleteHere(ids, { tell, volumes, keep, mentionFiles, recorded }, systemd),
       );
       // One of them may have been the last link that kept the addresses of a deleted tunnel blocked.
       if (retainedGuards().length > 0) await repairTunnels();
       for (const deletion of deletions) {
-        if (tell) await deleteThere(deletion);
-        else for (const held of deletion.held ?? []) held.discard();
+        await deleteThere(deletion, tell);
         if (deletion.volumeFailure) deletion.failure ??= deletion.volumeFailure;
       }
       return deletions;
     } finally {
+      // Links that are half deleted will go, and so do their parts. Those of links that are whole are in use, and stay.
+      for (const held of recorded) held.release();
       await startPendingDeletions(systemd);
     }
   });
@@ -111,17 +113,24 @@ export async function deleteLink(id: string, options?: DeleteOptions): Promise<s
 interface DeletionHere extends Deletion {
   family: string[];
   parts?: PartDeletion[];
-  held?: HeldDeletion[];
+  /** The deletions of these parts, of which there are none if other machines are not told. */
+  held?: HeldDeletion;
   /** The names of its containers that stay. */
   kept?: string[];
   /** The link is deleted, and a volume of it could not be removed. */
   volumeFailure?: Error;
 }
 
-/** Deletes all that is on this machine, and records what is on others. */
+/** Deletes all that is on this machine, and records in `recorded` what is on others. */
 async function deleteHere(
   ids: string[] | 'all',
-  { volumes: removesVolumes, keep, mentionFiles }: Required<Omit<DeleteOptions, 'tell'>>,
+  {
+    tell,
+    volumes: removesVolumes,
+    keep,
+    mentionFiles,
+    recorded,
+  }: Required<DeleteOptions> & { recorded: HeldDeletion[] },
   systemd: Systemd,
 ): Promise<DeletionHere[]> {
   // A link is deleted as it is, and not as a command that was killed has half changed it.
@@ -137,10 +146,16 @@ async function deleteHere(
     else tellOnStderr(left, error);
   });
   const volumes = known.filter(({ name }) => !removedVolumes.includes(name));
-  // Before anything is marked as half deleted: a kill must not make the next command remove what is to be kept.
-  if (keep)
-    for (const deletion of deletions)
-      if (!deletion.failure) await failing(deletion, () => keepContainers(deletion, systemd));
+  // Before anything is marked as half deleted: the next command after a kill removes what is to be kept, and tells no other machine.
+  for (const deletion of deletions) {
+    if (deletion.failure) continue;
+    await failing(deletion, async () => {
+      deletion.held = recordDeletions(tell ? (deletion.parts ?? []) : []);
+    });
+    if (deletion.held) recorded.push(deletion.held);
+    if (keep && !deletion.failure) await failing(deletion, () => keepContainers(deletion, systemd));
+    if (deletion.failure) deletion.held?.discard();
+  }
   const open = deletions.filter(({ failure }) => failure === undefined);
   if (mentionFiles) for (const deletion of open) mentionFile(deletion);
   markUnfinished(open.flatMap(({ family }) => family));
@@ -264,7 +279,6 @@ function mentionFile({ id, left }: DeletionHere): void {
 /** Returns the units that it has removed, and those of their namespaces. */
 async function removeFamily(deletion: DeletionHere, systemd: Systemd): Promise<RemovedUnits> {
   try {
-    deletion.held = (deletion.parts ?? []).map(recordDeletion);
     const { units, namespaces, left } = await removeUnits(deletion.family, systemd);
     const dropIns = removeDropIns(units);
     const kept = deletion.kept ?? [];
@@ -311,11 +325,11 @@ function isLeft(unit: string): boolean {
 }
 
 /** Outside the lock: the other machine may need ours for its own part of the work. */
-async function deleteThere(deletion: DeletionHere): Promise<void> {
-  const { id, parts = [], held = [], failure } = deletion;
+async function deleteThere(deletion: DeletionHere, tell: boolean): Promise<void> {
+  const { id, parts = [], held, failure } = deletion;
   if (failure) return;
-  for (const one of held) one.release();
-  for (const part of held.length > 0 ? parts : []) {
+  held?.release();
+  for (const part of tell ? parts : []) {
     const { carryOutDeletion } = await import('./remote/carry-out-deletion.js');
     const reason = await carryOutDeletion(part);
     if (reason !== undefined)

@@ -61,11 +61,14 @@ export type TunnelDeletion = v.InferOutput<typeof tunnelDeletion>;
  */
 export type PendingDeletion = PartDeletion | TunnelDeletion;
 
-/** A deletion that this process has recorded. No other process carries it out until this one releases it or ends. */
+/**
+ * Deletions that this process has recorded. No other process carries them out until this one releases them or ends. After the first
+ * call of either, neither does anything.
+ */
 export interface HeldDeletion {
-  /** Forgets it: the other machine has nothing to remove after all. */
+  /** Forgets them: the other machines have nothing to remove after all. */
   discard(): void;
-  /** Lets others carry it out. @param until as in {@link PendingDeletion} */
+  /** Lets others carry them out. @param until as in {@link PendingDeletion} */
   release(until?: number): void;
 }
 
@@ -73,16 +76,23 @@ export interface HeldDeletion {
 export function recordDeletion(deletion: PendingDeletion): HeldDeletion {
   mkdirSync(directory(), { recursive: true, mode: 0o700 });
   const fd = createAtomically(fileOf(deletion), JSON.stringify(deletion), { mode: 0o600, prepare: tryLock });
+  let isHeld = true;
+  const end = (work: () => void) => {
+    if (!isHeld) return;
+    isHeld = false;
+    try {
+      work();
+    } finally {
+      closeSync(fd);
+    }
+  };
   return {
-    discard() {
-      forgetDeletion(deletion);
-      closeSync(fd);
-    },
-    release(until) {
-      if (until !== undefined)
-        writeAtomically(fileOf(deletion), JSON.stringify({ ...deletion, until }), { mode: 0o600 });
-      closeSync(fd);
-    },
+    discard: () => end(() => forgetDeletion(deletion)),
+    release: (until) =>
+      end(() => {
+        if (until !== undefined)
+          writeAtomically(fileOf(deletion), JSON.stringify({ ...deletion, until }), { mode: 0o600 });
+      }),
   };
 }
 

@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import { installedHost, leavesNothing, succeeds } from './installed.ts';
+import { fails, installedHost, leavesNothing, succeeds } from './installed.ts';
 import { greeter, hears } from './pair.ts';
 import type { Host } from './rig/host.ts';
 import { labSuite } from './suite.ts';
@@ -75,6 +75,21 @@ labSuite(
       assert.equal(await parts(host), before);
       await succeeds(host, 'delete b');
       await without(host);
+      await leavesNothing(host);
+    });
+
+    test('a delete that fails in the daemon lets others tell the machines of its parts', async () => {
+      const host = at();
+      await succeeds(host, 'create id r url :7100 remote self tail url :4200');
+      // What the daemon takes for a file that it may remove.
+      const directory = '/etc/systemd/system/wormhole-r.socket.d';
+      await host.run(`mkdir -p ${directory}/.50-wormhole-file.conf.1.new`);
+      await fails(host, '-H tcp://self delete r', /EISDIR/);
+      await host.run(`for file in ${RECORDS}/part-*; do [ ! -e $file ] || flock -n $file true || exit 1; done
+        rm -r ${directory}`);
+      await succeeds(host, 'create id other url :7101 tail url :4200');
+      await without(host);
+      await succeeds(host, 'delete other');
       await leavesNothing(host);
     });
   },
