@@ -92,6 +92,21 @@ labSuite(
       await succeeds(host, 'delete other');
       await leavesNothing(host);
     });
+
+    test('a part that is asked for when its link is deleted is deleted, too', async () => {
+      const host = at();
+      await succeeds(host, 'create id r url :7100 remote self tail url :4200');
+      await host.run(`nft 'add table inet wire; add chain inet wire out { type filter hook output priority 0; }; add rule inet wire out tcp dport 9999 drop'
+        rm /run/wormhole/links/r/far; systemctl restart --no-block wormhole-far
+        until ss -Htn state syn-sent dport = :9999 | grep -q .; do sleep 0.05; done
+        systemctl kill -s STOP wormhole-far; nft delete table inet wire`);
+      await succeeds(host, 'delete r');
+      assert.equal(await parts(host), []);
+      await host.run('systemctl kill -s CONT wormhole-far');
+      await quiet(host);
+      await without(host);
+      await leavesNothing(host);
+    });
   },
 );
 

@@ -15,8 +15,9 @@ import { withSystemd } from '../../systemd/systemd.js';
 import { carryOutTunnelDeletion } from '../../tunnels/carry-out-deletion.js';
 import { servicesIn } from '../containers/runs.js';
 import { carryOutDeletion, isInUse } from './carry-out-deletion.js';
-import { createFarPart, type FarPartRequest } from './far-part.js';
-import { farPartsOf } from './far-parts-of.js';
+import type { FarPartRequest } from './far-part.js';
+import { farPartsOf, type PlannedFarPart } from './far-parts-of.js';
+import { NotNeeded, requestPart } from './request-part.js';
 import { serveRequests } from './requests.js';
 
 /** Starts the service again while deletions are pending. */
@@ -51,7 +52,7 @@ export async function runFarService(sockets: PassedSocket[], log: LogLine): Prom
   const tasks = [
     ...releasedDeletions().map((deletion) => once(subjectOf(deletion), () => carryOut(deletion, log))),
     ...farParts()
-      .filter(({ link, isEagerRoot }) => isEagerRoot && readFarAddress(link.id) === undefined)
+      .filter(({ link, isEager }) => isEager && readFarAddress(link.id) === undefined)
       .map((request) => once(request.link.id, () => createAtBoot(request, log))),
   ];
   await Promise.all(tasks);
@@ -81,16 +82,17 @@ async function carryOut(deletion: PendingDeletion, log: LogLine): Promise<void> 
   );
 }
 
-/** The links of this machine that have a part on another one. */
-function farParts(): (FarPartRequest & { isEagerRoot: boolean })[] {
+/** A part that another machine is asked for. */
+type Request = PlannedFarPart & Pick<FarPartRequest, 'options'>;
+
+/** What the links of this machine have on other ones. */
+function farParts(): Request[] {
   const unfinished = new Set(unfinishedIds());
   const { links } = readLinks();
   return links.flatMap((root) => {
     if (root.id !== root.root || unfinished.has(root.id)) return [];
     const { options } = root;
-    return farPartsOf(links.filter((part) => part.root === root.id)).map(({ link, far, isEager }) => ({
-      ...{ link, far, options, exactNames: true, isEagerRoot: isEager },
-    }));
+    return farPartsOf(links.filter((part) => part.root === root.id)).map((part) => ({ ...part, options }));
   });
 }
 
@@ -101,6 +103,7 @@ async function resolveFarEnd(id: string, log: LogLine): Promise<void> {
   try {
     await create(request, log);
   } catch (error) {
+    if (error instanceof NotNeeded) return logNotNeeded(error, request, log);
     const failure = (error as Error).message;
     writeFarAddress(id, { failure });
     if (before === undefined || !('failure' in before) || before.failure !== failure)
@@ -117,13 +120,14 @@ async function startServiceOf(id: string): Promise<void> {
   if (run && !unfinishedIds().includes(id)) await withSystemd((systemd) => systemd.queue(run.unit));
 }
 
-async function createAtBoot(request: FarPartRequest, log: LogLine): Promise<void> {
+async function createAtBoot(request: Request, log: LogLine): Promise<void> {
   const { id, child } = request.link;
   for (const pause of [...BOOT_PAUSES_MS, undefined]) {
     try {
       return await create(request, log);
     } catch (error) {
       const { message } = error as Error;
+      if (error instanceof NotNeeded) return logNotNeeded(error, request, log);
       if (pause === undefined || error instanceof Failure) {
         log(
           `link ${id}: machine ${child.peer} is unavailable: ${message}. The next connection tries again.`,
@@ -140,10 +144,10 @@ async function createAtBoot(request: FarPartRequest, log: LogLine): Promise<void
   }
 }
 
-async function create(request: FarPartRequest, log: LogLine): Promise<void> {
+async function create(request: Request, log: LogLine): Promise<void> {
   const { id, child } = request.link;
   const before = readFarAddress(id);
-  const found = await createFarPart(request);
+  const found = await requestPart(request, { options: request.options, exactNames: true });
   const { address } = found;
   writeFarAddress(id, found);
   if (before === undefined || !('address' in before) || before.address !== address)
@@ -152,6 +156,10 @@ async function create(request: FarPartRequest, log: LogLine): Promise<void> {
       link: id,
       peer: child.peer,
     });
+}
+
+function logNotNeeded({ message }: NotNeeded, { link: { id, child } }: Request, log: LogLine): void {
+  log(`${message}.`, { event: 'changed', link: id, peer: child.peer });
 }
 
 function setTimer(on: boolean): Promise<void> {

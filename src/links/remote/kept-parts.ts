@@ -1,7 +1,7 @@
 import { readFarAddress, writeFarAddress } from '../../state/far-address.js';
 import type { CreateOptions, PlannedLink } from '../../units/plan.js';
-import { createFarPart } from './far-part.js';
 import { describeFailure, farPartsOf, type PlannedFarPart } from './far-parts-of.js';
+import { requestPart } from './request-part.js';
 
 /** Machines that are asked at the same time, after the first one has not answered. */
 const AT_ONCE = 16;
@@ -69,6 +69,6 @@ async function whyNone(parts: PlannedFarPart[], options: CreateOptions): Promise
   return failures;
 }
 
-async function ask({ link, far }: PlannedFarPart, options: CreateOptions): Promise<undefined> {
-  writeFarAddress(link.id, await createFarPart({ link, far, options, exactNames: true }));
+async function ask(part: PlannedFarPart, options: CreateOptions): Promise<undefined> {
+  writeFarAddress(part.link.id, await requestPart(part, { options, exactNames: true }));
 }
