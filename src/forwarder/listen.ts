@@ -356,11 +356,13 @@ export function listen(relay: Relay, fds: number[], options: ListenOptions): Lis
   };
 }
 
-/** Errors of one client, not of the listening socket: accept(2) says to try again. */
+/**
+ * Errors of one client, not of the listening socket: accept(2) says to try again. EPERM is none of them: it comes from a security module
+ * or a system call filter, which leaves the client in the backlog, so that the next attempt would fail at once.
+ */
 const TRANSIENT = new Set([
   E.EINTR,
   E.ECONNABORTED,
-  E.EPERM,
   E.EPROTO,
   E.ENETDOWN,
   E.ENOPROTOOPT,

@@ -139,6 +139,22 @@ test('of several listening sockets one that epoll refuses keeps nobody from bein
   assert.ok(count < 100, `${count} rounds`);
 });
 
+test('a security module that forbids to accept (EPERM) does not make the loop spin, and clients are served when it permits it', async () => {
+  const { port } = await serve((socket) => socket.end('hello'));
+  // A loop that spins has made these attempts in no time.
+  const { forwarder, rounds } = await trace([], {
+    to: port,
+    args: ['--idle', '0'],
+    inject: ['accept4:error=EPERM:when=1..3'],
+  });
+  assert.is(await hear(forwarder.port), 'hello');
+  assert.ok(pausesOf(rounds()) >= 3, `${pausesOf(rounds())} pauses`);
+  assert.match(
+    forwarder.log(),
+    /no client could be accepted \(EPERM: [^)]*\) with 0 connected; new ones wait/,
+  );
+});
+
 test('a kernel without memory for what a peer has room for (EAGAIN) makes the loop wait, and then every byte arrives', async () => {
   const sent = Buffer.alloc(2 * MB, 'abcdefg');
   const { port } = await serve((socket) => socket.once('data', () => socket.end(sent)));
