@@ -1,11 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { closeAll, within } from './forwarder-launch.ts';
-import { pausesOf, trace } from './forwarder-trace.ts';
-import { named, namesOf, startAll, tailTo } from './tails.ts';
+import { closeAll, serve, sleep, within } from './forwarder-launch.ts';
+import { createTrace, pausesOf, trace } from './forwarder-trace.ts';
+import { named, namesOf, serves, startAll, tailTo } from './tails.ts';
 import { closeUnixSockets } from './unix-sockets.ts';
 
-/* System calls of the front of a link with several tails fail, as they do without memory, or with too many descriptors in flight. */
+/* System calls of the forwarders of a link with several tails fail, as they do without memory, or with too many descriptors in flight. */
 
 test.after.each(async () => {
   closeUnixSockets();
@@ -28,6 +28,30 @@ test('a front whose connection to a tail epoll refuses offers its client again',
   });
   assert.equal(await within(60_000, namesOf(forwarder.port, 1)), ['one']);
   assert.match(forwarder.log(), /its forwarder cannot be reached \(ENOSPC/);
+});
+
+test('a tail whose connection to its front epoll refuses does not check its target, for which nobody asks', async () => {
+  let checks = 0;
+  const { port } = await serve(() => {
+    checks += 1;
+  });
+  const tail = tailTo(port, ['--check', '1']);
+  const first = createTrace({ names: ['epoll_ctl', 'accept4'] });
+  const program = tail.start(first.wrapper);
+  await serves(tail);
+  program.kill('SIGKILL');
+  await program.exited;
+  const calls = first.rounds().flat();
+  const accepted = calls.findIndex(({ name, result }) => name === 'accept4' && result >= 0);
+  const before = calls.slice(0, accepted).filter(({ name }) => name === 'epoll_ctl').length;
+  assert.ok(accepted > 0 && before > 0);
+  await sleep(100);
+  checks = 0;
+  tail.start(createTrace({ inject: [`epoll_ctl:error=ENOSPC:when=${before + 1}`] }).wrapper);
+  // The front sees its end.
+  await serves(tail);
+  await sleep(2500);
+  assert.is(checks, 0);
 });
 
 for (const error of ['ETOOMANYREFS', 'ENOMEM']) {

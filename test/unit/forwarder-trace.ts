@@ -26,15 +26,31 @@ export interface Traced {
   rounds(): SystemCall[][];
 }
 
+/** What is to be traced. */
+export interface TraceOptions {
+  /** The names of the system calls that are noted; none: all. */
+  readonly names?: readonly string[];
+  /** What strace(1) makes fail, as its option of that name says: "splice:error=ENOMEM:when=3+7". */
+  readonly inject?: readonly string[];
+}
+
 /**
  * Starts the forwarder under strace(1), which notes its system calls of these names, and of all names if there are none. The
- * list of calls is that of its JavaScript thread. `inject` makes calls of that thread fail, as strace's option of that name
- * says: "splice:error=ENOMEM:when=3+7". Throws an Error where strace is missing.
+ * list of calls is that of its JavaScript thread. `inject` makes calls of that thread fail. Throws an Error where strace is missing.
  */
 export async function trace(
   names: string[],
   { inject = [], ...options }: LaunchOptions & { inject?: string[] },
 ): Promise<Traced> {
+  const { wrapper, rounds } = createTrace({ names, inject });
+  return { forwarder: await launch({ ...options, wrapper }), rounds };
+}
+
+/** A wrapper that runs a program under strace(1), and what that has noted. Throws an Error where strace is missing. */
+export function createTrace({
+  names = [],
+  inject = [],
+}: TraceOptions): Pick<Traced, 'rounds'> & { wrapper: string } {
   if (spawnSync('strace', ['-V']).status !== 0) {
     throw new Error('strace is missing: apt-get install strace');
   }
@@ -45,7 +61,6 @@ export async function trace(
   // Traced by a grandchild (-D), the program keeps the process that LISTEN_PID names.
   const injections = inject.map((what) => `-e inject=${what}`).join(' ');
   const wrapper = `strace -D -q -o ${file} ${filter} ${injections} -e signal=none`;
-  const forwarder = await launch({ ...options, wrapper });
   const rounds = (): SystemCall[][] => {
     const found: SystemCall[][] = [[]];
     // It is not there before strace is.
@@ -65,7 +80,7 @@ export async function trace(
     }
     return found;
   };
-  return { forwarder, rounds };
+  return { wrapper, rounds };
 }
 
 /** How often the loop has slept until a timer was due: after each failure, if it does not spin. */

@@ -19,7 +19,8 @@ export type Program = ReturnType<typeof run>;
 export interface Tail {
   name: string;
   path: string;
-  start(): Program;
+  /** Starts its forwarder, under a command that becomes it: "strace -D". */
+  start(wrapper?: string): Program;
 }
 
 let names = 0;
@@ -38,11 +39,11 @@ export function tailWith(args: string[]): Tail {
   return {
     name,
     path,
-    start: () =>
+    start: (wrapper) =>
       run(
         ['--link', name, '--idle', '0', '--hand-off', 'once', ...args],
         'export LISTEN_FDS=1 LISTEN_PID=$$;',
-        { fds: [fd] },
+        { fds: [fd], ...(wrapper !== undefined && { wrapper }) },
       ),
   };
 }

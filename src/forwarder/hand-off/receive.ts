@@ -154,9 +154,10 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
     };
     front.waitForRoom = createRoomWait(loop, front);
     fronts.add(front);
+    // Before the kernel may refuse to watch the front, which ends it, and the check with the last one.
+    check?.resume();
     add(loop, front);
     say(front, { type: OPEN, client: 0, open: front.told, text: '' });
-    check?.resume();
   };
   const closeFront = (front: Front): void => {
     fronts.delete(front);
