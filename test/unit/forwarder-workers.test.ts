@@ -358,6 +358,24 @@ test('SIGTERM resets the sessions of all workers when nothing stores them, with 
   assert.is(forwarder.log(), '<6>link test: stopped by SIGTERM; reset 7 open sessions\n');
 });
 
+test('a worker and the first thread hear of the end from each other also when the queue between them is full', async () => {
+  // The second message of the first thread has the worker stop, and the second one of the worker says that it has.
+  const injected = 'inject=sendto:error=EAGAIN:when=2';
+  const forwarder = await launch({
+    to: await echo(),
+    args: ['--idle', '0', '--workers', '1'],
+    wrapper: `strace -D -f -q -o ${directory}/sent -e trace=sendto -e ${injected} -e signal=none`,
+  });
+  const client = await connect(forwarder.port);
+  await answer(client);
+  const ended = collect(client);
+  forwarder.kill('SIGTERM');
+  assert.is(await within(60_000, forwarder.exited), 0);
+  assert.is((await ended).how, 'ECONNRESET');
+  assert.is(readFileSync(`${directory}/sent`, 'utf8').match(/INJECTED/g)?.length, 2);
+  assert.is(forwarder.log(), '<6>link test: stopped by SIGTERM; reset 1 open session\n');
+});
+
 test('a target that refuses is one line, whichever workers have met it', async () => {
   const forwarder = await launch({
     to: freePort(),

@@ -11,6 +11,7 @@ import {
   MSG_NOSIGNAL,
   type Pinned,
   pinned,
+  poll,
   recv,
   SOCK_CLOEXEC,
   SOCK_SEQPACKET,
@@ -51,6 +52,8 @@ export interface Channel {
   send(type: number, words?: readonly number[], text?: string): void;
   /** Handles the messages that have arrived. */
   read(): void;
+  /** Sends what the other end has room for by now, while the loop does not. Returns whether that was all. */
+  flush(): boolean;
 }
 
 /** Where messages are written and read. A forwarder without workers has none. */
@@ -75,16 +78,17 @@ export function openChannel(loop: Loop, fd: number, receive: (message: Message) 
       receive(message);
     }
   };
-  const flush = (): void => {
+  const flush = (): boolean => {
     while (unsent.length > 0) {
       const failure = sendMessage(fd, unsent[0] as Message);
       if (failure !== 0) {
         waitForRoom(failure);
-        return;
+        return false;
       }
       unsent.shift();
     }
     modify(loop, watch, EPOLLIN);
+    return true;
   };
   const watch: Watch = {
     fd,
@@ -113,7 +117,17 @@ export function openChannel(loop: Loop, fd: number, receive: (message: Message) 
       unsent.push(message);
     },
     read: () => read(Number.POSITIVE_INFINITY),
+    flush,
   };
+}
+
+/** How often a thread that blocks looks what the other ends of its channels have done, ms. */
+const STEP_MS = 1;
+
+/** Blocks until `isDone`, which is called again and again, `ms` at most. */
+export function block(ms: number, isDone: () => boolean): void {
+  const end = performance.now() + ms;
+  while (!isDone() && performance.now() < end) poll(0, 0, STEP_MS);
 }
 
 /** Returns 0 if it is sent, or need not be because the other end is gone; otherwise errno. */

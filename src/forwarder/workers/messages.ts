@@ -31,3 +31,6 @@ export const ASK = 11;
 export const ANSWERED = 12;
 export const ADOPT = 13;
 export const REJECTION = 14;
+
+/** How long the workers may take to store their sessions before the process exits, ms. TimeoutStopSec= of the unit is longer. */
+export const STOP_MS = 3000;

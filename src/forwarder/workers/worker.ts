@@ -5,7 +5,7 @@ import { type Loop, runInThread } from '../loop.js';
 import { serve } from '../serve.js';
 import { formatCount, parseCount, type Source } from '../sources.js';
 import type { PassedDescriptor } from '../store/recover.js';
-import { type Message, openChannel } from './channel.js';
+import { block, type Message, openChannel } from './channel.js';
 import { createWorkerLog, type WorkerLog } from './log.js';
 import {
   ADOPT,
@@ -22,6 +22,7 @@ import {
   SERVE,
   SOURCES,
   STOP,
+  STOP_MS,
 } from './messages.js';
 import { adopt } from './pass-on.js';
 import { createWorkerResolvers, type WorkerResolvers } from './resolvers.js';
@@ -101,6 +102,8 @@ export function createWorkerThread(data: WorkerData, loop: Loop, file: number | 
           const kept = relay.open === 0 || keepAll();
           finishRound();
           channel.send(KEPT, [relay.open, kept ? 1 : 0]);
+          // The loop of this thread ends, and what the sessions hold must not change any more.
+          block(STOP_MS, channel.flush);
           isEnding = true;
         } else if (type === QUIT) {
           isEnding = true;

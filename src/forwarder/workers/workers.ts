@@ -7,8 +7,7 @@ import type { Accepted } from '../serve.js';
 import { changeCount, countOpened, formatCount, parseCount, type Sources, sourceOf } from '../sources.js';
 import type { PassedDescriptor } from '../store/recover.js';
 import { threadOf } from '../store/store.js';
-import { EPOLLIN, pinned, poll } from '../syscalls.js';
-import { type Channel, createPair, type Message, MOST_WORDS, openChannel } from './channel.js';
+import { block, type Channel, createPair, type Message, MOST_WORDS, openChannel } from './channel.js';
 import { printSent } from './log.js';
 import {
   ADOPT,
@@ -25,6 +24,7 @@ import {
   SERVE,
   SOURCES,
   STOP,
+  STOP_MS,
 } from './messages.js';
 import { detach } from './pass-on.js';
 import { createPicker } from './pick.js';
@@ -39,9 +39,6 @@ import { createTally } from './tally.js';
  * A worker that dies takes the process with it, as any fault does. The sessions of each are in the store of the service manager under
  * names of their own.
  */
-
-/** How long the workers may take to store their sessions before the process exits, ms. TimeoutStopSec= of the unit is longer. */
-const STOP_MS = 3000;
 
 /** How long they may take over those of an earlier process, ms: it takes longer if processes have died early. */
 const START_MS = 10_000;
@@ -277,12 +274,16 @@ export function startWorkers(options: WorkersOptions): Workers {
         flush(worker);
         worker.channel.send(STOP);
       }
-      const end = performance.now() + STOP_MS;
-      for (const [index, worker] of all.entries()) {
-        while (worker.kept === undefined && performance.now() < end) {
-          if (waitUntilReadable(worker.channel, end - performance.now())) worker.channel.read();
+      block(STOP_MS, () => {
+        // A queue that is full now has room later, and those of several workers get it in any order.
+        for (const { channel } of all) {
+          channel.flush();
+          channel.read();
         }
-        if (worker.kept === undefined)
+        return all.every(({ kept }) => kept !== undefined);
+      });
+      for (const [index, { kept }] of all.entries()) {
+        if (kept === undefined)
           log.error(
             'failed',
             `worker ${index + 1} does not answer; its sessions younger than a second are reset`,
@@ -296,13 +297,4 @@ export function startWorkers(options: WorkersOptions): Workers {
       for (const [index] of all.entries()) waitForState(shared, index, ENDED, QUIT_MS);
     },
   };
-}
-
-/** struct pollfd: the descriptor, the requested and the returned events in 16 bits each (poll(2)). */
-const polled = pinned(8);
-
-function waitUntilReadable({ fd }: Channel, ms: number): boolean {
-  polled.words[0] = fd;
-  polled.words[1] = EPOLLIN;
-  return poll(polled.address, 1, Math.ceil(ms)) > 0;
 }
