@@ -25,7 +25,7 @@ const COUNT = 16;
 let errors: Messages | undefined;
 const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0, error: 0 };
 
-/** Reads the error queue of a head, and ends the sessions of clients that cannot be reached. */
+/** Reads the error queue of a head, and ends the sessions of clients that are gone: nothing is at their ports any more. */
 export function drainErrors(relay: UdpRelay, head: Head): void {
   errors ??= createMessages(COUNT);
   prepareReceive(errors, 0, true);
@@ -34,8 +34,9 @@ export function drainErrors(relay: UdpRelay, head: Head): void {
   if (count <= 0) pendingError(head.fd);
   for (let i = 0; i < count; i++) {
     const { error } = parseControl(errors.controls.words, controlWord(i), controlSizeOf(errors, i), received);
-    // An answer is too large for the way to its client. The kernel knows the MTU of that way now, and sends the next one in fragments.
-    if (error === E.EMSGSIZE) continue;
+    // All others pass: a machine that does not answer ARP for a moment, a route that changes, an answer that is too large for the way to its
+    // client (the kernel knows the MTU of that way now, and sends the next one in fragments).
+    if (error !== E.ECONNREFUSED) continue;
     const words = errors.names.words.subarray(nameWord(i), nameWord(i) + nameSizeOf(errors, i) / 4);
     endSessionsOf(relay, head, words);
   }

@@ -1,0 +1,110 @@
+import { spawnSync } from 'node:child_process';
+import type dgram from 'node:dgram';
+import { fileURLToPath } from 'node:url';
+import koffi from 'koffi';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { bind, closeAll, type Forwarder, launch, until } from './forwarder-launch.ts';
+
+/*
+ * Errors of datagrams after which sockets without a relay go on. ICMP messages tell of most of them, as a router on the way sends them. To
+ * be allowed to send such, this file runs in a network namespace of its own.
+ */
+
+const INSIDE = 'WORMHOLE_TEST_IN_NAMESPACE';
+
+if (process.env[INSIDE] === undefined) {
+  const isRoot = process.geteuid?.() === 0;
+  const self = [process.execPath, '--import', 'tsx', fileURLToPath(import.meta.url)];
+  const { status } = spawnSync('unshare', [...(isRoot ? [] : ['--map-root-user']), '--net', ...self], {
+    stdio: 'inherit',
+    env: { ...process.env, [INSIDE]: '1' },
+  });
+  process.exit(status ?? 1);
+}
+
+const ends: (() => void)[] = [];
+
+test.before(() => {
+  assert.is(spawnSync('ip', ['link', 'set', 'lo', 'up']).status, 0);
+});
+test.after.each(async () => {
+  for (const end of ends.splice(0)) end();
+  await closeAll();
+});
+
+/** A UDP socket, what it has received, and the ports that this is from. */
+interface Peer {
+  readonly socket: dgram.Socket;
+  readonly port: number;
+  readonly received: string[];
+  readonly senders: number[];
+}
+
+async function peer(answer?: string): Promise<Peer> {
+  const socket = await bind('127.0.0.1');
+  ends.push(() => socket.close());
+  const found: Peer = { socket, port: socket.address().port, received: [], senders: [] };
+  socket.on('error', () => {});
+  socket.on('message', (message, from) => {
+    found.received.push(`${message}`);
+    found.senders.push(from.port);
+    if (answer !== undefined) socket.send(answer, from.port, from.address);
+  });
+  return found;
+}
+
+/** Types and codes of ICMP (RFC 792). */
+const HOST_UNREACHABLE = [3, 1] as const;
+
+const libc = koffi.load(null);
+const [AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_ICMP] = [2, 3 | 0x80000, 1];
+const raw = libc.func('int socket(int, int, int)')(AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_ICMP);
+const sendto = libc.func('int sendto(int, void *, int64_t, int, void *, uint)');
+
+/** A router tells the sender of a datagram, which went from one port of 127.0.0.1 to another, that it could not be delivered. */
+function sendIcmp([type, code]: readonly [number, number], from: number, to: number, datagram: string): void {
+  const message = Buffer.alloc(8 + 20 + 8 + datagram.length);
+  const loopback = 0x7f000001;
+  message.writeUInt8(type, 0);
+  message.writeUInt8(code, 1);
+  const [ip, udp] = [message.subarray(8), message.subarray(28)];
+  ip.writeUInt8(0x45, 0);
+  ip.writeUInt16BE(28 + datagram.length, 2);
+  ip.writeUInt8(64, 8);
+  ip.writeUInt8(17, 9);
+  ip.writeUInt32BE(loopback, 12);
+  ip.writeUInt32BE(loopback, 16);
+  udp.writeUInt16BE(from, 0);
+  udp.writeUInt16BE(to, 2);
+  udp.writeUInt16BE(8 + datagram.length, 4);
+  udp.write(datagram, 8);
+  let sum = 0;
+  for (let at = 0; at < message.length; at += 2)
+    sum += (message[at] as number) * 256 + (message[at + 1] ?? 0);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  message.writeUInt16BE(~sum & 0xffff, 2);
+  const address = Buffer.alloc(16);
+  address.writeUInt16LE(AF_INET, 0);
+  address.writeUInt32BE(loopback, 4);
+  assert.is(sendto(raw, message, message.length, 0, address, 16), message.length);
+}
+
+function launchUdp(to: number, args: string[] = []): Promise<Forwarder> {
+  return launch({ to, listeners: 0, datagrams: 1, args: ['--idle', '0', ...args] });
+}
+
+test('a client that cannot be reached for a moment keeps its session', async () => {
+  const target = await peer('answer');
+  const forwarder = await launchUdp(target.port);
+  const client = await peer();
+  client.socket.send('before', forwarder.port, '127.0.0.1');
+  await until(() => client.received.length === 1);
+  sendIcmp(HOST_UNREACHABLE, forwarder.port, client.port, 'answer');
+  client.socket.send('after', forwarder.port, '127.0.0.1');
+  await until(() => client.received.length === 2);
+  assert.equal(target.received, ['before', 'after']);
+  assert.is(target.senders[1], target.senders[0]);
+});
+
+test.run();
