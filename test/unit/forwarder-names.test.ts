@@ -1,9 +1,7 @@
 import dgram from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { programs } from '../programs.ts';
@@ -14,100 +12,26 @@ import {
   collect,
   connect,
   deafTarget,
-  type Forwarder,
   freePort,
   hear,
-  launch,
   limitDescriptors,
   serve,
   sleep,
   until,
   wasReset,
 } from './forwarder-launch.ts';
+import { closeHelpers, fileOf, helper, launchNamed } from './name-helper.ts';
 
 /* A target that has a name: its addresses are read from a file, which a helper keeps. Here the test is that helper. */
 
-interface Helper {
-  readonly file: string;
-  readonly socket: string;
-  /** Lookups that have been asked for. */
-  count(): number;
-  /** Writes the file, and answers what has been asked. */
-  answer(text: string): void;
-}
-
-const ends: (() => void)[] = [];
 const datagrams = new Set<dgram.Socket>();
 
 test.after.each(async () => {
-  for (const end of ends.splice(0)) end();
+  closeHelpers();
   for (const socket of datagrams) socket.close();
   datagrams.clear();
   await closeAll();
 });
-
-interface Known {
-  addresses: string[];
-  /** For how long they are valid, ms. Default: an hour. */
-  ttl?: number;
-  problem?: string;
-}
-
-function fileOf({ addresses, ttl = 3_600_000, problem }: Known): string {
-  const until = Number(process.hrtime.bigint() / 1_000_000n) + ttl;
-  const lines = [
-    'wormhole name 1',
-    'name db.example:5432',
-    ...addresses.map((address) => `address ${address}`),
-    `until ${until}`,
-    ...(problem === undefined ? [] : [`problem ${problem}`]),
-    'end',
-    '',
-  ];
-  return lines.join('\n').padEnd(4096, '\0');
-}
-
-async function helper(known?: Known): Promise<Helper> {
-  const directory = mkdtempSync(join(tmpdir(), 'wormhole-'));
-  const [file, socket] = [join(directory, 'names'), join(directory, 'ask')];
-  if (known) writeFileSync(file, fileOf(known));
-  let count = 0;
-  const open: net.Socket[] = [];
-  const server = net.createServer((question) => {
-    count += 1;
-    open.push(question);
-  });
-  server.listen(socket);
-  await once(server, 'listening');
-  ends.push(() => {
-    for (const question of open) question.destroy();
-    server.close();
-    rmSync(directory, { recursive: true });
-  });
-  return {
-    file,
-    socket,
-    count: () => count,
-    answer(text) {
-      writeFileSync(file, text);
-      for (const question of open.splice(0)) question.destroy();
-    },
-  };
-}
-
-function launchNamed(at: Helper, args: string[] = [], options: object = {}): Promise<Forwarder> {
-  const names = [
-    '--to-file',
-    at.file,
-    '--ask',
-    at.socket,
-    '--name',
-    'db.example:5432',
-    '--place',
-    'this host',
-  ];
-  return launch({ args: [...names, ...args], ...options });
-}
 
 async function greeter(word: string, host = '127.0.0.1'): Promise<string> {
   const { port } = await serve((socket) => socket.end(word), 0, host);

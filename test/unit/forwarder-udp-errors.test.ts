@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bind, closeAll, type Forwarder, launch, until } from './forwarder-launch.ts';
+import { bind, closeAll, type Forwarder, launch, sleep, until } from './forwarder-launch.ts';
+import { closeHelpers, fileOf, helper, launchNamed } from './name-helper.ts';
 
 /*
  * Errors of datagrams after which sockets without a relay go on. ICMP messages tell of most of them, as a router on the way sends them. To
@@ -23,13 +24,14 @@ if (process.env[INSIDE] === undefined) {
   process.exit(status ?? 1);
 }
 
-const ends: (() => void)[] = [];
+const open = new Set<dgram.Socket>();
 
 test.before(() => {
   assert.is(spawnSync('ip', ['link', 'set', 'lo', 'up']).status, 0);
 });
 test.after.each(async () => {
-  for (const end of ends.splice(0)) end();
+  closeHelpers();
+  for (const socket of open) socket.close();
   await closeAll();
 });
 
@@ -41,9 +43,10 @@ interface Peer {
   readonly senders: number[];
 }
 
-async function peer(answer?: string): Promise<Peer> {
-  const socket = await bind('127.0.0.1');
-  ends.push(() => socket.close());
+async function peer(answer?: string, at = 0): Promise<Peer> {
+  const socket = await bind('127.0.0.1', at);
+  open.add(socket);
+  socket.on('close', () => open.delete(socket));
   const found: Peer = { socket, port: socket.address().port, received: [], senders: [] };
   socket.on('error', () => {});
   socket.on('message', (message, from) => {
@@ -105,6 +108,58 @@ test('a client that cannot be reached for a moment keeps its session', async () 
   await until(() => client.received.length === 2);
   assert.equal(target.received, ['before', 'after']);
   assert.is(target.senders[1], target.senders[0]);
+});
+
+/** How long after it was sent a datagram that nothing has refused counts as arrived, ms. */
+const ARRIVED_MS = 1000;
+
+test('a session whose target never answers goes on when the target cannot be reached for a moment, or refuses', async () => {
+  const target = await peer();
+  const forwarder = await launchUdp(target.port);
+  const client = await peer();
+  const send = (text: string): void => client.socket.send(text, forwarder.port, '127.0.0.1');
+  send('one');
+  await until(() => target.received.length === 1);
+  await sleep(ARRIVED_MS + 500);
+  sendIcmp(HOST_UNREACHABLE, target.senders[0] as number, target.port, 'one');
+  await until(() => /EHOSTUNREACH/.test(forwarder.log()));
+  send('two');
+  await until(() => target.received.length === 2);
+  await sleep(ARRIVED_MS + 500);
+  await new Promise<void>((resolve) => target.socket.close(() => resolve()));
+  send('three');
+  await until(() => /ECONNREFUSED/.test(forwarder.log()));
+  // It waits for the target.
+  send('four');
+  await sleep(300);
+  const again = await peer(undefined, target.port);
+  await until(() => again.received.length === 1);
+  assert.equal([...target.received, ...again.received], ['one', 'two', 'four']);
+  assert.is(new Set([...target.senders, ...again.senders]).size, 1);
+  assert.match(forwarder.log(), / was unreachable just now \(EHOSTUNREACH: /);
+  assert.match(forwarder.log(), / refused datagrams just now \(ECONNREFUSED: /);
+});
+
+test('a session whose target never answers goes on at another address of the name, for which the next datagram waits', async () => {
+  const targets = [await peer(), await peer()] as const;
+  const addresses = targets.map(({ port }) => `127.0.0.1:${port}`);
+  const at = await helper({ addresses, ttl: ARRIVED_MS });
+  const forwarder = await launchNamed(at, ['--idle', '0'], { listeners: 0, datagrams: 1 });
+  const client = await peer();
+  const send = (text: string): void => client.socket.send(text, forwarder.port, '127.0.0.1');
+  send('one');
+  await until(() => targets[0].received.length === 1);
+  await sleep(ARRIVED_MS + 500);
+  sendIcmp(HOST_UNREACHABLE, targets[0].senders[0] as number, targets[0].port, 'one');
+  await until(() => /EHOSTUNREACH/.test(forwarder.log()));
+  send('two');
+  await sleep(300);
+  at.answer(fileOf({ addresses }));
+  await until(() => targets[1].received.length === 1);
+  assert.equal(
+    targets.map(({ received }) => received),
+    [['one'], ['two']],
+  );
 });
 
 test.run();

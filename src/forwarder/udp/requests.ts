@@ -35,6 +35,7 @@ import {
   type Datagram,
   failed,
   keepFirst,
+  keepNext,
   noteTraffic,
   type ReadReplies,
   reconnect,
@@ -102,6 +103,7 @@ function forward(relay: UdpRelay, head: Head, count: number, readReplies: ReadRe
   for (const session of senders) {
     const first = session.batchFirst;
     session.batchFirst = -1;
+    if (session.keepsNext) keepNext(relay, session, datagramOf(relay, first));
     reconnect(relay, session);
     if (!session.ended && session.fd >= 0) send(relay, session, first, isFlooded ? SHARE : BATCH);
   }
@@ -235,12 +237,13 @@ function prepareForwarded(relay: UdpRelay, session: Session, first: number, most
 }
 
 /** The first datagram of a run. */
-function firstOf({ requests }: UdpRelay, run: number): Datagram {
-  const source = sources[runs.vectors[run] as number] as number;
-  return {
-    address: bufferOf(requests, source),
-    size: (segments[source] as number) || lengthOf(requests, source),
-  };
+function firstOf(relay: UdpRelay, run: number): Datagram {
+  return datagramOf(relay, sources[runs.vectors[run] as number] as number);
+}
+
+/** The datagram that has been received as message `i`, the first of those that the kernel has joined. */
+function datagramOf({ requests }: UdpRelay, i: number): Datagram {
+  return { address: bufferOf(requests, i), size: (segments[i] as number) || lengthOf(requests, i) };
 }
 
 /** Sends the datagrams of a run one by one. Returns how many were not sent. */

@@ -119,6 +119,7 @@ export function createSession(
     isCounted: false,
     first: undefined,
     storedFirst: -1,
+    keepsNext: false,
     deadline: loop.now + relay.dialTimeout,
     timer: createTimer(() => firstTimer(relay, session)),
     pause: 0,
@@ -202,6 +203,12 @@ export function keepFirst(relay: UdpRelay, session: Session, { address, size }: 
   start(relay.loop.timers, session.timer, relay.loop.now + ARRIVED_MS);
 }
 
+/** Keeps the datagram that follows one which has not reached the target, unless this has answered since. */
+export function keepNext(relay: UdpRelay, session: Session, datagram: Datagram): void {
+  session.keepsNext = false;
+  if (!session.answered) keepFirst(relay, session, datagram);
+}
+
 /** Goes on with the first datagram of a session of an earlier process: it is sent again now if it has been refused, or has been sent. */
 export function resumeFirst(relay: UdpRelay, session: Session, first: Buffer, isRefused: boolean): void {
   session.first = first;
@@ -227,10 +234,16 @@ export function failed(relay: UdpRelay, session: Session, failure: number): void
   relay.restarter?.refresh();
   useOtherAddress(relay, session, failure);
   const { loop } = relay;
-  const isOver = relay.targetFailed() || loop.now >= session.deadline || PERMANENT.has(failure);
-  if (session.first === undefined || isOver) {
+  const isGivenUp = session.first !== undefined && (loop.now >= session.deadline || PERMANENT.has(failure));
+  if (isGivenUp || relay.targetFailed()) {
     logFailure(relay, session, failure);
     endSession(relay, session);
+    return;
+  }
+  if (session.first === undefined) {
+    logFailure(relay, session, failure);
+    // A target that never answers, such as a collector of logs, sees the next one come from the same port, as without a relay.
+    session.keepsNext = true;
     return;
   }
   session.pause = Math.min(LAST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, 2 * session.pause));
@@ -239,9 +252,11 @@ export function failed(relay: UdpRelay, session: Session, failure: number): void
   if (loop.now >= session.openedAt + ARRIVED_MS) outlive(relay, session);
 }
 
-/** Connects a session whose target is a unix socket again, once the one that it was connected to is gone. */
+/** Connects a session again whose socket was closed, since the unix socket of its target is gone, or since its target has another address. */
 export function reconnect(relay: UdpRelay, session: Session): void {
-  if (session.fd < 0 && session.first === undefined && !session.ended) openSocket(relay, session);
+  // While the first datagram waits for the target, the timer does so.
+  const isWaiting = session.first !== undefined && session.pause !== 0;
+  if (session.fd < 0 && !isWaiting && !session.ended) openSocket(relay, session);
 }
 
 /** Connects the sockets of sessions that have had no answer to the target that the relay has now. */
@@ -359,9 +374,10 @@ function makeRoom(relay: UdpRelay, caller: Caller): void {
 
 function logFailure(relay: UdpRelay, session: Session, failure: number): void {
   const { target, log, dialTimeout, starter, counters } = relay;
+  const lasted = session.first === undefined ? 'just now' : `for ${dialTimeout / 1000} s`;
   const reason = relay.targetFailed()
     ? `${target} could not be started: see journalctl -u ${starter}`
-    : `${describeFailure(relay, failure)} for ${dialTimeout / 1000} s (${errorWords(failure)})`;
+    : `${describeFailure(relay, failure)} ${lasted} (${errorWords(failure)})`;
   counters.fail(reason);
   log.failure(
     `unreachable datagram ${failure}`,

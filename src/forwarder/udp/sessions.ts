@@ -38,6 +38,8 @@ export interface Session extends Watch, Storable {
   first: Buffer | undefined;
   /** Another copy of it, which outlives the process: a socket whose queue holds it; -1 without one. */
   storedFirst: number;
+  /** Whether the next datagram is kept as the first one was, since one has not reached the target. */
+  keepsNext: boolean;
   /** When sending it is given up, ms, on the clock of the loop. */
   deadline: number;
   /** Before the next attempt to send it, or before it is forgotten. */
