@@ -32,6 +32,7 @@ test.before(() => {
 test.after.each(async () => {
   closeHelpers();
   for (const socket of open) socket.close();
+  open.clear();
   await closeAll();
 });
 
@@ -59,6 +60,7 @@ async function peer(answer?: string, at = 0): Promise<Peer> {
 
 /** Types and codes of ICMP (RFC 792). */
 const HOST_UNREACHABLE = [3, 1] as const;
+const FRAGMENTATION_NEEDED = [3, 4] as const;
 
 const libc = koffi.load(null);
 const [AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_ICMP] = [2, 3 | 0x80000, 1];
@@ -71,6 +73,8 @@ function sendIcmp([type, code]: readonly [number, number], from: number, to: num
   const loopback = 0x7f000001;
   message.writeUInt8(type, 0);
   message.writeUInt8(code, 1);
+  // The MTU of the next hop, if that is what it is about.
+  message.writeUInt16BE(code === FRAGMENTATION_NEEDED[1] ? 600 : 0, 6);
   const [ip, udp] = [message.subarray(8), message.subarray(28)];
   ip.writeUInt8(0x45, 0);
   ip.writeUInt16BE(28 + datagram.length, 2);
@@ -93,8 +97,8 @@ function sendIcmp([type, code]: readonly [number, number], from: number, to: num
   assert.is(sendto(raw, message, message.length, 0, address, 16), message.length);
 }
 
-function launchUdp(to: number, args: string[] = []): Promise<Forwarder> {
-  return launch({ to, listeners: 0, datagrams: 1, args: ['--idle', '0', ...args] });
+function launchUdp(to: number, args: string[] = [], host = '127.0.0.1'): Promise<Forwarder> {
+  return launch({ to, host, listeners: 0, datagrams: 1, args: ['--idle', '0', ...args] });
 }
 
 test('a client that cannot be reached for a moment keeps its session', async () => {
@@ -160,6 +164,45 @@ test('a session whose target never answers goes on at another address of the nam
     targets.map(({ received }) => received),
     [['one'], ['two']],
   );
+});
+
+test('a datagram that is too large for the way to an address of a name is no fault of that address', async () => {
+  const targets = [await peer(), await peer()] as const;
+  const at = await helper({ addresses: targets.map(({ port }) => `127.0.0.1:${port}`) });
+  const forwarder = await launchNamed(at, ['--idle', '0'], { listeners: 0, datagrams: 1 });
+  const client = await peer();
+  client.socket.send('one', forwarder.port, '127.0.0.1');
+  await until(() => targets[0].received.length === 1);
+  const tellMtu = (): void =>
+    sendIcmp(FRAGMENTATION_NEEDED, targets[0].senders[0] as number, targets[0].port, 'one');
+  tellMtu();
+  // In fragments, if it is so large.
+  await until(() => targets[0].received.length === 2);
+  await sleep(ARRIVED_MS + 500);
+  tellMtu();
+  client.socket.send('two', forwarder.port, '127.0.0.1');
+  await until(() => targets[0].received.length === 3);
+  assert.equal(
+    targets.map(({ received }) => received),
+    [['one', 'one', 'two'], []],
+  );
+  assert.is(new Set(targets[0].senders).size, 1);
+  assert.is(at.count(), 0);
+  assert.is(forwarder.log(), '');
+});
+
+test('a datagram of IPv6 that is larger than any of IPv4 is lost alone', async () => {
+  const target = await peer();
+  const forwarder = await launchUdp(target.port, ['--dial-timeout', '0.3'], '::1');
+  const client = await bind('::1');
+  open.add(client);
+  client.send(Buffer.alloc(65_520), forwarder.port, '::1');
+  await sleep(1000);
+  client.send('small', forwarder.port, '::1');
+  await until(() => target.received.length === 1);
+  assert.equal(target.received, ['small']);
+  assert.is(forwarder.log(), '');
+  assert.is(forwarder.descriptors('socket'), 2);
 });
 
 test.run();

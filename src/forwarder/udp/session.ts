@@ -230,6 +230,10 @@ export function failed(relay: UdpRelay, session: Session, failure: number): void
   if (relay.to?.family === AF_UNIX) closeSocket(relay, session);
   // A later datagram is lost, as it is without a relay.
   if (session.answered || (session.first !== undefined && !isOfFirst)) return;
+  if (failure === E.EMSGSIZE) {
+    handleTooLarge(relay, session);
+    return;
+  }
   relay.resolver?.refresh();
   relay.restarter?.refresh();
   useOtherAddress(relay, session, failure);
@@ -246,6 +250,25 @@ export function failed(relay: UdpRelay, session: Session, failure: number): void
     session.keepsNext = true;
     return;
   }
+  sendFirstLater(relay, session);
+}
+
+/**
+ * A datagram is larger than the way to the target takes, which is no fault of the target's. The kernel knows the MTU of that way by now, and
+ * sends the first one in fragments the next time, unless it is larger than any datagram may be.
+ */
+function handleTooLarge(relay: UdpRelay, session: Session): void {
+  if (session.first === undefined) return;
+  if (relay.loop.now < session.deadline) {
+    sendFirstLater(relay, session);
+    return;
+  }
+  relay.dropped += 1;
+  forgetFirst(relay, session);
+}
+
+function sendFirstLater(relay: UdpRelay, session: Session): void {
+  const { loop } = relay;
   session.pause = Math.min(LAST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, 2 * session.pause));
   if (session.stored !== undefined) noteFlags(session.stored, REFUSED);
   start(loop.timers, session.timer, Math.min(session.deadline, loop.now + session.pause));
@@ -357,6 +380,7 @@ function forgetFirst(relay: UdpRelay, session: Session): void {
   if (session.first === undefined) return;
   relay.kept -= session.first.length;
   session.first = undefined;
+  session.pause = 0;
   closeStoredFirst(session);
   if (session.stored !== undefined) clearFlags(session.stored, REFUSED);
 }
