@@ -4,7 +4,16 @@ import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bind, closeAll, type Forwarder, launch, sleep, until } from './forwarder-launch.ts';
+import {
+  bind,
+  closeAll,
+  type Forwarder,
+  launch,
+  limitDescriptors,
+  sleep,
+  until,
+} from './forwarder-launch.ts';
+import { createTrace } from './forwarder-trace.ts';
 import { closeHelpers, fileOf, helper, launchNamed } from './name-helper.ts';
 
 /*
@@ -203,6 +212,39 @@ test('a datagram of IPv6 that is larger than any of IPv4 is lost alone', async (
   assert.equal(target.received, ['small']);
   assert.is(forwarder.log(), '');
   assert.is(forwarder.descriptors('socket'), 2);
+});
+
+test('a datagram for which there are no buffers is lost alone, and those before it do not arrive twice', async () => {
+  const target = await peer();
+  const { wrapper } = createTrace({ inject: ['sendmmsg:error=ENOBUFS:when=2'] });
+  const at = await helper({ addresses: [`127.0.0.1:${target.port}`] });
+  const forwarder = await launchNamed(at, ['--idle', '0'], { listeners: 0, datagrams: 1, wrapper });
+  const client = await peer();
+  for (const text of ['one', 'lost', 'two']) {
+    client.socket.send(text, forwarder.port, '127.0.0.1');
+    if (text !== 'lost') await until(() => target.received.at(-1) === text);
+    else await sleep(500);
+  }
+  assert.equal(target.received, ['one', 'two']);
+  assert.is(at.count(), 0);
+  assert.is(forwarder.log(), '');
+});
+
+test('a machine without descriptors left does not have a target looked up, and sends the datagram once it has some', async () => {
+  const target = await peer();
+  const at = await helper({ addresses: [`127.0.0.1:${target.port}`] });
+  const forwarder = await launchNamed(at, ['--idle', '0'], { listeners: 0, datagrams: 1 });
+  const [client, other] = [await peer(), await peer()];
+  client.socket.send('one', forwarder.port, '127.0.0.1');
+  await until(() => target.received.length === 1);
+  limitDescriptors(forwarder, 3);
+  other.socket.send('two', forwarder.port, '127.0.0.1');
+  await sleep(500);
+  limitDescriptors(forwarder, 1000);
+  await until(() => target.received.length === 2);
+  assert.equal(target.received, ['one', 'two']);
+  assert.is(at.count(), 0);
+  assert.is(forwarder.log(), '');
 });
 
 test.run();

@@ -1,6 +1,7 @@
 import { isAllowedAt } from '../access.js';
 import { addressText } from '../address.js';
 import { type Device, indexOf } from '../device.js';
+import { OUT_OF_RESOURCES } from '../dial-failure.js';
 import {
   E,
   errno,
@@ -192,7 +193,7 @@ function send(relay: UdpRelay, session: Session, first: number, most: number): v
       continue;
     }
     // The error of an earlier datagram is reported once, and keeps this one from being sent.
-    if (!hasFailed && failure !== E.EAGAIN) {
+    if (!hasFailed && failure !== E.EAGAIN && !OUT_OF_RESOURCES.has(failure)) {
       hasFailed = true;
       if (session.first === undefined && !session.answered) keepFirst(relay, session, firstOf(relay, sent));
       else failed(relay, session, failure);
@@ -200,7 +201,8 @@ function send(relay: UdpRelay, session: Session, first: number, most: number): v
       if (session.fd < 0) return;
       continue;
     }
-    // The queue of the device is full, or the datagram does not fit: it is lost, as on the way of any datagram.
+    // The queue of the device is full (ENOBUFS, of which a socket without IP_RECVERR does not tell), or the datagram does not fit: it is lost, as on
+    // the way of any datagram.
     hasFailed = false;
     relay.dropped += runs.counts[sent] as number;
     sent += 1;

@@ -234,9 +234,12 @@ export function failed(relay: UdpRelay, session: Session, failure: number): void
     handleTooLarge(relay, session);
     return;
   }
-  relay.resolver?.refresh();
-  relay.restarter?.refresh();
-  useOtherAddress(relay, session, failure);
+  // What this machine lacks says nothing about the target.
+  if (!OUT_OF_RESOURCES.has(failure)) {
+    relay.resolver?.refresh();
+    relay.restarter?.refresh();
+    useOtherAddress(relay, session, failure);
+  }
   const { loop } = relay;
   const isGivenUp = session.first !== undefined && (loop.now >= session.deadline || PERMANENT.has(failure));
   if (isGivenUp || relay.targetFailed()) {
@@ -299,7 +302,7 @@ export function reconnectSessions(relay: UdpRelay): void {
 function useOtherAddress(relay: UdpRelay, session: Session, failure: number): void {
   const { named, loop } = relay;
   if (named === undefined || named.list.length < 2) return;
-  if (session.to === undefined || failure === E.EDESTADDRREQ || OUT_OF_RESOURCES.has(failure)) return;
+  if (session.to === undefined || failure === E.EDESTADDRREQ) return;
   avoid(named, session.to, loop.now);
   setList(named, named.list, loop.now);
   relay.to = named.list[0];
