@@ -188,11 +188,11 @@ export function forward(
           },
         });
   loop.atRoundEnd = (freedDescriptors) => {
-    const hasWork = runBulkQueue(relay, move);
+    const hasBulk = runBulkQueue(relay, move);
     retryPipeWaiters(relay, freedDescriptors);
-    servers.finishRound();
+    const hasReplies = servers.finishRound();
     (worker ?? workers)?.finishRound();
-    return hasWork;
+    return hasBulk || hasReplies;
   };
   if (relay.connections !== undefined && options.idleTimeout !== undefined)
     endIdleSessions(relay, relay.connections, options.idleTimeout);

@@ -31,8 +31,8 @@ export interface Servers {
   stopAccepting(): void;
   /** The target of the relay has changed. */
   retarget(): void;
-  /** Sends and tells what has been collected in a round of the loop. */
-  finishRound(): void;
+  /** Sends and tells what has been collected in a round of the loop. Returns whether some is left for the next one. */
+  finishRound(): boolean;
   /** Continues the sessions of an earlier process. Returns how many. */
   resumeSessions(): number;
   /** Has all sessions of datagrams outlive the process. */
@@ -83,8 +83,8 @@ export function createServers(context: ServersOptions): Servers {
     stopAccepting: () => listener?.stop(),
     retarget: () => udp?.setTarget(relay.to, relay.target),
     finishRound() {
-      udp?.finishRound();
       offers?.finishRound();
+      return udp?.finishRound() ?? false;
     },
     resumeSessions() {
       const count = survival.resume({

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import type dgram from 'node:dgram';
+import { closeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
 import { test } from 'uvu';
@@ -72,7 +73,7 @@ const HOST_UNREACHABLE = [3, 1] as const;
 const FRAGMENTATION_NEEDED = [3, 4] as const;
 
 const libc = koffi.load(null);
-const [AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_ICMP] = [2, 3 | 0x80000, 1];
+const [AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_ICMP, IPPROTO_RAW] = [2, 3 | 0x80000, 1, 255];
 const raw = libc.func('int socket(int, int, int)')(AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_ICMP);
 const sendto = libc.func('int sendto(int, void *, int64_t, int, void *, uint)');
 
@@ -245,6 +246,71 @@ test('a machine without descriptors left does not have a target looked up, and s
   assert.equal(target.received, ['one', 'two']);
   assert.is(at.count(), 0);
   assert.is(forwarder.log(), '');
+});
+
+/** Sends a datagram that seems to be from an address, which nobody has, to a port of another one. */
+function sendAs(from: string, to: string, port: number, text: string): void {
+  const packet = Buffer.alloc(28 + text.length);
+  const [ip, udp] = [packet, packet.subarray(20)];
+  // The kernel fills in the length, the number and the checksum (raw(7)).
+  ip.writeUInt8(0x45, 0);
+  ip.writeUInt8(64, 8);
+  ip.writeUInt8(17, 9);
+  Buffer.from(from.split('.').map(Number)).copy(ip, 12);
+  Buffer.from(to.split('.').map(Number)).copy(ip, 16);
+  udp.writeUInt16BE(5000, 0);
+  udp.writeUInt16BE(port, 2);
+  udp.writeUInt16BE(8 + text.length, 4);
+  udp.write(text, 8);
+  const address = Buffer.alloc(16);
+  address.writeUInt16LE(AF_INET, 0);
+  Buffer.from(to.split('.').map(Number)).copy(address, 4);
+  const fd = libc.func('int socket(int, int, int)')(AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_RAW);
+  assert.is(sendto(fd, packet, packet.length, 0, address, 16), packet.length);
+  closeSync(fd);
+}
+
+/** The descriptor of the head. */
+const HEAD = 3;
+
+/** Two interfaces that are joined. Nobody answers ARP behind them, and the kernel gives up after half a second. */
+const IN_NETWORK = `
+ip link add wh0 type veth peer name wh1
+ip address add 10.9.9.1/24 dev wh0
+ip link set wh0 up
+ip link set wh1 up
+echo 200 >/proc/sys/net/ipv4/neigh/wh0/retrans_time_ms`;
+
+test('while clients that are gone fill the send buffer of a head, replies to others wait, and the loop does not', async () => {
+  assert.is(spawnSync('sh', ['-ec', IN_NETWORK]).status, 0);
+  // Those of the others are more than the buffer takes, and this client's are fewer than its own takes.
+  const [most, count] = [150, 50];
+  const target = await bind('127.0.0.1');
+  open.add(target);
+  // The kernel keeps what is for a client until ARP has found it, and counts it to the buffer.
+  target.on('message', (asked, { port, address }) => {
+    for (let n = 0; n < Number(asked); n++) target.send(Buffer.alloc(1000, `${n} `), port, address);
+  });
+  const { wrapper, rounds } = createTrace({ names: ['poll', 'sendmmsg'] });
+  const forwarder = await launch({
+    to: target.address().port,
+    host: '0.0.0.0',
+    listeners: 0,
+    datagrams: 1,
+    args: ['--idle', '0'],
+    wrapper,
+  });
+  for (const gone of ['10.9.9.2', '10.9.9.3']) sendAs(gone, '10.9.9.1', forwarder.port, `${most}`);
+  const calls = () => rounds().flat();
+  await until(() => calls().some(({ name, fd, result }) => name === 'sendmmsg' && fd === HEAD && result < 0));
+  const client = await peer();
+  client.socket.send(`${count}`, forwarder.port, '127.0.0.1');
+  await until(() => client.received.length === count, 20_000).catch(() => {});
+  assert.is(client.received.length, count);
+  const waits = rounds().map(
+    (round) => round.filter(({ name, args }) => name === 'poll' && /, 2$/.test(args)).length,
+  );
+  assert.is(Math.max(...waits), 1);
 });
 
 test.run();

@@ -65,6 +65,10 @@ export interface UdpRelay {
   readonly answers: Messages;
   replyCount: number;
   replyHead: Head | undefined;
+  /** How many of the messages that these are joined in have been sent: all that the send buffer of the head had room for. */
+  sentReplies: number;
+  /** The round of the loop in which it has last waited for such room. */
+  waitedIn: number;
   /** Full batches of requests in a row: the queue of the head does not get empty. */
   fullBatches: number;
   /** Called when a session begins and when one ends. */

@@ -31,7 +31,7 @@ import { FEW_REPLIES, type Session } from './sessions.js';
 /** Datagrams read from one session before others have their turn, if it has many. */
 const MOST_REPLIES = 32;
 
-/** How long the loop waits for room in the send buffer of a head, ms. */
+/** How long the loop waits for room in the send buffer of a head in a round, ms. */
 const ROOM_MS = 2;
 
 const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0, error: 0 };
@@ -43,8 +43,11 @@ pollHead.bytes.writeInt16LE(POLLOUT, 4);
 /** Collects what the target has sent to a client. It leaves together with the replies to others, by {@link sendReplies}. */
 export function readReplies(relay: UdpRelay, session: Session): void {
   const most = session.mostReplies;
-  if (relay.replyHead !== session.head || relay.replyCount + most > BATCH) sendReplies(relay);
-  relay.replyHead = session.head;
+  if (relay.replyHead !== session.head || relay.replyCount + most > BATCH) {
+    // If a head has no room for those that were read before, these wait in the socket, until a later round.
+    if (!sendReplies(relay)) return;
+    relay.replyHead = session.head;
+  }
   const { replies, replyCount } = relay;
   prepareReceive(replies, replyCount, false, replyCount + most);
   const headers = replies.headers.address + replyCount * HEADER_BYTES;
@@ -92,11 +95,14 @@ function collect(relay: UdpRelay, session: Session, i: number, follows: boolean)
   sourceSizes[run] = writeSource(relay, session, controlWord(run));
 }
 
-/** Sends the collected replies to their clients. */
-export function sendReplies(relay: UdpRelay): void {
+/**
+ * Sends the collected replies to their clients. Returns false if the head has no room for some, which are sent next time. A sender without a relay
+ * would wait for that too, and lose nothing.
+ */
+export function sendReplies(relay: UdpRelay): boolean {
   const { answers, replyHead } = relay;
-  if (replyHead === undefined) return;
-  for (let run = 0; run < runs.count; run++) {
+  if (replyHead === undefined) return true;
+  for (let run = relay.sentReplies; run < runs.count; run++) {
     const segment = runs.segments[run] as number;
     const controlSize = sourceSizes[run] as number;
     const more =
@@ -109,13 +115,15 @@ export function sendReplies(relay: UdpRelay): void {
       controlSize: controlSize + more,
     });
   }
-  let attempts = 0;
-  for (let sent = 0; sent < runs.count; ) {
+  let hasWaited = false;
+  let hasDrained = false;
+  for (let sent = relay.sentReplies; sent < runs.count; ) {
     const headers = answers.headers.address + sent * HEADER_BYTES;
     const done = sendmmsg(replyHead.fd, headers, runs.count - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (done > 0) {
       sent += done;
-      attempts = 0;
+      hasWaited = false;
+      hasDrained = false;
       continue;
     }
     const failure = errno();
@@ -124,19 +132,27 @@ export function sendReplies(relay: UdpRelay): void {
       sent += 1;
       continue;
     }
-    if (attempts === 0) {
-      attempts = 1;
-      if (failure === E.EAGAIN) waitForRoom(replyHead.fd);
+    if (failure === E.EAGAIN && !hasWaited) {
+      hasWaited = true;
+      relay.sentReplies = sent;
+      if (!hasRoom(relay, replyHead.fd)) return false;
+      continue;
+    }
+    if (failure !== E.EAGAIN && !hasDrained) {
+      hasDrained = true;
       // The error is that of an earlier datagram, to some client.
-      else drainErrors(relay, replyHead);
+      drainErrors(relay, replyHead);
       continue;
     }
     relay.dropped += runs.counts[sent] as number;
-    attempts = 0;
+    hasWaited = false;
+    hasDrained = false;
     sent += 1;
   }
   relay.replyCount = 0;
+  relay.sentReplies = 0;
   clearRuns(runs);
+  return true;
 }
 
 /** Sends the replies of a run one by one. Returns how many were not sent. */
@@ -170,8 +186,14 @@ function isLinkLocal(address: Int32Array): boolean {
   return ((address[0] as number) & 0xc0ff) === 0x80fe;
 }
 
-/** A sender without a relay would wait for room too, and lose nothing. */
-function waitForRoom(fd: number): void {
+/**
+ * Whether a head has room for another datagram: half of its send buffer is free (sock_writeable() in the kernel). Waits for that once in a round,
+ * so that the other clients of the link do not wait for long.
+ */
+function hasRoom(relay: UdpRelay, fd: number): boolean {
+  const { round } = relay.loop;
   pollHead.words[0] = fd;
-  poll(pollHead.address, 1, ROOM_MS);
+  poll(pollHead.address, 1, relay.waitedIn === round ? 0 : ROOM_MS);
+  relay.waitedIn = round;
+  return (pollHead.bytes.readInt16LE(6) & POLLOUT) !== 0;
 }

@@ -73,8 +73,8 @@ export interface UdpService {
   readonly relay: UdpRelay;
   /** Reads the datagrams that wait at the heads. */
   readPending(): void;
-  /** Sends what has been collected: to be called at the end of each round of the loop. */
-  finishRound(): void;
+  /** Sends what has been collected: to be called at the end of each round of the loop. Returns whether some is left for the next one. */
+  finishRound(): boolean;
   /** Sets the target; undefined if its address is unknown. */
   setTarget(to: Address | undefined, target: string): void;
   /** Continues a session of an earlier process. */
@@ -103,6 +103,8 @@ export function serveDatagrams(fds: number[], options: UdpOptions): UdpService {
     answers: createMessages(BATCH),
     replyCount: 0,
     replyHead: undefined,
+    sentReplies: 0,
+    waitedIn: 0,
     fullBatches: 0,
   };
   const heads = fds.map((fd) => watchHead(relay, fd));
@@ -111,7 +113,7 @@ export function serveDatagrams(fds: number[], options: UdpOptions): UdpService {
     readPending: () => {
       for (const head of heads) readRequests(relay, head, readReplies);
     },
-    finishRound: () => sendReplies(relay),
+    finishRound: () => !sendReplies(relay),
     setTarget: (to, target) => {
       const hasMoved =
         to !== undefined && (to.text !== relay.to?.text || to.device?.text !== relay.to.device?.text);
