@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import type dgram from 'node:dgram';
-import { closeSync } from 'node:fs';
+import { closeSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
 import { test } from 'uvu';
@@ -122,6 +122,22 @@ test('a client that cannot be reached for a moment keeps its session', async () 
   await until(() => client.received.length === 2);
   assert.equal(target.received, ['before', 'after']);
   assert.is(target.senders[1], target.senders[0]);
+});
+
+test('errors about other clients, however many, cost a client no reply', async () => {
+  const target = await peer();
+  const forwarder = await launchUdp(target.port);
+  const client = await peer();
+  client.socket.send('request', forwarder.port, '127.0.0.1');
+  await until(() => target.received.length === 1);
+  forwarder.kill('SIGSTOP');
+  await until(() => /^State:\s+T/m.test(readFileSync(`/proc/${forwarder.pid}/status`, 'utf8')));
+  await new Promise<void>((resolve) =>
+    target.socket.send('reply', target.senders[0] as number, '127.0.0.1', () => resolve()),
+  );
+  for (let n = 0; n < 100; n++) sendIcmp(HOST_UNREACHABLE, forwarder.port, 1, 'to another');
+  forwarder.kill('SIGCONT');
+  await until(() => client.received.length === 1, 10_000);
 });
 
 /** How long after it was sent a datagram that nothing has refused counts as arrived, ms. */

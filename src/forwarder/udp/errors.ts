@@ -25,21 +25,35 @@ const COUNT = 16;
 let errors: Messages | undefined;
 const received: ReceivedControl = { segment: 0, localWord: -1, localWords: 0, device: 0, hops: 0, error: 0 };
 
-/** Reads the error queue of a head, and ends the sessions of clients that are gone: nothing is at their ports any more. */
-export function drainErrors(relay: UdpRelay, head: Head): void {
+/**
+ * Empties the error queue of a head, and ends the sessions of clients that are gone: nothing is at their ports any more. Returns whether it has had
+ * an error.
+ */
+export function drainErrors(relay: UdpRelay, head: Head): boolean {
   errors ??= createMessages(COUNT);
-  prepareReceive(errors, 0, true);
-  const count = recvmmsg(head.fd, errors.headers.address, COUNT, MSG_DONTWAIT | MSG_ERRQUEUE, 0);
-  // The queue shares the receive buffer. An error for which that had no room is in the socket alone, which epoll would report on every round.
-  if (count <= 0) pendingError(head.fd);
-  for (let i = 0; i < count; i++) {
-    const { error } = parseControl(errors.controls.words, controlWord(i), controlSizeOf(errors, i), received);
-    // All others pass: a machine that does not answer ARP for a moment, a route that changes, an answer that is too large for the way to its
-    // client (the kernel knows the MTU of that way now, and sends the next one in fragments).
-    if (error !== E.ECONNREFUSED) continue;
-    const words = errors.names.words.subarray(nameWord(i), nameWord(i) + nameSizeOf(errors, i) / 4);
-    endSessionsOf(relay, head, words);
+  let hasRead = false;
+  // As long as an error is left there, the next call on the socket fails with it.
+  for (let count = COUNT; count === COUNT; ) {
+    prepareReceive(errors, 0, true);
+    count = recvmmsg(head.fd, errors.headers.address, COUNT, MSG_DONTWAIT | MSG_ERRQUEUE, 0);
+    for (let i = 0; i < count; i++) {
+      hasRead = true;
+      const { error } = parseControl(
+        errors.controls.words,
+        controlWord(i),
+        controlSizeOf(errors, i),
+        received,
+      );
+      // All others pass: a machine that does not answer ARP for a moment, a route that changes, an answer that is too large for the way to its
+      // client (the kernel knows the MTU of that way now, and sends the next one in fragments).
+      if (error !== E.ECONNREFUSED) continue;
+      const words = errors.names.words.subarray(nameWord(i), nameWord(i) + nameSizeOf(errors, i) / 4);
+      endSessionsOf(relay, head, words);
+    }
   }
+  // The queue shares the receive buffer. An error for which that had no room is in the socket alone, which epoll would report on every round.
+  if (!hasRead) pendingError(head.fd);
+  return hasRead;
 }
 
 function endSessionsOf(relay: UdpRelay, head: Head, client: Int32Array): void {

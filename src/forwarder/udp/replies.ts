@@ -31,6 +31,9 @@ import { FEW_REPLIES, type Session } from './sessions.js';
 /** Datagrams read from one session before others have their turn, if it has many. */
 const MOST_REPLIES = 32;
 
+/** How often a reply is sent again, at most, because of errors of earlier ones, for each of which the kernel refuses one call. */
+const MOST_ERRORS = 8;
+
 /** How long the loop waits for room in the send buffer of a head in a round, ms. */
 const ROOM_MS = 2;
 
@@ -116,14 +119,14 @@ export function sendReplies(relay: UdpRelay): boolean {
     });
   }
   let hasWaited = false;
-  let hasDrained = false;
+  let errors = 0;
   for (let sent = relay.sentReplies; sent < runs.count; ) {
     const headers = answers.headers.address + sent * HEADER_BYTES;
     const done = sendmmsg(replyHead.fd, headers, runs.count - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (done > 0) {
       sent += done;
       hasWaited = false;
-      hasDrained = false;
+      errors = 0;
       continue;
     }
     const failure = errno();
@@ -138,15 +141,14 @@ export function sendReplies(relay: UdpRelay): boolean {
       if (!hasRoom(relay, replyHead.fd)) return false;
       continue;
     }
-    if (failure !== E.EAGAIN && !hasDrained) {
-      hasDrained = true;
-      // The error is that of an earlier datagram, to some client.
-      drainErrors(relay, replyHead);
+    if (failure !== E.EAGAIN && errors < MOST_ERRORS) {
+      // The error is that of an earlier datagram, to some client, unless there is none: then it may be that of this one.
+      errors = drainErrors(relay, replyHead) ? errors + 1 : MOST_ERRORS;
       continue;
     }
     relay.dropped += runs.counts[sent] as number;
     hasWaited = false;
-    hasDrained = false;
+    errors = 0;
     sent += 1;
   }
   relay.replyCount = 0;
