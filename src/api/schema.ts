@@ -2,22 +2,9 @@
  * The control API, version 1: HTTP/1.1 with JSON, over TLS 1.3 with the pre-shared key on TCP, and as it is on the unix
  * socket.
  *
- *     PUT    /v1/session     Proof -> 200 Proof, see proof.ts: the first request of every connection over TCP
- *     GET    /v1/ping        Pong
- *     GET    /v1/version     Version
- *     GET    /v1/links       Listing
- *     GET    /v1/traffic     TrafficReport
- *     POST   /v1/links       CreateBody -> 201 CreatedLink, or 200 Preview with dryRun
- *     GET    /v1/links/ID    LinkDetails
- *     DELETE /v1/links/ID    204, no body; with DeleteBody -> 200 Deleted
- *     POST   /v1/links/ID/stop, /start, /sleep
- *                            204, no body
- *     PUT    /v1/parts/ID    PartBody -> 200 CreatedLink: this machine's part of a link of the caller's; the same when it is
- *                            asked for again, though its url may be another one then
- *     DELETE /v1/parts/ID    204, no body
- *
- * The id of a part is 32 hexadecimal digits, which the machine that has the link chooses. Only other machines have parts, not
- * users. What is below /v1/tunnels is in tunnel-schema.ts, and what is answered about links in listing-schema.ts.
+ * doc/api.md lists the requests and their answers. The id of a part is 32 hexadecimal digits, which the machine that has the link
+ * chooses. Only other machines have parts, not users; the answer to a repeated request may have another url. The requests below
+ * /v1/tunnels are in tunnel-schema.ts, and the answers about links in listing-schema.ts.
  *
  * A request that fails is answered with `{"error": {"code", "message"}}` and the codes and statuses of failure.ts. While the
  * daemon works on a request, it says so with `102 Processing` (RFC 2518, 10.1) every few seconds; a client that receives
