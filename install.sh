@@ -59,7 +59,7 @@ source=$(cd "$(dirname "$0")" && pwd)
 lib=$prefix/lib/wormhole
 units=/etc/systemd/system
 etc=/etc/wormhole
-# What systemd listens to and watches for; the rest of the units is started by these, and by links.
+# Units to enable. These and links start the others.
 enabled="wormhole-sync.path wormholed.socket wormholed-read.socket wormholed-key.path wormhole-far.socket wormhole-tunnel-guard.service wormhole-counters.service wormhole-services-watch.path wormhole-services-register.timer"
 # Only on request; an upgrade leaves it as it is.
 tcp=wormholed-tcp.socket
@@ -350,7 +350,8 @@ fi
 
 if booted; then
 	[ -z "$changed" ] || systemctl daemon-reload
-	# It ends once it has finished what it is at; the next caller starts the new version. That it can still be started is no news.
+	# They end when their requests are done; the next caller starts the new version. systemd warns that their sockets can still start
+	# them; that is intended, so --quiet.
 	systemctl --quiet stop wormholed.service wormholed-web.service
 	# It goes on for as long as there are tunnels in UDP.
 	systemctl try-restart wormhole-tunnel-udp.service

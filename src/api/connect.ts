@@ -111,10 +111,10 @@ export function connectMachine({ endpoint, keyFile }: Machine): Promise<Socket> 
 }
 
 const CLOSED =
-  'closes the connection at once: it is no wormholed, or refuses callers; journalctl -u wormholed there says why';
+  'closes the connection at once: this is not wormholed, or it refuses callers; journalctl -u wormholed there says why';
 
 function keysDiffer(endpoint: Endpoint, keyFile: string): string {
-  return `${endpointText(endpoint)} does not accept our key, or we not its: both need the same line in ${keyFile}`;
+  return `the keys of this machine and ${endpointText(endpoint)} differ: both need the same line in ${keyFile}`;
 }
 
 function explain(error: NodeJS.ErrnoException, endpoint: Endpoint, keyFile: string): string {
@@ -139,7 +139,7 @@ function explain(error: NodeJS.ErrnoException, endpoint: Endpoint, keyFile: stri
       return `${text} ${CLOSED}`;
     case 'ERR_SSL_WRONG_VERSION_NUMBER':
     case 'ERR_SSL_UNKNOWN_PROTOCOL':
-      return `${text} does not speak TLS: it is no wormholed`;
+      return `${text} does not speak TLS: this is not wormholed`;
     case 'EHOSTUNREACH':
     case 'ENETUNREACH':
     case 'ETIMEDOUT':

@@ -69,7 +69,7 @@ async function exchange(request: ApiRequest, wire: Wire): Promise<unknown> {
   if (status < 300 && answer !== undefined) return answer;
   const error = v.safeParse(errorBody, answer);
   if (!error.success)
-    throw new Failure('failed', `${wire.where} gives an answer (${status}) that is no wormholed's`);
+    throw new Failure('failed', `${wire.where} gives an answer (${status}) that is not from wormholed`);
   const { code, message } = error.output.error;
   const short = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message;
   throw new Failure(isFailureCode(code) ? code : 'failed', short);
@@ -106,7 +106,7 @@ function send(
       progress++;
       silence.refresh();
       if (progress > MAX_PROGRESS + (performance.now() - began) / 1000)
-        giveUp('says all the time that it is at work: it is no wormholed');
+        giveUp('sends only progress reports: this is not wormholed');
     });
     request.on('error', ({ message }) => lost(`has gone away before it answered (${message})`));
     let hasResponse = false;
@@ -117,7 +117,7 @@ function send(
       response.on('data', (chunk: Buffer) => {
         size += chunk.length;
         if (size > longest)
-          return giveUp(`gives an answer of more than ${longest} bytes: it is no wormholed`);
+          return giveUp(`gives an answer of more than ${longest} bytes: this is not wormholed`);
         chunks.push(chunk);
         silence.refresh();
       });

@@ -105,7 +105,8 @@ function readSecretFile(file: string): string {
       throw new KeyUnusable(`key file ${file} belongs to uid ${uid}: chown root ${file}`);
     if ((mode & 0o7777) !== 0o600 && (mode & 0o7777) !== 0o400) {
       const octal = (mode & 0o7777).toString(8).padStart(4, '0');
-      throw new KeyUnusable(`key file ${file} has mode ${octal}, others may get at it: chmod 600 ${file}`);
+      const fault = (mode & 0o077) === 0 ? 'and not 0600 or 0400' : 'so other users can read it';
+      throw new KeyUnusable(`key file ${file} has mode ${octal}, ${fault}: chmod 600 ${file}`);
     }
     if (size > MAX_BYTES) throw new KeyUnusable(`key file ${file} has ${size} bytes; is it another file?`);
     return readFileSync(fd, 'utf8');

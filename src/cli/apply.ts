@@ -12,7 +12,7 @@ import { logFailure, printLine, serviceLog } from './output.js';
 
 const HELP = `
 A file NAME.wormhole describes one link or tunnel: man wormhole.links. Without -f, the files of /etc/wormhole/links.d are read.
-Nothing is printed when all is as they say. Exit status 1 if one of them could not be applied; the others are.`;
+Prints nothing if every link already matches its file. Exit status 1 if a file could not be applied; the others are applied.`;
 
 /** Adds `wormhole apply`. */
 export function addApply(program: Command): void {

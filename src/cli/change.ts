@@ -5,8 +5,8 @@ import { machineOf } from './machine.js';
 
 const DESCRIPTIONS: Record<LinkChange, string> = {
   stop: 'close a link, also across reboots, and stop what it runs',
-  start: 'open a link again that was stopped',
-  sleep: 'end now what a trigger of a link has started',
+  start: 'reopen a stopped link',
+  sleep: 'stop what the trigger of a link started, without waiting for it to be idle',
 };
 
 /** Adds `wormhole stop`, `start` and `sleep`. */

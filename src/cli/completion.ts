@@ -18,7 +18,7 @@ export function addCompletion(program: Command): void {
     });
   program
     .command('__complete', { hidden: true })
-    .description('print what may be typed next, a line each')
+    .description('print what may be typed next, one candidate per line')
     .option('--line', 'the words are those of one line of a shell, up to the cursor')
     .argument('[word...]', 'the words after the name of the program, the last one being typed')
     .action(async (typed: string[], { line = false }: { line?: boolean }) => {

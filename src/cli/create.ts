@@ -31,41 +31,44 @@ import { addProxyOptions, type ProxyFlags, readProxyFlags } from './proxy-option
 export function addCreate(program: Command): void {
   const command = program
     .command('create')
-    .description('create a link: see wormhole help create')
+    .description('create a link, and print its id and the url of its head')
     .usage('[options] RECIPE...')
     .option('--dry-run', 'print each file that would be written, and change nothing')
     .option('--replace', 'change the link of the same id in place, if there is one')
-    .option('--idle <span>', 'as the word idle at the beginning of the recipe')
+    .option('--idle <span>', 'same as idle SPAN at the beginning of the recipe')
     .option(
       '--start-timeout <span>',
-      'how long what a connection starts may take to accept it (default: 60s)',
+      'time limit for the target to start and accept the connection (default: 60s)',
     )
-    .option('--udp-timeout <span>', 'when a client that has sent no datagram is forgotten (default: 60s)')
+    .option('--udp-timeout <span>', 'end a UDP session after this time without a datagram (default: 60s)')
     .option('--max-connections <n>', 'the most clients at a time; others wait for 5 s (default: 4000)')
     .option('--max-per-source <n>', 'the most clients at a time of one address')
     .option('--rate <n>', 'the most new clients in a second; others wait for 5 s')
-    .option('--idle-timeout <span>', 'reset a session on which no byte has moved for this time')
-    .option('--keepalive <span>', 'after how much silence the kernel looks whether a peer is still there')
-    .option('--mode <mode>', 'who may use a head with a path, as chmod has it (default: 0666)')
-    .option('--owner <user:group>', 'whom a head with a path belongs to')
+    .option(
+      '--idle-timeout <span>',
+      'reset a session on which no byte has moved for this time (default: never)',
+    )
+    .option('--keepalive <span>', 'probe a silent peer after this time (TCP keepalive; default: never)')
+    .option('--mode <mode>', 'permissions of a unix socket head, octal (default: 0666)')
+    .option('--owner <user:group>', 'owner of a unix socket head (default: root)')
     .option('--group <group>', 'a group of the forwarder, for a tail with a path that others may not use')
     .addOption(
-      new Option('--pull <when>', 'when to fetch the images of docker-run').choices([
+      new Option('--pull <when>', 'when to pull the images of docker-run (default: missing)').choices([
         'never',
         'missing',
         'always',
       ]),
     )
     .addOption(
-      new Option('--if-absent', 'do nothing if the link exists, just so').conflicts(['replace', 'dryRun']),
+      new Option('--if-absent', 'do nothing if an identical link exists').conflicts(['replace', 'dryRun']),
     )
     .addOption(
       new Option('--balance <how>', 'which of several tails a client gets (default: least)').choices(
         BALANCES,
       ),
     )
-    .option('--check <span>', 'how often several tails are checked while the link is in use (default: never)')
-    .option('--workers <n>', 'how many threads relay, or auto: one a processor (default: the first does)')
+    .option('--check <span>', 'interval between connection checks of several tails (default: never)')
+    .option('--workers <n>', 'number of relay threads, or auto for one per processor (default: none extra)')
     .argument('<recipe...>', 'the words of the recipe')
     .passThroughOptions()
     .action(create);

@@ -12,7 +12,7 @@ import { machineOf } from './machine.js';
 export function addDelete(program: Command): void {
   program
     .command('delete')
-    .description('delete links and what hangs on them')
+    .description('delete links with their children, containers and parts on other machines')
     .option('--all', 'every link of the machine')
     .option('--volumes', 'also the volumes, with their data, that were made for containers of these links')
     .option('--keep', 'leave the containers that were made for these links, stopped and under other names')

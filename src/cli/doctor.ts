@@ -8,12 +8,12 @@ import { machineOf } from './machine.js';
 
 const HELP = `
 One line for each finding: what it is about, what is wrong, and what to do. Exit status 0 if nothing is wrong, 1 otherwise.
---fix repairs what is safe, says what it did, and looks again: modes of keys, kernel modules, units that nobody has edited,
-links that should listen and do not, what killed commands have left, containers of links that do not exist, pending deletions.`;
+--fix repairs what is safe, says what it did, and checks again: modes of keys, kernel modules, units that nobody has edited,
+links that should listen and do not, what killed commands left, containers of links that do not exist, pending deletions.`;
 
 const LINK_HELP = `
---link follows one link hop by hop and says where it breaks: it connects to the target as the forwarder would, and sends nothing. What
-sleeps stays asleep.`;
+--link follows one link hop by hop and says where it breaks: it connects to the target as the forwarder would, and sends nothing. Sleeping
+links stay asleep.`;
 
 interface Flags {
   fix?: boolean;
@@ -60,7 +60,7 @@ async function printHops(id: string, json: boolean): Promise<void> {
   const isAsleep = hops.some(({ state }) => state === 'asleep');
   const end = broken
     ? `link ${id} breaks at: ${broken.text}`
-    : `link ${id} is whole${isAsleep ? ', as far as it is awake' : ''}`;
+    : `link ${id}: no fault found${isAsleep ? ', but sleeping parts were not checked' : ''}`;
   process.stdout.write(
     [...lines, end].map((line) => `${printable(line.replace(/\s*\n\s*/g, ' / '))}\n`).join(''),
   );

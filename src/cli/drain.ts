@@ -14,7 +14,7 @@ export function addDrain(program: Command): void {
       .argument('<id>', 'the id of the link')
       .argument(
         '<tail>',
-        'the name of the tail, as list shows it behind "-to-"; or 1 for the first one, and so on',
+        'the name of the tail, as list shows it after "-to-", or its place in the recipe, from 1',
       )
       .action(async (id: string, tail: string, _options: object, command: Command) => {
         const machine = await machineOf(command);

@@ -6,7 +6,7 @@ import { serviceLog } from './output.js';
 export function addFar(program: Command): void {
   program
     .command('far', { hidden: true })
-    .description('see to what links have on other machines')
+    .description('maintain the parts of links on other machines')
     .action(async () => {
       requireRoot('far');
       const { passedSockets } = await import('../systemd/listen-fds.js');

@@ -5,9 +5,9 @@ import { machineOf, type ProgramOptions } from './machine.js';
 import { printLine, serviceLog } from './output.js';
 
 const HELP = `
-Without options, links are made what the labels wormhole.link.NAME and wormhole.expose.NAME of containers say: man wormhole, LABELS OF
-CONTAINERS. systemctl enable --now wormhole-labels.path has that done whenever containers come and go.
-Exit status 1 if a link could not be made from a label; the others are.`;
+Without options, creates, changes and deletes links to match the labels wormhole.link.NAME and wormhole.expose.NAME of containers: man
+wormhole, LABELS OF CONTAINERS. systemctl enable --now wormhole-labels.path does so whenever containers come and go.
+Exit status 1 if a label could not be applied; the others are applied.`;
 
 interface Flags {
   dryRun?: boolean;
@@ -20,10 +20,13 @@ interface Flags {
 export function addLabels(program: Command): void {
   program
     .command('labels')
-    .description('create, change and delete links as labels of containers say')
+    .description('create, change and delete links to match labels of containers')
     .option('--dry-run', 'print what would change, and change nothing')
     .option('--delete-all', 'delete the links of all labels, and make none')
-    .option('--follow', 'go on until containers have not changed for a while (systemd runs this by itself)')
+    .option(
+      '--follow',
+      'continue until containers have not changed for a while (systemd runs this by itself)',
+    )
     .option('--once', 'with --follow, do not wait for the next change')
     .addHelpText('after', HELP)
     .action(labels);

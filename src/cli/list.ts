@@ -34,7 +34,7 @@ export function addList(program: Command): void {
     .command('list')
     .description('list the links of this machine')
     .option('--json', 'print them as JSON')
-    .option('--wide', 'print what has flowed, and the recipes, too')
+    .option('--wide', 'also print the traffic and the recipes')
     .option('--watch', 'print them again every two seconds')
     .addOption(new Option('--state <state>', 'only links in that state').choices(STATES).argParser(readState))
     .option('--machine <name>', 'only links that lead to a machine, or that are for it')

@@ -10,15 +10,15 @@ import { UsageError } from './fail.js';
 import { machineOf } from './machine.js';
 
 const HELP = `
-The names are described in doc/metrics.md. Figures of tunnels need root. A scrape neither starts a link nor keeps it awake. systemctl enable --now
-wormhole-metrics.socket serves them at http://127.0.0.1:9998/metrics, and wormhole-metrics.timer writes them for the
-textfile collector of node-exporter.`;
+doc/metrics.md describes the names. Metrics of tunnels need root. A scrape neither starts a link nor keeps it awake. systemctl enable
+--now wormhole-metrics.socket serves them at http://127.0.0.1:9998/metrics, and wormhole-metrics.timer writes them for the textfile
+collector of node-exporter.`;
 
 /** Adds `wormhole metrics`. */
 export function addMetrics(program: Command): void {
   program
     .command('metrics')
-    .description('print the figures of all links and tunnels for Prometheus')
+    .description('print the metrics of all links and tunnels in the format of Prometheus')
     .option('--output <file>', 'write them to a file, which is replaced atomically')
     .addHelpText('after', HELP)
     .action(async ({ output }: { output?: string }, command: Command) => {
@@ -35,7 +35,7 @@ export function addMetrics(program: Command): void {
     });
   program
     .command('metrics-serve', { hidden: true })
-    .description('serve the figures of all links on the sockets that systemd passes, until nobody asks')
+    .description('serve the metrics of all links on the sockets that systemd passes, until nobody asks')
     .action(async () => {
       const { passedSockets } = await import('../systemd/listen-fds.js');
       const { serveMetrics } = await import('./metrics-server.js');

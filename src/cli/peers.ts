@@ -34,7 +34,7 @@ export function addPeers(program: Command): void {
     .action(revoke);
   peers
     .command('allow')
-    .description('do not refuse a machine any more')
+    .description('stop refusing a machine')
     .argument('<machine>', 'its id, or the name that it had here')
     .action(allow);
 }

@@ -5,8 +5,8 @@ import { machineOf } from './machine.js';
 
 const HELP = `
 RECIPE is what follows the head of a link: it begins with tail or trigger. Machines that have this machine's key lead links to it
-with remote service:NAME or tunnel service:NAME, if a registry there names this machine: doc/fleet.md. A tail that says no port
-has that of the head which leads to it.`;
+with remote service:NAME or tunnel service:NAME, if a registry there names this machine: doc/fleet.md. A tail without a port has
+that of the head which leads to it.`;
 
 /** Adds `wormhole publish` and `unpublish`. */
 export function addPublish(program: Command): void {
@@ -27,7 +27,7 @@ export function addPublish(program: Command): void {
     });
   program
     .command('unpublish')
-    .description('publish a service no more, and end the sessions that other machines have with it here')
+    .description('stop publishing a service, and end the sessions of other machines with it')
     .argument('<name>', 'the name of the service, as services shows it')
     .action(async (name: string, _options: object, command: Command) => {
       await requireHere('unpublish', command);

@@ -7,7 +7,7 @@ export const recipeHelp = `The recipe describes a link from its head, where it l
                                        unixpacket:// for messages over a connection
   docker-ns [CONTAINER]                the current end lives in that container; with no name, on this host
   docker-run "ARGS"                    a container is run as by docker run ARGS, and the current end lives in it
-  unit NAME                            the tail is served by that service of systemd's, which the link starts
+  unit NAME                            the tail is served by that systemd service, which the link starts
   tail                                 from here on the words describe the tail
   trigger                              as tail, but what it describes is started by the first connection
   child                                the rest describes a second link, whose head starts as our tail
@@ -20,21 +20,21 @@ export const recipeHelp = `The recipe describes a link from its head, where it l
   or                                   another tail of the link; --balance says which of them a client gets
   weight N                             the share of the tail before it, 1 to 256
 
-What is not said: the protocol is tcp, the host 127.0.0.1, the place this host; a tail has its head's protocol and
-port; a head without a port gets a free one, and keeps it. The id is the head's port, with -CONTAINER behind it when
-the head is in one; a child's begins with its parent's. create prints the id and the url of the head.
+Defaults: protocol tcp, host 127.0.0.1, place this host; a tail has its head's protocol and port; a head without a port
+gets a free one, and keeps it. The id is the head's port, followed by -CONTAINER if the head is in one; the id of a child
+begins with its parent's. create prints the id and the url of the head.
 
-A remote link's head listens on that machine's address that faces us, at a port it chooses, and lets in this machine
-alone. It is plain TCP or UDP: anyone on the wire between can read it. With tunnel it listens inside the tunnel, which is
-made if there is none, and nothing can be read.
+The head of a remote link listens on that machine's address that faces us, at a port it chooses, and admits only this
+machine. It is plain TCP or UDP: anyone on the wire can read it. With tunnel, it listens inside the tunnel, which is
+created if there is none, and nobody on the wire can read it.
 
-The host of a tail may be a name: db.example.com. It is looked up when clients come and its TTL is over, as it is in the
-tail's namespace: in a container by the container's own DNS server. All its addresses are tried.
+The host of a tail may be a name: db.example.com. It is looked up when clients come and its TTL is over, in the tail's
+namespace: in a container by the container's own DNS server. All its addresses are tried.
 
 A client of a udp:// head has a session, which ends after --udp-timeout without a datagram. A remote link carries its
 datagrams as UDP between the machines.
 
-Of a link, --max-connections clients are served at a time, 4000 by default. Further ones wait for 5 s and are then refused.
+A link serves --max-connections clients at a time, 4000 by default. Further ones wait for 5 s and are then refused.
 A link has several tails with or: each client gets the one with the fewest sessions (--balance least), each in turn
 (round-robin), the first that works (first), or always the same for its address (source). The head is tcp or a unix stream.
 wormhole drain ID TAIL takes one out. With several tails there is no child.
@@ -56,13 +56,13 @@ Examples:
     wormhole create url :80 trigger docker-run wormhole/wordpress child url :3306 trigger docker-run wormhole/mysql
   a container of yours that may be stopped: started on a connection
     wormhole create url :5432 trigger docker-ns postgres
-  a service of this host, a generated one of Quadlet too: started on a connection, stopped ten minutes after the last
+  a service of this host, also one that Quadlet generates: started on a connection, stopped ten minutes after the last
     wormhole create url 10.0.0.7:5432 idle 10m trigger unit postgresql.service
   the database in container db on another machine that has our key
     wormhole create url :3306 remote myserver tail docker-ns db
   the same, started there by the first connection here
     wormhole create url :3306 trigger remote myserver trigger url :3306 docker-run wormhole/mysql
-  the same, and what goes between the machines is encrypted
+  the same, with encryption between the machines
     wormhole create url :3306 trigger tunnel myserver trigger url :3306 docker-run wormhole/mysql
   DNS, by udp and tcp: one link, with one container
     wormhole create url udp://:53 url tcp:// tail docker-ns dns
@@ -71,7 +71,7 @@ Examples:
     wormhole create url :5432 docker-ns app tail url unix:///run/postgresql/.s.PGSQL.5432
   another port, another name, IPv6, and a namespace made by ip netns add blue
     wormhole create id web url [::1]:8080 tail url blue@:80
-  three servers; one that fails is left for the next
+  three servers; if one fails, the client gets the next
     wormhole create url :80 tail docker-ns web1 or docker-ns web2 weight 2 or url 10.0.0.7:8080
   a database, and one on another machine that takes over
     wormhole create --balance first url :5432 tail docker-ns primary or remote standby tail docker-ns pg
@@ -79,6 +79,6 @@ Examples:
     wormhole create url :3306 tunnel service:db
   two links, one after the other
     wormhole create url :9000 chain url :9001 tail url :9002
-  what would be written
+  print the files that would be written
     wormhole create --dry-run url :3306 tail docker-ns db
 `;

@@ -7,15 +7,15 @@ import { readListings } from './listings.js';
 import { machineOf } from './machine.js';
 
 const HELP = `
-A line for each link and day with clients, the oldest day first, in the time zone of the machine, deleted links among them.
-REFUSED counts clients that were closed because the target was not reached, or because the link is not for them. 400 days are
-kept.`;
+One line per link and day with clients, the oldest day first, in the time zone of the machine, including deleted links.
+REFUSED counts clients that were closed because the target was not reached, the link does not admit them, or a limit was reached.
+400 days are kept.`;
 
 /** Adds `wormhole report`. */
 export function addReport(program: Command): void {
   program
     .command('report')
-    .description('print what has flowed through links, by day')
+    .description('print the traffic of links by day')
     .argument('[id...]', 'the links, all by default')
     .option('--days <n>', 'only the last N days that have a record', readDays)
     .option('--json', 'print it as JSON')

@@ -56,7 +56,7 @@ export function addServicesRefresh(program: Command): void {
 export function addServicesRegister(program: Command): void {
   program
     .command('services-register', { hidden: true })
-    .description('say in etcd which services are published here')
+    .description('register the services that are published here in etcd')
     .action(async () => {
       requireRoot('services-register');
       const { registerServices } = await import('../links/services/register.js');

@@ -4,8 +4,8 @@ import { printableJson } from '../text/quote.js';
 import { machineOf } from './machine.js';
 
 const HELP = `
-Looking at a link neither starts it nor keeps it awake. Rates are those of a quarter of a second. Connections are shown once
-they are older than a second. Only root sees them, and the addresses in namespaces; the journal is for its readers.`;
+Showing a link neither starts it nor keeps it awake. Rates are those of a quarter of a second. Sessions are listed once they are
+older than a second. Only root sees them and the addresses in namespaces; the journal needs the right to read it.`;
 
 /** Adds `wormhole show`. */
 export function addShow(program: Command): void {

@@ -7,20 +7,20 @@ import { type TopOptions, takeSample } from './top-sample.js';
 import { COLUMNS, type Column } from './top-text.js';
 
 const HELP = `
-On a terminal the links are shown again every two seconds. Keys: arrows and page keys select a link, Enter shows it as show does; < and >
+On a terminal the links are shown again after each interval. Keys: arrows and page keys select a link, Enter shows it as show does; < and >
 or F6 choose the column to sort by, P M T N E sort by bytes in, sessions, dial time, id, errors; I or r reverses the order; / filters by id,
 machine or state; d sets the interval; Space or p pauses; Escape removes the filter; q quits.
 Elsewhere, or with --once, --count or --json, a table or JSON objects are printed for each interval.
 IN is what clients send, OUT what they get, DIAL how long connecting to the target took on average, IDLE IN when a
-link without a session goes to sleep. Looking at a link neither starts it nor keeps it awake. With -H several times, the links of all these machines are shown.`;
+link without a session goes to sleep. Showing a link neither starts it nor keeps it awake. With -H several times, the links of all these machines are shown.`;
 
 /** Adds `wormhole top`. */
 export function addTop(program: Command): void {
   program
     .command('top')
-    .description('show what flows through links, live')
+    .description('show the traffic of links, live')
     .addOption(
-      new Option('--interval <span>', 'the time between two looks').argParser(readInterval).default(2, '2s'),
+      new Option('--interval <span>', 'the refresh interval').argParser(readInterval).default(2, '2s'),
     )
     .addOption(
       new Option('--sort <column>', 'the column to sort by')
@@ -30,7 +30,7 @@ export function addTop(program: Command): void {
     )
     .option('--once', 'print one interval and exit')
     .option('--count <n>', 'print N intervals and exit', readCount)
-    .option('--json', 'print one JSON object a line: a link in an interval')
+    .option('--json', 'print one JSON object per line: a link in an interval')
     .addHelpText('after', HELP)
     .action(async (options: TopOptions, command: Command) => {
       if (options.once && options.count !== undefined)

@@ -24,14 +24,14 @@ export function addUpgrade(program: Command): void {
         process.stdout.write(`kept what was there before in ${REPLACED_DIR}: ${replaced.join(' ')}\n`);
       for (const unit of left) await reportEdited(unit);
       for (const { unit, reason } of unreadable)
-        process.stderr.write(`wormhole: ${unit} stays as it is: ${reason}\n`);
+        process.stderr.write(`wormhole: ${unit} is left alone: ${reason}\n`);
     });
 }
 
 async function reportEdited({ unit, path, current, rendered }: EditedUnit): Promise<void> {
   const { createTwoFilesPatch, FILE_HEADERS_ONLY } = await import('diff');
   process.stderr.write(
-    `wormhole: ${unit} has been edited and stays as it is; this version would change it so (wormhole upgrade --force does, systemctl edit ${unit} makes changes that outlive upgrades):\n`,
+    `wormhole: ${unit} was edited and is left alone. This version would change it as follows (wormhole upgrade --force applies it; use systemctl edit ${unit} for changes that survive upgrades):\n`,
   );
   process.stderr.write(
     createTwoFilesPatch(path, `${path} of this version`, current, rendered, '', '', {

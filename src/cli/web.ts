@@ -8,17 +8,17 @@ const SOCKET = 'wormholed-web.socket';
 const SOCKET_PATH = '/run/wormholed-web.sock';
 
 const HELP = `
-The address works once, for two minutes, and the browser may look for twelve hours then. On a desktop the browser is opened; --open
+The address works once, for two minutes; the browser that uses it has access for twelve hours. On a desktop the browser is opened; --open
 requires that. The page changes nothing, neither starts a link nor keeps it awake, and is served at 127.0.0.1 only:
-ssh -L 9997:127.0.0.1:9997 root@HOST wormhole web shows that of another machine. Once nobody has looked for a minute,
-nothing runs; systemctl stop ${SOCKET} closes the port.`;
+ssh -L 9997:127.0.0.1:9997 root@HOST wormhole web shows that of another machine. A minute after the page was last visible, nothing
+runs any more; systemctl stop ${SOCKET} closes the port.`;
 
 /** Adds `wormhole web`. */
 export function addWeb(program: Command): void {
   program
     .command('web')
     .description('print the address of a page with a live map of this machine, and open it on a desktop')
-    .option('--open', 'open it in the browser of the user who has called sudo, or fail')
+    .option('--open', 'open it in the browser of the user who called sudo, or fail')
     .option('--no-open', 'only print the address')
     .addHelpText('after', HELP)
     .action(async ({ open }: { open?: boolean }, command: Command) => {

@@ -19,7 +19,7 @@ function hideValue(assignment: string): string {
   return `${assignment.split('=')[0]}=…`;
 }
 
-/** Docker reads -eA=B and -e=A=B alike, and switches may stand before the e. Of other options, hiding too much does no harm. */
+/** Docker reads -eA=B and -e=A=B alike, and switches may stand before the e. For other options, hiding too much does no harm. */
 function hideAttached(word: string): string {
   const [prefix] = /^(?:--env=|-[a-zA-Z]*?e=?)/.exec(word) ?? [];
   const assignment = prefix === undefined ? '' : word.slice(prefix.length);

@@ -36,7 +36,7 @@ export async function inspectOwn(
   if (!(await isOwn(found, owner))) {
     const labelled = found.Config.Labels[linkLabel];
     const isOthers = labelled !== undefined && owner.link !== undefined && labelled !== owner.link;
-    const whose = isOthers ? `is of link "${labelled}"` : 'is no container of a link';
+    const whose = isOthers ? `is of link "${labelled}"` : 'is not a container of a link';
     throw new ForeignContainer(
       `container "${dockerName}" exists and ${whose}: rename or remove it, or give this one another name with --name`,
     );

@@ -137,7 +137,7 @@ function requireOwn(
 ): void {
   const own = asOwn(volume);
   if (own && own.link === owner.link && own.run === owner.run && own.path === owner.path) return;
-  const whose = own ? `is of link "${own.link}", for ${own.path}` : 'is no volume of a link';
+  const whose = own ? `is of link "${own.link}", for ${own.path}` : 'is not a volume of a link';
   throw new Error(
     `volume "${volume.Name}" exists and ${whose}: remove it, or name a volume for ${owner.path} with -v NAME:${owner.path}`,
   );

@@ -53,7 +53,8 @@ export function faultOfSecret(
 ): Omit<Finding, 'check' | 'repair'> | undefined {
   if (!status) return undefined;
   const { uid, mode, isFile } = status;
-  if (!isFile) return { subject: file, problem: 'it is no file', advice: `put the key itself at ${file}` };
+  if (!isFile)
+    return { subject: file, problem: 'it is not a regular file', advice: `put the key itself at ${file}` };
   if (uid !== 0)
     return {
       subject: file,
@@ -65,7 +66,7 @@ export function faultOfSecret(
   const exposed = (mode & OTHERS) !== 0;
   return {
     subject: file,
-    problem: `its mode is ${octal}${exposed ? ', so that others get at it' : ''}, and it is not used`,
+    problem: `its mode is ${octal}${exposed ? ': other users can read it, so it is not used' : ', and it is not used'}`,
     advice: `chmod 600 ${file}${exposed ? '; if others have users here, change it too: one of them may have read it' : ''}`,
   };
 }
@@ -74,7 +75,7 @@ function own(file: string): Omit<Finding, 'check'>[] {
   const status = statusOf(file);
   const wrong = faultOfSecret(file, status);
   if (!wrong) return [];
-  const problem = wrong.problem.replace(', and it is not used', '');
+  const problem = wrong.problem.replace(/, (so|and) it is not used$/, '');
   return [{ ...wrong, problem, ...repairOf(file, status) }];
 }
 
@@ -115,7 +116,7 @@ function repairOf(file: string, status: FileStatus | undefined): Pick<Finding, '
     async repair() {
       const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
       try {
-        if (!fstatSync(fd).isFile()) throw new Error(`${file} is no file any more`);
+        if (!fstatSync(fd).isFile()) throw new Error(`${file} is no longer a file`);
         fchmodSync(fd, 0o600);
       } finally {
         closeSync(fd);

@@ -130,7 +130,7 @@ function requireLocalAddress(head: RecipeEnd): void {
   if (place.kind !== 'host' || host === undefined || isAlwaysPresent(host)) return;
   const own = ownAddresses();
   if (!own.includes(host)) {
-    throw new Unresolvable(`"${host}" is no address of this host; it has ${own.join(', ')}`);
+    throw new Unresolvable(`"${host}" is not an address of this host; it has ${own.join(', ')}`);
   }
 }
 

@@ -24,7 +24,7 @@ export function requireFreePaths(head: End): void {
         `a program listens on ${path} already (ss -xlp shows which): stop it, or take another path`,
       );
     if (use === 'file')
-      throw new PathRefused(`${path} exists, and is no socket: remove it, or take another path`);
+      throw new PathRefused(`${path} exists, and is not a socket: remove it, or take another path`);
   }
 }
 

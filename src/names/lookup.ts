@@ -42,7 +42,7 @@ const FAILURES: Record<string, string> = {
   EREFUSED: 'the DNS server does not answer for this name: REFUSED',
   ENOTIMP: 'the DNS server cannot answer: NOTIMP',
   EFORMERR: 'the DNS server does not understand: FORMERR',
-  EBADRESP: 'the DNS server sends what is no answer',
+  EBADRESP: 'the DNS server sends a malformed answer',
 };
 
 /** Looks up a name: in the text of the hosts, and then in DNS, of both families at once. Takes 3 s at most. */

@@ -64,7 +64,7 @@ export async function serveName(service: NameService, sockets: PassedSocket[], l
     running ??= refresh(service, log)
       .catch(({ message }: Error) => {
         const { link, name } = service;
-        log.warn(`link ${link}: ${name} was looked up in vain: ${message}. The next client tries again.`, {
+        log.warn(`link ${link}: lookup of ${name} failed: ${message}. The next client tries again.`, {
           event: 'failed',
         });
       })

@@ -67,6 +67,8 @@ function hostOf(target: string, service: string): string {
     return parsePeer({ text: target.replace(/\.$/, '').toLowerCase(), position: 1 });
   } catch (error) {
     if (!(error instanceof RecipeError)) throw error;
-    throw new SrvFault(`an SRV record of service "${service}" names ${quoted(target)}, which is no machine`);
+    throw new SrvFault(
+      `an SRV record of service "${service}" names ${quoted(target)}, which is not a machine`,
+    );
   }
 }

@@ -23,7 +23,9 @@ export function readKeptContainer(run: string): KeptContainer | undefined {
   if (text === undefined) return undefined;
   const read = v.safeParse(schema, parse(text));
   if (read.success) return read.output;
-  throw new Error(`${fileOf(run)} is no record of a container: ${read.issues[0].message}; remove the file`);
+  throw new Error(
+    `${fileOf(run)} is not a record of a container: ${read.issues[0].message}; remove the file`,
+  );
 }
 
 /** Records the container of a run. @throws the system call's error, such as ENOSPC */

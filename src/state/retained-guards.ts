@@ -39,7 +39,7 @@ export function retainedGuards(): RetainedGuard[] {
       const read = v.safeParse(schema, JSON.parse(text));
       if (!read.success)
         throw new Error(
-          `${directory()}/${id} is no record of a tunnel: ${read.issues[0].message}; remove the file`,
+          `${directory()}/${id} is not a record of a tunnel: ${read.issues[0].message}; remove the file`,
         );
       return { id, ...read.output };
     });

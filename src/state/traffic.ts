@@ -174,7 +174,7 @@ function readCurrent(now: Date): Current {
   if (existsSync(currentFile())) {
     const aside = `${currentFile()}.unreadable`;
     renameSync(currentFile(), aside);
-    process.stderr.write(`wormhole: ${aside} is no record of counters: links are counted from now on\n`);
+    process.stderr.write(`wormhole: ${aside} is not a record of counters: links are counted from now on\n`);
   }
   return emptyRecord(now);
 }

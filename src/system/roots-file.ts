@@ -16,7 +16,7 @@ export function readRootsFile(path: string): string {
   const fd = openSync(real, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(fd);
-    if (!stats.isFile()) throw new Error('this is no file');
+    if (!stats.isFile()) throw new Error('this is not a regular file');
     if (stats.size > MAX_BYTES) throw new Error('this is longer than 1 MiB');
     const weakness = weaknessOf(stats);
     if (weakness !== undefined) throw new Error(`what is written here acts as root, and it ${weakness}`);

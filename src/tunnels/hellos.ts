@@ -57,7 +57,7 @@ export function createContacts(known: KnownTunnels, warn: LogLine): Contacts {
       if (!keys.some(({ secret }) => provesHello(message, tunnel.machine, secret))) return undefined;
       if (!isRecent(hello)) {
         warn(
-          `${tunnel.peer} has sent a hello that is ${Math.round((Date.now() - hello.time) / 1000)} s old, which is ignored: it was recorded and sent again, or the clock of either machine is wrong`,
+          `ignored a keepalive from ${tunnel.peer} that is ${Math.round((Date.now() - hello.time) / 1000)} s old: it was replayed, or the clock of either machine is wrong`,
           { event: 'refused', peer: tunnel.peer },
         );
         return undefined;

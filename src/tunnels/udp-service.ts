@@ -110,7 +110,7 @@ async function followPeer(tunnel: Tunnel, ports: Ports, log: LogLine): Promise<v
 async function askSilentPeers(contacts: Contacts, log: LogLine): Promise<void> {
   for (const { tunnel, silence } of contacts.silent()) {
     log(
-      `${tunnel.peer} has sent nothing for ${Math.round(silence / 1000)} s: it is asked whether it still has its side`,
+      `${tunnel.peer} has sent nothing for ${Math.round(silence / 1000)} s; checking whether it still has the tunnel`,
       { event: 'unreachable', peer: tunnel.peer },
     );
     await withSystemd((systemd) => systemd.queue(rekeyUnits(tunnel.peer).service)).catch((error: Error) =>

@@ -330,8 +330,8 @@ function requireKeys(reader: Reader, section: string, known: string[]): void {
     reader.fault(
       setting,
       /^[A-Za-z]{1,40}$/.test(key)
-        ? `${key}= is no setting of [${section}]; ${advice}`
-        : `this is no setting of [${section}]; a line that goes on in the next one ends with a backslash`,
+        ? `${key}= is not a setting of [${section}]; ${advice}`
+        : `this is not a setting of [${section}]; a line that goes on in the next one ends with a backslash`,
     );
   }
 }

@@ -50,7 +50,7 @@ export function parseLabelPolicy({ path, text }: Source): LabelPolicy {
       faults.push({
         path,
         line,
-        message: `${quoted(key)} is no setting of [Labels]; there are ${names.join(' ')}`,
+        message: `${quoted(key)} is not a setting of [Labels]; there are ${names.join(' ')}`,
       });
       continue;
     }

@@ -30,7 +30,7 @@ const count = v.pipe(
 const networks = v.pipe(
   v.string(),
   v.transform((text) => text.split(',')),
-  v.check((all) => all.every(isNetwork), 'is no list of networks'),
+  v.check((all) => all.every(isNetwork), 'is not a list of networks'),
 );
 
 const workers = v.union([v.literal('auto'), count], 'is neither auto nor a number of at least 1');

@@ -194,7 +194,7 @@ labSuite(
       );
       assert.match(
         stderr,
-        /^wormhole: \S+\/other\.wormhole:3: Pul= is no setting of \[Link\]; did you mean Pull=\?$/m,
+        /^wormhole: \S+\/other\.wormhole:3: Pul= is not a setting of \[Link\]; did you mean Pull=\?$/m,
       );
       assert.match(stderr, /^wormhole: \S+\/head\.wormhole:3: /m);
       assert.match(
@@ -242,7 +242,7 @@ labSuite(
       await host.run(`mkfifo ${LINKS}/fifo.wormhole`);
       assert.match(
         (await wormhole(host, 'apply')).stderr,
-        /^wormhole: \S+\/fifo\.wormhole:1: this is no file\n$/,
+        /^wormhole: \S+\/fifo\.wormhole:1: this is not a regular file\n$/,
       );
       await remove(host, 'fifo');
       await host.run(`chmod o+w ${LINKS}`);
@@ -276,7 +276,7 @@ labSuite(
       assert.is(kept.status, 1);
       assert.match(
         kept.stderr,
-        /^wormhole: link "good" stays, although \S+\/good\.wormhole describes it no longer, since \S+\/renamed\.wormhole may: /m,
+        /^wormhole: link "good" is kept: \S+\/good\.wormhole no longer describes it, but \S+\/renamed\.wormhole has an error and may\. /m,
       );
       assert.match(await succeeds(host, 'list'), /^good /m);
       await remove(host, 'renamed');

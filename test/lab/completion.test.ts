@@ -99,7 +99,7 @@ labSuite(
     test('fish', async () => {
       const host = at();
       const fish = async (line: string) => (await host.run(['fish', '-c', `complete -C '${line}'`])).stdout;
-      assert.match(await fish('wormhole slee'), /^sleep\tend now what a trigger/m);
+      assert.match(await fish('wormhole slee'), /^sleep\tstop what the trigger/m);
       assert.is((await fish('wormhole edit w')).replace(/\t/g, ''), 'web\nwww\n');
       assert.match(await fish('wormhole create url udp://bl'), /udp:\/\/blue@/);
       assert.match(await fish('wormhole apply -f /etc/ho'), /\/etc\/hostname/);

@@ -254,7 +254,7 @@ labSuite(
       const host = at();
       await host.run('echo "{" > /var/lib/wormhole/traffic/current.json');
       const { stderr } = await host.run('wormhole delete dgrams');
-      assert.match(stderr, /^wormhole: .*current\.json\.unreadable is no record of counters[^\n]*\n$/);
+      assert.match(stderr, /^wormhole: .*current\.json\.unreadable is not a record of counters[^\n]*\n$/);
       await host.run('mkdir /root/full && mount -t tmpfs -o size=4k none /var/lib/wormhole/traffic');
       try {
         await host.run('head -c 1M /dev/zero > /var/lib/wormhole/traffic/filler', { check: false });

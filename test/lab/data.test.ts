@@ -203,7 +203,7 @@ labSuite(
       assert.is(await note(host, 4000, '-'), '');
       assert.match(
         await host.journal('-b', '-o', 'cat', '-t', 'wormhole-db-run'),
-        /volume "wormhole-db-data" exists and is no volume of a link: remove it, or name a volume for \/data with -v NAME:\/data/,
+        /volume "wormhole-db-data" exists and is not a volume of a link: remove it, or name a volume for \/data with -v NAME:\/data/,
       );
       await succeeds(host, 'delete --volumes db');
       assert.is((await host.run('docker volume ls -q')).stdout, 'wormhole-db-data\n');

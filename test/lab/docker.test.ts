@@ -165,7 +165,7 @@ labSuite(
       const hint = 'rename or remove it, or give this one another name with --name';
       assert.is(
         await failing(host, starting('j', 'wormhole/tools')),
-        `ForeignContainer: container "wormhole-j" exists and is no container of a link: ${hint}`,
+        `ForeignContainer: container "wormhole-j" exists and is not a container of a link: ${hint}`,
       );
       assert.is(
         await failing(host, starting('k', 'wormhole/tools')),

@@ -127,7 +127,11 @@ labSuite(
     test('a netns or an address that is not there', async () => {
       const host = at();
       await fails(host, 'create url :1 tail url nosuch@:2', /no network namespace "nosuch"/);
-      await fails(host, 'create url 192.0.2.7:1 tail url :2', /"192\.0\.2\.7" is no address of this host/);
+      await fails(
+        host,
+        'create url 192.0.2.7:1 tail url :2',
+        /"192\.0\.2\.7" is not an address of this host/,
+      );
       await leavesNothing(host);
     });
 

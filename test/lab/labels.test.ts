@@ -70,7 +70,7 @@ labSuite(
       assert.is(await ask(host, 7001), '');
       assert.match(
         await host.journal('-b', '-o', 'cat', '-t', 'wormhole-c-run'),
-        /container "wormhole-c" exists and is no container of a link/,
+        /container "wormhole-c" exists and is not a container of a link/,
       );
       assert.is((await remains(host, 'c')).length, 1);
       assert.is(await everything(host), 'wormhole-c running');
@@ -86,7 +86,7 @@ labSuite(
       assert.is(await ask(host, 7001), '');
       assert.match(
         await host.journal('-b', '-o', 'cat', '-u', 'wormhole-netns@run:d.service'),
-        /container "wormhole-d-netns" exists and is no container of a link/,
+        /container "wormhole-d-netns" exists and is not a container of a link/,
       );
       assert.is((await remains(host, 'd')).length, 1);
       assert.is(await everything(host), 'wormhole-d-netns running');

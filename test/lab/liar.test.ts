@@ -38,7 +38,7 @@ const lies: [what: string, recipe: string, answer: Answers[string], expected: Re
   ['a list', 'tail url :1', [200, []], /the answer makes no sense/],
   ['nothing', 'tail url :1', [204, null], /the answer makes no sense/],
   ['null', 'tail url :1', [200, null], /the answer makes no sense/],
-  ['an odd error', 'tail url :1', [500, { oops: 1 }], /gives an answer \(500\) that is no wormholed's/],
+  ['an odd error', 'tail url :1', [500, { oops: 1 }], /gives an answer \(500\) that is not from wormholed/],
   [
     'a coloured error',
     'tail url :1',

@@ -92,7 +92,7 @@ labSuite(
       await fails(
         host,
         'create url unix:///run/file tail url :7001',
-        /\/run\/file exists, and is no socket: remove it, or take another path/,
+        /\/run\/file exists, and is not a socket: remove it, or take another path/,
       );
       assert.is((await host.run('cat /run/file')).stdout, 'precious\n');
       await fails(

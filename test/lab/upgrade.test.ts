@@ -59,10 +59,7 @@ labSuite(
 
       const { stdout, stderr } = await host.run(INSTALL, { timeout: 120 });
       assert.match(stdout, /^upgraded wormhole-plain\.socket$/m);
-      assert.match(
-        stderr,
-        /^wormhole: wormhole-plain\.service has been edited and stays as it is; .*--force/m,
-      );
+      assert.match(stderr, /^wormhole: wormhole-plain\.service was edited and is left alone\. .*--force/m);
       assert.match(stderr, /^-WatchdogSec=5s\n\+WatchdogSec=30s$/m);
       assert.is((await host.run(`cat ${UNITS}/wormhole-plain.service`)).stdout, edited);
 

@@ -13,7 +13,7 @@ const test = apiSuite('the client of the API');
 
 const tcp = (host: string, port: number): Machine => ({ ...there(), endpoint: { kind: 'tcp', host, port } });
 
-test('a machine that is unreachable, or no wormholed, is reported in one line', async () => {
+test('a machine that is unreachable, or is not wormholed, is reported in one line', async () => {
   await fails(ping(tcp('127.0.0.1', 1)), /^no daemon at tcp:\/\/127\.0\.0\.1:1, the connection is refused/);
   await fails(ping(tcp('no-such-machine.invalid', 1)), /^machine "no-such-machine.invalid" is unknown/);
   await fails(
@@ -22,8 +22,11 @@ test('a machine that is unreachable, or no wormholed, is reported in one line', 
   );
   await fails(ping({ ...there(), keyFile: '/nowhere/key' }), /^no key file \/nowhere\/key/);
   for (const [behave, expected] of [
-    [(socket: Socket) => socket.destroy(), /closes the connection at once: it is no wormholed/],
-    [(socket: Socket) => socket.write('SSH-2.0-OpenSSH_9.2\r\n'), /does not speak TLS: it is no wormholed/],
+    [(socket: Socket) => socket.destroy(), /closes the connection at once: this is not wormholed/],
+    [
+      (socket: Socket) => socket.write('SSH-2.0-OpenSSH_9.2\r\n'),
+      /does not speak TLS: this is not wormholed/,
+    ],
   ] as [(socket: Socket) => void, RegExp][]) {
     const other = createServer((socket) => {
       socket.on('error', () => {});
@@ -90,7 +93,7 @@ test('a daemon that falls silent, or goes away, is distinguished from one that f
   await once(odd, 'listening');
   await fails(
     createAt({ ...local, endpoint: { kind: 'unix', path: join(directory, 'odd') } }, ['a']),
-    /gives an answer \(200\) that is no wormholed's/,
+    /gives an answer \(200\) that is not from wormholed/,
   );
   odd.close();
 });

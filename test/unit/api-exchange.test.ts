@@ -69,7 +69,7 @@ const lies: [string, (socket: Socket) => void, RegExp, Partial<ApiRequest>?][] =
   [
     'it says so all the time',
     (socket) => endless(socket, PROCESSING.repeat(100)),
-    /^tcp:\/\/beta:9999 says all the time that it is at work: it is no wormholed$/,
+    /^tcp:\/\/beta:9999 sends only progress reports: this is not wormholed$/,
   ],
   [
     // Node closes the connection then, and tells of neither an answer nor an error.
@@ -83,7 +83,7 @@ const lies: [string, (socket: Socket) => void, RegExp, Partial<ApiRequest>?][] =
       socket.write(ENDLESS);
       endless(socket, `1000\r\n${'x'.repeat(0x1000)}\r\n`);
     },
-    /gives an answer of more than 65536 bytes: it is no wormholed$/,
+    /gives an answer of more than 65536 bytes: this is not wormholed$/,
   ],
   [
     'a body that is longer than it may be',
@@ -118,8 +118,8 @@ const lies: [string, (socket: Socket) => void, RegExp, Partial<ApiRequest>?][] =
     { timeout: 1_000 },
   ],
   ['half a body', (socket) => socket.end(json('{"a": 1}').slice(0, -2)), /has broken off its answer/],
-  ['no JSON', (socket) => socket.write(json('hello')), /gives an answer \(200\) that is no wormholed's$/],
-  ['deep JSON', (socket) => socket.write(json('['.repeat(60_000))), /that is no wormholed's$/],
+  ['no JSON', (socket) => socket.write(json('hello')), /gives an answer \(200\) that is not from wormholed$/],
+  ['deep JSON', (socket) => socket.write(json('['.repeat(60_000))), /that is not from wormholed$/],
   [
     'an error without a message',
     (socket) => socket.write(json({ error: {} }, '500 -')),
@@ -128,7 +128,7 @@ const lies: [string, (socket: Socket) => void, RegExp, Partial<ApiRequest>?][] =
   [
     'a redirection',
     (socket) => socket.write(json({ url: 'x' }, '302 Found')),
-    /\(302\) that is no wormholed/,
+    /\(302\) that is not from wormholed/,
   ],
 ];
 

@@ -259,7 +259,7 @@ test('a server that has the key but proves no identity is asked for nothing', as
     [() => ({ machine: 'a' }), 200, /does not prove its identity/],
     [signed('client'), 200, /does not prove its identity: its signature is not for this session/],
     [() => notFound, 404, /runs a wormholed that cannot prove its identity: install this version there$/],
-    [() => 'what?', 500, /gives an answer \(500\) that is no wormholed's/],
+    [() => 'what?', 500, /gives an answer \(500\) that is not from wormholed/],
   ] as const) {
     heard = '';
     const machine = at(await answering(bodyFor, status));

@@ -39,10 +39,10 @@ test('a secret is a file of root with a mode that keeps others out', () => {
   assert.is(faultOfSecret('/k', undefined), undefined);
   assert.is(fault(0, 0o600), undefined);
   assert.is(fault(0, 0o400), undefined);
-  assert.match(fault(0, 0o640) ?? '', /mode is 0640, so that others get at it/);
+  assert.match(fault(0, 0o640) ?? '', /mode is 0640: other users can read it, so it is not used/);
   assert.is(fault(0, 0o700), 'its mode is 0700, and it is not used');
   assert.match(fault(1000, 0o600) ?? '', /belongs to user 1000/);
-  assert.is(fault(0, 0o600, false), 'it is no file');
+  assert.is(fault(0, 0o600, false), 'it is not a regular file');
 });
 
 test('what is wrong with a key is said once, with the line', () => {

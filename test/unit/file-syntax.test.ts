@@ -258,7 +258,7 @@ test('faults name their lines', () => {
   const lines = faults('[Link]\nRecipe=url :1 \\\n tail \\\n oops :2\nPull=x\nOwnr=a\n[Lnk]\n');
   const expected = [
     /^f:7: no section of that name is known here; there are \[Link\]/,
-    /^f:6: Ownr= is no setting of \[Link\]; did you mean Owner=\?$/,
+    /^f:6: Ownr= is not a setting of \[Link\]; did you mean Owner=\?$/,
     /^f:5: Pull=x: expected never, missing or always$/,
     /^f:4: word 4, "oops": not a word/,
   ];

@@ -133,7 +133,9 @@ for (const mode of [0o644, 0o640, 0o606, 0o660, 0o700, 0o4600]) {
   test(`mode ${mode.toString(8)} is refused, with the command that puts it right`, () => {
     write(HEX, mode);
     refuses(
-      new RegExp(`has mode ${mode.toString(8).padStart(4, '0')}, others may get at it: chmod 600 ${file}$`),
+      new RegExp(
+        `has mode ${mode.toString(8).padStart(4, '0')}, ${mode & 0o077 ? 'so other users can read it' : 'and not 0600 or 0400'}: chmod 600 ${file}$`,
+      ),
     );
   });
 }

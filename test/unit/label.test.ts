@@ -117,9 +117,9 @@ test('the file of the administrator is refused as a whole, with the lines', () =
     ['[Labels]\nExposePorts=90-80\n', /f:2: .*expected a port/],
     ['[Labels]\nExposePorts=65536\n', /f:2: .*expected a port/],
     ['[Labels]\nExposeAddresses=web\n', /f:2: .*expected a network/],
-    ['[Labels]\nExposePort=80\n', /f:2: "ExposePort" is no setting/],
+    ['[Labels]\nExposePort=80\n', /f:2: "ExposePort" is not a setting/],
     ['[Label]\n', /f:1: the only section/],
-    ['[Labels]\nconstructor=80\n', /f:2: "constructor" is no setting/],
+    ['[Labels]\nconstructor=80\n', /f:2: "constructor" is not a setting/],
   ] as const)
     assert.throws(() => parseLabelPolicy({ path: 'f', text }), reason, text);
 });
@@ -366,7 +366,7 @@ test('each fault of labels.conf has its line and its path', () => {
     ['[X-Mine]\nExposePorts=no\n', ''],
     [
       '[Labels]\n\nPorts=1\n',
-      'f:3: "Ports" is no setting of [Labels]; there are ExposeAddresses= ExposePorts=',
+      'f:3: "Ports" is not a setting of [Labels]; there are ExposeAddresses= ExposePorts=',
     ],
     ...['x80', '80x', '0', '80-', '8999-8000', '65536', '1-65536', '-1'].map((word) => [
       `[Labels]\nExposePorts=${word}\n`,

@@ -355,7 +355,10 @@ test('PROXY headers are for the first link of a recipe, and are read back', () =
   const edited = (line: string) => () =>
     readLink((files['wormhole-a.socket'] ?? '').replace(/^(Accept)?ProxyProtocol=.*\n/gm, line));
   assert.throws(edited('ProxyProtocol=v3\n'), /ProxyProtocol=v3 is neither v1 nor v2/);
-  assert.throws(edited('AcceptProxyProtocol=10.0.0.0\\8\n'), /AcceptProxyProtocol=.* is no list of networks/);
+  assert.throws(
+    edited('AcceptProxyProtocol=10.0.0.0\\8\n'),
+    /AcceptProxyProtocol=.* is not a list of networks/,
+  );
 });
 
 test('what belongs to several tails, and to a service, is read back', () => {
@@ -398,7 +401,7 @@ test('a unit file that somebody has spoilt says what is wrong with which setting
     ['Workers=some', 'Workers=some is neither auto nor a number of at least 1'],
     ['Balance=fair', 'Balance=fair is none of least, round-robin, first, source'],
     ['Pull=often', 'Pull=often is not never, missing or always'],
-    ['AcceptProxyProtocol=10.0.0.0/8,x', 'AcceptProxyProtocol=10.0.0.0/8,x is no list of networks'],
+    ['AcceptProxyProtocol=10.0.0.0/8,x', 'AcceptProxyProtocol=10.0.0.0/8,x is not a list of networks'],
     ['Id=b', 'Id=b is not the id in Recipe='],
   ] as const)
     assert.throws(

@@ -41,7 +41,7 @@ test('SRV records name the machines of the lowest priority, in an order of their
   assert.equal(machinesOfRecords([record('.')], '_pg._tcp.x'), []);
   assert.equal(machinesOfRecords([], '_pg._tcp.x'), []);
   for (const name of ['a b', 'a;b', '-a', 'a\nb', '\u001b[31m', 'service:db'])
-    assert.throws(() => machinesOfRecords([record(name)], '_pg._tcp.x'), /names .*, which is no machine$/);
+    assert.throws(() => machinesOfRecords([record(name)], '_pg._tcp.x'), /names .*, which is not a machine$/);
 });
 
 test('a machine with several SRV records has their weights together, in whatever order they come', () => {
@@ -94,14 +94,14 @@ test('the settings of etcd are read, and faults are named', () => {
   for (const [lines, message] of [
     [[], /^Endpoints= is missing$/],
     [['Endpoints='], /has no address/],
-    [['Endpoints=10.0.0.1:2379'], /is no address such as/],
-    [['Endpoints=https://u:p@a'], /is no address such as/],
-    [['Endpoints=https://a/v3'], /is no address such as/],
+    [['Endpoints=10.0.0.1:2379'], /is not an address such as/],
+    [['Endpoints=https://u:p@a'], /is not an address such as/],
+    [['Endpoints=https://a/v3'], /is not an address such as/],
     [['Endpoints=http://a', 'User=w', 'PasswordFile=/password'], /not sent in clear text/],
     [['Endpoints=https://a', 'User=w'], /belong together/],
     [['Endpoints=https://a', 'Key=/k'], /belong together/],
     [['Endpoints=https://a', 'Prefix=/x'], /does not end in a slash/],
-    [['Endpoints=https://a', 'Endpoint=b'], /Endpoint=b is no setting of \[Etcd\]/],
+    [['Endpoints=https://a', 'Endpoint=b'], /Endpoint=b is not a setting of \[Etcd\]/],
   ] as [string[], RegExp][])
     assert.throws(() => parse(...lines), message);
   assert.throws(() => parseEtcdConfig('[Other]\n', () => ''), /no section \[Etcd\]/);
@@ -211,8 +211,8 @@ test('someone who may write files of services cannot have another file read, or 
     await problemOf('link'),
     /own\/link: it is a symbolic link, and what is in \S+own acts as root, and it (is writable by|belongs to)/,
   );
-  assert.is(await problemOf('fifo'), `${own}/fifo: it is no file`);
-  assert.is(await problemOf('directory'), `${own}/directory: it is no file`);
+  assert.is(await problemOf('fifo'), `${own}/fifo: it is not a regular file`);
+  assert.is(await problemOf('directory'), `${own}/directory: it is not a regular file`);
   assert.is(await problemOf('large'), `${own}/large: it is longer than 1 MiB`);
   // The administrator may use symbolic links.
   if (process.getuid?.() !== 0) return;

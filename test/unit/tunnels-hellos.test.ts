@@ -105,7 +105,7 @@ test('a hello that was recorded long ago, or comes from the future, does not cou
     const { receive, lines } = service();
     const time = Date.now() + minutes * 60_000;
     assert.is(receive(from(hello({ time }))), undefined);
-    assert.match(lines.join('\n'), /^beta has sent a hello that is -?\d+ s old, which is ignored: [^\n]+$/);
+    assert.match(lines.join('\n'), /^ignored a keepalive from beta that is -?\d+ s old: [^\n]+$/);
     assert.is(receive(from(hello())), tunnel);
   }
   for (const minutes of [-4, 4]) {

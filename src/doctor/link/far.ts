@@ -134,7 +134,7 @@ async function wayHop(
       text: `${known.address} is not probed: a connection would start what is there`,
     };
   const at = parsePeerEndpoint(known.address);
-  if (at.kind !== 'tcp') throw new Error(`"${known.address}" is no address of a part`);
+  if (at.kind !== 'tcp') throw new Error(`"${known.address}" is not the address of a part`);
   const enough = new AbortController();
   const [failure] = await Promise.all([
     probe(at, { stay: STAY_MS, signal: enough.signal }).finally(() => enough.abort()),

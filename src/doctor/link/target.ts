@@ -66,7 +66,7 @@ function pathHop(link: string, { protocol, path }: UnixAddress): Hop {
   const problem = {
     nothing: 'does not exist',
     'stale socket': 'is a socket that no program has',
-    file: 'is no socket',
+    file: 'is not a socket',
   }[use];
   return {
     link,

@@ -140,7 +140,7 @@ function resumeAll(
       if (resume({ ...session, pipes })) count += 1;
     } catch (error) {
       resetInherited(session);
-      const message = `a session of the process before cannot be continued: ${(error as Error).message}`;
+      const message = `a session of the previous process cannot be continued: ${(error as Error).message}`;
       log.failure('failed resume', `${message}; it is reset`, (more) => `${message}; ${more} more are reset`);
     }
   }

@@ -103,7 +103,10 @@ class OutOfDate extends Error {}
 
 /** Logs why stored sessions are lost. */
 export function logLost(log: Log, problem: string): void {
-  log.error('failed', `the sessions of the process before cannot be taken over: ${problem}; they are reset`);
+  log.error(
+    'failed',
+    `the sessions of the previous process cannot be taken over: ${problem}; they are reset`,
+  );
 }
 
 /** Resets a session that cannot be continued. */

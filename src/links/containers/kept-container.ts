@@ -56,7 +56,7 @@ function describeLoss(
   const still = kept?.length ? `volume ${kept.join(', ')} is kept with its data` : '';
   const gone = empty?.length ? `volume ${empty.join(', ')} was gone too, and is empty` : '';
   const rest = [still, gone].filter(Boolean).join('; ') || 'volumes that docker-run names are not touched';
-  return `link ${id}: DATA LOST: container "${container}", which was kept for its data, is gone, and a new one has taken its place (${why}). What it had written outside volumes is lost; ${rest}. wormhole list tells so until: wormhole start ${root}`;
+  return `link ${id}: DATA LOST: container "${container}", which was kept for its data, is gone, and a new one has taken its place (${why}). What it had written outside volumes is lost; ${rest}. wormhole list shows this until you run: wormhole start ${root}`;
 }
 
 function describeKept(link: string, { container, volumes = [] }: Started): string[] {

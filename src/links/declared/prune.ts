@@ -50,7 +50,7 @@ export async function pruneLinks(
     } else if (dirname(file) === directory && (!isThere(file) || files.includes(file))) {
       if (faulty !== undefined) {
         report.note(
-          `link "${root.id}" stays, although ${file} describes it no longer, since ${faulty} may: correct that first`,
+          `link "${root.id}" is kept: ${file} no longer describes it, but ${faulty} has an error and may. Correct that first`,
         );
         continue;
       }

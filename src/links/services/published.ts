@@ -23,7 +23,7 @@ export function recipeForConsumer(
   const { tail } = recipe;
   if (tail && !isUnix(tail) && tail.port === undefined)
     throw new NotPublished(
-      `service "${name}" is published without a port, and neither does the link have one that it could take over`,
+      `service "${name}" is published without a port, and the link has none to use instead: add url :PORT to either`,
     );
   return recipe;
 }

@@ -73,7 +73,7 @@ export function createEtcdClient(config: EtcdConfig, timeout = TIMEOUT_MS): Etcd
     token = undefined;
     const given = readBody(tokenBody, await ask('/v3/auth/authenticate', login)).token;
     // Another one would be kept, and fail each request of the next processes before etcd could refuse it.
-    if (!TOKEN.test(given)) throw new EtcdFault('etcd has given a token that is none');
+    if (!TOKEN.test(given)) throw new EtcdFault('etcd returned an invalid token');
     token = given;
     writeToken(config, token);
   };

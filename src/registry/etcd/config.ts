@@ -35,7 +35,7 @@ const section = v.strictObject(
     ...{ CertificateAuthority: text, Certificate: text, Key: text, User: text, PasswordFile: text },
     ...{ Prefix: text, Address: text },
   },
-  'is no setting of [Etcd]',
+  'is not a setting of [Etcd]',
 );
 
 /**
@@ -103,6 +103,7 @@ function parseEndpoint(word: string): URL {
   const url = URL.canParse(word) ? new URL(word) : undefined;
   const isPlain =
     url && ['http:', 'https:'].includes(url.protocol) && url.pathname === '/' && url.username === '';
-  if (!isPlain) throw new Error(`Endpoints=: ${quoted(word)} is no address such as https://10.0.0.1:2379`);
+  if (!isPlain)
+    throw new Error(`Endpoints=: ${quoted(word)} is not an address such as https://10.0.0.1:2379`);
   return url;
 }

@@ -76,7 +76,7 @@ async function isAsWritten(client: EtcdClient, { lease, key, value }: Lease): Pr
 async function revoke(client: EtcdClient, { lease, key }: Lease, path: string): Promise<string> {
   if (await renew(client, lease)) await client.call('/v3/lease/revoke', { ID: lease }, anything);
   rmSync(path, { force: true });
-  return `etcd has ${key} no more: nothing is published here`;
+  return `removed ${key} from etcd: nothing is published here any more`;
 }
 
 /**
