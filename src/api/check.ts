@@ -30,7 +30,7 @@ export function check<T extends v.GenericSchema>(schema: T, value: unknown, what
     const field = path.pop() ?? '';
     throw unknownField(path.length === 0 ? what : `"${path.join('.')}"`, field);
   }
-  // Of a list, the field as a whole is wrong.
+  // In a list, the field as a whole is wrong.
   while (path.length > 1 && /^[0-9]+$/.test(path.at(-1) ?? '')) path.pop();
   throw invalid(`${path.length === 0 ? what : `"${path.join('.')}"`} ${issue.message}`);
 }

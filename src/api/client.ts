@@ -22,7 +22,7 @@ import {
   createdPart,
   type DeleteBody,
   deletedLink,
-  type LinkChange,
+  type LinkCommand,
   type PartBody,
   type Preview,
   type ProgramVersion,
@@ -97,7 +97,7 @@ export async function deleteAt(machine: Machine, id: string, body: DeleteBody = 
 }
 
 /** Stops, starts or puts to sleep a link on a machine. @throws Failure, `not-found`; Unreachable, KeyUnusable */
-export async function changeAt(machine: Machine, id: string, change: LinkChange): Promise<void> {
+export async function changeAt(machine: Machine, id: string, change: LinkCommand): Promise<void> {
   const path = `/v1/links/${encodeURIComponent(id)}/${change}`;
   await ask(machine, { method: 'POST', path, timeout: CHANGE_MS });
 }
@@ -127,7 +127,7 @@ export interface ReachedPart extends CreatedPart {
 export function createPartAt(
   machine: Machine,
   partId: string,
-  bodyFor: (session: Session) => PartBody,
+  bodyFor: (session: ProvedConnection) => PartBody,
 ): Promise<ReachedPart> {
   return withConnection(machine, async (request, session) => {
     const answer = await request({
@@ -219,7 +219,7 @@ export async function ping(machine: Machine): Promise<Ping> {
  * A connection to a machine: its addresses, without brackets, IPv4 as IPv4, and the id that the machine has proved. All are empty
  * for a unix socket.
  */
-export interface Session {
+export interface ProvedConnection {
   local: string;
   remote: string;
   machine: string;
@@ -237,7 +237,7 @@ function ask(machine: Machine, request: ApiRequest): Promise<unknown> {
  */
 export async function withConnection<T>(
   machine: Machine,
-  use: (send: SendRequest, session: Session) => Promise<T>,
+  use: (send: SendRequest, session: ProvedConnection) => Promise<T>,
 ): Promise<T> {
   const { endpoint } = machine;
   const socket = await connectMachine(machine);

@@ -119,7 +119,7 @@ function keysDiffer(endpoint: Endpoint, keyFile: string): string {
 
 function explain(error: NodeJS.ErrnoException, endpoint: Endpoint, keyFile: string): string {
   const text = endpointText(endpoint);
-  // Of several addresses that were tried, the error of the last; they are much the same.
+  // If several addresses were tried, the error of the last; they are much the same.
   const last = error instanceof AggregateError ? (error.errors.at(-1) as NodeJS.ErrnoException) : error;
   const code = last.code ?? '';
   if (endpoint.kind === 'unix') {

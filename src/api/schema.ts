@@ -155,8 +155,8 @@ const partBody = strictObject({
 export type PartBody = v.InferOutput<typeof partBody>;
 
 /** What can be done to a link beside creating and deleting it. */
-export const LINK_CHANGES = ['stop', 'start', 'sleep'] as const;
-export type LinkChange = (typeof LINK_CHANGES)[number];
+export const LINK_COMMANDS = ['stop', 'start', 'sleep'] as const;
+export type LinkCommand = (typeof LINK_COMMANDS)[number];
 
 /**
  * A link as it was created: its id, and the url of its head; `also` has those of its further listeners, and `left` what is left

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import type { LinkChange } from '../api/schema.js';
+import type { LinkCommand } from '../api/schema.js';
 import { requireRoot } from './fail.js';
 import { machineOf } from './machine.js';
 
-const DESCRIPTIONS: Record<LinkChange, string> = {
+const DESCRIPTIONS: Record<LinkCommand, string> = {
   stop: 'close a link, also across reboots, and stop what it runs',
   start: 'reopen a stopped link',
   sleep: 'stop what the trigger of a link started, without waiting for it to be idle',

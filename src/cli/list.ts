@@ -67,7 +67,7 @@ interface Columns {
   wide?: boolean;
 }
 
-/** A link as it is listed; the machine is told when there are several. */
+/** A link as it is listed, with its machine if there are several. */
 type Row = ListedLink & { machine?: string };
 
 async function print({ listings, several }: Listings, options: ListOptions): Promise<void> {

@@ -17,7 +17,7 @@ export interface MachineListing {
 }
 
 /**
- * The links of the machines that -H names, or of this one, in that order. When there are several, one that cannot be asked is told on
+ * The links of the machines that -H names, or of this one, in that order. If there are several, one that does not answer is reported on
  * stderr, and the exit status is 1; the others are returned. With `onFailure`, that gets the line instead.
  *
  * @throws Failure, Unreachable, KeyUnusable when there is only one

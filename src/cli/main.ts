@@ -105,7 +105,7 @@ program
   // A lookup in DNS that nobody waits for any more cannot be cancelled, and would hold the process for minutes.
   .finally(exitWhenPrinted);
 
-/** Exits when a pipe has taken all that was printed, and errors of standard output are told. */
+/** Exits once a pipe has taken all output and errors of standard output are reported. */
 function exitWhenPrinted(): void {
   const exit = () => setImmediate(() => process.exit());
   if (process.stdout.writableLength > 0) process.stdout.write('', exit);

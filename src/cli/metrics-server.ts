@@ -10,7 +10,7 @@ import { HTTP_LIMITS } from '../web/http-limits.js';
 /** The server ends when nobody has asked for this long, ms; systemd goes on listening. */
 const IDLE_MS = 5_000;
 
-/** Scrapes within this time get the same text, ms: a crowd of them does not make the work many times. */
+/** Scrapes within this time share one rendering, ms. */
 const FRESH_MS = 1_000;
 
 /** How long a connection on which nothing moves is kept, ms: a caller that does not read its answer has no place for ever. */

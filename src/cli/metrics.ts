@@ -55,7 +55,7 @@ async function readListing(machine: Machine | undefined): Promise<Listing> {
   return listLinks();
 }
 
-/** Reads the tunnels. Links are shown also when they cannot be read: then that is told on stderr, or to the journal. */
+/** Reads the tunnels. If they cannot be read, links are shown anyway, and the error goes to stderr or the journal. */
 async function readTunnels(machine: Machine | undefined): Promise<TunnelListing | undefined> {
   const { listTunnelsAt } = await import('../api/client.js');
   try {

@@ -5,7 +5,7 @@ import { unmapIPv4 } from '../text/ip-address.js';
 import { provedMachine } from './session.js';
 
 /**
- * The sender of a request: a user of this machine, or another machine. Of the latter, `id` is the one that it has proved,
+ * The sender of a request: a user of this machine, or another machine. For a machine, `id` is the one that it has proved,
  * `address` its own address, and `local` the one of ours that it called, which is the one that faces it; both without brackets,
  * IPv4 as IPv4.
  */

@@ -7,7 +7,7 @@ import type {
   CreatedLink,
   CreatedPart,
   DeleteBody,
-  LinkChange,
+  LinkCommand,
   PartBody,
   Preview,
 } from '../api/schema.js';
@@ -34,7 +34,7 @@ export interface Operations {
   preview(body: CreateBody, caller: Caller): Promise<Preview>;
   /** Returns what is left, a line each. */
   delete(id: string, body: DeleteBody, caller: Caller): Promise<string[]>;
-  change(id: string, change: LinkChange, caller: Caller): Promise<void>;
+  change(id: string, change: LinkCommand, caller: Caller): Promise<void>;
   /** Whether one of several tails of a link gets no new client. */
   drain(id: string, which: { tail: string; drains: boolean }, caller: Caller): Promise<void>;
   createPart(partId: string, body: PartBody, caller: Caller): Promise<CreatedPart>;

@@ -6,8 +6,8 @@ import {
   checkLinkId,
   checkPartBody,
   checkPartId,
-  LINK_CHANGES,
-  type LinkChange,
+  LINK_COMMANDS,
+  type LinkCommand,
 } from '../api/schema.js';
 import { isRunArgument } from '../recipe/keywords.js';
 import { ownIdentity } from '../state/identity.js';
@@ -51,7 +51,7 @@ function fixedPaths(operations: Operations): Record<string, Routes | undefined> 
 /** A path that ends with an id, or with what to do to a link. */
 function namedPath(path: string, operations: Operations): Routes | undefined {
   const [, link = '', word] = /^\/v1\/links\/([^/?#]+)\/([^/?#]+)$/.exec(path) ?? [];
-  const change = LINK_CHANGES.find((known) => known === word);
+  const change = LINK_COMMANDS.find((known) => known === word);
   if (change) return { POST: changeRoute(link, change, operations) };
   const [, of = '', tail = '', drain] =
     /^\/v1\/links\/([^/?#]+)\/tails\/([^/?#]+)\/(drain|undrain)$/.exec(path) ?? [];
@@ -112,7 +112,7 @@ function deleteRoute(text: string, operations: Operations): Route {
   };
 }
 
-function changeRoute(text: string, change: LinkChange, operations: Operations): Route {
+function changeRoute(text: string, change: LinkCommand, operations: Operations): Route {
   return {
     takesBody: false,
     read() {

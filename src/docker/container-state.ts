@@ -14,15 +14,15 @@ export interface ContainerState {
   running: boolean;
   /** Its first process, in the eyes of the host; 0 when there is none. */
   pid: number;
-  /** Of its last run; 0 while it runs, and before the first. */
+  /** The exit code of its last run; 0 while it runs, and before the first. */
   exitCode: number;
   /** Whether its last run ended because there was no memory left for it. */
   outOfMemory: boolean;
   /** What the engine could not do for it, or ''. */
   error: string;
-  /** Of its last run, in ms since 1970; absent before the first. */
+  /** When its last run began, in ms since 1970; absent before the first. */
   startedAt?: number;
-  /** In ms since 1970; absent before it has ended for the first time. */
+  /** When its last run ended, in ms since 1970; absent before it has ended for the first time. */
   finishedAt?: number;
   health: Health;
   /** What the last check of its health printed, or ''. */

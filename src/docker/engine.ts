@@ -49,7 +49,7 @@ export function engine(): Promise<Docker> {
  * The connection to the engine for what may well be silent for long, made when it is first used: pulls, events,
  * actions. It has no limit, so each request that needs one brings an AbortSignal.
  */
-export function patientEngine(): Promise<Docker> {
+export function engineWithoutTimeout(): Promise<Docker> {
   patientConnection ??= open();
   return patientConnection;
 }

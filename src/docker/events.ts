@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { explain, patientEngine } from './engine.js';
+import { engineWithoutTimeout, explain } from './engine.js';
 
 /**
  * Yields once when it is subscribed to these events of containers, and then for some of them each time, until the engine ends the stream.
@@ -9,7 +9,7 @@ import { explain, patientEngine } from './engine.js';
  */
 export async function* containerEvents(events: string[]): AsyncGenerator<void> {
   try {
-    const engine = await patientEngine();
+    const engine = await engineWithoutTimeout();
     const stream = (await engine.getEvents({ filters: { type: ['container'], event: events } })) as Readable;
     yield;
     for await (const _ of stream) yield;
@@ -26,7 +26,7 @@ export async function* containerEvents(events: string[]): AsyncGenerator<void> {
  */
 export async function watchContainers(listener: () => void): Promise<() => void> {
   const stream = (await (
-    await patientEngine()
+    await engineWithoutTimeout()
   ).getEvents({
     filters: { type: ['container'], event: ['start', 'die', 'rename', 'destroy'] },
   })) as Readable;

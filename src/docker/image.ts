@@ -1,6 +1,6 @@
 import { type ImageNames, isImageOf } from '../docker-run/image-reference.js';
 import type { PullPolicy } from '../docker-run/request.js';
-import { engine, explain, isAmbiguous, patientEngine, statusOf } from './engine.js';
+import { engine, engineWithoutTimeout, explain, isAmbiguous, statusOf } from './engine.js';
 import { type PullEvent, type PullProgress, pullMeter } from './pull-progress.js';
 import { engineKind } from './which-engine.js';
 
@@ -79,7 +79,7 @@ export async function pullImage(
     text = progress.text;
   };
   try {
-    const engine = await patientEngine();
+    const engine = await engineWithoutTimeout();
     await followed(await engine.pull(image, platform === undefined ? {} : { platform }), onEvent);
   } catch (error) {
     throw explainPull(error, image);
@@ -132,7 +132,7 @@ export async function followed(
   stream: NodeJS.ReadableStream,
   onEvent: (event: PullEvent) => void,
 ): Promise<void> {
-  const { modem } = await patientEngine();
+  const { modem } = await engineWithoutTimeout();
   return new Promise((resolve, reject) => {
     let failure: Error | undefined;
     modem.followProgress(

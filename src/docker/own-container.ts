@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerCreateOptions, ContainerInspectInfo } from 'dockerode';
 import { inspectByName } from './container.js';
-import { engine, explain, patientEngine, statusOf } from './engine.js';
+import { engine, engineWithoutTimeout, explain, statusOf } from './engine.js';
 import { isPauseImage } from './pause-image.js';
 import { linkLabel, type Role, roleLabel, runLabel } from './runs.js';
 
@@ -108,7 +108,7 @@ export async function createOwn(
   const until = performance.now() + ACTION_MS;
   for (;;) {
     try {
-      const engine = await patientEngine();
+      const engine = await engineWithoutTimeout();
       return (await engine.createContainer({ ...request, abortSignal: inTime() })).id;
     } catch (error) {
       const taken = statusOf(error) === 409;
@@ -128,7 +128,7 @@ export async function createOwn(
  * @throws EngineDown, or the engine's own error
  */
 export async function start(id: string, name: string): Promise<void> {
-  const container = (await patientEngine()).getContainer(id);
+  const container = (await engineWithoutTimeout()).getContainer(id);
   await tolerate([304], container.start({ abortSignal: inTime() }), `container "${name}" does not start`);
 }
 
@@ -139,7 +139,7 @@ export async function start(id: string, name: string): Promise<void> {
  * @throws EngineDown, or the engine's own error
  */
 export async function stop(id: string, name: string, seconds: number): Promise<void> {
-  const container = (await patientEngine()).getContainer(id);
+  const container = (await engineWithoutTimeout()).getContainer(id);
   const stopping = container.stop({ t: seconds, abortSignal: inTime(seconds * 1000) });
   await tolerate([304, 404], stopping, `container "${name}" does not stop`);
 }
@@ -151,7 +151,7 @@ export async function stop(id: string, name: string, seconds: number): Promise<v
  * @throws EngineDown, or the engine's own error
  */
 export async function removeContainer(id: string, { volumes }: { volumes: boolean }): Promise<void> {
-  const container = (await patientEngine()).getContainer(id);
+  const container = (await engineWithoutTimeout()).getContainer(id);
   const what = `container ${id.slice(0, 12)} cannot be removed`;
   // 409: somebody else is removing it.
   await tolerate([404, 409], container.remove({ force: true, v: volumes, abortSignal: inTime() }), what);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { engine, explain, patientEngine, statusOf } from './engine.js';
+import { engine, engineWithoutTimeout, explain, statusOf } from './engine.js';
 import { followed } from './image.js';
 import { type Architecture, pauseProgram } from './pause-program.js';
 
@@ -52,7 +52,7 @@ export async function ensurePauseImage(): Promise<string> {
     if (Arch !== 'amd64' && Arch !== 'arm64') throw new Error(`its machine is ${Arch}, not amd64 or arm64`);
     const archive = Readable.from([await imageArchive(Arch)]);
     const options = { quiet: true, abortSignal: AbortSignal.timeout(LOAD_MS) };
-    await followed(await (await patientEngine()).loadImage(archive, options), () => {});
+    await followed(await (await engineWithoutTimeout()).loadImage(archive, options), () => {});
   } catch (error) {
     throw explain(error, `the Docker engine cannot load ${pauseImage}`);
   }

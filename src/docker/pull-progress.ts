@@ -1,7 +1,7 @@
 /** How far a pull is. Layers that the engine has already count as done, and for no bytes. */
 export interface PullProgress {
   layers: Count;
-  /** Of the layers whose size is known so far. */
+  /** The bytes of the layers whose size is known so far. */
   bytes: Count;
   /** One line, such as `pulling wormhole/mysql: 3 of 7 layers, 45 of 120 MB`. */
   text: string;
@@ -31,7 +31,7 @@ export function pullMeter(image: string): (event: PullEvent) => PullProgress {
   const layers = new Map<string, Layer>();
   return (event) => {
     const { id, status = '' } = event;
-    // Of the image as a whole there is "Pulling from library/nginx", with its tag for an id.
+    // For the image as a whole, there is "Pulling from library/nginx", with its tag for an id.
     if (id !== undefined && (layers.has(id) || /^(Pulling fs layer|Already exists|Waiting)/.test(status))) {
       layers.set(id, advanced(layers.get(id) ?? { done: false, loaded: 0, size: 0 }, event));
     }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { VolumeInspectInfo } from 'dockerode';
-import { engine, explain, patientEngine, statusOf } from './engine.js';
+import { engine, engineWithoutTimeout, explain, statusOf } from './engine.js';
 import { linkLabel, runLabel } from './runs.js';
 
 /** A label of a volume that belongs to a run: the path at which its container has it. */
@@ -85,7 +85,7 @@ export async function listVolumes(timeout?: number): Promise<OwnVolume[]> {
 /** Removes a volume with its data; one that is gone is fine. @throws EngineDown, or the engine's own error, such as of one in use */
 export async function removeVolume(name: string): Promise<void> {
   try {
-    await (await patientEngine()).getVolume(name).remove();
+    await (await engineWithoutTimeout()).getVolume(name).remove();
   } catch (error) {
     if (statusOf(error) !== 404) throw explain(error, `volume "${name}" cannot be removed`);
   }
@@ -102,7 +102,7 @@ async function inspectVolume(name: string): Promise<VolumeInspectInfo | undefine
 
 async function create(name: string, { link, run, path }: VolumeOwner): Promise<void> {
   try {
-    const docker = await patientEngine();
+    const docker = await engineWithoutTimeout();
     const { ApiVersion } = await docker.version();
     const sparesNamed = !isOlder(ApiVersion, SPARES_NAMED);
     await docker.createVolume({

@@ -25,7 +25,7 @@ export interface Resolution {
   readonly reason?: string;
   /** Why its part closes clients, in the words of that machine. */
   readonly failing?: string;
-  /** Of a name, all its addresses, in the order in which they are to be tried. `to` is the first. */
+  /** All addresses of a name, in the order in which to try them. `to` is the first. */
   readonly list?: readonly Address[];
   /** When the name is to be looked up again, ms, on the clock of performance.now(). */
   readonly expiresAt?: number;

@@ -12,7 +12,7 @@ import { AF_UNIX, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, errorWords } from './s
 import { createTimer } from './timers.js';
 
 /** What PROXY headers are about a client. */
-export interface Introduction {
+export interface ProxyInfo {
   /** The header that the target gets; absent: none. */
   readonly header?: Buffer;
   /** The client in log messages, if it has sent a header that names it: "192.0.2.1:40000 behind 10.0.0.1:50000". */
@@ -24,7 +24,7 @@ export interface Introduction {
 /** A client that has been accepted: whether its socket is a unix one, and what it or its target is told in PROXY headers. */
 export interface Accepted {
   readonly isUnix: boolean;
-  readonly introduction?: Introduction | undefined;
+  readonly proxyInfo?: ProxyInfo | undefined;
 }
 
 /** Serves an accepted client, a non-blocking socket. */
@@ -36,7 +36,7 @@ export type Serve = (relay: Relay, client: number, accepted: Accepted) => void;
 export function serve(
   relay: Relay,
   client: number,
-  { isUnix, introduction, offer }: Accepted & { readonly offer?: Offer },
+  { isUnix, proxyInfo, offer }: Accepted & { readonly offer?: Offer },
 ): void {
   const connection = createConnection(relay, client, isUnix);
   if (offer !== undefined) {
@@ -45,12 +45,12 @@ export function serve(
     connection.client.wanted = 0;
   }
   opened(connection);
-  if (introduction !== undefined) introduceClient(connection, introduction);
+  if (proxyInfo !== undefined) applyProxyInfo(connection, proxyInfo);
   add(relay.loop, connection.client);
   if (!connection.closed) dial(connection);
 }
 
-function introduceClient(connection: Connection, { header, name, headerBytes = 0 }: Introduction): void {
+function applyProxyInfo(connection: Connection, { header, name, headerBytes = 0 }: ProxyInfo): void {
   connection.client.headerBytes = headerBytes;
   connection.clientName = name;
   connection.header = header;

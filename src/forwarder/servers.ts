@@ -136,8 +136,7 @@ function createListener(
     open: () => relay.open + (front?.sessions() ?? 0) + (workers?.sessionsUpTo(maxClients - relay.open) ?? 0),
     rate: options.rate === undefined ? undefined : createRate(options.rate, relay.loop.now),
     proxy: createProxyProtocol(options.proxyProtocol, options.acceptProxyProtocol),
-    serve:
-      front === undefined ? serveStream : (_, client, { introduction }) => front.take(client, introduction),
+    serve: front === undefined ? serveStream : (_, client, { proxyInfo }) => front.take(client, proxyInfo),
   });
 }
 

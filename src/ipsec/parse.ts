@@ -35,7 +35,7 @@ export interface KernelPolicy {
   ifId: number;
   number?: number;
   ends?: { src: string; dst: string };
-  /** Of the device that it is bound to. */
+  /** The name of the device that it is bound to. */
   device?: string;
 }
 

@@ -16,8 +16,8 @@ import {
   splitEnd,
 } from '../recipe/recipe.js';
 import type { Links } from '../state/links.js';
-import { findLoop } from './loop.js';
 import { withTailPort } from './remote/far-part.js';
+import { findLoop } from './routing-loop.js';
 
 /** A link that cannot exist beside the present ones: its id or its head is taken, or they lead from its tail back to its head. */
 export class Taken extends Error {}

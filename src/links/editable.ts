@@ -2,7 +2,7 @@ import { RecipeError } from '../recipe/error.js';
 import { isKeyword } from '../recipe/keywords.js';
 import { recipeText } from '../recipe/text.js';
 import { readLinks } from '../state/links.js';
-import { optionWords, spokenOptions } from '../units/option-words.js';
+import { nonDefaultOptions, optionWords } from '../units/option-words.js';
 import type { PlannedLink } from '../units/plan.js';
 import { IsChild, NoSuchLink } from './delete.js';
 import { Irreplaceable } from './replace.js';
@@ -48,7 +48,7 @@ function textOf({ id, link, options }: PlannedLink): string {
   const lines = [
     `# Link ${id}. What is written here takes effect when the editor ends; an unchanged text changes nothing.`,
     '# First come options of wormhole create, if any, then the recipe: wormhole help create.',
-    ...optionWords(spokenOptions(options)),
+    ...optionWords(nonDefaultOptions(options)),
     ...recipeLines(recipeText(link)),
   ];
   return `${lines.join('\n')}\n`;

@@ -83,7 +83,7 @@ export function buildGraph(of: MachineLinks[]): Graph {
   };
   for (const { machine, links } of of)
     for (const { id, head, tail, state, tunnel, tailOf } of links) {
-      // Of a link with several tails, an edge leads to each of them.
+      // In a link with several tails, an edge leads to each of them.
       if (state === 'deleted' || links.some((one) => one.tailOf === id)) continue;
       const front = links.find((one) => one.id === tailOf);
       edges.push({

@@ -19,7 +19,7 @@ import { unfinishedIds } from '../state/unfinished.js';
 import { type LoadedUnit, type Systemd, withSystemd } from '../systemd/systemd.js';
 import { describeTime } from '../text/time.js';
 import { givenUpFile, netnsInstance, serviceUnit, socketUnit } from '../units/names.js';
-import { spokenOptions } from '../units/option-words.js';
+import { nonDefaultOptions } from '../units/option-words.js';
 import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
 import type { Tunnel } from '../units/tunnel.js';
@@ -75,7 +75,7 @@ export async function describeLink(
 ): Promise<ListedLink> {
   const counters = countersOf(planned);
   const isRunning = !['inactive', 'failed', undefined].includes(units.get(serviceUnit(planned.id))?.active);
-  const options = spokenOptions(planned.options);
+  const options = nonDefaultOptions(planned.options);
   const { state, detail } = await stateOf(planned, { units, counters, systemd });
   const details = [
     planned.isDrained ? 'drained' : '',

@@ -4,7 +4,7 @@ import { isUnix, type RecipeAddress, type RecipeEnd, type RecipePlace, splitEnd 
 
 /**
  * An address without its protocol: `127.0.0.1:3306`, `[::1]:80`, `/run/x.sock`, `@name`. What it lacks is left out: `127.0.0.1`
- * without a port, `:13306` without a host, '' without both. Of an end with several addresses, the first.
+ * without a port, `:13306` without a host, '' without both. For an end with several addresses, the first.
  */
 export function address(of: RecipeAddress): string {
   return isUnix(of) ? of.path : hostPort(of.host ?? '', of.port);
@@ -13,7 +13,7 @@ export function address(of: RecipeAddress): string {
 /**
  * An end as the recipe's `url` has it: `tcp://127.0.0.1:3306`, `tcp://[::1]:80`, `tcp://blue@127.0.0.1:80` in a
  * named netns, `unix:///run/x.sock`. A container has no place in a url: of an end in one, the url has only protocol and
- * address. Of an end with several addresses, the url has the first; see {@link endUrls}.
+ * address. For an end with several addresses, the url has the first; see {@link endUrls}.
  */
 export function endUrl(end: RecipeEnd): string {
   const netns = end.place.kind === 'netns' ? `${end.place.name}@` : '';

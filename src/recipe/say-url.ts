@@ -59,7 +59,7 @@ function addsListener(draft: Draft, protocol: Protocol | undefined): protocol is
   if (part !== 'head' || protocol === undefined) return false;
   const end = currentEnd(draft);
   const hasAddress = ['host', 'port', 'path'].some((field) => setFields.has(field as 'host'));
-  // Of a head on another machine nothing need be said: it has an address of that machine's choice.
+  // A head on another machine needs no address: that machine chooses one.
   const isChosen = isFarHead(draft) && setFields.has('protocol');
   return (hasAddress || isChosen) && !splitEnd(end).some((listener) => listener.protocol === protocol);
 }

@@ -4,7 +4,7 @@ import type { Recipe, RecipeTail } from './recipe.js';
 import { MOST_WEIGHT } from './tails.js';
 
 /** A machine that publishes a service. One that is `leaving` did so until lately, and has open sessions. */
-export interface Machine {
+export interface ServiceMachine {
   host: string;
   weight?: number;
   leaving?: true;
@@ -13,7 +13,7 @@ export interface Machine {
 /** A service as a recipe names it; only that of a unit has its machines, `service:db@10.0.0.1,10.0.0.2*3,-10.0.0.4`. */
 export interface Service {
   name: string;
-  machines?: Machine[];
+  machines?: ServiceMachine[];
 }
 
 const PREFIX = 'service:';
@@ -53,9 +53,9 @@ export function formatService({ name, machines = [] }: Service): string {
   return `${PREFIX}${name}${texts.length > 0 ? `@${texts.join(',')}` : ''}`;
 }
 
-function parseMachine(text: string, { position }: Word): Machine {
+function parseMachine(text: string, { position }: Word): ServiceMachine {
   const [, leaving, host = '', number] = /^(-?)([^*]*)(?:\*(\d+))?$/.exec(text) ?? [];
-  const machine: Machine = { host: parsePeer({ text: host, position }) };
+  const machine: ServiceMachine = { host: parsePeer({ text: host, position }) };
   const weight = Number(number ?? 1);
   if (weight < 1 || weight > MOST_WEIGHT)
     throw wrongWord({ text, position }, `a weight is a whole number from 1 to ${MOST_WEIGHT}`);
@@ -75,7 +75,7 @@ export function servicesOf({ tails = [] }: Pick<Recipe, 'tails'>): string[] {
 }
 
 /** The machines of a service that a link has. None while they are yet to be looked up. */
-export function machinesOf(tails: RecipeTail[], name: string): Machine[] {
+export function machinesOf(tails: RecipeTail[], name: string): ServiceMachine[] {
   return tails.flatMap((tail) => {
     if (tail.child?.service !== name || isOpenService(tail)) return [];
     const { child, weight, leaving } = tail;
@@ -84,7 +84,7 @@ export function machinesOf(tails: RecipeTail[], name: string): Machine[] {
 }
 
 /** A tail for each of the machines of a service. @param open that of the service */
-export function tailsOfMachines(open: RecipeTail, machines: Machine[]): RecipeTail[] {
+export function tailsOfMachines(open: RecipeTail, machines: ServiceMachine[]): RecipeTail[] {
   const { child, trigger } = open;
   if (!child) throw new Error('a service is on other machines');
   return machines.map(({ host, weight, leaving }) => ({
@@ -112,7 +112,7 @@ export function withOpenServices(recipe: Recipe): Recipe {
 }
 
 /** A recipe with a tail for each machine of its services. @param machines those of each name */
-export function withMachines(recipe: Recipe, machines: ReadonlyMap<string, Machine[]>): Recipe {
+export function withMachines(recipe: Recipe, machines: ReadonlyMap<string, ServiceMachine[]>): Recipe {
   const { tails } = recipe;
   if (!tails) return recipe;
   const done = tails.flatMap((tail) =>
@@ -122,6 +122,6 @@ export function withMachines(recipe: Recipe, machines: ReadonlyMap<string, Machi
 }
 
 /** The machines of a service that a link had, and that the next list has no more: those that are to stay until their sessions end. */
-export function departed(former: Machine[], next: Machine[]): Machine[] {
+export function departed(former: ServiceMachine[], next: ServiceMachine[]): ServiceMachine[] {
   return former.filter(({ host }) => !next.some((machine) => machine.host === host));
 }

@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { isServiceName, type Machine } from '../recipe/services.js';
+import { isServiceName, type ServiceMachine } from '../recipe/services.js';
 import { readDataFile } from '../system/data-file.js';
 import { readEtcdConfig } from './etcd/config.js';
 import { lookUpInEtcd } from './etcd/machines.js';
@@ -20,7 +20,7 @@ export class NoMachine extends Error {}
 
 /** The machines of a service, and who has named them. */
 export interface Answer {
-  machines: Machine[];
+  machines: ServiceMachine[];
   source: string;
 }
 
@@ -39,7 +39,7 @@ export interface FoundService extends Answer {
  */
 export async function lookUpService(
   name: string,
-  known: Machine[],
+  known: ServiceMachine[],
   ask: (name: string) => Promise<Answer> = askRegistries,
 ): Promise<FoundService> {
   try {

@@ -1,6 +1,6 @@
 import { RecipeError } from '../recipe/error.js';
 import { parsePeer } from '../recipe/names.js';
-import type { Machine } from '../recipe/services.js';
+import type { ServiceMachine } from '../recipe/services.js';
 import { MOST_WEIGHT } from '../recipe/tails.js';
 import { quoted } from '../text/quote.js';
 
@@ -14,8 +14,8 @@ export class MachinesFault extends Error {}
  * @param path for messages
  * @throws MachinesFault
  */
-export function parseMachinesFile(text: string, path: string): Machine[] {
-  const machines: Machine[] = [];
+export function parseMachinesFile(text: string, path: string): ServiceMachine[] {
+  const machines: ServiceMachine[] = [];
   const hosts = new Set<string>();
   for (const [index, line] of text.split('\n').entries()) {
     const words = line
@@ -25,7 +25,7 @@ export function parseMachinesFile(text: string, path: string): Machine[] {
     const [host = '', keyword, weight, ...rest] = words;
     if (host === '') continue;
     const fault = (message: string) => new MachinesFault(`${path}:${index + 1}: ${message}`);
-    const machine: Machine = { host: hostOf(host, fault) };
+    const machine: ServiceMachine = { host: hostOf(host, fault) };
     if (keyword !== undefined) {
       if (keyword !== 'weight' || rest.length > 0)
         throw fault(`${quoted(line.trim())} is not a machine; expected HOST or HOST weight N`);

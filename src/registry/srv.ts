@@ -2,7 +2,7 @@ import type { SrvRecord } from 'node:dns';
 import { Resolver } from 'node:dns/promises';
 import { RecipeError } from '../recipe/error.js';
 import { parsePeer } from '../recipe/names.js';
-import type { Machine } from '../recipe/services.js';
+import type { ServiceMachine } from '../recipe/services.js';
 import { MOST_WEIGHT } from '../recipe/tails.js';
 import { quoted } from '../text/quote.js';
 
@@ -27,7 +27,7 @@ export function isSrvName(name: string): boolean {
 export async function lookUpSrv(
   name: string,
   resolver: Pick<Resolver, 'resolveSrv'> = new Resolver({ timeout: TIMEOUT_MS, tries: TRIES }),
-): Promise<Machine[]> {
+): Promise<ServiceMachine[]> {
   let records: SrvRecord[];
   try {
     records = await resolver.resolveSrv(name);
@@ -47,7 +47,7 @@ export async function lookUpSrv(
  *
  * @throws SrvFault when a target is not a machine's name
  */
-export function machinesOfRecords(records: SrvRecord[], name: string): Machine[] {
+export function machinesOfRecords(records: SrvRecord[], name: string): ServiceMachine[] {
   const lowest = Math.min(...records.map(({ priority }) => priority));
   const weights = new Map<string, number>();
   for (const { name: target, weight } of records.filter(({ priority }) => priority === lowest)) {

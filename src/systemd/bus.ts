@@ -6,7 +6,7 @@ import pLimit from 'p-limit';
 const MAX_UNANSWERED = 64;
 
 /** How long the bus may take to greet a client, and a called method to answer, ms. systemctl waits 180 s for a daemon-reload, too. */
-const PATIENCE = { greeting: 30_000, answer: 180_000 };
+const TIMEOUTS = { greeting: 30_000, answer: 180_000 };
 
 /** A D-Bus error reply: `type` is its name, such as `org.freedesktop.systemd1.NoSuchUnit`. */
 export interface BusError extends Error {
@@ -48,10 +48,10 @@ export interface Bus {
 /**
  * Connects to the system bus (dbus-next's low-level messages only: no introspection, no match rules of its own).
  *
- * @param patience how long it waits, ms
+ * @param timeouts how long it waits, ms
  * @throws BusUnreachable when there is no bus; calls do so when it has closed the connection, or one of them is not answered in time
  */
-export async function connectBus(patience = PATIENCE): Promise<Bus> {
+export async function connectBus(timeouts = TIMEOUTS): Promise<Bus> {
   // Loading it takes a fifth of the start of the program, and many runs do not need systemd.
   const { default: dbus } = await import('dbus-next');
   const bus = dbus.systemBus();
@@ -78,13 +78,13 @@ export async function connectBus(patience = PATIENCE): Promise<Bus> {
       clearTimeout(timer);
     }
   };
-  await within(patience.greeting, new Promise((resolve) => bus.once('connect', resolve)));
+  await within(timeouts.greeting, new Promise((resolve) => bus.once('connect', resolve)));
 
   const limit = pLimit(MAX_UNANSWERED);
 
   return {
     async call(call) {
-      const reply = await limit(() => within(patience.answer, bus.call(new dbus.Message(call))));
+      const reply = await limit(() => within(timeouts.answer, bus.call(new dbus.Message(call))));
       return reply?.body ?? [];
     },
     onSignal(listener) {

@@ -10,7 +10,7 @@ import { findTunnel } from './find.js';
 
 /**
  * The links that lead through a tunnel: those created here, the parts of links at its other end, and those whose recipe has the
- * address of either end in it. Of a link with children, the one that has its head or its tail in the tunnel; its `root` is what
+ * address of either end in it. In a link with children, the one that has its head or its tail in the tunnel; its `root` is what
  * people delete.
  */
 export async function linksThrough(tunnel: Tunnel): Promise<PlannedLink[]> {

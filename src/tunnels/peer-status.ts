@@ -1,4 +1,4 @@
-import type { Session } from '../api/client.js';
+import type { ProvedConnection } from '../api/client.js';
 import type { SendRequest } from '../api/exchange.js';
 import { checkPeerStatus, type PeerStatus } from '../api/tunnel-schema.js';
 import { ownIdentity } from '../state/identity.js';
@@ -6,7 +6,10 @@ import type { Tunnel } from '../units/tunnel.js';
 import { statusOf } from './kernel.js';
 
 /** Asks a machine what it has of a tunnel with this one. @throws Failure, Unreachable; Error when it is this machine itself */
-export async function requestPeerStatus(send: SendRequest, { machine }: Session): Promise<PeerStatus> {
+export async function requestPeerStatus(
+  send: SendRequest,
+  { machine }: ProvedConnection,
+): Promise<PeerStatus> {
   if (machine === ownIdentity().id)
     throw new Error('that is this machine itself, or a copy of it with the same /etc/machine-id');
   return checkPeerStatus(await send({ method: 'GET', path: '/v1/tunnels/shared' }));

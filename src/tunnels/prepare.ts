@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { isIPv6 } from 'node:net';
-import type { Session } from '../api/client.js';
+import type { ProvedConnection } from '../api/client.js';
 import { Failure } from '../api/failure.js';
 import type { PeerStatus } from '../api/tunnel-schema.js';
 import { tunnelNumber } from '../ipsec/names.js';
@@ -30,7 +30,7 @@ export interface TunnelRequest {
 export interface Situation {
   request: TunnelRequest;
   status: PeerStatus;
-  session: Session;
+  session: ProvedConnection;
   settings: TunnelSettings;
 }
 

@@ -6,7 +6,7 @@ import { isUnix } from '../recipe/recipe.js';
 import { frontOptions, tailOptions } from './balance.js';
 import { FAR_SOCKET, farFile, givenUpFile, nameFile, nameSocket, OWN_DIRECTORY } from './names.js';
 import type { PlannedLink } from './plan.js';
-import { isServiceRun, tailRunOf } from './runs.js';
+import { isUnitRun, tailRunOf } from './runs.js';
 import { threadsOf } from './workers.js';
 
 /** After this many seconds of silence, the other machine or the wire to it counts as gone. */
@@ -44,14 +44,14 @@ function timeoutOptions({ link, options: { startTimeout, udpTimeout } }: Planned
   if (udpTimeout !== undefined && hasDatagrams(link)) options.push('--udp-timeout', String(udpTimeout));
   const run = tailRunOf(link);
   if (run) options.push('--dial-timeout', String(startTimeout), '--given-up', seen(givenUpFile(run.name)));
-  if (run && isServiceRun(run)) options.push('--restarter', FAR_SOCKET);
+  if (run && isUnitRun(run)) options.push('--restarter', FAR_SOCKET);
   if (farChildOf(link))
     options.push('--dial-timeout', String(startTimeout), '--peer-timeout', String(PEER_TIMEOUT));
   return options;
 }
 
 /**
- * The limits on the clients of the link that was created. Of several tails, the front lets clients in; their sessions are in the
+ * The limits on the clients of the link that was created. With several tails, the front admits clients; their sessions are in the
  * forwarders of the tails, which have room for as many, count them for it, and end those that are idle.
  */
 function limitOptions({ parent, owner, tailOf, link, options }: PlannedLink): string[] {
@@ -80,7 +80,7 @@ function accessOptions({ owner }: PlannedLink): string[] {
   return options;
 }
 
-/** What the forwarder does with PROXY headers. Of a link with children only the first one meets the clients. */
+/** What the forwarder does with PROXY headers. In a link with children, only the first link meets the clients. */
 function proxyOptions({
   parent,
   owner,

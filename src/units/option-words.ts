@@ -26,7 +26,7 @@ const OPTIONS = {
 export type OptionValues = { readonly [name in keyof CreateOptions]?: string | number | readonly string[] };
 
 /** The options that differ from the defaults. */
-export function spokenOptions(options: CreateOptions): Partial<CreateOptions> {
+export function nonDefaultOptions(options: CreateOptions): Partial<CreateOptions> {
   const spoken = Object.keys(OPTIONS).filter((name) => {
     const value = options[name as keyof CreateOptions];
     return value !== undefined && value !== DEFAULT_OPTIONS[name as keyof CreateOptions];

@@ -68,7 +68,7 @@ export const DEFAULT_OPTIONS: CreateOptions = { startTimeout: 60, pull: 'missing
 
 /**
  * What a link has on another machine. `partId` is random, and identifies the part there: with it, the part can be asked for
- * again and again, and be removed. `keyFile` holds the key that both machines share. Of several tails, those on other machines have
+ * again and again, and be removed. `keyFile` holds the key that both machines share. With several tails, those on other machines have
  * a `partId` each, by name.
  */
 export interface FarPart {

@@ -30,7 +30,7 @@ import {
   startFailureUnit,
 } from './names.js';
 import type { PlannedLink } from './plan.js';
-import { isServiceRun, type Run, runsOf, tailRunOf } from './runs.js';
+import { isUnitRun, type Run, runsOf, tailRunOf } from './runs.js';
 import { visiblePaths } from './visible-paths.js';
 import { threadsOf } from './workers.js';
 
@@ -194,7 +194,7 @@ function renderService(
     libraryPath: installation.libraries.join(':'),
     linkDirectory: needsState(link) ? linkDirectory(id) : undefined,
     ownDirectory: OWN_DIRECTORY,
-    farSocket: farChildOf(link) || runsOf(link).some(isServiceRun) ? FAR_SOCKET : undefined,
+    farSocket: farChildOf(link) || runsOf(link).some(isUnitRun) ? FAR_SOCKET : undefined,
     peer: peerOf(planned),
   });
   return { name: serviceUnit(id), text: addDigest(text) };

@@ -23,7 +23,7 @@ export interface Run {
 export type ContainerRun = Run & { place: Place & { kind: 'run' | 'container' } };
 
 /** A run of a service. */
-export type ServiceRun = Run & { place: ServicePlace };
+export type UnitRun = Run & { place: ServicePlace };
 
 /** Whether a run is that of a container. */
 export function isContainerRun<R extends Run>(run: R): run is R & ContainerRun {
@@ -31,7 +31,7 @@ export function isContainerRun<R extends Run>(run: R): run is R & ContainerRun {
 }
 
 /** Whether a run is that of a service. */
-export function isServiceRun<R extends Run>(run: R): run is R & ServiceRun {
+export function isUnitRun<R extends Run>(run: R): run is R & UnitRun {
   return run.place.kind === 'unit';
 }
 

@@ -64,7 +64,7 @@ export function readHistory(text = '{}'): History {
   };
 }
 
-/** Adds a sample. Of a time without change, only the first and the last are kept. */
+/** Adds a sample. During a time without change, only the first and the last are kept. */
 function add(own: Sample[], added: Sample): void {
   const [one, other] = [own.at(-2), own.at(-1)];
   const same = (sample: Sample | undefined) => sample?.slice(1).join() === added.slice(1).join();

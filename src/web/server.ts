@@ -9,11 +9,11 @@ import { logEntry } from '../systemd/journal-entry.js';
 import type { PassedSocket } from '../systemd/listen-fds.js';
 import { unmapIPv4 } from '../text/ip-address.js';
 import { type Refusal, refusalOf } from './access.js';
+import { type BrowserLogins, LOGIN_MS, readLogins } from './browser-logins.js';
 import { type Connections, createConnections } from './connections.js';
 import { type History, readHistory } from './history.js';
 import { HTTP_LIMITS } from './http-limits.js';
 import { cookieOf, FILES, type Route, routeOf } from './route.js';
-import { readSessions, SESSION_MS, type Sessions } from './sessions.js';
 import { createSource, type Source } from './source.js';
 import { createTokens, type Tokens } from './tokens.js';
 
@@ -38,7 +38,7 @@ const HEADERS = {
 /** What the server works with. */
 interface Context {
   tokens: Tokens;
-  sessions: Sessions;
+  logins: BrowserLogins;
   history: History;
   source: Source;
   /** The directory with the files of the page. */
@@ -77,16 +77,16 @@ export async function serveWeb(sockets: PassedSocket[], { state, page, idle }: W
   const historyFile = join(state, 'history');
   const history = readHistory(readIfExists(historyFile));
   const tokens = createTokens(() => performance.now());
-  const sessions = readSessions(Date.now, readIfExists(sessionFile));
+  const logins = readLogins(Date.now, readIfExists(sessionFile));
   const connections = createConnections(MAX_CONNECTIONS);
   let lastUse = performance.now();
   const context: Context = {
-    ...{ tokens, sessions, history, page, source: createSource(history) },
+    ...{ tokens, logins, history, page, source: createSource(history) },
     onUse(socket) {
       lastUse = performance.now();
       connections.keep(socket);
     },
-    onOpen: () => writeAtomically(sessionFile, sessions.save(), { mode: 0o600 }),
+    onOpen: () => writeAtomically(sessionFile, logins.save(), { mode: 0o600 }),
   };
   const servers = await listenOn(sockets, context, connections);
   await new Promise<void>((resolve) => {
@@ -172,25 +172,25 @@ async function answer(request: IncomingMessage, context: Context): Promise<Answe
   const route = routeOf(request.url ?? '');
   if (!route) return refuse({ status: 404, reason: 'there is no such page' });
   if (route.kind === 'enter') return enter(route.token, context);
-  if (!context.sessions.isOpen(route.session, cookieOf(request.headers.cookie)))
+  if (!context.logins.isOpen(route.session, cookieOf(request.headers.cookie)))
     return refuse({ status: 403, reason: 'this page is not open: run wormhole web' });
   context.onUse(request.socket);
   return read(route, context);
 }
 
 /** Opens a session. The browser goes on to its path by itself: after a redirect, it would withhold a cookie with SameSite=Strict. */
-function enter(token: string, { tokens, sessions, onOpen }: Context): Answer {
+function enter(token: string, { tokens, logins, onOpen }: Context): Answer {
   if (!tokens.redeem(token))
     return refuse({
       status: 403,
       reason: 'this address has been used, or is older than two minutes: run wormhole web again',
     });
-  const { id, secret } = sessions.open();
+  const { id, secret } = logins.open();
   onOpen();
-  // Of a document without an icon, a browser that is slow to go on asks for /favicon.ico.
+  // For a document without an icon, a browser asks for /favicon.ico.
   const head = `<meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/${id}/"><title>Wormhole</title>`;
   const body = `<!doctype html>${head}<link rel="icon" href="/${id}/icon.svg" type="image/svg+xml">\n`;
-  const cookie = `wormhole=${secret}; Path=/${id}/; Max-Age=${SESSION_MS / 1000}; HttpOnly; SameSite=Strict`;
+  const cookie = `wormhole=${secret}; Path=/${id}/; Max-Age=${LOGIN_MS / 1000}; HttpOnly; SameSite=Strict`;
   return { status: 200, type: FILES['index.html'] ?? '', body, headers: { 'Set-Cookie': cookie } };
 }
 

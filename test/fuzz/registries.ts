@@ -1,4 +1,4 @@
-import { formatService, type Machine, parseService } from '../../src/recipe/services.ts';
+import { formatService, parseService, type ServiceMachine } from '../../src/recipe/services.ts';
 import { MOST_WEIGHT } from '../../src/recipe/tails.ts';
 import { EtcdFault, NoAnswer, readResponse } from '../../src/registry/etcd/client.ts';
 import { machinesOfRange } from '../../src/registry/etcd/machines.ts';
@@ -7,7 +7,7 @@ import { machinesOfRecords, SrvFault } from '../../src/registry/srv.ts';
 import { orRefused, requireSame, type Target } from './target.ts';
 
 /** Machines go into a unit as words, and come back the same; each is there once. */
-function requireUsable(machines: Machine[]): void {
+function requireUsable(machines: ServiceMachine[]): void {
   const hosts = machines.map(({ host }) => host);
   if (new Set(hosts).size < hosts.length) throw new Error(`a machine is there twice: ${hosts.join(' ')}`);
   for (const { weight = 2 } of machines)

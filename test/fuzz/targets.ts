@@ -22,7 +22,7 @@ import {
   tunnelListing,
 } from '../../src/api/tunnel-schema.ts';
 import { logLines } from '../../src/docker/container-log.ts';
-import { formatIntroduction, parseIntroduction } from '../../src/forwarder/hand-off/introduction.ts';
+import { formatProxyInfo, parseProxyInfo } from '../../src/forwarder/hand-off/proxy-info.ts';
 import { LONGEST_SENT_HEADER } from '../../src/forwarder/proxy-protocol/format.ts';
 import { LONGEST_HEADER, parseHeader } from '../../src/forwarder/proxy-protocol/parse.ts';
 import { provesHello, readHello, writeHello } from '../../src/ipsec/hello.ts';
@@ -377,14 +377,11 @@ export const targets: Record<string, Target> = {
   /** What the forwarder of a tail is told about PROXY headers. What is read is written and read again as the same. */
   'hand-off': {
     run(input) {
-      const introduction = parseIntroduction(input.toString('utf8'));
-      if (introduction === undefined) return false;
-      if (
-        (introduction.header?.length ?? 1) === 0 ||
-        (introduction.header?.length ?? 0) > LONGEST_SENT_HEADER
-      )
+      const proxyInfo = parseProxyInfo(input.toString('utf8'));
+      if (proxyInfo === undefined) return false;
+      if ((proxyInfo.header?.length ?? 1) === 0 || (proxyInfo.header?.length ?? 0) > LONGEST_SENT_HEADER)
         throw new Error('a header that no pipe takes as a whole');
-      requireSame(introduction, parseIntroduction(formatIntroduction(introduction)), 'its text');
+      requireSame(proxyInfo, parseProxyInfo(formatProxyInfo(proxyInfo)), 'its text');
       return true;
     },
     words: ['0 ', '28 ', '- ', 'UFJPWFk=', '=', ' ', '192.0.2.1:40000 behind 10.0.0.1:50000'],

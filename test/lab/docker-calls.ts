@@ -18,7 +18,7 @@ export interface Outcome<T> {
 const preamble = (module: string) => `
   Object.assign(globalThis, (await import('${module}')).default);
   const deadline = Number(process.env.DIE_AT ?? Infinity);
-  const { modem } = await patientEngine();
+  const { modem } = await engineWithoutTimeout();
   const dial = modem.dial;
   let actions = 0;
   modem.dial = (await engine()).modem.dial = function (options, callback) {

@@ -116,7 +116,7 @@ labSuite(
       const { stderr, status } = await wormhole(host, 'upgrade');
       assert.match(
         stderr,
-        /^wormhole: wormhole-plain\.socket stays as it is: \[X-Wormhole\] cannot be read: .*nonsense/m,
+        /^wormhole: wormhole-plain\.socket is left alone: \[X-Wormhole\] cannot be read: .*nonsense/m,
       );
       assert.is(status, 0);
       await host.run(['sh', '-c', `printf %s "$1" > ${socket}`, 'sh', before]);

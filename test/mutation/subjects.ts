@@ -77,7 +77,7 @@ export const subjects: Record<string, Subject> = {
         'counters',
       ],
       ...['status', 'idle', 'dial-failure', 'far-failure', 'access', 'store/memory'],
-      ...['udp/{runs,control}', 'hand-off/introduction', 'balance/{pick,tail,options,tail-sources}'],
+      ...['udp/{runs,control}', 'hand-off/proxy-info', 'balance/{pick,tail,options,tail-sources}'],
       ...['proxy-protocol/{crc32c,endpoints,format,layout,networks,parse}'],
     ].join()}}.ts`,
     tests: [

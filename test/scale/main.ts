@@ -45,7 +45,7 @@ interface Lab {
   near: Host;
   publishers: [Host, Host];
   /** Runs the simulated machines. */
-  crowd: Host;
+  fleetHost: Host;
 }
 
 /** What etcd has done since it was started, all nodes together. */
@@ -78,9 +78,9 @@ async function start(): Promise<Lab> {
     await installedHost({ name: 'one', docker: false }),
     await installedHost({ name: 'two', docker: false }),
   ];
-  const crowd = await installedHost({ name: 'crowd', docker: false });
+  const fleetHost = await installedHost({ name: 'fleet', docker: false });
   const key = (await near.run('cat /etc/wormhole/key.secret')).stdout;
-  for (const host of [near, ...publishers, crowd]) await etcd.configure(host);
+  for (const host of [near, ...publishers, fleetHost]) await etcd.configure(host);
   for (const host of publishers) {
     await writeKey(host, key);
     await host.run(
@@ -98,11 +98,11 @@ async function start(): Promise<Lab> {
       ...{ bundle: true, platform: 'node', format: 'cjs', logLevel: 'error' },
       external: ['koffi'],
     });
-    await crowd.copyIn(join(bundle, 'machines.cjs'), '/root');
+    await fleetHost.copyIn(join(bundle, 'machines.cjs'), '/root');
   } finally {
     rmSync(bundle, { recursive: true });
   }
-  return { etcd, near, publishers, crowd };
+  return { etcd, near, publishers, fleetHost };
 }
 
 async function keysOf(etcd: Etcd): Promise<string> {
@@ -141,11 +141,11 @@ function sum(numbers: Record<string, number>): number {
 }
 
 async function measure(lab: Lab, fleet: Fleet): Promise<Cost> {
-  const { etcd, crowd } = lab;
-  await crowd.run(`rm -rf /run/fleet; mkdir /run/fleet
+  const { etcd, fleetHost } = lab;
+  await fleetHost.run(`rm -rf /run/fleet; mkdir /run/fleet
     systemd-run -q --unit fleet node /root/machines.cjs /run/fleet '${JSON.stringify(fleet)}'`);
   const keys = async () => (await keysOf(etcd)).trim().split(/\s+/).length;
-  await crowd.waitFor(async () => (await keys()) === fleet.machines + 2, {
+  await fleetHost.waitFor(async () => (await keys()) === fleet.machines + 2, {
     timeout: 120,
     what: `${fleet.machines} machines to be in etcd`,
   });
@@ -157,7 +157,7 @@ async function measure(lab: Lab, fleet: Fleet): Promise<Cost> {
   const perSecond = Object.fromEntries(
     Object.entries(requests).map(([method, count]) => [method, round(count / elapsed)]),
   );
-  const { failures, slowestMs } = JSON.parse((await crowd.run('cat /run/fleet/count')).stdout);
+  const { failures, slowestMs } = JSON.parse((await fleetHost.run('cat /run/fleet/count')).stdout);
   const idle = {
     requestsPerSecond: perSecond,
     requestsPerSecondInAll: round(sum(requests) / elapsed),
@@ -173,7 +173,7 @@ async function measure(lab: Lab, fleet: Fleet): Promise<Cost> {
     lookUpBytes,
     ...changes,
   };
-  await crowd.run('systemctl stop fleet');
+  await fleetHost.run('systemctl stop fleet');
   // Their leases end.
   const { stdout } = await etcd.ctl('del --prefix /wormhole/machines/10.99.');
   if (Number(stdout) !== fleet.machines) throw new Error(`${stdout} machines have been in etcd`);

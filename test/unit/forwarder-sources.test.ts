@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseAddress } from '../../src/forwarder/address.ts';
 import { createTailSources } from '../../src/forwarder/balance/tail-sources.ts';
-import { formatIntroduction, parseIntroduction } from '../../src/forwarder/hand-off/introduction.ts';
+import { formatProxyInfo, parseProxyInfo } from '../../src/forwarder/hand-off/proxy-info.ts';
 import type { Log } from '../../src/forwarder/log.ts';
 import {
   countClosed,
@@ -180,21 +180,21 @@ test('the front counts what a tail tells, and forgets it with the tail', () => {
   assert.is(sources.open.size, 0);
 });
 
-test('an introduction is written and read again', () => {
+test('proxy info is written and read again', () => {
   const header = Buffer.from('PROXY UNKNOWN\r\n');
-  for (const [introduction, text] of [
+  for (const [proxyInfo, text] of [
     [{ headerBytes: 0 }, '0 - '],
     [{ headerBytes: 28, header }, `28 ${header.toString('base64')} `],
     [{ headerBytes: 999_999_999, name: 'a behind b' }, '999999999 - a behind b'],
     [{ headerBytes: 1, header: Buffer.alloc(256), name: 'x' }, `1 ${Buffer.alloc(256).toString('base64')} x`],
   ] as const) {
-    assert.is(formatIntroduction(introduction), text);
-    assert.equal(parseIntroduction(text), introduction);
+    assert.is(formatProxyInfo(proxyInfo), text);
+    assert.equal(parseProxyInfo(text), proxyInfo);
   }
-  assert.is(formatIntroduction({}), '0 - ');
+  assert.is(formatProxyInfo({}), '0 - ');
 });
 
-test('what no front forwarder says is no introduction', () => {
+test('what no front forwarder says is not proxy info', () => {
   for (const text of [
     '',
     '0',
@@ -209,7 +209,7 @@ test('what no front forwarder says is no introduction', () => {
     'x 0 - ',
     '0 - a\nb',
   ])
-    assert.is(parseIntroduction(text), undefined, JSON.stringify(text));
+    assert.is(parseProxyInfo(text), undefined, JSON.stringify(text));
 });
 
 test.run();

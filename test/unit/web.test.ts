@@ -3,10 +3,10 @@ import * as assert from 'uvu/assert';
 import type { ListedLink } from '../../src/api/listing-schema.ts';
 import { findReadRoute } from '../../src/daemon/read-routes.ts';
 import { refusalOf } from '../../src/web/access.ts';
+import { LOGIN_MS, readLogins } from '../../src/web/browser-logins.ts';
 import { readHistory } from '../../src/web/history.ts';
 import { withRates } from '../../src/web/overview.ts';
 import { cookieOf, routeOf } from '../../src/web/route.ts';
-import { readSessions, SESSION_MS } from '../../src/web/sessions.ts';
 import { createTokens, TOKEN_MS } from '../../src/web/tokens.ts';
 import { context } from './api-daemon.ts';
 
@@ -46,21 +46,21 @@ test('the oldest token gives way to a seventeenth', () => {
 
 test('a session is open for its own cookie, twelve hours, and in the next process', () => {
   const { time, now } = clock();
-  const sessions = readSessions(now);
-  const [one, other] = [sessions.open(), sessions.open()];
-  assert.is(sessions.isOpen(one.id, one.secret), true);
-  assert.is(sessions.isOpen(one.id, other.secret), false);
-  assert.is(sessions.isOpen(one.id, ''), false);
-  assert.is(sessions.isOpen('constructor', one.secret), false);
-  const text = sessions.save();
+  const logins = readLogins(now);
+  const [one, other] = [logins.open(), logins.open()];
+  assert.is(logins.isOpen(one.id, one.secret), true);
+  assert.is(logins.isOpen(one.id, other.secret), false);
+  assert.is(logins.isOpen(one.id, ''), false);
+  assert.is(logins.isOpen('constructor', one.secret), false);
+  const text = logins.save();
   for (const { secret } of [one, other]) assert.not.match(text, secret);
-  const later = readSessions(now, text);
+  const later = readLogins(now, text);
   assert.is(later.isOpen(one.id, one.secret), true);
-  time.now += SESSION_MS;
+  time.now += LOGIN_MS;
   assert.is(later.isOpen(one.id, one.secret), false);
   assert.is(later.save(), '[]');
   for (const bad of ['', '{}', '[{"id":"x"}]', 'null'])
-    assert.is(readSessions(now, bad).isOpen(one.id, one.secret), false);
+    assert.is(readLogins(now, bad).isOpen(one.id, one.secret), false);
 });
 
 test('requests are for the page when they name a loopback host, are GET, and come from the page', () => {

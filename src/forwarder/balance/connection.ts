@@ -14,7 +14,7 @@ import {
   sendMessage,
 } from '../hand-off/messages.js';
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
-import { createRoomWait } from '../room.js';
+import { createSendRetry } from '../send-retry.js';
 import {
   AF_UNIX,
   close,
@@ -80,7 +80,7 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
   };
   /** errno of a kernel that does not watch the socket; 0 if it does. */
   let refusal = 0;
-  const waitForRoom = createRoomWait(loop, watch);
+  const retrySend = createSendRetry(loop, watch);
   const read = (): void => {
     while (watch.fd >= 0) {
       const message = receiveMessage(watch.fd);
@@ -110,7 +110,7 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
     while (unsent.length > 0) {
       const failure = sendMessage(watch.fd, unsent[0] as Message);
       if (isFull(failure)) {
-        waitForRoom(failure);
+        retrySend(failure);
         return;
       }
       unsent.shift();
@@ -143,7 +143,7 @@ export function createTailConnection({ loop }: Relay, tail: TailOption, events: 
         const sent = sendMessage(watch.fd, message);
         // One that cannot be sent for good is taken back when the end of the forwarder is noticed.
         if (!isFull(sent)) return 0;
-        waitForRoom(sent);
+        retrySend(sent);
       }
       unsent.push(message);
       return 0;

@@ -1,7 +1,7 @@
 import { peerOf } from '../address.js';
 import type { Relay } from '../connection.js';
-import { formatIntroduction } from '../hand-off/introduction.js';
-import type { Introduction } from '../serve.js';
+import { formatProxyInfo } from '../hand-off/proxy-info.js';
+import type { ProxyInfo } from '../serve.js';
 import { countClosed, countOpened, type Source, sourceOf } from '../sources.js';
 import { close, errorWords } from '../syscalls.js';
 import { createTimer, start, stop, type Timer } from '../timers.js';
@@ -46,7 +46,7 @@ export interface FrontOptions {
 /** The front forwarder of a link with several tails: it accepts clients, and hands each of them to the forwarder of a tail. */
 export interface Front {
   /** Takes a client that has been accepted, and what it or its target is told in PROXY headers. */
-  take(descriptor: number, introduction?: Introduction): void;
+  take(descriptor: number, proxyInfo?: ProxyInfo): void;
   /** The sessions of all tails, as far as they are known. */
   sessions(): number;
 }
@@ -62,7 +62,7 @@ interface Client {
   /** Where its connections are counted; undefined if they are not. */
   readonly source: Source | undefined;
   /** What its tail is told of PROXY headers. */
-  readonly introduction: string;
+  readonly proxyInfo: string;
   readonly deadline: number;
   readonly openedAt: number;
   /** The tails that have failed since the last pause. */
@@ -157,9 +157,9 @@ export function createFront(options: FrontOptions): Front {
     update(tail);
   }
 
-  function take(descriptor: number, introduction?: Introduction): void {
+  function take(descriptor: number, proxyInfo?: ProxyInfo): void {
     clients = (clients + 1) & 0x7fffffff;
-    const name = introduction?.name ?? (policy === 'source' ? peerOf(descriptor) : undefined);
+    const name = proxyInfo?.name ?? (policy === 'source' ? peerOf(descriptor) : undefined);
     const source = relay.sources && sourceOf(descriptor);
     const client: Client = {
       id: clients,
@@ -167,7 +167,7 @@ export function createFront(options: FrontOptions): Front {
       name,
       host: policy === 'source' ? hostOf(name) : '',
       source,
-      introduction: introduction === undefined ? '' : formatIntroduction(introduction),
+      proxyInfo: proxyInfo === undefined ? '' : formatProxyInfo(proxyInfo),
       deadline: loop.now + longest,
       openedAt: loop.now,
       tried: new Set(),
@@ -213,7 +213,7 @@ export function createFront(options: FrontOptions): Front {
   function offerTo(tail: Tail, client: Client): boolean {
     const { state, connection, offered } = tail;
     client.tried.add(tail);
-    const failure = connection.offer(client.id, client.descriptor, client.introduction);
+    const failure = connection.offer(client.id, client.descriptor, client.proxyInfo);
     if (failure !== 0) {
       client.reason = `its forwarder cannot be reached (${errorWords(failure)}): systemctl status wormhole-${options.link}-to-${state.name}.socket`;
       failed(tail, client.reason, false);

@@ -7,7 +7,7 @@ import { close, E } from '../syscalls.js';
  * client and a value, and a text. The front offers a client with a duplicate of its descriptor and keeps its own:
  *
  *     front                                 tail
- *       OFFER client, descriptor   ->         the text is about PROXY headers, and empty without them: see introduction.ts
+ *       OFFER client, descriptor   ->         the text is about PROXY headers, and empty without them: see proxy-info.ts
  *                                  <-         ACCEPTED client, or REFUSED client, reason
  *                                  <-         OPEN sessions, whenever their number has changed
  *                                  <-         SOURCE, how many sessions it has of an address, if these are limited

@@ -1,6 +1,6 @@
 import type { Relay } from '../connection.js';
 import { add, type Loop, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
-import { createRoomWait } from '../room.js';
+import { createSendRetry } from '../send-retry.js';
 import { serve } from '../serve.js';
 import { socketOption } from '../socket-options.js';
 import { formatCount, type Source } from '../sources.js';
@@ -25,7 +25,6 @@ import {
 } from '../syscalls.js';
 import { createTimer, start } from '../timers.js';
 import { watchTarget } from './check.js';
-import { parseIntroduction } from './introduction.js';
 import {
   ACCEPTED,
   CHECKED,
@@ -41,6 +40,7 @@ import {
   sendMessage,
 } from './messages.js';
 import type { Offer } from './offer.js';
+import { parseProxyInfo } from './proxy-info.js';
 
 /** Clients that are taken from one front in a round of the loop. */
 const MOST_A_ROUND = 32;
@@ -77,8 +77,8 @@ export interface TailService {
 interface Front extends Watch {
   /** What could not be sent yet. */
   readonly unsent: Message[];
-  /** Has the first of them sent later; see createRoomWait(). */
-  waitForRoom: (failure: number) => void;
+  /** Has the first of them sent later; see createSendRetry(). */
+  retrySend: (failure: number) => void;
   /** The number of sessions that it knows of. */
   told: number;
   /** The sources whose numbers of sessions it does not know. */
@@ -142,7 +142,7 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       mask: -1,
       changed: false,
       unsent: [],
-      waitForRoom: () => {},
+      retrySend: () => {},
       told: sessions(),
       untold: new Set(relay.sources?.open.keys()),
       ready: (events) => {
@@ -152,7 +152,7 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       },
       refused: () => closeFront(front),
     };
-    front.waitForRoom = createRoomWait(loop, front);
+    front.retrySend = createSendRetry(loop, front);
     fronts.add(front);
     // Before the kernel may refuse to watch the front, which ends it, and the check with the last one.
     check?.resume();
@@ -186,8 +186,8 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       );
       return;
     }
-    const introduction = told === '' ? undefined : parseIntroduction(told);
-    if (told !== '' && introduction === undefined) {
+    const proxyInfo = told === '' ? undefined : parseProxyInfo(told);
+    if (told !== '' && proxyInfo === undefined) {
       close(descriptor);
       answer(REFUSED, 'its forwarder does not understand what the front forwarder says of a PROXY header');
       return;
@@ -213,7 +213,7 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
       },
     };
     const isUnix = socketOption(descriptor, SO_DOMAIN) === AF_UNIX;
-    serve(relay, descriptor, { isUnix, introduction, offer });
+    serve(relay, descriptor, { isUnix, proxyInfo, offer });
   };
   const tellSources = (front: Front): void => {
     for (const source of front.untold) {
@@ -233,7 +233,7 @@ export function serveOffers(fd: number, options: TailOptions): TailService {
     front.told = message.open;
     const failure = front.unsent.length > 0 ? E.EAGAIN : sendMessage(front.fd, message);
     if (!isFull(failure)) return failure;
-    if (front.unsent.length === 0) front.waitForRoom(failure);
+    if (front.unsent.length === 0) front.retrySend(failure);
     front.unsent.push(message);
     return failure;
   };
@@ -274,7 +274,7 @@ function flush(loop: Loop, front: Front): void {
   while (front.unsent.length > 0) {
     const failure = sendMessage(front.fd, front.unsent[0] as Message);
     if (isFull(failure)) {
-      front.waitForRoom(failure);
+      front.retrySend(failure);
       return;
     }
     front.unsent.shift();

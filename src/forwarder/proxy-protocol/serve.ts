@@ -1,6 +1,6 @@
 import { addressText, SIZE_V6 } from '../address.js';
 import type { Relay } from '../connection.js';
-import type { Introduction, Serve } from '../serve.js';
+import type { ProxyInfo, Serve } from '../serve.js';
 import { resetOnClose } from '../socket-options.js';
 import { close, type Pinned, pinned } from '../syscalls.js';
 import { destinationOf, type Endpoints, endpointOf } from './endpoints.js';
@@ -40,8 +40,8 @@ export function serveWithHeaders(
 ): void {
   const { version, trusted, room } = proxy;
   if (isUnix) {
-    const introduction = version && { header: formatUnixHeader(version, unixClientOf(fd)) };
-    serve(relay, fd, { isUnix, introduction });
+    const proxyInfo = version && { header: formatUnixHeader(version, unixClientOf(fd)) };
+    serve(relay, fd, { isUnix, proxyInfo });
     return;
   }
   const source = endpointOf(room.bytes);
@@ -54,15 +54,15 @@ export function serveWithHeaders(
   }
   const own: Endpoints = { source, destination };
   if (!isInNetworks(trusted, source)) {
-    serve(relay, fd, { isUnix, introduction: introduce(version, own) });
+    serve(relay, fd, { isUnix, proxyInfo: proxyInfoFor(version, own) });
     return;
   }
   const received = ({ endpoints, size }: ReceivedHeader): void => {
     const name = endpoints && `${addressText(endpoints.source)} behind ${addressText(source)}`;
     serve(relay, fd, {
       isUnix,
-      introduction: {
-        ...introduce(version, endpoints ?? own),
+      proxyInfo: {
+        ...proxyInfoFor(version, endpoints ?? own),
         ...(name !== undefined && { name }),
         headerBytes: size,
       },
@@ -71,6 +71,6 @@ export function serveWithHeaders(
   receiveHeader(relay, fd, { source, received });
 }
 
-function introduce(version: Version | undefined, endpoints: Endpoints): Introduction | undefined {
+function proxyInfoFor(version: Version | undefined, endpoints: Endpoints): ProxyInfo | undefined {
   return version && { header: formatHeader(version, endpoints) };
 }

@@ -90,7 +90,7 @@ export function receiveDescriptors(socket: number): Received | 'end' | undefined
   return received !== undefined || errno() !== E.EAGAIN ? 'end' : undefined;
 }
 
-/** Receives a message; undefined if recvmsg(2) fails: see errno(). Of one that is cut, no descriptor stays open. */
+/** Receives a message; undefined if recvmsg(2) fails: see errno(). If it is truncated, no descriptor of it stays open. */
 function receive(socket: number, flags: number): (Received & { isCut: boolean }) | undefined {
   setNumber(vector, 1, MOST_BYTES);
   setNumber(message, 0, 0);

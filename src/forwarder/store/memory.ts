@@ -357,7 +357,7 @@ export function isMessageTwice({ memory: { words }, record }: Notes, part: Part)
 }
 
 /**
- * Returns the address of the msghdr with which to remove what the process before had moved and not removed. It is in the notes of that
+ * Returns the address of the msghdr with which to remove what the previous process had moved and not removed. It is in the notes of that
  * process: if this one dies soon, the next one reads there that it is done.
  */
 export function removalOf({ memory }: Notes): number {

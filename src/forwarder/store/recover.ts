@@ -26,7 +26,7 @@ export interface PassedDescriptor {
 export const EARLY_MS = 100;
 
 /** From so many early deaths in a row on, the next process waits before it takes over the sessions, ms. */
-const PATIENT_DEATHS = 5;
+const DEATHS_BEFORE_DELAY = 5;
 const PAUSE_MS = 1000;
 
 /** After so many, the sessions are reset: one of them may be the cause. */
@@ -94,7 +94,7 @@ export function readInheritance(passed: readonly PassedDescriptor[], log: Log): 
     for (const session of found.sessions) resetInherited(session);
     return nothing;
   }
-  if (found.deaths > PATIENT_DEATHS) poll(0, 0, PAUSE_MS);
+  if (found.deaths > DEATHS_BEFORE_DELAY) poll(0, 0, PAUSE_MS);
   return found;
 }
 

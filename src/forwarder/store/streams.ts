@@ -154,7 +154,7 @@ export function resumeConnection(relay: Relay, { notes, descriptors, pipes }: Re
     connection.target.fd = target;
     connection.storedTarget = target;
   } else if (target >= 0) {
-    // It is in the network namespace of the process before. A container that has been restarted meanwhile has another one.
+    // It is in the network namespace of the previous process. A container that was restarted meanwhile has another one.
     // The store has a duplicate of it, which must not connect either.
     disconnect(target);
     // An attempt that was still going on leaves an error. If this process dies before the next snapshot is stored, the one after it

@@ -164,7 +164,7 @@ function targetOf({ to, named }: UdpRelay, fd: number): Address | undefined {
   );
 }
 
-/** Of a container that has been restarted, the sockets of the process before are in a namespace where nothing is any more. */
+/** After a container was restarted, the sockets of the previous process are in a namespace where nothing exists any more. */
 function isInThisNamespace(fd: number, family: number): boolean {
   const other = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (other < 0) return false;

@@ -118,7 +118,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
   const waiting = new Set<Session>();
   /** Sessions that may wait for an answer, in the order in which they began to. */
   const unanswered = new Set<Session>();
-  const patience = createTimer(() => outliveUnanswered());
+  const unansweredTimer = createTimer(() => outliveUnanswered());
 
   function readHead(): void {
     for (let n = 0; n < MOST_A_ROUND && blocked === undefined; n++) {
@@ -215,7 +215,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     for (const session of unanswered) {
       const due = session.active + UNANSWERED_MS;
       if (due > loop.now) {
-        start(loop.timers, patience, due);
+        start(loop.timers, unansweredTimer, due);
         return;
       }
       unanswered.delete(session);
@@ -270,7 +270,7 @@ export function serveUnixDatagrams(fd: number, options: UnixDatagramOptions): Un
     if (!session.isLasting && session.size > 0) {
       unanswered.delete(session);
       unanswered.add(session);
-      if (patience.index < 0) start(loop.timers, patience, loop.now + UNANSWERED_MS);
+      if (unansweredTimer.index < 0) start(loop.timers, unansweredTimer, loop.now + UNANSWERED_MS);
     }
     if (session.isServed) return;
     session.isServed = true;

@@ -131,7 +131,7 @@ export function passOn({ length }: Message, { from, to, address, notes, part }: 
   return failure;
 }
 
-/** Takes a message out of the queue of `fd` that the process before has sent, if it had not come to that. */
+/** Takes a message that the previous process sent out of the queue of `fd`, if that process had not done so. */
 export function removeIfTwice(fd: number, notes: Notes, part: Part): void {
   if (isMessageTwice(notes, part)) removeNoted(fd, removalOf(notes));
 }

@@ -1,7 +1,7 @@
 import { peerOf } from '../address.js';
 import type { Event } from '../journal.js';
 import { add, modify, scheduleClose, unwatch, type Watch } from '../loop.js';
-import { createRoomWait } from '../room.js';
+import { createSendRetry } from '../send-retry.js';
 import { CONNECTED, DOWN, ENDED, noteFlags, type Part, UP } from '../store/memory.js';
 import type { Remains, Resume } from '../store/open.js';
 import type { Register } from '../store/store.js';
@@ -142,7 +142,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
       closed: false,
     };
     for (const end of [client, target]) {
-      end.waitForRoom = createRoomWait(loop, end);
+      end.retrySend = createSendRetry(loop, end);
       end.ready = (events) => handle(pair, end, events);
       end.refused = (failure) =>
         abort(pair, 'failed', `the kernel does not watch a socket (${errorWords(failure)})`);
@@ -270,7 +270,7 @@ export function servePackets(fd: number, options: PacketOptions): PacketService 
     } else if (failure === E.EAGAIN || failure === E.ENOBUFS) {
       from.isBlocked = true;
       if (!from.isGone) modify(loop, from, from.wanted & ~EPOLLIN);
-      other.waitForRoom(failure);
+      other.retrySend(failure);
     } else if (failure === E.EMSGSIZE) {
       abort(pair, 'dropped', `a message of ${message.length} bytes is too large to send`);
     } else {
@@ -364,7 +364,7 @@ function createEnd(fd: number, part: Part): End {
     refused: () => {},
     part,
     isBlocked: false,
-    waitForRoom: () => {},
+    retrySend: () => {},
     ended: false,
     isGone: false,
   };

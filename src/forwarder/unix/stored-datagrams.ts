@@ -31,7 +31,7 @@ export interface Session extends Watch, Storable {
   openedAt: number;
   /** Whether it outlives the process. */
   isLasting: boolean;
-  /** Of a stored session, the file with the address of the sender and of the target; -1 if there is none. */
+  /** The file with the addresses of the sender and of the target of a stored session; -1 if there is none. */
   senderFile: number;
   /** The address of the target. */
   readonly target: string;

@@ -31,8 +31,8 @@ export interface End extends Watch {
   other: End;
   /** Whether the next message here waits until the other one has room. */
   isBlocked: boolean;
-  /** Has a message for its peer sent later; see createRoomWait(). */
-  waitForRoom: (failure: number) => void;
+  /** Has a message for its peer sent later; see createSendRetry(). */
+  retrySend: (failure: number) => void;
   /** Whether the end has been read. */
   ended: boolean;
   /** Whether the peer has closed. */
@@ -72,7 +72,7 @@ export const packets: Kind<Pair> = {
 export interface StoredPair {
   readonly client: number;
   readonly target: number;
-  /** Whether the process before knew that the target had accepted. */
+  /** Whether the previous process knew that the target had accepted. */
   readonly wasConnected: boolean;
   readonly openedAt: number;
   readonly deadline: number;

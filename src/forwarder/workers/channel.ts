@@ -1,5 +1,5 @@
 import { add, type Loop, modify, type Watch } from '../loop.js';
-import { createRoomWait } from '../room.js';
+import { createSendRetry } from '../send-retry.js';
 import {
   AF_UNIX,
   E,
@@ -82,7 +82,7 @@ export function openChannel(loop: Loop, fd: number, receive: (message: Message) 
     while (unsent.length > 0) {
       const failure = sendMessage(fd, unsent[0] as Message);
       if (failure !== 0) {
-        waitForRoom(failure);
+        retrySend(failure);
         return false;
       }
       unsent.shift();
@@ -103,7 +103,7 @@ export function openChannel(loop: Loop, fd: number, receive: (message: Message) 
       throw new Error(`the kernel does not watch the socket of a worker (${errorWords(failure)})`);
     },
   };
-  const waitForRoom = createRoomWait(loop, watch);
+  const retrySend = createSendRetry(loop, watch);
   add(loop, watch);
   return {
     fd,
@@ -112,7 +112,7 @@ export function openChannel(loop: Loop, fd: number, receive: (message: Message) 
       if (unsent.length === 0) {
         const failure = sendMessage(fd, message);
         if (failure === 0) return;
-        waitForRoom(failure);
+        retrySend(failure);
       }
       unsent.push(message);
     },

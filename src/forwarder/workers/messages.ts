@@ -2,7 +2,7 @@
  * The types of messages between the first thread and a worker. See channel.ts.
  *
  *     first                                     worker
- *       SERVE (descriptor, is unix)…       ->     the text is about PROXY headers of a single client; see introduction.ts
+ *       SERVE (descriptor, is unix)…       ->     the text is about PROXY headers of a single client; see proxy-info.ts
  *       ADOPT, a connection                ->     the text is its source and its client; see pass-on.ts
  *       PING number                        ->
  *                                          <-     PONG number, when it is handled

@@ -1,6 +1,6 @@
 import type { Relay } from '../connection.js';
 import { type Counters, countIn, mapCounters } from '../counters.js';
-import { parseIntroduction } from '../hand-off/introduction.js';
+import { parseProxyInfo } from '../hand-off/proxy-info.js';
 import { type Loop, runInThread } from '../loop.js';
 import { serve } from '../serve.js';
 import { formatCount, parseCount, type Source } from '../sources.js';
@@ -117,12 +117,12 @@ export function createWorkerThread(data: WorkerData, loop: Loop, file: number | 
         relay.sources?.changed?.add(source);
       };
       const serveClients = (words: readonly number[], text: string): void => {
-        const [told = '', introduction = ''] = text.split('\n');
+        const [told = '', proxyInfo = ''] = text.split('\n');
         noteKnown(told);
         for (let at = 0; at < words.length; at += 2) {
           serve(relay, words[at] as number, {
             isUnix: words[at + 1] === 1,
-            introduction: introduction === '' ? undefined : parseIntroduction(introduction),
+            proxyInfo: proxyInfo === '' ? undefined : parseProxyInfo(proxyInfo),
           });
           noteTaken(shared, index);
         }

@@ -1,6 +1,6 @@
 import type { Connection } from '../connection.js';
 import { type Counters, countIn, mapCounters, SIZE } from '../counters.js';
-import { formatIntroduction } from '../hand-off/introduction.js';
+import { formatProxyInfo } from '../hand-off/proxy-info.js';
 import type { Log } from '../log.js';
 import type { Loop } from '../loop.js';
 import type { Accepted } from '../serve.js';
@@ -214,19 +214,19 @@ export function startWorkers(options: WorkersOptions): Workers {
   return {
     counters: tally.counters,
     totals,
-    take(client, { isUnix, introduction }) {
+    take(client, { isUnix, proxyInfo }) {
       const worker = all[picker.next()] as Worker;
       worker.sent = (worker.sent + 1) | 0;
       const told = countSource(client);
       worker.queued.push(client, isUnix ? 1 : 0);
-      if (told === '' && introduction === undefined && worker.queued.length < MOST_WORDS) return;
+      if (told === '' && proxyInfo === undefined && worker.queued.length < MOST_WORDS) return;
       const [own, others] = [worker.queued.splice(-2), worker.queued];
       worker.queued = others;
       flush(worker);
       worker.channel.send(
         SERVE,
         own,
-        `${told}\n${introduction === undefined ? '' : formatIntroduction(introduction)}`,
+        `${told}\n${proxyInfo === undefined ? '' : formatProxyInfo(proxyInfo)}`,
       );
     },
     adopt(connection) {

@@ -8,7 +8,7 @@ import { startExisting, stopExisting } from '../../docker/user-container.js';
 import type { RunRequest } from '../../docker-run/request.js';
 import { withSystemd } from '../../systemd/systemd.js';
 import { netnsInstance } from '../../units/names.js';
-import { isServiceRun } from '../../units/runs.js';
+import { isUnitRun } from '../../units/runs.js';
 import { forgetFailures, noteFailure, pauseLeft, readFailures } from '../start-failures.js';
 import { noteEndOfService, startService, stopService } from '../units/run.js';
 import { isEmptyNamespace } from './empty-namespace.js';
@@ -16,7 +16,7 @@ import { passGate } from './gates.js';
 import { type JournalLines, noteContainer } from './kept-container.js';
 import { queueRemount } from './netns.js';
 import { requireEngine } from './require-engine.js';
-import { containerOf, findRun, findServiceRun, type LinkRun, type LinkService } from './runs.js';
+import { containerOf, findRun, findUnitRun, type LinkRun, type LinkUnit } from './runs.js';
 
 /** A container that ended this soon after its start never worked: starting it again at once would only repeat that. */
 const SHORT_LIFE_MS = 10_000;
@@ -47,7 +47,7 @@ export async function startRun(name: string, died: boolean, reporter: StartRepor
     await sleep(pause);
   }
   try {
-    if (isServiceRun(run)) await startService(run, { failures: failures?.count ?? 0, reporter });
+    if (isUnitRun(run)) await startService(run, { failures: failures?.count ?? 0, reporter });
     else await startContainerOf(run, died, reporter);
     forgetFailures(name);
   } catch (error) {
@@ -70,7 +70,7 @@ async function startContainerOf(run: LinkRun, died: boolean, reporter: StartRepo
  */
 export async function stopRun(name: string, journal: JournalLines): Promise<void> {
   const run = requireRun(name);
-  if (isServiceRun(run)) return stopService(run, journal);
+  if (isUnitRun(run)) return stopService(run, journal);
   try {
     await requireEngine();
   } catch (error) {
@@ -85,11 +85,11 @@ export async function stopRun(name: string, journal: JournalLines): Promise<void
 /** Notes that the service of a run has ended, if it has. @throws Error when systemd cannot be asked */
 export async function noteEndOfRun(name: string, journal: JournalLines): Promise<void> {
   const run = requireRun(name);
-  if (isServiceRun(run)) await noteEndOfService(run, journal);
+  if (isUnitRun(run)) await noteEndOfService(run, journal);
 }
 
-function requireRun(name: string): LinkRun | LinkService {
-  const run = findRun(name) ?? findServiceRun(name);
+function requireRun(name: string): LinkRun | LinkUnit {
+  const run = findRun(name) ?? findUnitRun(name);
   if (!run) throw new Error(`no link runs anything with the name "${name}"`);
   return run;
 }

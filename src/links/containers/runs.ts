@@ -3,19 +3,13 @@ import { describePlace } from '../../recipe/describe.js';
 import type { PlaceId } from '../../recipe/link.js';
 import { readLinks } from '../../state/links.js';
 import type { PlannedLink } from '../../units/plan.js';
-import {
-  type ContainerRun,
-  isContainerRun,
-  isServiceRun,
-  runsOf,
-  type ServiceRun,
-} from '../../units/runs.js';
+import { type ContainerRun, isContainerRun, isUnitRun, runsOf, type UnitRun } from '../../units/runs.js';
 
 /** A container that a link starts, with the link. */
 export type LinkRun = ContainerRun & { link: PlannedLink };
 
 /** A service that a link starts, with the link. */
-export type LinkService = ServiceRun & { link: PlannedLink };
+export type LinkUnit = UnitRun & { link: PlannedLink };
 
 /** The containers that links start. */
 export function runsIn(links: PlannedLink[]): LinkRun[] {
@@ -27,10 +21,10 @@ export function runsIn(links: PlannedLink[]): LinkRun[] {
 }
 
 /** The services that links start. */
-export function servicesIn(links: PlannedLink[]): LinkService[] {
+export function servicesIn(links: PlannedLink[]): LinkUnit[] {
   return links.flatMap((planned) =>
     runsOf(planned.link)
-      .filter(isServiceRun)
+      .filter(isUnitRun)
       .map((run) => ({ ...run, link: planned })),
   );
 }
@@ -41,7 +35,7 @@ export function findRun(name: string): LinkRun | undefined {
 }
 
 /** The run of that name; undefined when no link starts a service by that name. */
-export function findServiceRun(name: string): LinkService | undefined {
+export function findUnitRun(name: string): LinkUnit | undefined {
   return servicesIn(readLinks().links).find((run) => run.name === name);
 }
 

@@ -49,8 +49,8 @@ export function followLabels(options: FollowOptions, journal: LabelsJournal): Pr
 }
 
 async function followUntilQuiet({ keyFile, once }: FollowOptions, journal: LabelsJournal): Promise<void> {
-  const gone = sightings();
-  const wrong = sightings();
+  const gone = createDebounce();
+  const wrong = createDebounce();
   let dirty = true;
   let wake = () => {};
   const touch = () => {
@@ -61,13 +61,13 @@ async function followUntilQuiet({ keyFile, once }: FollowOptions, journal: Label
   try {
     for (;;) {
       dirty = false;
-      const { faults, waiting } = await apply((id) => gone.see(id));
+      const { faults, waiting } = await apply((id) => gone.noteSeen(id));
       gone.forgetOthers();
       const former = readLabelFaults();
       const told = former.map(describeLabelFault);
       const settled = faults.filter((fault) => {
         const line = describeLabelFault(fault);
-        return told.includes(line) || wrong.see(line);
+        return told.includes(line) || wrong.noteSeen(line);
       });
       // A restart of its container is no news.
       const isWaiting = ({ container, label }: LabelFault) =>
@@ -78,7 +78,7 @@ async function followUntilQuiet({ keyFile, once }: FollowOptions, journal: Label
         if (!told.includes(line)) journal.warn(line, { event: 'refused' });
       writeLabelFaults(settled);
       notifySystemd(`STATUS=${describeStatus(settled)}`);
-      const due = Math.min(gone.due(), wrong.due());
+      const due = Math.min(gone.msUntilStable(), wrong.msUntilStable());
       if (once && !dirty && due === Number.POSITIVE_INFINITY) return;
       if (!dirty) await new Promise<void>((resolve) => startTimer(Math.min(QUIET_MS, due), resolve));
       if (!dirty && due === Number.POSITIVE_INFINITY) return;
@@ -125,13 +125,13 @@ function describeStatus(faults: LabelFault[]): string {
   return printable(`${describeLabelFault(first)}${others}`);
 }
 
-/** Since when things have been seen without a break. */
-function sightings() {
+/** Tells when something has been seen without interruption for {@link SETTLE_MS}. */
+function createDebounce() {
   const since = new Map<string, number>();
   let seen = new Set<string>();
   return {
-    /** Returns whether it has been seen for {@link SETTLE_MS}. */
-    see(key: string): boolean {
+    /** Notes that it is seen, and returns whether it has been for long enough. */
+    noteSeen(key: string): boolean {
       seen.add(key);
       const first = since.get(key) ?? performance.now();
       since.set(key, first);
@@ -143,7 +143,7 @@ function sightings() {
       seen = new Set();
     },
     /** In how many ms the first of what is seen has been so for long enough; Infinity when none is still to come. */
-    due(): number {
+    msUntilStable(): number {
       const now = performance.now();
       const rest = [...since.values()].map((first) => first + SETTLE_MS - now).filter((ms) => ms > 0);
       return Math.min(...rest);

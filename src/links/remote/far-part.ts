@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { createPartAt, type Session } from '../../api/client.js';
+import { createPartAt, type ProvedConnection } from '../../api/client.js';
 import { parsePeerEndpoint } from '../../api/endpoint.js';
 import { Failure } from '../../api/failure.js';
 import type { PartBody } from '../../api/schema.js';
@@ -83,7 +83,7 @@ export async function createFarPart({
   }
 }
 
-function connectionOf({ local, remote }: Session): NonNullable<PartBody['connection']> {
+function connectionOf({ local, remote }: ProvedConnection): NonNullable<PartBody['connection']> {
   const { external } = installedSettings();
   const ends = { local: withoutZone(local), remote: withoutZone(remote) };
   return { ...ends, ...(external !== undefined && { external }) };

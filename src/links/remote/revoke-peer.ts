@@ -59,7 +59,7 @@ export function allowPeer(machine: string): string {
   return one.id;
 }
 
-/** Of two links that hang on each other, the first takes the second with it. */
+/** Deletes a link that the deletion of another one may have deleted already. */
 async function deleteIfThere(id: string): Promise<void> {
   try {
     await deleteLink(id, { tell: false });

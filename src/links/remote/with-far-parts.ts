@@ -8,7 +8,7 @@ import { type Asked, withServiceParts } from './with-service-parts.js';
 
 /**
  * Has other machines create their parts of a link, one after the other, then does the work here, and removes the parts and their
- * tunnels again when anything fails. Of the machines of a service, one is enough.
+ * tunnels again when anything fails. For a service, one machine is enough.
  *
  * @param work gets a function that tells the forwarders where the parts are
  * @throws as createFarPart and `work`

@@ -1,4 +1,4 @@
-import { type Machine, servicesOf } from '../../recipe/services.js';
+import { type ServiceMachine, servicesOf } from '../../recipe/services.js';
 import { quoteForShell } from '../../recipe/text.js';
 import { listedNames, lookUpService } from '../../registry/look-up.js';
 import { readLinks } from '../../state/links.js';
@@ -13,7 +13,7 @@ export interface ListedService {
   /** The links of other machines that lead to it here: `3306 of near`. */
   consumers: string[];
   /** The machines of it that are known here, and who has named them. None of a service that only this machine publishes. */
-  machines: Machine[];
+  machines: ServiceMachine[];
   source?: string;
   /** Why it could not be read or looked up. */
   problem?: string;
@@ -59,7 +59,7 @@ function readOrExplain(name: string, problems: string[]): string | undefined {
   }
 }
 
-async function lookUpOrExplain(name: string, known: Machine[], problems: string[]) {
+async function lookUpOrExplain(name: string, known: ServiceMachine[], problems: string[]) {
   try {
     const found = await lookUpService(name, known);
     if (found.problem !== undefined) problems.push(found.problem);

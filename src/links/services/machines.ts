@@ -2,9 +2,9 @@ import { RecipeError } from '../../recipe/error.js';
 import type { Recipe } from '../../recipe/recipe.js';
 import {
   isOpenService,
-  type Machine,
   machinesOf,
   openPeer,
+  type ServiceMachine,
   servicesOf,
   withMachines,
 } from '../../recipe/services.js';
@@ -26,7 +26,7 @@ export async function lookUpMachines(recipe: Recipe): Promise<Recipe> {
   const names = servicesOf(recipe);
   if (names.length === 0) return recipe;
   const links = linksWithServices();
-  const found = new Map<string, Machine[]>();
+  const found = new Map<string, ServiceMachine[]>();
   for (const name of names) found.set(name, (await lookUpService(name, knownMachines(name, links))).machines);
   return withMachines(recipe, found);
 }
@@ -37,7 +37,7 @@ export function linksWithServices(): PlannedLink[] {
 }
 
 /** The machines of a service that links have: the last ones that a registry has named. */
-export function knownMachines(name: string, links: PlannedLink[]): Machine[] {
+export function knownMachines(name: string, links: PlannedLink[]): ServiceMachine[] {
   for (const { link } of links) {
     const machines = machinesOf(link.tails ?? [], name).filter(({ leaving }) => !leaving);
     if (machines.length > 0) return machines;

@@ -1,8 +1,8 @@
 import pLimit from 'p-limit';
 import { KEY_FILE } from '../../api/key.js';
 import {
-  type Machine,
   machinesOf,
+  type ServiceMachine,
   servicesOf,
   withMachines,
   withOpenServices,
@@ -122,7 +122,7 @@ async function refresh(
 }
 
 /** Machines for people: "10.0.0.1, 10.0.0.2 (weight 3), 10.0.0.4 (leaving)". */
-export function textOf(machines: Machine[]): string {
+export function textOf(machines: ServiceMachine[]): string {
   return machines
     .map(({ host, weight, leaving }) => {
       const notes = [...(weight === undefined ? [] : [`weight ${weight}`]), ...(leaving ? ['leaving'] : [])];

@@ -7,7 +7,7 @@ import { lastLines, lastOutput } from '../../systemd/journal.js';
 import { JobError, type Systemd, withSystemd } from '../../systemd/systemd.js';
 import { followUnit, serviceUnit, startedFile } from '../../units/names.js';
 import type { JournalLines } from '../containers/kept-container.js';
-import { type LinkService, servicesIn } from '../containers/runs.js';
+import { type LinkUnit, servicesIn } from '../containers/runs.js';
 import { noteFailure } from '../start-failures.js';
 
 /** A service that fails this soon after its start never worked: starting it again at once would only repeat that. */
@@ -32,7 +32,7 @@ interface ServiceStart {
  *
  * @throws Error that names the service, with its last words, when it does not start within the link's start timeout
  */
-export function startService(run: LinkService, { failures, reporter }: ServiceStart): Promise<void> {
+export function startService(run: LinkUnit, { failures, reporter }: ServiceStart): Promise<void> {
   const { name, place, link } = run;
   const service = place.name;
   const { startTimeout } = link.options;
@@ -94,7 +94,7 @@ async function describeFailure(service: string, since: number, systemd: Systemd)
  *
  * @throws JobError when systemd cannot stop it
  */
-export function stopService(run: LinkService, journal: JournalLines): Promise<void> {
+export function stopService(run: LinkUnit, journal: JournalLines): Promise<void> {
   const { name, place, link } = run;
   const service = place.name;
   return withSystemd(async (systemd) => {
@@ -123,7 +123,7 @@ export function stopService(run: LinkService, journal: JournalLines): Promise<vo
  *
  * @throws Error when systemd cannot be asked
  */
-export function noteEndOfService(run: LinkService, journal: JournalLines): Promise<void> {
+export function noteEndOfService(run: LinkUnit, journal: JournalLines): Promise<void> {
   const { name, place } = run;
   return withSystemd(async (systemd) => {
     const started = readStarted(name);
@@ -136,7 +136,7 @@ export function noteEndOfService(run: LinkService, journal: JournalLines): Promi
 
 /** Notes that a service has failed. */
 async function noteEnd(
-  { name, place, link }: LinkService,
+  { name, place, link }: LinkUnit,
   { at, failures }: Started,
   { warn }: JournalLines,
   systemd: Systemd,
@@ -148,7 +148,7 @@ async function noteEnd(
 }
 
 /** Whether a service runs again after its end, while clients of the link are served. */
-async function isRestartedInUse({ place, link }: LinkService, systemd: Systemd): Promise<boolean> {
+async function isRestartedInUse({ place, link }: LinkUnit, systemd: Systemd): Promise<boolean> {
   const [follows, forwarder] = await Promise.all([
     systemd.state(followUnit(place.name)),
     systemd.state(serviceUnit(link.id)),
@@ -157,7 +157,7 @@ async function isRestartedInUse({ place, link }: LinkService, systemd: Systemd):
 }
 
 /** Whether another link uses a service at this moment: then the service is that one's to stop. */
-async function handOver({ name, place }: LinkService, started: Started, systemd: Systemd): Promise<boolean> {
+async function handOver({ name, place }: LinkUnit, started: Started, systemd: Systemd): Promise<boolean> {
   const others = servicesIn(readLinks().links).filter(
     (other) => other.name !== name && other.place.name === place.name,
   );

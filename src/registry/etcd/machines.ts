@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { RecipeError } from '../../recipe/error.js';
 import { parsePeer } from '../../recipe/names.js';
-import { isServiceName, type Machine } from '../../recipe/services.js';
+import { isServiceName, type ServiceMachine } from '../../recipe/services.js';
 import { createEtcdClient, readBody } from './client.js';
 import type { EtcdConfig } from './config.js';
 
@@ -19,7 +19,7 @@ const rangeBody = v.object({
  *
  * @throws EtcdFault
  */
-export async function lookUpInEtcd(config: EtcdConfig, name: string): Promise<Machine[]> {
+export async function lookUpInEtcd(config: EtcdConfig, name: string): Promise<ServiceMachine[]> {
   const client = createEtcdClient(config);
   const range = { key: base64(config.prefix), range_end: base64(endOf(config.prefix)) };
   const body = await client.call('/v3/kv/range', range, v.unknown());
@@ -30,7 +30,7 @@ export async function lookUpInEtcd(config: EtcdConfig, name: string): Promise<Ma
 export function machinesOfRange(
   body: unknown,
   { prefix, name }: { prefix: string; name: string },
-): Machine[] {
+): ServiceMachine[] {
   const { kvs } = readBody(rangeBody, body);
   const hosts = kvs
     .filter(({ value }) => servicesIn(decode(value)).includes(name))

@@ -8,7 +8,7 @@ import { createMap } from './map-view.js';
 import { createPanel } from './panel.js';
 
 /** How long an answer may take, ms. */
-const PATIENCE_MS = 15_000;
+const TIMEOUT_MS = 15_000;
 
 /** How long the page waits after a failure, ms. */
 const RETRY_MS = 5_000;
@@ -79,7 +79,7 @@ async function refreshPanel(id: string): Promise<void> {
 }
 
 async function ask<T>(path: string): Promise<T> {
-  const response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch((error: Error) => {
+  const response = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS) }).catch((error: Error) => {
     throw new Error(`the figures are not up to date, since this machine does not answer: ${error.message}`);
   });
   if (response.status === 403) throw new Error((await response.text()).trim());

@@ -9,7 +9,7 @@ const PAUSE_MS = 50;
  * Creates what waits for the next attempt to send a message from `watch`; `failure` is errno of the last one. Only of a full queue (EAGAIN)
  * does epoll tell when it has room. After any other error it would say at once, and on every round, that there is some.
  */
-export function createRoomWait(loop: Loop, watch: Watch): (failure: number) => void {
+export function createSendRetry(loop: Loop, watch: Watch): (failure: number) => void {
   const retry = createTimer(() => modify(loop, watch, watch.wanted | EPOLLOUT));
   return (failure) => {
     if (failure === E.EAGAIN) {
