@@ -53,7 +53,7 @@ async function provedId(endpoint: TcpEndpoint, session: TLSSocket, send: SendReq
   }
   let id: string | undefined;
   try {
-    id = checkProof(answer, session, 'server', 'the answer');
+    id = checkProof(answer, { session, side: 'server', what: 'the answer' });
   } catch (error) {
     throw new WrongIdentity(`${where} does not prove its identity: ${(error as Error).message}`);
   }

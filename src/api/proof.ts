@@ -38,10 +38,13 @@ export function createProof(identity: Identity, session: TLSSocket, side: Side):
 /**
  * The id of the machine on that side of a TLS session.
  *
- * @param what the value as a whole, for the message, such as `the body`
- * @throws Failure with code usage, when it is no proof or not for this session
+ * @param expected.what the value as a whole, for the message, such as `the body`
+ * @throws Failure with code usage, when it is not a proof or not for this session
  */
-export function checkProof(value: unknown, session: TLSSocket, side: Side, what: string): string | undefined {
+export function checkProof(
+  value: unknown,
+  { session, side, what }: { session: TLSSocket; side: Side; what: string },
+): string | undefined {
   const { key, signature } = check(proof, value, what);
   const publicKey = Buffer.from(key, 'hex');
   const isProved = isSignedBy(publicKey, messageOf(session, side), Buffer.from(signature, 'hex'));

@@ -7,14 +7,13 @@ import type { About } from '../systemd/journal-entry.js';
 import { printable } from '../text/printable.js';
 import type { FileFault } from '../units/declaration.js';
 import { exitStatus, requireRoot, UsageError } from './fail.js';
-import { machineOf, type ProgramOptions } from './machine.js';
+import { type ProgramOptions, requireHere } from './machine.js';
 import { logFailure, printLine, serviceLog } from './output.js';
 
 const HELP = `
 A file NAME.wormhole describes one link or tunnel: man wormhole.links. Without -f, the files of /etc/wormhole/links.d are read.
 Prints nothing if every link already matches its file. Exit status 1 if a file could not be applied; the others are applied.`;
 
-/** Adds `wormhole apply`. */
 export function addApply(program: Command): void {
   program
     .command('apply')
@@ -38,10 +37,7 @@ async function apply(
   { file, dryRun = false, prune = false, quiet = false }: Flags,
   command: Command,
 ): Promise<void> {
-  if (await machineOf(command))
-    throw new UsageError(
-      'apply acts on this machine alone: leave out -H, and give the files to wormhole apply -f - there',
-    );
+  await requireHere(command, 'apply', 'leave out -H, and give the files to wormhole apply -f - there');
   requireRoot('apply …');
   const { applyLinks } = await import('../links/declared/apply.js');
   const { applyTunnels, pruneTunnels } = await import('../links/declared/apply-tunnels.js');

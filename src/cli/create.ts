@@ -27,7 +27,6 @@ import { optionValue } from './option-value.js';
 import { printCreated } from './output.js';
 import { addProxyOptions, type ProxyFlags, readProxyFlags } from './proxy-options.js';
 
-/** Adds `wormhole create`. */
 export function addCreate(program: Command): void {
   const command = program
     .command('create')

@@ -8,7 +8,6 @@ import { printable } from '../text/printable.js';
 import { fail, requireRoot, UsageError } from './fail.js';
 import { machineOf } from './machine.js';
 
-/** Adds `wormhole delete`. */
 export function addDelete(program: Command): void {
   program
     .command('delete')

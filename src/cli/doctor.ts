@@ -4,7 +4,7 @@ import type { Finding } from '../doctor/finding.js';
 import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
 import { exitStatus, requireRoot, UsageError } from './fail.js';
-import { machineOf } from './machine.js';
+import { requireHere } from './machine.js';
 
 const HELP = `
 One line for each finding: what it is about, what is wrong, and what to do. Exit status 0 if nothing is wrong, 1 otherwise.
@@ -21,7 +21,6 @@ interface Flags {
   link?: string;
 }
 
-/** Adds `wormhole doctor`. */
 export function addDoctor(program: Command): void {
   program
     .command('doctor')
@@ -31,8 +30,7 @@ export function addDoctor(program: Command): void {
     .option('--link <id>', 'follow one link hop by hop instead')
     .addHelpText('after', HELP + LINK_HELP)
     .action(async ({ fix = false, json = false, link }: Flags, command: Command) => {
-      if (await machineOf(command))
-        throw new UsageError('doctor looks at this machine alone: leave out -H, and run it there');
+      await requireHere(command, 'doctor');
       if (link !== undefined && fix)
         throw new UsageError('--link only looks: leave out --fix, or leave out --link');
       requireRoot(`doctor${fix ? ' --fix' : ''}`);

@@ -5,22 +5,18 @@ import { dirname, join } from 'node:path';
 import { type Command, CommanderError } from 'commander';
 import { split } from 'shlex';
 import { requireRoot, UsageError } from './fail.js';
-import { machineOf } from './machine.js';
+import { requireHere } from './machine.js';
 
 /** The editors that are looked for when no variable names one, as systemctl(1) does. */
 const EDITORS = ['editor', 'nano', 'vim', 'vi'];
 
-/** Adds `wormhole edit`. */
 export function addEdit(program: Command): void {
   program
     .command('edit')
     .description('edit the recipe of a link, and change the link in place')
     .argument('<id>', 'the id that create printed, and list shows')
     .action(async (id: string, _: object, command: Command) => {
-      if (await machineOf(command))
-        throw new UsageError(
-          `edit acts on this machine alone: leave out -H, or say wormhole -H … create --replace`,
-        );
+      await requireHere(command, 'edit', 'leave out -H, or use wormhole -H … create --replace');
       requireRoot(`edit ${id}`);
       const { editableLink } = await import('../links/editable.js');
       const before = editableLink(id);

@@ -1,10 +1,9 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { printable } from '../text/printable.js';
-import { requireRoot, UsageError } from './fail.js';
-import { machineOf } from './machine.js';
+import { requireRoot } from './fail.js';
+import { requireHere } from './machine.js';
 
-/** Adds `wormhole export`. */
 export function addExport(program: Command): void {
   program
     .command('export')
@@ -12,8 +11,7 @@ export function addExport(program: Command): void {
     .option('-o, --output <directory>', 'write each file to that directory instead')
     .argument('[id...]', 'the ids of links, the default being all links and tunnels')
     .action(async (ids: string[], { output }: { output?: string }, command: Command) => {
-      if (await machineOf(command))
-        throw new UsageError('export is about this machine: leave out -H, and run it there');
+      await requireHere(command, 'export');
       requireRoot(`export ${ids.join(' ')}`);
       const { exportLinks } = await import('../links/declared/export.js');
       const { files, left } = exportLinks(ids.length > 0 ? [...new Set(ids)] : undefined);

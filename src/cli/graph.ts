@@ -10,7 +10,6 @@ mermaid is what GitHub and other sites draw, dot is for Graphviz, and svg is a d
 the links of other machines are drawn; a link that leads to a machine ends at its part there if -H names that machine as the
 recipe does.`;
 
-/** Adds `wormhole graph`. */
 export function addGraph(program: Command): void {
   program
     .command('graph')

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { printable } from '../text/printable.js';
 import { exitStatus, requireRoot, UsageError } from './fail.js';
-import { machineOf, type ProgramOptions } from './machine.js';
+import { type ProgramOptions, requireHere } from './machine.js';
 import { printLine, serviceLog } from './output.js';
 
 const HELP = `
@@ -34,7 +34,7 @@ export function addLabels(program: Command): void {
 
 async function labels(flags: Flags, command: Command): Promise<void> {
   const { dryRun = false, deleteAll = false, follow = false, once = false } = flags;
-  if (await machineOf(command)) throw new UsageError('labels acts on this machine alone: leave out -H');
+  await requireHere(command, 'labels');
   if (follow && (dryRun || deleteAll)) throw new UsageError('--follow goes with no other option');
   if (once && !follow)
     throw new UsageError('--once goes with --follow: without both, labels looks once anyway');

@@ -28,7 +28,6 @@ interface ListOptions extends LinkFilter {
   watch?: boolean;
 }
 
-/** Adds `wormhole list`. */
 export function addList(program: Command): void {
   program
     .command('list')

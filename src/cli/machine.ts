@@ -20,6 +20,22 @@ export async function machineOf(command: Command): Promise<Machine | undefined> 
   return first?.machine;
 }
 
+/**
+ * Refuses -H for a command that acts only on this machine.
+ *
+ * @param name the command, for the message
+ * @param instead what to do instead
+ * @throws UsageError
+ */
+export async function requireHere(
+  command: Command,
+  name: string,
+  instead = 'run it there, without -H',
+): Promise<void> {
+  if ((await machineOf(command)) === undefined) return;
+  throw new UsageError(`${name} acts only on this machine: ${instead}`);
+}
+
 /** The machines that `-H ADDR` names, as recipes would, with the key of `-K FILE`; none without -H. @throws UsageError */
 export async function machinesOf(command: Command): Promise<{ name: string; machine: Machine }[]> {
   const { host = [], key } = command.optsWithGlobals<ProgramOptions>();

@@ -54,6 +54,7 @@ const program = new Command('wormhole')
   .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
   .exitOverride();
 
+// Each addX registers the command X.
 for (const add of [
   addCreate,
   addEdit,

@@ -14,7 +14,6 @@ doc/metrics.md describes the names. Metrics of tunnels need root. A scrape neith
 --now wormhole-metrics.socket serves them at http://127.0.0.1:9998/metrics, and wormhole-metrics.timer writes them for the textfile
 collector of node-exporter.`;
 
-/** Adds `wormhole metrics`. */
 export function addMetrics(program: Command): void {
   program
     .command('metrics')

@@ -3,7 +3,7 @@ import type { Peer } from '../links/remote/peers.js';
 import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
 import { requireRoot, UsageError } from './fail.js';
-import { machineOf } from './machine.js';
+import { requireHere } from './machine.js';
 
 const HELP = `
 A machine is known by its id, which it proves to have, whatever its names and addresses; wormhole ping prints that of this
@@ -40,7 +40,7 @@ export function addPeers(program: Command): void {
 }
 
 async function list({ json }: { json?: boolean }, command: Command): Promise<void> {
-  await requireHere(command);
+  await requireHere(command, 'peers');
   const { knownPeers } = await import('../links/remote/peers.js');
   const { ownIdentity } = await import('../state/identity.js');
   const stateOf = ({ id, refused }: Peer) => {
@@ -68,7 +68,7 @@ async function list({ json }: { json?: boolean }, command: Command): Promise<voi
 }
 
 async function accept(machine: string, id: string, _options: object, command: Command): Promise<void> {
-  await requireHere(command);
+  await requireHere(command, 'peers');
   requireRoot(`peers accept ${machine} ${id}`);
   const { isMachineId } = await import('../state/peers.js');
   if (!isMachineId(id))
@@ -80,7 +80,7 @@ async function accept(machine: string, id: string, _options: object, command: Co
 }
 
 async function revoke(machine: string, _options: object, command: Command): Promise<void> {
-  await requireHere(command);
+  await requireHere(command, 'peers');
   requireRoot(`peers revoke ${machine}`);
   const { revokePeer } = await import('../links/remote/revoke-peer.js');
   const { id, links, parts, tunnels } = await orUsage(revokePeer(machine));
@@ -98,7 +98,7 @@ async function revoke(machine: string, _options: object, command: Command): Prom
 }
 
 async function allow(machine: string, _options: object, command: Command): Promise<void> {
-  await requireHere(command);
+  await requireHere(command, 'peers');
   requireRoot(`peers allow ${machine}`);
   const { allowPeer } = await import('../links/remote/revoke-peer.js');
   process.stdout.write(`${allowPeer(machine)}\n`);
@@ -117,9 +117,4 @@ async function orUsage<T>(work: Promise<T>): Promise<T> {
 
 function textOf(items: string[]): string {
   return items.length === 0 ? '-' : items.join(' ');
-}
-
-async function requireHere(command: Command): Promise<void> {
-  if ((await machineOf(command)) === undefined) return;
-  throw new UsageError('peers is about this machine: run it there, without -H');
 }

@@ -8,7 +8,6 @@ HOST is a name or an address, with a port or without (9999): myserver, 10.0.0.2,
 daemon of this machine is asked, over /run/wormhole.sock. Prints the time from a request to its answer over an open
 connection, in milliseconds, and the id of the machine, such as: 0.42 5f0c1e9b2a7d4e68b3c1d0a9f8e7d6c5`;
 
-/** Adds `wormhole ping`. */
 export function addPing(program: Command): void {
   program
     .command('ping')

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { printable } from '../text/printable.js';
-import { requireRoot, UsageError } from './fail.js';
-import { machineOf } from './machine.js';
+import { requireRoot } from './fail.js';
+import { requireHere } from './machine.js';
 
 const HELP = `
 RECIPE is what follows the head of a link: it begins with tail or trigger. Machines that have this machine's key lead links to it
@@ -19,7 +19,7 @@ export function addPublish(program: Command): void {
     .addHelpText('after', HELP)
     .passThroughOptions()
     .action(async (name: string, words: string[], _options: object, command: Command) => {
-      await requireHere('publish', command);
+      await requireHere(command, 'publish');
       requireRoot(`publish ${name} …`);
       const { publishService } = await import('../links/services/publish.js');
       const { showProgress } = await import('./progress.js');
@@ -30,7 +30,7 @@ export function addPublish(program: Command): void {
     .description('stop publishing a service, and end the sessions of other machines with it')
     .argument('<name>', 'the name of the service, as services shows it')
     .action(async (name: string, _options: object, command: Command) => {
-      await requireHere('unpublish', command);
+      await requireHere(command, 'unpublish');
       requireRoot(`unpublish ${name}`);
       const { unpublishService } = await import('../links/services/publish.js');
       printLeft(await unpublishService(name));
@@ -39,9 +39,4 @@ export function addPublish(program: Command): void {
 
 function printLeft(left: string[]): void {
   for (const line of left) process.stderr.write(`wormhole: ${printable(line)}\n`);
-}
-
-async function requireHere(name: string, command: Command): Promise<void> {
-  if ((await machineOf(command)) === undefined) return;
-  throw new UsageError(`${name} is about this machine: run it there, without -H`);
 }

@@ -11,7 +11,6 @@ One line per link and day with clients, the oldest day first, in the time zone o
 REFUSED counts clients that were closed because the target was not reached, the link does not admit them, or a limit was reached.
 400 days are kept.`;
 
-/** Adds `wormhole report`. */
 export function addReport(program: Command): void {
   program
     .command('report')

@@ -30,7 +30,7 @@ export function addRun(program: Command): void {
       if (ended) return noteEndOfRun(name, journal);
       const { notifySystemd } = await import('../systemd/notify.js');
       const showStatus = atMostEverySecond((status) => notifySystemd(`STATUS=${status}`));
-      await startRun(name, died, { ...journal, showStatus });
+      await startRun(name, { died }, { ...journal, showStatus });
     });
 }
 

@@ -1,22 +1,20 @@
 import type { Command } from 'commander';
 import { printable } from '../text/printable.js';
 import { printableJson } from '../text/quote.js';
-import { requireRoot, UsageError } from './fail.js';
-import { machineOf } from './machine.js';
+import { requireRoot } from './fail.js';
+import { requireHere } from './machine.js';
 import { serviceLog } from './output.js';
 
 /** What wormhole-services-watch.path starts the service with: no link has such an id. */
 const ALL = '_all';
 
-/** Adds `wormhole services`. */
 export function addServices(program: Command): void {
   program
     .command('services')
     .description('list the services that are published here, and the machines of those that links lead to')
     .option('--json', 'print them as JSON')
     .action(async ({ json }: { json?: boolean }, command: Command) => {
-      if (await machineOf(command))
-        throw new UsageError('services is about this machine: run it there, without -H');
+      await requireHere(command, 'services');
       // What is published may be secret.
       requireRoot('services');
       const { listServices } = await import('../links/services/list.js');

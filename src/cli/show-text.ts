@@ -1,7 +1,7 @@
 import prettyBytes from 'pretty-bytes';
 import type { LinkDetails, ListedLink } from '../api/listing-schema.js';
 import { printable } from '../text/printable.js';
-import { describeTime } from '../text/time.js';
+import { describeTime, duration } from '../text/time.js';
 import { optionWords } from '../units/option-words.js';
 import { describeListedEnd } from './listed-end.js';
 import { printTable } from './table.js';
@@ -138,15 +138,6 @@ function journalLines(lines: LinkDetails['journal'], now: number): string {
   return lines
     .map(({ time, source, text }) => `${describeTime(time, now)} ${printable(source)}: ${printable(text)}\n`)
     .join('');
-}
-
-/** "0.4 ms", "12 ms", "3.2 s", "5 min", "2 h", "3 d" */
-function duration(ms: number): string {
-  if (ms < 10) return `${Number(ms.toFixed(1))} ms`;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${Number((ms / 1000).toFixed(1))} s`;
-  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min`;
-  return ms < 86_400_000 ? `${Math.floor(ms / 3_600_000)} h` : `${Math.floor(ms / 86_400_000)} d`;
 }
 
 function list(rows: [string, string][]): string {

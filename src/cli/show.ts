@@ -7,7 +7,6 @@ const HELP = `
 Showing a link neither starts it nor keeps it awake. Rates are those of a quarter of a second. Sessions are listed once they are
 older than a second. Only root sees them and the addresses in namespaces; the journal needs the right to read it.`;
 
-/** Adds `wormhole show`. */
 export function addShow(program: Command): void {
   program
     .command('show')

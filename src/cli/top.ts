@@ -14,7 +14,6 @@ Elsewhere, or with --once, --count or --json, a table or JSON objects are printe
 IN is what clients send, OUT what they get, DIAL how long connecting to the target took on average, IDLE IN when a
 link without a session goes to sleep. Showing a link neither starts it nor keeps it awake. With -H several times, the links of all these machines are shown.`;
 
-/** Adds `wormhole top`. */
 export function addTop(program: Command): void {
   program
     .command('top')

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { EditedUnit } from '../links/upgrade.js';
-import { requireRoot, UsageError } from './fail.js';
-import { machineOf } from './machine.js';
+import { requireRoot } from './fail.js';
+import { requireHere } from './machine.js';
 
 /** Adds `wormhole upgrade`, which install.sh runs. */
 export function addUpgrade(program: Command): void {
@@ -11,8 +11,7 @@ export function addUpgrade(program: Command): void {
     .option('--force', 'replace units that somebody has edited too; a copy of each is kept')
     .argument('[id...]', 'the ids of links, the default being all links and tunnels')
     .action(async (ids: string[], { force = false }: { force?: boolean }, command: Command) => {
-      if (await machineOf(command))
-        throw new UsageError('upgrade acts on this machine alone: leave out -H, and run it there');
+      await requireHere(command, 'upgrade');
       requireRoot(`upgrade ${ids.join(' ')}`);
       const { REPLACED_DIR, upgradeUnits } = await import('../links/upgrade.js');
       const { written, replaced, left, unreadable } = await upgradeUnits({

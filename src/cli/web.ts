@@ -13,7 +13,6 @@ requires that. The page changes nothing, neither starts a link nor keeps it awak
 ssh -L 9997:127.0.0.1:9997 root@HOST wormhole web shows that of another machine. A minute after the page was last visible, nothing
 runs any more; systemctl stop ${SOCKET} closes the port.`;
 
-/** Adds `wormhole web`. */
 export function addWeb(program: Command): void {
   program
     .command('web')

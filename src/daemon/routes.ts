@@ -1,5 +1,4 @@
 import { Failure } from '../api/failure.js';
-
 import {
   checkCreateBody,
   checkDeleteBody,

@@ -36,12 +36,17 @@ export interface RequestContext {
 export type Access = 'all' | 'read';
 
 /** Answers one request. Work that has begun is completed, even if the client goes away. Never throws. */
-export async function serve(
-  request: IncomingMessage,
-  response: ServerResponse,
-  context: RequestContext,
-  access: Access = 'all',
-): Promise<void> {
+export async function serve({
+  request,
+  response,
+  context,
+  access,
+}: {
+  request: IncomingMessage;
+  response: ServerResponse;
+  context: RequestContext;
+  access: Access;
+}): Promise<void> {
   response.on('error', () => {});
   const kind = access === 'read' ? 'reading' : 'working';
   context[kind]++;

@@ -67,7 +67,7 @@ export function createServers(context: RequestContext, keys: () => Key[], refusa
   };
 
   function answerWith(access: Access): http.RequestListener {
-    return (request, response) => void serve(request, response, context, access);
+    return (request, response) => void serve({ request, response, context, access });
   }
 
   function createTls(answer: http.RequestListener): https.Server {

@@ -21,7 +21,7 @@ export async function openSession(request: IncomingMessage): Promise<Proof> {
   if (!(socket instanceof TLSSocket))
     throw new Failure('usage', 'a user of this machine needs no session', 403);
   if (method !== 'PUT') throw new Failure('usage', `${request.url} takes PUT, not ${method}`, 405);
-  const id = checkProof(await readBody(request), socket, 'client', 'the body');
+  const id = checkProof(await readBody(request), { session: socket, side: 'client', what: 'the body' });
   if (id === undefined)
     throw new Failure('usage', 'your signature is not for this session: is there a relay between us?', 403);
   requireAllowed(id);

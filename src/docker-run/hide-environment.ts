@@ -12,7 +12,7 @@ export function hideEnvironment(args: string): string {
     if (isEnv(words[at - 1])) return hideValue(word);
     return hideAttached(word);
   });
-  return shown.some((word, at) => word !== words[at]) ? shown.map(quoteForShell).join(' ') : args;
+  return shown.some((word, at) => word !== words[at]) ? shown.map(quoteShown).join(' ') : args;
 }
 
 function hideValue(assignment: string): string {
@@ -26,6 +26,7 @@ function hideAttached(word: string): string {
   return assignment.includes('=') ? `${prefix}${hideValue(assignment)}` : word;
 }
 
-function quoteForShell(word: string): string {
+/** Quotes a word for people to read; recipe/text.ts has the one whose result a shell reads back. */
+function quoteShown(word: string): string {
   return /^[\w.,:/=@%+\u2026-]+$/.test(word) ? word : quote(word);
 }

@@ -1,6 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { request } from 'node:http';
+import * as v from 'valibot';
 import { ENGINE_SOCKETS, engineKind } from './which-engine.js';
+
+/** What the engine answers about containers. */
+const containers = v.array(v.object({ Names: v.optional(v.array(v.string()), []) }));
 
 /**
  * The names of all containers, for someone who is typing one: [] when Docker does not run here, does not answer within `timeout`
@@ -39,13 +43,18 @@ function isRunning(): boolean {
 }
 
 function namesIn(text: string): string[] {
+  const read = v.safeParse(containers, parse(text));
+  if (!read.success) return [];
+  // A container has more names than its own if others have --link to it.
+  return read.output.flatMap(({ Names }) =>
+    Names.filter((name) => /^\/[^/]+$/.test(name)).map((name) => name.slice(1)),
+  );
+}
+
+function parse(text: string): unknown {
   try {
-    const found = JSON.parse(text) as { Names?: string[] }[];
-    // A container has more names than its own if others have --link to it.
-    return found.flatMap(({ Names = [] }) =>
-      Names.filter((name) => /^\/[^/]+$/.test(name)).map((name) => name.slice(1)),
-    );
+    return JSON.parse(text);
   } catch {
-    return [];
+    return undefined;
   }
 }

@@ -66,5 +66,5 @@ async function make(owner: Required<Ownership>, request: RunRequest): Promise<st
       EndpointsConfig: { [network]: { Aliases: [owner.name, containerName(owner.name, request)] } },
     };
   }
-  return createOwn(holderName(owner.name), owner, options);
+  return createOwn({ dockerName: holderName(owner.name), owner, options });
 }

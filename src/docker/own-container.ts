@@ -85,16 +85,21 @@ function roleIn(labels: Record<string, string>): Role {
 /**
  * Makes a container of a run, or finds the one that somebody else has made at the same moment.
  *
- * @param platform as in RunRequest
+ * @param container.platform as in RunRequest
  * @returns its id
  * @throws ForeignContainer, EngineDown, or the engine's own error
  */
-export async function createOwn(
-  dockerName: string,
-  owner: Required<Ownership>,
-  options: ContainerCreateOptions,
-  platform?: string,
-): Promise<string> {
+export async function createOwn({
+  dockerName,
+  owner,
+  options,
+  platform,
+}: {
+  dockerName: string;
+  owner: Required<Ownership>;
+  options: ContainerCreateOptions;
+  platform?: string | undefined;
+}): Promise<string> {
   const labels = {
     [linkLabel]: owner.link,
     [runLabel]: owner.name,

@@ -120,7 +120,8 @@ async function make(
       ...(replaced !== undefined && { VolumesFrom: [replaced.Id] }),
     },
   };
-  return { id: await createOwn(containerName(owner.name, request), owner, options, platform), volumes };
+  const dockerName = containerName(owner.name, request);
+  return { id: await createOwn({ dockerName, owner, options, platform }), volumes };
 }
 
 /** The volumes of its own for a container. Where the one that it replaces has a volume by another name, that one stays. */

@@ -50,7 +50,7 @@ unspecified.bytes.writeUInt16LE(AF_UNSPEC, 0);
  * reset, however the process dies (SIGKILL, a crash, the watchdog).
  */
 export function setStreamOptions(fd: number): void {
-  set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   resetOnClose(fd);
 }
 
@@ -74,7 +74,7 @@ export function disconnect(fd: number): void {
 
 /** Makes recv(2) return urgent bytes in their place in the stream. To be set before the socket is connected. */
 export function receiveUrgentInline(fd: number): void {
-  set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+  setOption(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 }
 
 /**
@@ -84,10 +84,10 @@ export function receiveUrgentInline(fd: number): void {
  */
 export function setPeerTimeout(fd: number, ms: number): void {
   const seconds = ms / 1000;
-  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, Math.max(1, Math.round(seconds / 3)));
-  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, Math.max(1, Math.round(seconds / 6)));
-  set(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
+  setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  setOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, Math.max(1, Math.round(seconds / 3)));
+  setOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, Math.max(1, Math.round(seconds / 6)));
+  setOption(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
   setUserTimeout(fd, ms);
 }
 
@@ -96,18 +96,19 @@ export function setPeerTimeout(fd: number, ms: number): void {
  * as much time again without an answer (SO_KEEPALIVE, socket(7)). On a listening socket, it applies to clients that connect later.
  */
 export function setKeepAlive(fd: number, seconds: number): void {
-  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
-  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, Math.max(1, Math.round(seconds / 3)));
-  set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+  setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  setOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+  setOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, Math.max(1, Math.round(seconds / 3)));
+  setOption(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
 /** Sets how long bytes may stay unacknowledged, ms; 0 is the kernel's own limit (TCP_USER_TIMEOUT, tcp(7)). */
 export function setUserTimeout(fd: number, ms: number): void {
-  set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, ms);
+  setOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, ms);
 }
 
-function set(fd: number, level: number, name: number, number: number): void {
+/** Sets an option of a socket that is a number (setsockopt(2)). */
+export function setOption(fd: number, level: number, name: number, number: number): void {
   value.words[0] = number;
   setsockopt(fd, level, name, value.address, 4);
 }

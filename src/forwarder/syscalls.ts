@@ -168,6 +168,12 @@ export interface SharedMemory {
   readonly numbers: Float64Array;
 }
 
+/** Writes an address, as a pointer, into two 32-bit words. */
+export function writePointer(words: Int32Array, at: number, address: number): void {
+  words[at] = address | 0;
+  words[at + 1] = Math.floor(address / 2 ** 32);
+}
+
 /**
  * Reserves `size` bytes that live as long as the process, and returns their address. Their pages take up memory only once
  * they are written: large blocks of malloc(3) come from mmap(2).

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
+import * as v from 'valibot';
 import type { AddressPair } from '../text/ip-address.js';
-import { ip } from './apply.js';
+import { IpError, ip } from './apply.js';
 import { type Occupied, parseNetwork } from './inner-addresses.js';
 import { BLOCK_PRIORITY, interfaceOf, isTunnelNumber, numberOfInterface, PASS_PRIORITY } from './names.js';
 import { type KernelAssociation, type KernelPolicy, parseAssociations, parsePolicies } from './parse.js';
@@ -25,27 +26,38 @@ export interface KernelState {
   addresses: string[];
 }
 
-interface LinkJson {
-  ifname: string;
-  mtu: number;
-  flags: string[];
-  addr_info: { family: string; local: string; address?: string }[];
-  stats64: Record<'rx' | 'tx', { bytes: number; packets: number }>;
-}
+const address = v.object({ local: v.string(), address: v.exactOptional(v.string()) });
+const traffic = v.object({ bytes: v.number(), packets: v.number() });
+
+/** What `ip -s -j address show` prints of an interface. */
+const linkJson = v.object({
+  ifname: v.string(),
+  mtu: v.number(),
+  flags: v.array(v.string()),
+  addr_info: v.array(v.object({ ...address.entries, family: v.string() })),
+  stats64: v.exactOptional(v.object({ rx: traffic, tx: traffic })),
+});
+type LinkJson = v.InferOutput<typeof linkJson>;
+
+/** What `ip -4 -j address show` prints of an interface: of one without such an address, some versions print {}. */
+const addressesJson = v.object({ addr_info: v.exactOptional(v.array(address), []) });
+
+/** What `ip -j route` prints. */
+const routeToPeerJson = v.tuple([v.object({ dev: v.string() })]);
+const routeJson = v.object({ dst: v.exactOptional(v.string()) });
 
 /** Reads what the kernel has of tunnels. @throws IpError, also for lack of CAP_NET_ADMIN */
 export async function readKernel(): Promise<KernelState> {
   const [states, policies, links] = await Promise.all([
     ip(['-s', 'xfrm', 'state', 'list', 'nokeys']),
     ip(['-s', 'xfrm', 'policy', 'list']),
-    ip(['-s', '-j', 'address', 'show']),
+    ipJson(v.array(linkJson), ['-s', '-j', 'address', 'show']),
   ]);
-  const found = JSON.parse(links) as LinkJson[];
   return {
     associations: parseAssociations(states),
     policies: parsePolicies(policies).filter(isTunnelPolicy),
-    interfaces: found.flatMap(readInterface),
-    addresses: found.flatMap(({ addr_info }) => addr_info.map(({ local }) => local)),
+    interfaces: links.flatMap(readInterface),
+    addresses: links.flatMap(({ addr_info }) => addr_info.map(({ local }) => local)),
   };
 }
 
@@ -134,23 +146,30 @@ export function linesToSweep(state: KernelState, numbers: Set<number>, guarded: 
 
 /** The MTU of the device by which the kernel reaches an address, bytes. @throws IpError when there is no route */
 export async function pathMtu(peer: string): Promise<number> {
-  const [route] = JSON.parse(await ip(['-j', 'route', 'get', peer])) as { dev: string }[];
-  return Number(readFileSync(`/sys/class/net/${route?.dev}/mtu`, 'utf8'));
+  const [{ dev }] = await ipJson(routeToPeerJson, ['-j', 'route', 'get', peer]);
+  return Number(readFileSync(`/sys/class/net/${dev}/mtu`, 'utf8'));
 }
 
 /** What a new tunnel must not use: the IPv4 addresses of this machine, and the networks it has routes to. @throws IpError */
 export async function occupied(): Promise<Occupied> {
   const [links, routes] = await Promise.all([
-    ip(['-4', '-j', 'address', 'show']),
-    ip(['-4', '-j', 'route', 'show', 'table', 'all']),
+    ipJson(v.array(addressesJson), ['-4', '-j', 'address', 'show']),
+    ipJson(v.array(routeJson), ['-4', '-j', 'route', 'show', 'table', 'all']),
   ]);
-  const addresses = (JSON.parse(links) as Partial<LinkJson>[]).flatMap((link) =>
-    (link.addr_info ?? []).flatMap(({ local, address }) => [local, address ?? local]),
+  const addresses = links.flatMap(({ addr_info }) =>
+    addr_info.flatMap(({ local, address }) => [local, address ?? local]),
   );
-  const networks = (JSON.parse(routes) as { dst?: string }[]).flatMap(({ dst }) =>
+  const networks = routes.flatMap(({ dst }) =>
     dst === undefined || dst === 'default' ? [] : parseNetwork(dst),
   );
   return { addresses: new Set(addresses), networks };
+}
+
+/** Runs ip(8) with -j, and checks what it prints. @throws IpError, also when that has another form */
+async function ipJson<T extends v.GenericSchema>(schema: T, args: string[]): Promise<v.InferOutput<T>> {
+  const read = v.safeParse(schema, JSON.parse(await ip(args)));
+  if (read.success) return read.output;
+  throw new IpError(`ip ${args.join(' ')} printed unexpected output: ${read.issues[0].message}`);
 }
 
 function isTunnelPolicy({ action, priority, ifId, number, device }: KernelPolicy): boolean {
@@ -167,6 +186,7 @@ function belongsTo({ ifId, number, device }: KernelPolicy, of: number): boolean 
 function readInterface({ ifname, mtu, flags, addr_info, stats64 }: LinkJson): KernelInterface[] {
   const number = numberOfInterface(ifname);
   if (number === undefined) return [];
+  if (stats64 === undefined) throw new IpError(`ip -s -j address show prints no counters of ${ifname}`);
   const four = addr_info.filter(({ family }) => family === 'inet');
   return [
     {

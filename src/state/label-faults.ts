@@ -1,5 +1,6 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
+import * as v from 'valibot';
 import { makeDirectory, writeAtomically } from '../system/files.js';
 import type { LabelFault } from '../units/label-containers.js';
 import { RUN_DIR } from './lock.js';
@@ -7,15 +8,18 @@ import { RUN_DIR } from './lock.js';
 /** The faults of labels that the journal has told already, for `wormhole list`, and so that it does not tell them again. */
 const FILE = `${RUN_DIR}/label-faults.json`;
 
+const savedFaults = v.array(v.object({ container: v.string(), label: v.string(), message: v.string() }));
+
 /** Returns [] when there are none, and for users who may not know them. */
 export function readLabelFaults(): LabelFault[] {
   try {
-    const found: unknown = JSON.parse(readFileSync(FILE, 'utf8'));
-    return Array.isArray(found) ? found.filter(isFault) : [];
+    const read = v.safeParse(savedFaults, JSON.parse(readFileSync(FILE, 'utf8')));
+    if (read.success) return read.output;
   } catch {
-    // A file that is missing or broken only has the faults told again.
-    return [];
+    // It is missing or broken.
   }
+  // Then the faults are reported once more.
+  return [];
 }
 
 /** Replaces the faults that {@link readLabelFaults} returns. @throws the error of a file that cannot be written */
@@ -32,11 +36,4 @@ export function writeLabelFaults(faults: LabelFault[]): void {
 /** A fault as a line for people. */
 export function describeLabelFault({ container, label, message }: LabelFault): string {
   return `container "${container}", label "${label}": ${message}`;
-}
-
-function isFault(one: unknown): one is LabelFault {
-  const fields = one as Partial<LabelFault> | null;
-  return ['container', 'label', 'message'].every(
-    (name) => typeof fields?.[name as keyof LabelFault] === 'string',
-  );
 }

@@ -47,7 +47,7 @@ export function targetFilter(link: Link, routing: Routing): IpFilter {
   if (!end) return { deny: 'any' };
   const address = addressOf(end);
   if (tail.place.kind !== 'host') return { deny: 'any', allow: address };
-  if (!isLoopback(address)) return farFilter(address);
+  if (!isLoopbackOnly(address)) return farFilter(address);
   return routesLoopback ? { deny: NEIGHBOURS } : { deny: 'any', allow: address };
 }
 
@@ -61,7 +61,7 @@ export function mayBeLoopback(link: Link, { loopbackNames }: Routing): boolean {
 /** What the clients of a head may have for addresses; undefined for any. Only the namespace itself has clients on its loopback. */
 export function clientFilter(head: Address & { also?: Address[] }): IpFilter | undefined {
   const hosts = [head, ...(head.also ?? [])].flatMap((one) => (isUnix(one) ? [] : one.host));
-  return hosts.length > 0 && hosts.every(isLoopback) ? { deny: 'any', allow: LOOPBACK } : undefined;
+  return hosts.length > 0 && hosts.every(isLoopbackOnly) ? { deny: 'any', allow: LOOPBACK } : undefined;
 }
 
 /** The families of sockets that the forwarder of a link makes, beside AF_UNIX: those of its target. */
@@ -77,7 +77,7 @@ export function targetFamilies(link: Link): string {
 }
 
 function farFilter(peer: string): IpFilter {
-  if (isLoopback(peer) || peer === 'localhost') return { deny: NEIGHBOURS };
+  if (isLoopbackOnly(peer) || peer === 'localhost') return { deny: NEIGHBOURS };
   return { deny: /^169\.254\.|^fe[89ab]/.test(peer) ? `${LOOPBACK} multicast` : `${LOOPBACK} ${NEIGHBOURS}` };
 }
 
@@ -87,6 +87,7 @@ function addressOf({ host }: Pick<IpAddress, 'host'>): string {
   return host === '::' ? '::1' : unmapIPv4(host);
 }
 
-function isLoopback(address: string): boolean {
+/** Whether an address is a loopback one; a wildcard is not, since it takes packets for every address. */
+function isLoopbackOnly(address: string): boolean {
   return /^127\.|^::1$/.test(unmapIPv4(address));
 }

@@ -309,7 +309,7 @@ labSuite(
       const { repaired } = JSON.parse(await succeeds(host, 'doctor --fix --json'));
       assert.match(repaired[0].done, /set its mode to 0600/);
       const remote = await wormhole(host, '-H localhost doctor');
-      assert.match(remote.stderr, /^wormhole: doctor looks at this machine alone: leave out -H/);
+      assert.match(remote.stderr, /^wormhole: doctor acts only on this machine: run it there, without -H/);
       assert.is(remote.status, 2);
       const nobody = await host.run('setpriv --reuid nobody --regid nogroup --clear-groups wormhole doctor', {
         check: false,

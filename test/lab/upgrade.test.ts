@@ -104,7 +104,12 @@ labSuite(
     test('what upgrade cannot do is one line', async () => {
       const host = at();
       await fails(host, 'upgrade nosuch', /^wormhole: no link "nosuch": see wormhole list$/m);
-      await fails(host, '-H localhost upgrade', /upgrade acts on this machine alone: leave out -H/, 2);
+      await fails(
+        host,
+        '-H localhost upgrade',
+        /upgrade acts only on this machine: run it there, without -H/,
+        2,
+      );
       const nobody = 'setpriv --reuid nobody --regid nogroup --clear-groups wormhole upgrade';
       assert.is(
         (await host.run(nobody, { check: false })).stderr,

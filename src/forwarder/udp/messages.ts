@@ -1,4 +1,4 @@
-import { type Pinned, pinned, reserve } from '../syscalls.js';
+import { type Pinned, pinned, reserve, writePointer } from '../syscalls.js';
 
 /*
  * The memory of recvmmsg(2) and sendmmsg(2), in 32-bit words. The layouts are those of 64-bit Linux
@@ -149,9 +149,4 @@ export function preparePiece(
 export function setVector({ vectors }: Messages, vector: number, address: number, length: number): void {
   writePointer(vectors.words, vector * VECTOR_WORDS, address);
   vectors.words[vector * VECTOR_WORDS + 2] = length;
-}
-
-function writePointer(words: Int32Array, at: number, address: number): void {
-  words[at] = address | 0;
-  words[at + 1] = Math.floor(address / 2 ** 32);
 }

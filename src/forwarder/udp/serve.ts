@@ -1,5 +1,6 @@
 import { type Address, isWildcard, localWordsOf } from '../address.js';
 import { add, modify } from '../loop.js';
+import { setOption } from '../socket-options.js';
 import type { Resume } from '../store/open.js';
 import {
   EPOLLERR,
@@ -22,7 +23,6 @@ import {
   SO_RCVBUF,
   SOL_SOCKET,
   SOL_UDP,
-  setsockopt,
   UDP_GRO,
 } from '../syscalls.js';
 import { createTimer, start } from '../timers.js';
@@ -160,16 +160,16 @@ function watchHead(relay: UdpRelay, fd: number): Head {
   };
   const retry = createTimer(() => modify(loop, head, EPOLLIN));
   // The service manager may have exceeded the limit (ReceiveBuffer=), which this process must not.
-  if (get(fd, SOL_SOCKET, SO_RCVBUF) < USUAL_BYTES) set(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BYTES);
-  set(fd, SOL_UDP, UDP_GRO, 1);
+  if (get(fd, SOL_SOCKET, SO_RCVBUF) < USUAL_BYTES) setOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BYTES);
+  setOption(fd, SOL_UDP, UDP_GRO, 1);
   // Of these, the ones of the other family fail, and change nothing.
-  set(fd, IPPROTO_IP, IP_RECVERR, 1);
-  set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
-  set(fd, IPPROTO_IP, IP_RECVTTL, 1);
-  set(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
+  setOption(fd, IPPROTO_IP, IP_RECVERR, 1);
+  setOption(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+  setOption(fd, IPPROTO_IP, IP_RECVTTL, 1);
+  setOption(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
   if (head.tellsLocal) {
-    set(fd, IPPROTO_IP, IP_PKTINFO, 1);
-    set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+    setOption(fd, IPPROTO_IP, IP_PKTINFO, 1);
+    setOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
   }
   add(loop, head);
   return head;
@@ -186,9 +186,4 @@ function expireSessions(relay: UdpRelay): void {
 function get(fd: number, level: number, name: number): number {
   valueSize.words[0] = 4;
   return getsockopt(fd, level, name, value.address, valueSize.address) < 0 ? 0 : (value.words[0] as number);
-}
-
-function set(fd: number, level: number, name: number, number: number): void {
-  value.words[0] = number;
-  setsockopt(fd, level, name, value.address, 4);
 }

@@ -18,6 +18,7 @@ import {
   reserve,
   sendFrom,
   sendmmsg,
+  writePointer,
 } from '../syscalls.js';
 import { SIZE_UNIX } from './address.js';
 
@@ -140,9 +141,4 @@ export function removeIfTwice(fd: number, notes: Notes, part: Part): void {
 function removeNoted(fd: number, removal: number): void {
   // See remove().
   if (recvmsg(fd, removal, MSG_DONTWAIT) < 0) recvmsg(fd, removal, MSG_DONTWAIT);
-}
-
-function writePointer(words: Int32Array, at: number, address: number): void {
-  words[at] = address | 0;
-  words[at + 1] = Math.floor(address / 2 ** 32);
 }

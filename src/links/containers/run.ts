@@ -34,10 +34,14 @@ export interface StartReporter extends JournalLines {
  * After a failure the next call waits first: 1 s, and twice as long after each further one, up to 30 s.
  *
  * @param name the run, as in the unit's name
- * @param died whether the container was running and has ended by itself
+ * @param run.died whether the container was running and has ended by itself
  * @throws Error with the last words of what does not start; waiting clients are then closed
  */
-export async function startRun(name: string, died: boolean, reporter: StartReporter): Promise<void> {
+export async function startRun(
+  name: string,
+  { died }: { died: boolean },
+  reporter: StartReporter,
+): Promise<void> {
   await passGate(name);
   const run = requireRun(name);
   const failures = readFailures(name);

@@ -3,7 +3,8 @@ import { formatDuration } from '../../recipe/duration.js';
 import { formatRecipe } from '../../recipe/format.js';
 import { isFar, type Recipe, type RecipeEnd, type RecipeTail } from '../../recipe/recipe.js';
 import type { ExtraLines } from '../../units/declaration.js';
-import { type CreateOptions, DEFAULT_OPTIONS } from '../../units/plan.js';
+import { nonDefaultOptions } from '../../units/option-words.js';
+import type { CreateOptions } from '../../units/plan.js';
 import { quoteForUnit } from '../../units/words.js';
 
 /** A link as a file describes it. */
@@ -48,10 +49,10 @@ const KEYS: { [name in keyof CreateOptions]-?: [key: string, write: (value: neve
 
 /** The settings of options that are not as they are by default. */
 function optionLines(options: CreateOptions): string[] {
+  const values = nonDefaultOptions(options);
   return Object.entries(KEYS).flatMap(([name, [key, write]]) => {
-    const value = options[name as keyof CreateOptions];
-    if (value === undefined || value === DEFAULT_OPTIONS[name as keyof CreateOptions]) return [];
-    return `${key}=${write(value as never)}`;
+    const value = values[name as keyof CreateOptions];
+    return value === undefined ? [] : `${key}=${write(value as never)}`;
   });
 }
 

@@ -1,9 +1,10 @@
 import type { ListedLink } from '../../api/listing-schema.js';
+import { duration } from '../../text/time.js';
 import type { Rate } from '../history.js';
 import type { ShownDetails } from '../overview.js';
 import { type Chart, createChart } from './chart.js';
 import { element, icon, setChildren } from './dom.js';
-import { bytes, duration, moment, perSecond } from './format.js';
+import { bytes, moment, perSecond } from './format.js';
 
 /** The panel with everything about one link. */
 export interface Panel {
