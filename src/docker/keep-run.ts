@@ -12,6 +12,11 @@ export interface KeptRun {
 /** What the names of containers that are kept end in. */
 const KEPT = /-kept(?:-[0-9]+)?$/;
 
+/** Whether a container of a run, or the holder of one, has been kept: it is the user's from then on. */
+export function isKept(name: string): boolean {
+  return KEPT.test(name.replace(/-netns$/, ''));
+}
+
 /**
  * Stops the containers of a run and gives them other names, so that a new link of the same id has containers of its own and
  * these can still be started. The engine knows the holder of a container by its id.

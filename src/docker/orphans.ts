@@ -1,6 +1,7 @@
 import type { ContainerInspectInfo } from 'dockerode';
 import { nameOf } from './container.js';
 import { engine, explain, statusOf } from './engine.js';
+import { isKept } from './keep-run.js';
 import { removeContainer } from './own-container.js';
 import { isPauseImage } from './pause-image.js';
 import { linkLabel, roleLabel, runLabel } from './runs.js';
@@ -14,13 +15,15 @@ export interface Orphan {
 }
 
 /**
- * The containers that have the label of a link whose id is not among the known ones, those of the same run side by side: what does
- * the work first, its holder last.
+ * The containers that have the label of a link whose id is not among the known ones, except those that delete --keep has kept. Those of
+ * the same run are side by side: what does the work first, its holder last.
  *
  * @throws EngineDown, or the engine's own error
  */
 export async function orphansOf(known: ReadonlySet<string>): Promise<Orphan[]> {
-  const found = (await labelled()).filter(({ Config }) => !known.has(Config.Labels[linkLabel] ?? ''));
+  const found = (await labelled()).filter(
+    (one) => !known.has(one.Config.Labels[linkLabel] ?? '') && !isKept(nameOf(one)),
+  );
   const orphans = await Promise.all(
     found.map(async (one) => ({
       id: one.Id,

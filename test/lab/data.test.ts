@@ -178,6 +178,7 @@ labSuite(
         `wormhole: link "db": its container stays, stopped, as "${name}": docker start ${name}-netns ${name} starts it, docker rm ${name}-netns ${name} removes it\n`;
       assert.is((await wormhole(host, 'delete --keep db')).stderr, kept('wormhole-db-kept'));
       await leavesNothing(host);
+      assert.not.match((await wormhole(host, 'doctor --fix')).stdout, /wormhole-db-kept/);
       assert.is(
         await host.container('wormhole-db-kept').inspect('{{.Id}} {{.State.Running}}'),
         `${id} false`,
