@@ -1,4 +1,5 @@
 import { type DifferingUnit, differingUnits, upgradeUnits } from '../links/upgrade.js';
+import type { Systemd } from '../systemd/systemd.js';
 import { readUnitFile } from '../systemd/unit-files.js';
 import { isTunnelUnit } from '../units/tunnel.js';
 import type { Check, Facts } from './facts.js';
@@ -62,6 +63,7 @@ async function unreadUnits(
     await systemd.reloadAll();
     return 'made systemd read all units again';
   };
+  const canTell = !isBusy && !(await saysSoOfAll(systemd));
   for (const [unit, { load }] of units) {
     if (known.has(unit) || (readUnitFile(unit) === undefined && !isTunnelUnit(unit))) continue;
     if (load !== 'loaded' && load !== 'not-found')
@@ -70,7 +72,7 @@ async function unreadUnits(
         problem: `systemd cannot load it (${load})`,
         advice: load === 'masked' ? `systemctl unmask ${unit}` : `systemctl status ${unit} says why`,
       });
-    else if (!isBusy && (await systemd.state(unit)).needReload)
+    else if (canTell && (await systemd.state(unit)).needReload)
       findings.push({
         subject: unit,
         problem: 'it, or a drop-in of it, has changed since systemd read it',
@@ -79,4 +81,12 @@ async function unreadUnits(
       });
   }
   return findings;
+}
+
+/**
+ * Whether systemd says of every unit that it needs a daemon-reload, which is so since version 255 when any program has enabled one
+ * and has not had systemd reload. A unit without a file tells.
+ */
+async function saysSoOfAll(systemd: Systemd): Promise<boolean> {
+  return (await systemd.state('init.scope')).needReload;
 }

@@ -7,6 +7,7 @@ import { readIfExists } from '../system/files.js';
 import { readDropIn } from '../systemd/drop-ins.js';
 import type { Systemd } from '../systemd/systemd.js';
 import {
+  linkUnitFiles,
   readUnitFile,
   removeUnitFiles,
   requireOwnName,
@@ -121,7 +122,7 @@ export async function changeLinks(replacements: LinkReplacement[], systemd: Syst
     if (!saved.isStopped) started.set(application, await startParts(replacement.next, systemd));
   });
   const enabled = begun.filter(isChanged).flatMap((application) => started.get(application) ?? []);
-  await each(once(() => systemd.enable(enabled)));
+  await each(once(async () => linkUnitFiles(enabled)));
   await each(({ replacement, saved }) => finishOpening(replacement.next, saved, systemd));
   const loaded = await loadedOf(
     begun.flatMap(({ files }) => files.map(({ name }) => name)),

@@ -7,7 +7,7 @@ import { linkRenderer, makeForwarderRoot } from '../state/installation.js';
 import { writeDropIns } from '../systemd/drop-ins.js';
 import { lastLines } from '../systemd/journal.js';
 import { JobError, type LoadedUnit, type Systemd } from '../systemd/systemd.js';
-import { requireOwnName, writeUnitFiles } from '../systemd/unit-files.js';
+import { linkUnitFiles, requireOwnName, writeUnitFiles } from '../systemd/unit-files.js';
 import { DROP_IN, type DropIn, hasText } from '../units/declared-drop-ins.js';
 import { netnsUnit, serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
@@ -79,7 +79,7 @@ export async function installAll(links: NewLink[], systemd: Systemd): Promise<Ma
   const started = await Promise.all(
     links.map((link) => limit(() => attempt(link, () => startParts(link.parts, systemd)))),
   );
-  await systemd.enable(started.flatMap((units) => units ?? []));
+  linkUnitFiles(started.flatMap((units) => units ?? []));
   const loaded = await loadedOf(namesOf([...files.values()].flat()), systemd);
   for (const [link, own] of files) await attempt(link, () => requireLoaded(own, loaded));
   return failures;
@@ -91,7 +91,7 @@ export async function installAll(links: NewLink[], systemd: Systemd): Promise<Ma
  * @throws as install
  */
 export async function startUnits(parts: PlannedLink[], systemd: Systemd): Promise<void> {
-  await systemd.enable(await startParts(parts, systemd));
+  linkUnitFiles(await startParts(parts, systemd));
 }
 
 /**
@@ -135,7 +135,7 @@ export async function reinstall(part: PlannedLink, systemd: Systemd): Promise<vo
   );
   await forgetFailedForwarder(part.id, systemd);
   await startOrExplain(socket, { part, since, systemd });
-  await systemd.enable([socket]);
+  linkUnitFiles([socket]);
 }
 
 interface Start {

@@ -2,6 +2,7 @@ import { acknowledgeLoss } from '../state/kept-containers.js';
 import { familyOf, readLinks } from '../state/links.js';
 import { withLock } from '../state/lock.js';
 import { type Systemd, withSystemd } from '../systemd/systemd.js';
+import { unlinkUnitFiles } from '../systemd/unit-files.js';
 import { serviceUnit, socketUnit } from '../units/names.js';
 import type { PlannedLink } from '../units/plan.js';
 import { runsOf } from '../units/runs.js';
@@ -26,7 +27,7 @@ export class NothingToSleep extends Error {}
  */
 export function stopLink(id: string): Promise<void> {
   return withFamily(id, async (family, systemd) => {
-    await systemd.disable(family.flatMap(bootUnits));
+    unlinkUnitFiles(family.flatMap(bootUnits));
     for (const part of family) await systemd.stop(socketUnit(part.id));
     await putToSleep(family, systemd);
   });

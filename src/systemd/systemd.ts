@@ -70,12 +70,8 @@ export interface Systemd {
   tryRestart(unit: string): Promise<void>;
   /** Queues the restart of a unit that is active and does not wait for it. */
   queueTryRestart(unit: string): Promise<void>;
-  /** Makes the symlinks of the units' [Install] sections. */
-  enable(units: string[]): Promise<void>;
   /** Whether the symlinks of the unit's [Install] section exist. */
   isEnabled(unit: string): Promise<boolean>;
-  /** Removes every symlink to the units, whose files must be there. */
-  disable(units: string[]): Promise<void>;
   /** Runs the ExecReload= of an active service. @throws JobError */
   reload(service: string): Promise<void>;
   /** Reads all unit files again (systemctl daemon-reload). */
@@ -208,15 +204,9 @@ export async function connectSystemd(): Promise<Systemd> {
     async queueTryRestart(unit) {
       await manager('TryRestartUnit', 'ss', [unit, 'replace']);
     },
-    async enable(units) {
-      if (units.length > 0) await manager('EnableUnitFiles', 'asbb', [units, false, false]);
-    },
     async isEnabled(unit) {
       const [state] = (await manager('GetUnitFileState', 's', [unit])) as [string];
       return state === 'enabled';
-    },
-    async disable(units) {
-      await manager('DisableUnitFiles', 'asb', [units, false]);
     },
     reload: (service) => runJob('ReloadUnit', service),
     async reloadAll() {

@@ -6,8 +6,11 @@ import { writeTogether } from '../system/write-together.js';
 /** Where an administrator's unit files live (systemd.unit(5)), and so where links are written. */
 export const UNIT_DIR = '/etc/systemd/system';
 
-/** Where the symlinks of the enabled units of multi-user.target are, systemd.unit(5). */
-const WANTS = join(UNIT_DIR, 'multi-user.target.wants');
+/** The target of tunnels, which are enabled before their files exist. */
+const TUNNEL_TARGET = 'multi-user.target';
+
+/** Where the symlinks of the enabled units of a target are, systemd.unit(5). */
+const wantsOf = (target: string) => join(UNIT_DIR, `${target}.wants`);
 
 /** The other directories in which systemd looks for units, and keeps those that programs have made (systemd.unit(5)). */
 const OTHER_DIRS = [
@@ -106,24 +109,41 @@ export function unitFileNames(prefix: string): string[] {
 }
 
 /**
- * Enables a unit for multi-user.target without asking systemd, as `systemctl enable` would: the symlink may exist before
- * the file does, so that no file is ever without it.
+ * Enables units for the targets that WantedBy= in their files names, as `systemctl enable` would. systemd itself is not asked: since
+ * version 255 it says of every unit of the machine that it needs a daemon-reload, from an EnableUnitFiles() call on until the next one.
  */
-export function linkUnitFile(name: string): void {
-  makeDirectory(WANTS);
+export function linkUnitFiles(names: string[]): void {
+  const directories = new Set<string>();
+  for (const name of names)
+    for (const [, targets = ''] of (readUnitFile(name) ?? '').matchAll(/^WantedBy=(.*)$/gm))
+      for (const target of targets.split(' ')) directories.add(link(name, target));
+  for (const directory of directories) syncDirectory(directory);
+}
+
+/** Enables the unit of a tunnel: the symlink may exist before the file does, so that no file is ever without it. */
+export function linkTunnelUnit(name: string): void {
+  link(name, TUNNEL_TARGET);
+}
+
+/** Returns the directory in which it has made a symlink, unless there was one. */
+function link(name: string, target: string): string {
+  const directory = wantsOf(target);
+  makeDirectory(directory);
   try {
-    symlinkSync(join(UNIT_DIR, name), join(WANTS, name));
+    symlinkSync(join(UNIT_DIR, name), join(directory, name));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
+  return directory;
 }
 
-/** Removes the symlinks of {@link linkUnitFile} whose names begin with `prefix`, and whose files do not exist. */
+/** Removes the symlinks of {@link linkTunnelUnit} whose names begin with `prefix`, and whose files do not exist. */
 export function removeDanglingLinks(prefix: string): void {
-  if (!existsSync(WANTS)) return;
-  for (const name of readdirSync(WANTS))
+  const wants = wantsOf(TUNNEL_TARGET);
+  if (!existsSync(wants)) return;
+  for (const name of readdirSync(wants))
     if (name.startsWith(prefix) && !existsSync(join(UNIT_DIR, name)))
-      rmSync(join(WANTS, name), { force: true });
+      rmSync(join(wants, name), { force: true });
 }
 
 /**

@@ -5,7 +5,13 @@ import { releaseGuard, retainedGuards, retainGuard } from '../state/retained-gua
 import { readTunnels } from '../state/tunnels.js';
 import { removeDropIn } from '../systemd/drop-ins.js';
 import { type LoadedUnit, type Systemd, withSystemd } from '../systemd/systemd.js';
-import { linkUnitFile, readUnitFile, removeUnitFiles, writeUnitFile } from '../systemd/unit-files.js';
+import {
+  linkTunnelUnit,
+  readUnitFile,
+  removeUnitFiles,
+  unlinkUnitFiles,
+  writeUnitFile,
+} from '../systemd/unit-files.js';
 import { DROP_IN } from '../units/declared-drop-ins.js';
 import { rekeyUnits, renderTunnel, type Tunnel, tunnelUnit } from '../units/tunnel.js';
 import { tearDown } from './kernel.js';
@@ -20,7 +26,7 @@ import { forgetProblem } from './problems.js';
 export async function writeTunnelUnit(tunnel: Tunnel): Promise<void> {
   const template = await tunnelTemplate();
   const unit = tunnelUnit(tunnel.peer);
-  linkUnitFile(unit);
+  linkTunnelUnit(unit);
   if (readTunnels().tunnels.some((known) => isDeepStrictEqual(known, tunnel))) return;
   writeUnitFile(unit, renderTunnel(tunnel, installation(), template).text);
   // Its own guard takes the place of those of earlier tunnels with the machine.
@@ -71,7 +77,7 @@ export function removeTunnel(tunnel: Tunnel, reason: string): Promise<void> {
     }
     await disconnectLinks(users, reason, systemd);
     await withLock('tunnels', async () => {
-      if (readUnitFile(unit) !== undefined) await systemd.disable([unit]);
+      unlinkUnitFiles([unit]);
       removeDropIn(unit, DROP_IN);
       removeUnitFiles([unit]);
       await tearDown(tunnel);

@@ -30,6 +30,29 @@ labSuite(
       assert.is(stdout, '');
     });
 
+    test('create, stop, start and delete leave no unit of the machine that needs a daemon-reload', async () => {
+      const host = at();
+      await host.run('systemctl daemon-reload');
+      for (const command of [
+        'create id other url :7201 tail url :7100',
+        'stop other',
+        'start other',
+        'delete other',
+      ]) {
+        await succeeds(host, command);
+        const { stdout } = await host.run(
+          'systemctl show -P NeedDaemonReload dbus.service wormhole-box.socket',
+        );
+        assert.is(stdout, 'no\n\nno\n', command);
+      }
+      assert.is(await succeeds(host, 'doctor'), 'nothing wrong');
+      // Any program may have it so.
+      await host.run('systemctl enable -q --no-reload systemd-networkd.service');
+      assert.is((await host.run('systemctl show -P NeedDaemonReload wormhole-box.socket')).stdout, 'yes\n');
+      assert.is(await succeeds(host, 'doctor'), 'nothing wrong');
+      await host.run('systemctl disable -q systemd-networkd.service');
+    });
+
     test('a session outlives kills, restarts and daemon-reexec, and no kill waits for the delay of a failed start', async () => {
       const host = at();
       const session = await opensSession(host);
