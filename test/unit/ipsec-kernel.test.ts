@@ -366,8 +366,8 @@ test('whether the kernel can carry tunnels is tried in a namespace of its own', 
 
 test('a refusal is one line: what was asked, and what ip says', async () => {
   recorded.reset({ refused: 'one' });
-  for (const work of [applySteps([{ line: 'one' }]), runRemovals(['one', 'two'])])
-    await work.then(
+  for (const work of [() => applySteps([{ line: 'one' }]), () => runRemovals(['one', 'two'])])
+    await work().then(
       () => assert.unreachable(),
       (error: Error) => assert.is(error.message, 'ip one: RTNETLINK answers: Invalid argument'),
     );
