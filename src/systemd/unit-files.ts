@@ -6,11 +6,8 @@ import { writeTogether } from '../system/write-together.js';
 /** Where an administrator's unit files live (systemd.unit(5)), and so where links are written. */
 export const UNIT_DIR = '/etc/systemd/system';
 
-/** The target of tunnels, which are enabled before their files exist. */
-const TUNNEL_TARGET = 'multi-user.target';
-
-/** Where the symlinks of the enabled units of a target are, systemd.unit(5). */
-const wantsOf = (target: string) => join(UNIT_DIR, `${target}.wants`);
+/** Where the symlinks of enabled tunnels are, systemd.unit(5). */
+const TUNNEL_WANTS = join(UNIT_DIR, 'multi-user.target.wants');
 
 /** The other directories in which systemd looks for units, and keeps those that programs have made (systemd.unit(5)). */
 const OTHER_DIRS = [
@@ -109,25 +106,25 @@ export function unitFileNames(prefix: string): string[] {
 }
 
 /**
- * Enables units for the targets that WantedBy= in their files names, as `systemctl enable` would. systemd itself is not asked: since
+ * Enables units for the targets that WantedBy= and RequiredBy= in their files name, as `systemctl enable` would. systemd itself is not asked: since
  * version 255 it says of every unit of the machine that it needs a daemon-reload, from an EnableUnitFiles() call on until the next one.
  */
 export function linkUnitFiles(names: string[]): void {
   const directories = new Set<string>();
   for (const name of names)
-    for (const [, targets = ''] of (readUnitFile(name) ?? '').matchAll(/^WantedBy=(.*)$/gm))
-      for (const target of targets.split(' ')) directories.add(link(name, target));
+    for (const [, kind, targets = ''] of (readUnitFile(name) ?? '').matchAll(/^(Wanted|Required)By=(.*)$/gm))
+      for (const target of targets.split(/\s+/).filter((word) => word !== ''))
+        directories.add(link(name, join(UNIT_DIR, `${target}.${kind === 'Wanted' ? 'wants' : 'requires'}`)));
   for (const directory of directories) syncDirectory(directory);
 }
 
 /** Enables the unit of a tunnel: the symlink may exist before the file does, so that no file is ever without it. */
 export function linkTunnelUnit(name: string): void {
-  link(name, TUNNEL_TARGET);
+  link(name, TUNNEL_WANTS);
 }
 
-/** Returns the directory in which it has made a symlink, unless there was one. */
-function link(name: string, target: string): string {
-  const directory = wantsOf(target);
+/** Makes a symlink to a unit file in a directory, unless there is one. Returns the directory. */
+function link(name: string, directory: string): string {
   makeDirectory(directory);
   try {
     symlinkSync(join(UNIT_DIR, name), join(directory, name));
@@ -139,11 +136,10 @@ function link(name: string, target: string): string {
 
 /** Removes the symlinks of {@link linkTunnelUnit} whose names begin with `prefix`, and whose files do not exist. */
 export function removeDanglingLinks(prefix: string): void {
-  const wants = wantsOf(TUNNEL_TARGET);
-  if (!existsSync(wants)) return;
-  for (const name of readdirSync(wants))
+  if (!existsSync(TUNNEL_WANTS)) return;
+  for (const name of readdirSync(TUNNEL_WANTS))
     if (name.startsWith(prefix) && !existsSync(join(UNIT_DIR, name)))
-      rmSync(join(wants, name), { force: true });
+      rmSync(join(TUNNEL_WANTS, name), { force: true });
 }
 
 /**

@@ -93,6 +93,8 @@ export function removeTunnel(tunnel: Tunnel, reason: string): Promise<void> {
  */
 export function stopStrayUnits(): Promise<void> {
   return withSystemd(async (systemd) => {
+    // The rekey units of a tunnel whose unit cannot be read look as if they belonged to none.
+    if (readTunnels().unreadable.length > 0) return;
     const isStray = (unit: string) => readUnitFile(unit) === undefined && !unitsOfTunnels().includes(unit);
     const loaded = await systemd.loaded(['wormhole-tunnel@*', 'wormhole-tunnel-rekey@*']);
     // One that only others name, such as an After= of theirs, is in memory without a file, and inactive.

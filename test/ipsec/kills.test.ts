@@ -40,6 +40,21 @@ vmSuite('tunnels whose commands are killed', pair, (test, at) => {
     assert.is(await settle('the delete', alpha, beta), 'no tunnel');
   });
 
+  test('a unit that cannot be read for a while: what renews the keys of its tunnel goes on', async () => {
+    const { alpha, beta } = at();
+    await warm(alpha, beta);
+    await create(alpha, 'beta');
+    const unit = '/etc/systemd/system/wormhole-tunnel@beta.service';
+    const timer = 'systemctl is-active wormhole-tunnel-rekey@beta.timer';
+    await alpha.waitFor(() => alpha.run(timer), { what: 'the timer' });
+    await alpha.run(`cp ${unit} /root/unit; sed -i /^Mode=/d ${unit}`);
+    await alpha.run('wormhole tunnel-list', { check: false });
+    await alpha.run(`cp /root/unit ${unit}`);
+    await alpha.run(timer);
+    await wormhole(alpha, 'tunnel-delete beta');
+    assert.is(await settle('the delete', alpha, beta), 'no tunnel');
+  });
+
   test('twelve times killed at any moment, on either side: a tunnel that works or none, as tunnel-list says', async () => {
     const { alpha, beta } = at();
     await warm(alpha, beta);
